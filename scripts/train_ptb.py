@@ -1,0 +1,70 @@
+"""Train a sentence VAE on Penn Treebank, see that it has not collapsed, sample, interpolate.
+
+Penn Treebank is looked for in --data-dir, in data/ptb/, then on the Hugging Face hub. Where it
+can't be had, the embedded corpus takes its place, and every output says so.
+
+    python scripts/train_ptb.py                              # the whole job, with a good recipe
+    python scripts/train_ptb.py --data-dir DIR --seed 1
+    python scripts/train_ptb.py --latent-dim 0               # the language model, as the floor
+    python scripts/train_ptb.py --resume                     # after Ctrl-C, to the same result
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from textvae import cli
+from textvae.data import Corpus, CorpusNotFound, load_corpus, load_ptb
+from textvae.recipes import RECIPES
+
+
+def find_corpus(which: str, data_dir: str | None) -> Corpus:
+    """The corpus asked for; with `auto`, the embedded one where Penn Treebank can't be had."""
+    if which == "grammar":
+        return load_corpus("grammar")
+    try:
+        return load_ptb(data_dir)
+    except CorpusNotFound as error:
+        if which == "ptb" or data_dir is not None:
+            raise
+        print(f"{error}: training on the embedded corpus instead", file=sys.stderr)
+        return load_corpus("grammar")
+
+
+def run(options: Namespace, given: dict[str, Any]) -> None:
+    """Train on the corpus that is to be had, with its recipe; what was given wins."""
+    command = "python scripts/train_ptb.py"
+    if options.resume:
+        directory = Path(options.output_dir or cli.latest_directory("ptb"))
+        cli.train(None, given, directory, command=command)
+        return
+    corpus = find_corpus(options.corpus, options.data_dir)
+    directory = Path(options.output_dir or cli.new_directory(corpus.name))
+    cli.train(corpus, {**RECIPES[corpus.name], **given}, directory, command=command)
+
+
+def main() -> int:
+    """Parse, find the corpus, train with the corpus' recipe."""
+    parser = ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--data-dir", type=str | None, help="directory of ptb.{train,valid,test}.txt"
+    )
+    parser.add_argument(
+        "--corpus",
+        type=Literal["auto", "ptb", "grammar"],
+        default="auto",
+        help="auto: Penn Treebank, or the embedded corpus where it can't be had",
+    )
+    cli.add_training_options(parser, defaults=dict(RECIPES["ptb"]))
+    arguments = cli.config_first(sys.argv[1:])
+    options = parser.parse_args(arguments)
+    given = cli.given_options(parser, arguments)
+    return cli.exit_code_of(lambda: run(options, given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

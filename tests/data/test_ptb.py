@@ -1,0 +1,167 @@
+"""Tests of `textvae.data.ptb`, on a small stand-in; on the real files where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from textvae.data import CorpusNotFound, DataError, load_corpus, load_ptb, ptb
+
+SENTENCES = {
+    "train": ["the <unk> rose N %", "it did n't"],
+    "valid": ["u.s. sales fell"],
+    "test": ["no comment"],
+}
+
+
+def lines(split: str) -> str:
+    return "".join(f" {sentence} \n" for sentence in SENTENCES[split])
+
+
+@pytest.fixture(autouse=True)
+def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for split, sentences in SENTENCES.items():
+        words = sum(len(sentence.split()) for sentence in sentences)
+        digest = hashlib.sha256(lines(split).encode()).hexdigest()
+        monkeypatch.setitem(ptb.EXPECTED, split, ptb.Expected(len(sentences), words, digest))
+    # No `data/ptb/` beside the package or the tests may be found by chance.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "b" / "ptb.py"))
+
+
+def write_files(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for split in SENTENCES:
+        (directory / f"ptb.{split}.txt").write_text(lines(split), encoding="utf-8")
+    return directory
+
+
+def test_it_is_loaded_from_the_directory_given(tmp_path: Path) -> None:
+    directory = write_files(tmp_path / "treebank")
+    corpus = load_ptb(directory)
+    assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
+    assert corpus.name == "ptb"
+    assert corpus.source == f"ptb:{directory}"
+    assert list(load_corpus(corpus.source)["test"]["text"]) == SENTENCES["test"]
+
+
+def test_it_is_found_under_the_current_directory(tmp_path: Path) -> None:
+    directory = write_files(tmp_path / "data" / "ptb")
+    assert load_corpus("ptb").source == f"ptb:{directory}"
+
+
+def test_it_is_found_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = write_files(tmp_path / "repository" / "data" / "ptb")
+    module = tmp_path / "repository" / "textvae" / "data" / "ptb.py"
+    monkeypatch.setattr(ptb, "__file__", str(module))
+    assert load_ptb().source == f"ptb:{directory}"
+
+
+def test_whitespace_alone_makes_no_other_file(tmp_path: Path) -> None:
+    directory = write_files(tmp_path)
+    stripped = "\r\n".join(SENTENCES["train"])
+    (directory / "ptb.train.txt").write_bytes(stripped.encode())
+    assert list(load_ptb(directory)["train"]["text"]) == SENTENCES["train"]
+
+
+@pytest.mark.parametrize(
+    "content", [" the <unk> rose N % \n", " the <unk> rose N % \n it did not \n"]
+)
+def test_a_different_file_is_named_as_different(tmp_path: Path, content: str) -> None:
+    directory = write_files(tmp_path)
+    (directory / "ptb.train.txt").write_text(content, encoding="utf-8")
+    found_lines, found_words = content.count("\n"), len(content.split())
+    with pytest.raises(
+        DataError,
+        match=r"ptb\.train\.txt is not the Penn Treebank file of that name: expected 2 lines, "
+        rf"8 words, sha256 \w+…; found {found_lines} lines, {found_words} words, sha256 ",
+    ):
+        load_ptb(directory)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    directory = write_files(tmp_path / "data" / "ptb")
+    (directory / "ptb.valid.txt").unlink()
+    for data_dir in (directory, None):
+        with pytest.raises(CorpusNotFound, match=r"not found: no ptb\.valid\.txt in .*data/ptb"):
+            load_ptb(data_dir)
+    with pytest.raises(CorpusNotFound, match=r"no ptb\.train\.txt, ptb\.valid\.txt, ptb\.test"):
+        load_ptb(tmp_path / "nowhere")
+
+
+def test_nowhere_to_be_had_says_the_ways_to_get_it() -> None:
+    with pytest.raises(
+        CorpusNotFound, match=r"^Penn Treebank not found: .* HF_HUB_OFFLINE is set$"
+    ):
+        load_ptb()
+    with pytest.raises(CorpusNotFound) as caught:
+        load_corpus("ptb")
+    assert any("data/ptb/" in way for way in caught.value.ways)
+    assert any("--data-dir" in way for way in caught.value.ways)
+
+
+def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, kind: str) -> None:
+        raise ConnectionError("the hub can't be reached (no route)")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(ptb, "require_repository", refuse)
+    with pytest.raises(
+        CorpusNotFound, match=r"^Penn .* and the hub can't be reached \(no route\)$"
+    ):
+        load_ptb()
+
+
+def put_on_hub(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let downloads find a parquet copy, stripped as the hub's is, and nothing without network."""
+    names = {"train": "train", "validation": "valid", "test": "test"}
+
+    def download(repository: str, file: str, *, local_files_only: bool, **options: str) -> str:
+        assert repository == "ptb-text-only/ptb_text_only"
+        assert options == {"repo_type": "dataset", "revision": "refs/convert/parquet"}
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        split = names[file.removeprefix("penn_treebank/").removesuffix("/0000.parquet")]
+        path = directory / f"{split}.parquet"
+        datasets.Dataset.from_dict({"sentence": SENTENCES[split]}).to_parquet(path)
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(ptb, "require_repository", lambda name, kind: None)
+
+
+def test_the_hub_copy_is_the_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_hub(tmp_path, monkeypatch)
+    corpus = load_ptb()
+    assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
+    assert corpus.source == "ptb"
+
+
+def test_a_different_hub_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_hub(tmp_path, monkeypatch)
+    monkeypatch.setitem(ptb.EXPECTED, "valid", ptb.Expected(1, 4, ""))
+    with pytest.raises(
+        DataError,
+        match=r"the hub's copy .* valid\) is a different one: expected 1 lines and 4 words; found "
+        "1 lines and 3 words",
+    ):
+        load_ptb()
+
+
+@pytest.mark.skipif(
+    "TEXTVAE_PTB_DIR" not in os.environ, reason="TEXTVAE_PTB_DIR does not say where the files are"
+)
+def test_the_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    corpus = load_ptb(os.environ["TEXTVAE_PTB_DIR"])
+    sizes = {name: split.num_rows for name, split in corpus.splits.items()}
+    assert sizes == {"train": 42_068, "valid": 3_370, "test": 3_761}
+    words = sum(len(text.split()) for text in corpus["test"]["text"])
+    assert words + corpus["test"].num_rows == 82_430

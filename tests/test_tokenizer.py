@@ -1,0 +1,224 @@
+"""Tests of `textvae.tokenizer`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Kind, Tokenizer, find_reserved
+
+KINDS: tuple[Kind, ...] = ("word", "char", "bpe")
+PTB_LIKE = [
+    "the <unk> company does n't say",
+    "u.s. sales of the <unk> rose N %",
+    "the company 's u.s. unit",
+]
+TRAINED = {kind: Tokenizer.train(PTB_LIKE, kind) for kind in KINDS}
+
+texts = st.text().filter(lambda text: find_reserved(text) is None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_ids_are_the_same_in_every_vocabulary(kind: Kind) -> None:
+    tokenizer = TRAINED[kind]
+    assert (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)
+    assert (tokenizer.pad_id, tokenizer.unk_id) == (0, 1)
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (2, 3)
+    assert tokenizer.kind == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_fit_the_vocabulary_size_though_the_corpus_says_unk(kind: Kind, tmp_path: Path) -> None:
+    # The library's trainer leaves a hole here, and an embedding of its size is one row too small.
+    tokenizer = TRAINED[kind]
+    tokenizer.save(tmp_path / "tokenizer.json")
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert sorted(backend.get_vocab().values()) == list(range(len(tokenizer)))
+    assert tokenizer.vocab_size == len(tokenizer) == backend.get_vocab_size()
+    assert backend.token_to_id("<unk>") == UNK_ID
+
+
+def test_words_are_ranked_by_count_then_alphabet() -> None:
+    tokenizer = Tokenizer.train(["b a c", "c b", "d"])
+    assert tokenizer.encode("b c a d") == [4, 5, 6, 7]
+
+
+def test_words_are_split_at_whitespace_only() -> None:
+    assert TRAINED["word"].encode("u.s.\t does  n't") == [
+        TRAINED["word"].encode(word)[0] for word in ("u.s.", "does", "n't")
+    ]
+    assert UNK_ID not in TRAINED["word"].encode("u.s. n't 's N %")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unk_in_a_text_is_the_unknown_token_and_stays_visible(kind: Kind) -> None:
+    tokenizer = TRAINED[kind]
+    ids = tokenizer.encode("the <unk> company")
+    assert ids.count(UNK_ID) == 1
+    assert tokenizer.decode(ids) == "the <unk> company"
+
+
+def test_unknown_words_and_characters_show_as_unk() -> None:
+    assert TRAINED["word"].decode(TRAINED["word"].encode("the dog")) == "the <unk>"
+    assert TRAINED["char"].decode(TRAINED["char"].encode("thé")) == "th<unk>"
+    # BPE spells what it never saw.
+    assert TRAINED["bpe"].decode(TRAINED["bpe"].encode("thé 😀")) == "thé 😀"
+
+
+@given(st.lists(st.sampled_from(["the", "<unk>", "u.s.", "N", "%", "'s", "n't"])))
+def test_known_words_come_back_with_single_spaces(words: list[str]) -> None:
+    tokenizer = TRAINED["word"]
+    text = " \t ".join(words)
+    assert tokenizer.decode(tokenizer.encode(text)) == " ".join(words)
+
+
+@given(texts)
+def test_known_characters_come_back_exactly(text: str) -> None:
+    tokenizer = Tokenizer.train([text], "char")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.unknown_words(text) == []
+
+
+@given(texts)
+def test_bpe_gives_any_text_back_exactly(text: str) -> None:
+    tokenizer = TRAINED["bpe"]
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+# U+001C is whitespace to Python alone, U+0085 to both.
+@given(st.text(alphabet="a<unk>bpdos \t\n\r\x0b\x1c\x85\xa0\u2028é😀the"))
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_encoding_is_what_the_library_would_do(kind: Kind, text: str) -> None:
+    if find_reserved(text) is not None:
+        return
+    tokenizer = TRAINED[kind]
+    backend = tokenizers.Tokenizer.from_str(tokenizer.__reduce__()[1][0])
+    assert tokenizer.encode(text) == backend.encode(text, add_special_tokens=False).ids
+
+
+def test_decoding_stops_at_eos_and_leaves_out_padding() -> None:
+    tokenizer = TRAINED["word"]
+    the, company = tokenizer.encode("the company")
+    ids = [BOS_ID, the, PAD_ID, company, EOS_ID, the, PAD_ID]
+    assert tokenizer.decode(ids) == "the company"
+    assert tokenizer.decode(np.array(ids)) == "the company"
+    assert tokenizer.decode_batch(torch.tensor([ids, [EOS_ID] * 7])) == ["the company", ""]
+
+
+def test_decoding_refuses_ids_outside_the_vocabulary() -> None:
+    size = len(TRAINED["word"])
+    with pytest.raises(ValueError, match=rf"ids must lie in \[0, {size - 1}\], got {size}"):
+        TRAINED["word"].decode([size])
+    with pytest.raises(ValueError, match="got -1"):
+        TRAINED["word"].decode([-1])
+
+
+def test_the_vocabulary_is_bounded_by_size_and_count() -> None:
+    corpus = ["a a a b b c"]
+    assert len(Tokenizer.train(corpus, vocab_size=6)) == 6
+    assert Tokenizer.train(corpus, vocab_size=6).unknown_words("a b c") == ["c"]
+    assert Tokenizer.train(corpus, min_count=3).unknown_words("a b c") == ["b", "c"]
+    assert Tokenizer.train(corpus, "char", vocab_size=5).unknown_words("ab") == ["a", "b"]
+    assert len(Tokenizer.train(PTB_LIKE * 9, "bpe", vocab_size=270)) == 270
+
+
+def test_unknown_words_are_listed_once_in_order() -> None:
+    assert TRAINED["word"].unknown_words("zoo the <unk> ape zoo") == ["zoo", "ape"]
+    assert TRAINED["char"].unknown_words("z the y z") == ["z"]
+    assert TRAINED["bpe"].unknown_words("zoo ape") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_texts_give_the_same_tokenizer(kind: Kind) -> None:
+    again = Tokenizer.train(iter(PTB_LIKE), kind)
+    assert again.fingerprint == TRAINED[kind].fingerprint
+    assert Tokenizer.train(["other"], kind).fingerprint != again.fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_comes_back_from_its_file_and_from_pickle(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    tokenizer = TRAINED[kind]
+    tokenizer.save(path)
+    for loaded in (Tokenizer.load(path), pickle.loads(pickle.dumps(tokenizer))):
+        assert loaded.kind == kind
+        assert loaded.fingerprint == tokenizer.fingerprint
+        assert loaded.encode_batch(PTB_LIKE) == tokenizer.encode_batch(PTB_LIKE)
+    assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]
+    state = json.loads(path.read_text(encoding="utf-8"))
+    assert (state["padding"], state["truncation"]) == (None, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("token", ["<pad>", "<bos>", "<eos>"])
+def test_reserved_tokens_are_refused_with_their_line(kind: Kind, token: str) -> None:
+    lines = ["fine", "fine", f"not{token}fine"]
+    message = f"text 3 contains the reserved token {token}"
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.train(lines, kind)
+    with pytest.raises(ValueError, match=message):
+        TRAINED[kind].encode_batch(lines)
+    with pytest.raises(ValueError, match="text 1 contains"):
+        TRAINED[kind].encode(token)
+
+
+def test_find_reserved() -> None:
+    assert find_reserved("a <eos> b <pad>") == "<pad>"
+    assert find_reserved("a <unk> < eos > <EOS>") is None
+
+
+def test_what_training_refuses() -> None:
+    with pytest.raises(ValueError, match="kind must be one of word, char, bpe, got 'words'"):
+        Tokenizer.train(["a"], "words")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"vocab_size of a word tokenizer .* at least 5, got 4"):
+        Tokenizer.train(["a"], vocab_size=4)
+    with pytest.raises(ValueError, match=r"vocab_size of a bpe tokenizer .* at least 260, got 259"):
+        Tokenizer.train(["a"], "bpe", vocab_size=259)
+    with pytest.raises(ValueError, match="min_count must be at least 1, got 0"):
+        Tokenizer.train(["a"], min_count=0)
+    with pytest.raises(ValueError, match="texts must hold at least one sentence, got none"):
+        Tokenizer.train([])
+
+
+def test_encoding_nothing_gives_nothing() -> None:
+    for tokenizer in TRAINED.values():
+        assert tokenizer.encode("") == []
+        assert tokenizer.encode_batch([]) == []
+        assert tokenizer.decode([]) == ""
+
+
+def test_loading_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.load(path)
+    for content in ("", "{}", "\x80"):
+        path.write_bytes(content.encode("latin-1"))
+        with pytest.raises(ValueError, match=f"{re.escape(str(path))} is not a tokenizer"):
+            Tokenizer.load(path)
+
+
+def test_loading_refuses_other_tokenizers(tmp_path: Path) -> None:
+    def load(vocabulary: dict[str, int], *, split: bool = True) -> Tokenizer:
+        backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+        if split:
+            backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+        backend.save(str(tmp_path / "tokenizer.json"))
+        return Tokenizer.load(tmp_path / "tokenizer.json")
+
+    specials = {"<pad>": 0, "<unk>": 1, "<bos>": 2, "<eos>": 3}
+    assert len(load(specials)) == 4
+    with pytest.raises(ValueError, match="model and pre-tokenizer must be one of"):
+        load(specials, split=False)
+    with pytest.raises(ValueError, match=r"special tokens must have the ids 0, 1, 2, 3, got .*9"):
+        load({**specials, "<eos>": 9})
+    with pytest.raises(ValueError, match="ids must have no holes, got 5 tokens with ids up to 5"):
+        load({**specials, "a": 5})

@@ -1,0 +1,178 @@
+"""One directory per run, safe to load, whole after a crash at any moment.
+
+Offers `RunDirectory`:
+
+| file | what |
+|---|---|
+| `config.json` | the model's arguments (`model`) and the run's configuration (`run`) |
+| `tokenizer.json` | the vocabulary |
+| `model.safetensors` | the best weights so far by the true ELBO; until annealing ends, the latest |
+| `training_state.safetensors` | all that continuing needs; tensors and JSON, nothing pickled |
+| `metrics.jsonl` | one line per logged step and per evaluation |
+| `results.json` | test-set figures of the finished run |
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from textvae.config import RunConfig
+from textvae.files import read_json, replacing, write_json
+
+__all__ = ["RunDirectory"]
+
+TENSOR = "__tensor__"
+PAIRS = "__pairs__"
+
+
+class RunDirectory:
+    """A run's files. Build it with `create` or `open`.
+
+    Attributes:
+        path: The directory.
+        config: The run's configuration.
+    """
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+        self.config_file = path / "config.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.state_file = path / "training_state.safetensors"
+        self.weights_file = path / "model.safetensors"
+        self.results_file = path / "results.json"
+
+    @classmethod
+    def create(cls, path: str | Path, config: RunConfig) -> Self:
+        """Make the directory of a new run and write its configuration.
+
+        Raises:
+            FileExistsError: If a run or anything else is there already.
+        """
+        cls.refuse_if_taken(path)
+        run = cls(Path(path), config)
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_json(run.config_file, {"run": config.to_dict()})
+        return run
+
+    @staticmethod
+    def refuse_if_taken(path: str | Path) -> None:
+        """Raise if a new run can't be put at `path`.
+
+        Raises:
+            FileExistsError: If a file or a directory with something in it is there.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"{path} exists and is not empty: continue it with --resume, or choose another "
+                "--output-dir"
+            )
+
+    def reconfigure(self, config: RunConfig) -> None:
+        """Replace the run's configuration, on disk too."""
+        self.config = config
+        write_json(self.config_file, {**read_json(self.config_file), "run": config.to_dict()})
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open the directory of an existing run.
+
+        Raises:
+            FileNotFoundError: If there is no run at `path`.
+            ValueError: If its configuration is not one that this version can read.
+        """
+        config_file = Path(path) / "config.json"
+        if not config_file.is_file():
+            raise FileNotFoundError(f"no run at {path}: {config_file} does not exist")
+        content = read_json(config_file)
+        if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+            raise ValueError(f"{config_file} has no section 'run': no training run wrote it")
+        return cls(Path(path), RunConfig.from_dict(content["run"]))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of `metrics.jsonl`."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def forget_metrics_after(self, step: int, *, is_judged: bool) -> None:
+        """Drop lines that a run continued from a saved state will log again.
+
+        Args:
+            step: The state's step; later lines go.
+            is_judged: Whether the state was saved after the evaluation at that step; if not, that
+                evaluation's line goes too.
+        """
+        last = {"train": step, "valid": step if is_judged else step - 1}
+        kept = [record for record in self.metrics() if record["step"] <= last[record["split"]]]
+        with replacing(self.metrics_file) as temporary:
+            lines = (json.dumps(record) + "\n" for record in kept)
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write a training state, replacing the last one at once.
+
+        Args:
+            state: Nested dictionaries, lists and plain values, with tensors anywhere.
+        """
+        tensors: dict[str, Tensor] = {}
+        skeleton = _take_tensors(state, "", tensors)
+        with replacing(self.state_file) as temporary:
+            save_file(tensors, temporary, metadata={"state": json.dumps(skeleton)})
+
+    def load_state(self) -> dict[str, Any]:
+        """Read the last training state, tensors on the CPU.
+
+        Raises:
+            FileNotFoundError: If the run has saved none yet.
+            ValueError: If the file is damaged.
+        """
+        if not self.state_file.is_file():
+            raise FileNotFoundError(
+                f"{self.path} has no training state to resume from: start it again without "
+                "--resume in an empty directory"
+            )
+        try:
+            with safe_open(self.state_file, framework="pt") as file:
+                skeleton = json.loads(file.metadata()["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except Exception as error:
+            raise ValueError(f"{self.state_file} can't be read: {error}") from error
+        state: dict[str, Any] = _put_tensors(skeleton, tensors)
+        return state
+
+
+def _take_tensors(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor):
+        # A copy: safetensors refuses memory shared by two names, as tied weights have it.
+        tensors[path] = node.detach().cpu().clone().contiguous()
+        return {TENSOR: path}
+    if isinstance(node, dict):
+        # As pairs, because optimizers key their state by integers, which JSON objects can't.
+        return {PAIRS: [[k, _take_tensors(v, f"{path}/{k}", tensors)] for k, v in node.items()]}
+    if isinstance(node, list | tuple):
+        return [_take_tensors(v, f"{path}/{i}", tensors) for i, v in enumerate(node)]
+    return node
+
+
+def _put_tensors(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, dict):
+        if TENSOR in node:
+            return tensors[node[TENSOR]]
+        return {k: _put_tensors(v, tensors) for k, v in node[PAIRS]}
+    if isinstance(node, list):
+        return [_put_tensors(v, tensors) for v in node]
+    return node

@@ -1,0 +1,241 @@
+"""The words of the embedded corpus: 24 topics, 8 tempers, and the days and hours that end it.
+
+Tables only; the rules that join these words into sentences are in `textvae.grammar.rules`. No two
+topics share a subject, verb, quality or object, and no two tempers share a word, so one such word
+already tells its topic or temper.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["DAYS", "HOURS", "TEMPERS", "TOPICS", "Temper", "Topic"]
+
+
+class Topic(NamedTuple):
+    """The words a topic brings, each field a string that `textvae.grammar.rules` splits.
+
+    Attributes:
+        subjects: Who acts; `singular/plural` where the plural is irregular.
+        verbs: What they do; `base/past` where the past is irregular.
+        qualities: Adjectives of the object.
+        objects: What it is done to, plurals and mass nouns only (they follow `the`, `some`, `any`
+            and `their` alike).
+        places: Where; whole phrases of two or three words, separated by commas.
+    """
+
+    subjects: str
+    verbs: str
+    qualities: str
+    objects: str
+    places: str
+
+
+class Temper(NamedTuple):
+    """The words a temper brings, each field a string that `textvae.grammar.rules` splits.
+
+    Attributes:
+        adjectives: Adjectives of the subject.
+        adverbs: Adverbs of the verb.
+        closings: How it is done; whole phrases of at most three words, separated by commas.
+    """
+
+    adjectives: str
+    adverbs: str
+    closings: str
+
+
+TOPICS: dict[str, Topic] = {
+    "army": Topic(
+        "soldier general sentry sergeant",
+        "attack capture fortify abandon",
+        "hidden ruined hostile",
+        "fortresses trenches bunkers outposts",
+        "on the border, in the valley, beyond the hills",
+    ),
+    "art": Topic(
+        "painter sculptor artist curator",
+        "paint sketch exhibit restore",
+        "colorful abstract priceless",
+        "portraits landscapes murals statues",
+        "in the gallery, at the museum, in the studio",
+    ),
+    "building": Topic(
+        "carpenter builder mason plumber",
+        "repair build/built demolish measure",
+        "wooden crooked leaky",
+        "walls roofs staircases chimneys",
+        "in the cellar, on the ladder, behind the house",
+    ),
+    "court": Topic(
+        "lawyer judge prosecutor magistrate",
+        "question accuse defend summon",
+        "guilty dishonest talkative",
+        "suspects witnesses smugglers forgers",
+        "in the courtroom, before the jury, at the tribunal",
+    ),
+    "farm": Topic(
+        "farmer shepherd rancher ploughman/ploughmen",
+        "harvest gather weigh stack",
+        "golden ripe muddy",
+        "hay wheat pumpkins turnips",
+        "in the barn, behind the stable, near the field",
+    ),
+    "fashion": Topic(
+        "tailor seamstress designer dressmaker",
+        "sew wear/wore iron stitch",
+        "silk woolen striped",
+        "dresses coats skirts jackets",
+        "in the boutique, at the workshop, before the mirror",
+    ),
+    "finance": Topic(
+        "banker investor trader broker",
+        "buy/bought sell/sold trade acquire",
+        "risky profitable foreign",
+        "shares bonds stocks currencies",
+        "at the exchange, in the bank, for the clients",
+    ),
+    "garage": Topic(
+        "mechanic driver trucker motorist",
+        "park fix polish drive/drove",
+        "rusty noisy shiny",
+        "trucks taxis motorcycles vans",
+        "in the garage, on the highway, near the crossroads",
+    ),
+    "garden": Topic(
+        "gardener florist botanist landscaper",
+        "plant water prune trim/trimmed",
+        "blooming thorny fragrant",
+        "roses tulips hedges shrubs",
+        "in the garden, in the greenhouse, along the fence",
+    ),
+    "hospital": Topic(
+        "doctor nurse surgeon midwife/midwives",
+        "examine treat comfort bandage",
+        "feverish injured pale",
+        "patients infants veterans toddlers",
+        "in the clinic, at the hospital, on the ward",
+    ),
+    "kitchen": Topic(
+        "cook baker chef waiter",
+        "bake taste serve slice",
+        "spicy buttery crusty",
+        "dumplings bread pies noodles",
+        "in the kitchen, at the restaurant, near the oven",
+    ),
+    "laboratory": Topic(
+        "scientist chemist biologist physicist",
+        "heat mix dissolve analyze",
+        "toxic unstable purple",
+        "acids crystals powders liquids",
+        "in the laboratory, at the institute, beside the microscope",
+    ),
+    "music": Topic(
+        "pianist violinist singer drummer",
+        "play rehearse compose hum/hummed",
+        "solemn lively haunting",
+        "melodies waltzes ballads symphonies",
+        "on the stage, at the concert, in the choir",
+    ),
+    "office": Topic(
+        "accountant secretary manager clerk",
+        "print sign file copy",
+        "lengthy urgent official",
+        "reports contracts invoices documents",
+        "in the office, at the desk, by the printer",
+    ),
+    "police": Topic(
+        "detective officer inspector constable",
+        "chase arrest follow handcuff",
+        "masked armed cunning",
+        "burglars thieves robbers pickpockets",
+        "in the alley, under the bridge, across the roofs",
+    ),
+    "politics": Topic(
+        "senator minister mayor governor",
+        "propose reject debate approve",
+        "unpopular sweeping modest",
+        "laws taxes budgets reforms",
+        "in parliament, at the capitol, in the assembly",
+    ),
+    "press": Topic(
+        "journalist editor reporter columnist",
+        "publish write/wrote edit quote",
+        "scandalous truthful brief",
+        "articles interviews headlines editorials",
+        "in the newsroom, for the newspaper, in the magazine",
+    ),
+    "school": Topic(
+        "teacher pupil tutor professor",
+        "explain study memorize recite",
+        "difficult tricky dull",
+        "poems lessons fractions proverbs",
+        "in the classroom, at school, at the academy",
+    ),
+    "sea": Topic(
+        "sailor captain fisherman/fishermen diver",
+        "catch/caught net/netted haul spot/spotted",
+        "salty slippery silvery",
+        "herring mackerel lobsters crabs",
+        "in the harbor, on the boat, off the coast",
+    ),
+    "space": Topic(
+        "astronaut astronomer engineer pilot",
+        "observe photograph track discover",
+        "distant glowing icy",
+        "comets galaxies asteroids planets",
+        "at the observatory, in orbit, through the telescope",
+    ),
+    "sport": Topic(
+        "athlete goalkeeper striker champion",
+        "win/won lose/lost miss/missed enjoy",
+        "thrilling final friendly",
+        "matches races tournaments games",
+        "in the stadium, at the arena, on the pitch",
+    ),
+    "theater": Topic(
+        "actor dancer comedian playwright",
+        "perform direct rewrite/rewrote applaud",
+        "tragic hilarious dramatic",
+        "comedies tragedies monologues scenes",
+        "in the theater, behind the curtain, at the festival",
+    ),
+    "travel": Topic(
+        "tourist guide traveler hiker",
+        "visit explore describe admire",
+        "famous remote ancient",
+        "temples castles waterfalls canyons",
+        "in the mountains, on the island, near the desert",
+    ),
+    "zoo": Topic(
+        "keeper trainer veterinarian zoologist",
+        "feed/fed groom tame wash",
+        "hungry playful furry",
+        "lions elephants giraffes monkeys",
+        "in the zoo, near the cage, at the circus",
+    ),
+}
+
+TEMPERS: dict[str, Temper] = {
+    "bold": Temper("bold brave daring", "boldly bravely daringly", "without fear, with pride"),
+    "calm": Temper(
+        "calm peaceful patient", "calmly peacefully patiently", "in silence, without a word"
+    ),
+    "careful": Temper(
+        "careful cautious diligent",
+        "carefully cautiously diligently",
+        "with great care, step by step",
+    ),
+    "cheerful": Temper(
+        "cheerful happy merry", "cheerfully happily merrily", "with a smile, with a laugh"
+    ),
+    "hasty": Temper(
+        "hasty hurried restless", "hastily hurriedly restlessly", "in a hurry, in no time"
+    ),
+    "shy": Temper("shy timid bashful", "shyly timidly bashfully", "with a blush, in a whisper"),
+    "stern": Temper("stern strict grim", "sternly strictly grimly", "with a frown, with a scowl"),
+    "weary": Temper("weary tired sleepy", "wearily tiredly sleepily", "with a yawn, with a sigh"),
+}
+
+DAYS = "monday tuesday wednesday thursday friday saturday sunday"
+HOURS = "morning afternoon evening night"

@@ -1,0 +1,153 @@
+"""The rules of the embedded corpus: its factors and, slot by slot, what each of them lets be said.
+
+A sentence is a row of slots read from left to right; `?` marks those that may stay empty:
+
+    aux? the ADJECTIVE SUBJECT aux? not? ADVERB? VERB det QUALITY? OBJECT CLOSING? PLACE? day hour
+
+What a slot says depends on nothing but the factors it names, so the factors are all that ties
+distant words together. Day and hour name none: a sentence ends with words that tell nothing of it,
+so that an encoder must carry what counts past them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+from textvae.grammar.lexicon import DAYS, HOURS, TEMPERS, TOPICS
+
+__all__ = ["FACTORS", "Option", "Slot", "build_slots"]
+
+FACTORS: dict[str, tuple[str, ...]] = {
+    "topic": tuple(TOPICS),
+    "temper": tuple(TEMPERS),
+    "tense": ("past", "present", "future"),
+    "number": ("singular", "plural"),
+    "mood": ("statement", "question"),
+    "polarity": ("affirmed", "denied"),
+}
+
+
+class Option(NamedTuple):
+    """One thing a slot may say.
+
+    Attributes:
+        words: The words, possibly none.
+        prob: Its probability, in (0, 1], given the factors of its slot.
+    """
+
+    words: tuple[str, ...]
+    prob: float
+
+
+class Slot(NamedTuple):
+    """One place of the sentence.
+
+    Attributes:
+        name: What stands there.
+        given: Names of the factors that decide what may stand there.
+        options: For each combination of their values, what may stand there; probabilities sum to 1.
+    """
+
+    name: str
+    given: tuple[str, ...]
+    options: dict[tuple[str, ...], tuple[Option, ...]]
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("s", "x", "z", "ch", "sh")) else "s")
+
+
+def _past(verb: str) -> str:
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        return verb[:-1] + "ied"
+    return verb + ("d" if verb.endswith("e") else "ed")
+
+
+def _even(phrases: list[str], skip: float = 0.0) -> dict[str, float]:
+    """Gives all phrases the same probability, after `skip` for saying nothing."""
+    options = {phrase: (1.0 - skip) / len(phrases) for phrase in phrases}
+    return {"": skip, **options} if skip else options
+
+
+def _split(phrases: str) -> list[str]:
+    return phrases.split(", ") if ", " in phrases else phrases.split()
+
+
+def _auxiliary(tense: str, number: str) -> str:
+    present = "does" if number == "singular" else "do"
+    return {"past": "did", "present": present, "future": "will"}[tense]
+
+
+def _first_auxiliary(mood: str, tense: str, number: str) -> dict[str, float]:
+    return {_auxiliary(tense, number) if mood == "question" else "": 1.0}
+
+
+def _second_auxiliary(mood: str, tense: str, number: str, polarity: str) -> dict[str, float]:
+    denied = polarity == "denied"
+    auxiliary = mood == "statement" and (denied or tense == "future")
+    words = [_auxiliary(tense, number)] * auxiliary + ["not"] * denied
+    return {" ".join(words): 1.0}
+
+
+def _subject(topic: str, number: str) -> dict[str, float]:
+    forms = [entry.partition("/")[::2] for entry in TOPICS[topic].subjects.split()]
+    if number == "singular":
+        return _even([noun for noun, _ in forms])
+    return _even([irregular or _plural(noun) for noun, irregular in forms])
+
+
+def _verb(topic: str, mood: str, polarity: str, tense: str, number: str) -> dict[str, float]:
+    forms = [entry.partition("/")[::2] for entry in TOPICS[topic].verbs.split()]
+    plain = mood == "statement" and polarity == "affirmed"
+    if plain and tense == "past":
+        return _even([irregular or _past(verb) for verb, irregular in forms])
+    if plain and tense == "present" and number == "singular":
+        return _even([_plural(verb) for verb, _ in forms])  # the third person takes the noun's -s
+    return _even([verb for verb, _ in forms])
+
+
+def _determiner(number: str, polarity: str) -> dict[str, float]:
+    owner = {"his": 0.15, "her": 0.15} if number == "singular" else {"their": 0.3}
+    return {"the": 0.4, "any" if polarity == "denied" else "some": 0.3, **owner}
+
+
+_RULES: tuple[tuple[str, tuple[str, ...], Callable[..., dict[str, float]]], ...] = (
+    ("first auxiliary", ("mood", "tense", "number"), _first_auxiliary),
+    ("article", (), lambda: {"the": 1.0}),
+    ("adjective", ("temper",), lambda temper: _even(_split(TEMPERS[temper].adjectives))),
+    ("subject", ("topic", "number"), _subject),
+    ("second auxiliary", ("mood", "tense", "number", "polarity"), _second_auxiliary),
+    ("adverb", ("temper",), lambda temper: _even(_split(TEMPERS[temper].adverbs), skip=0.2)),
+    ("verb", ("topic", "mood", "polarity", "tense", "number"), _verb),
+    ("determiner", ("number", "polarity"), _determiner),
+    ("quality", ("topic",), lambda topic: _even(_split(TOPICS[topic].qualities), skip=0.2)),
+    ("object", ("topic",), lambda topic: _even(_split(TOPICS[topic].objects))),
+    ("closing", ("temper",), lambda temper: _even(_split(TEMPERS[temper].closings), skip=0.2)),
+    ("place", ("topic",), lambda topic: _even(_split(TOPICS[topic].places), skip=0.2)),
+    ("day", (), lambda: _even([f"on {day}" for day in DAYS.split()])),
+    ("hour", (), lambda: _even(HOURS.split())),
+)
+
+
+@cache
+def build_slots() -> tuple[Slot, ...]:
+    """Writes the rules out as tables, once.
+
+    Returns:
+        The slots of a sentence from left to right.
+    """
+    slots = []
+    for name, given, rule in _RULES:
+        options = {
+            values: tuple(
+                Option(tuple(phrase.split()), prob) for phrase, prob in rule(*values).items()
+            )
+            for values in product(*(FACTORS[factor] for factor in given))
+        }
+        slots.append(Slot(name, given, options))
+    return tuple(slots)

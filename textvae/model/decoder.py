@@ -1,0 +1,156 @@
+"""The autoregressive decoder: p(x|z) token by token, with word dropout.
+
+z reaches it through the initial state, through the input at each step, or both. With a z of no
+dimensions it is a plain recurrent language model.
+
+Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V vocabulary, Z latent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from textvae.batch import Batch
+from textvae.losses import token_nll
+from textvae.model.encoder import CELLS, token_mask
+
+__all__ = ["LATENT_TO", "Decoder", "DecoderState"]
+
+LATENT_TO = ("state", "input", "both")
+
+DecoderState = tuple[Tensor, ...]
+"""(h,) for a GRU, (h, c) for an LSTM, each (L, B, H)."""
+
+
+class Decoder(nn.Module):
+    """Recurrent decoder over token ids, conditioned on z.
+
+    Args:
+        vocab_size: Number of token ids V.
+        latent_dim: Dimensions Z of the latent code; 0 makes it a language model.
+        embedding_dim: Embedding width E.
+        hidden_size: Units H per layer.
+        num_layers: Recurrent layers L.
+        cell: `"lstm"` or `"gru"`.
+        latent_to: How z enters: `"state"` (initial state), `"input"` (each step) or `"both"`.
+        word_dropout: Share of input words replaced by `<unk>` in training (Bowman et al. 2016),
+            which makes the decoder ask z for what it can no longer read.
+        embedding_dropout: Dropout on embedded inputs.
+        output_dropout: Dropout on the outputs of each recurrent layer.
+        tied_embeddings: Output layer shares the input embedding; needs E = H.
+        pad_id: Id of padding.
+        unk_id: Id that word dropout puts in.
+        bos_id: Id that word dropout leaves alone.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        latent_dim: int,
+        embedding_dim: int,
+        hidden_size: int,
+        *,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        latent_to: str = "both",
+        word_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        tied_embeddings: bool = False,
+        pad_id: int = 0,
+        unk_id: int = 1,
+        bos_id: int = 2,
+    ) -> None:
+        super().__init__()
+        self.cell, self.num_layers, self.hidden_size = cell, num_layers, hidden_size
+        self.word_dropout, self.unk_id, self.bos_id = word_dropout, unk_id, bos_id
+        self.latent_to_input = latent_dim > 0 and latent_to in ("input", "both")
+        self.latent_to_state = latent_dim > 0 and latent_to in ("state", "both")
+
+        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=pad_id)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.rnn = CELLS[cell](
+            embedding_dim + (latent_dim if self.latent_to_input else 0),
+            hidden_size,
+            num_layers=num_layers,
+            dropout=output_dropout if num_layers > 1 else 0.0,
+            batch_first=True,
+        )
+        self.output_dropout = nn.Dropout(output_dropout)
+        self.output = nn.Linear(hidden_size, vocab_size)
+        if tied_embeddings:
+            self.output.weight = self.embedding.weight
+        if self.latent_to_state:
+            self.latent_to_cell = nn.Linear(latent_dim, num_layers * hidden_size)
+
+    def initial_state(self, z: Tensor) -> DecoderState:
+        """The state before the first token.
+
+        Args:
+            z: Latent codes, (B, Z).
+
+        Returns:
+            `DecoderState` of B rows: zeros, or for an LSTM c = Wz + b and h = tanh(c), for a GRU
+            h = tanh(Wz + b).
+        """
+        if self.latent_to_state:
+            cell = self.latent_to_cell(z).view(len(z), self.num_layers, self.hidden_size)
+            cell = cell.transpose(0, 1).contiguous()  # (L, B, H)
+        else:
+            cell = z.new_zeros(self.num_layers, len(z), self.hidden_size)
+        return (torch.tanh(cell), cell) if self.cell == "lstm" else (torch.tanh(cell),)
+
+    def step(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
+        """Read one token and score the next.
+
+        Args:
+            ids: The token just generated, (B,).
+            state: State before reading it.
+            z: Latent codes, (B, Z).
+
+        Returns:
+            Scores of the next token before softmax, (B, V), and the new state.
+        """
+        outputs, state = self._run(ids[:, None], state, z)
+        return self.output(outputs[:, 0]), state
+
+    def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
+        """Log p(x|z) of each sentence, summed over its tokens.
+
+        Args:
+            batch: B sentences.
+            z: Latent codes, (B, Z), or (S, B, Z) for S codes of each sentence.
+
+        Returns:
+            Nats, (B,) or (S, B).
+        """
+        samples = z.shape[:-2]
+        z = z.flatten(0, -2)  # (S·B, Z)
+        repeats = len(z) // len(batch.lengths)
+        inputs = self._drop_words(batch.input_ids.repeat(repeats, 1))
+        targets, lengths = batch.target_ids.repeat(repeats, 1), batch.lengths.repeat(repeats)
+
+        outputs, _ = self._run(inputs, self.initial_state(z), z)
+        mask = token_mask(lengths, targets.shape[1])
+        nll = token_nll(outputs[mask], self.output.weight, self.output.bias, targets[mask])
+        per_token = nll.new_zeros(targets.shape).masked_scatter(mask, nll)
+        return -per_token.sum(-1).view(*samples, len(batch.lengths))
+
+    def _run(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
+        inputs = self.embedding_dropout(self.embedding(ids))  # (B, T, E)
+        if self.latent_to_input:
+            every_step = z[:, None].expand(-1, ids.shape[1], -1)
+            inputs = torch.cat([inputs, every_step.to(inputs.dtype)], dim=-1)
+        if self.cell == "lstm":
+            outputs, state = self.rnn(inputs, state)
+        else:
+            outputs, hidden = self.rnn(inputs, state[0])
+            state = (hidden,)
+        return self.output_dropout(outputs), state
+
+    def _drop_words(self, ids: Tensor) -> Tensor:
+        if not self.training or self.word_dropout == 0:
+            return ids
+        dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
+        return ids.masked_fill(dropped & (ids != self.bos_id), self.unk_id)

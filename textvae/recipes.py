@@ -1,0 +1,252 @@
+"""From a configuration to a trained and measured run, and configurations known to work.
+
+Offers `RECIPES` (named options), `open_corpus`, `start` and `resume` (which put a run's parts
+together), `finish` (which measures a trained run) and `evaluate_run` (on any split).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+
+from textvae.annealers import KLAnnealer
+from textvae.checkpoint import RunDirectory
+from textvae.config import DataConfig, RunConfig
+from textvae.data import BatchLoader, Corpus, EncodedSplit, encode_split, load_corpus
+from textvae.diagnostics import Evaluation, evaluate
+from textvae.files import write_json
+from textvae.hub import find_pretrained
+from textvae.model import SentenceVAE
+from textvae.tokenizer import Tokenizer
+from textvae.training import Trainer
+
+__all__ = ["RECIPES", "Measured", "evaluate_run", "finish", "open_corpus", "resume", "start"]
+
+EXTENDABLE = ("max_epochs", "max_steps")
+"""Options that may be given anew when a run is resumed: the others would change its result."""
+
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "ptb": MappingProxyType(
+            {
+                "optimizer": "sgd",
+                "lr": 1.0,
+                "max_epochs": 60,
+                "warmup_epochs": 5.0,
+                "free_bits": 0.1,
+            }
+        ),
+        "grammar": MappingProxyType({}),
+    }
+)
+"""Options that differ from the defaults, by the corpus they were found to be good for."""
+
+
+class Measured(NamedTuple):
+    """A saved run, measured.
+
+    Attributes:
+        model: The run's best model, with its tokenizer.
+        corpus: The corpus.
+        split: Which of its splits was measured.
+        evaluation: The model's terms on that split.
+    """
+
+    model: SentenceVAE
+    corpus: Corpus
+    split: str
+    evaluation: Evaluation
+
+
+def open_corpus(source: str, config: DataConfig) -> Corpus:
+    """Load a corpus with the options of a configuration.
+
+    Raises:
+        DataError: If it can't be had or can't be used.
+    """
+    return load_corpus(
+        source,
+        text_field=config.text_field,
+        valid_fraction=config.valid_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.split_seed,
+    )
+
+
+def start(
+    corpus: Corpus,
+    options: Mapping[str, Any],
+    output_dir: str | Path,
+    *,
+    annealer: KLAnnealer | None = None,
+) -> Trainer:
+    """Begin a run: vocabulary, batches, model and trainer, in a new run directory.
+
+    Args:
+        corpus: What to train on.
+        options: Fields of `ModelConfig`, `DataConfig` and `TrainingConfig`; the rest keep their
+            defaults.
+        output_dir: Directory of the run.
+        annealer: Takes the place of the configured schedule.
+
+    Returns:
+        A trainer, ready to `fit`.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, or the corpus has no validation split.
+        FileExistsError: If there is something at `output_dir`.
+    """
+    RunDirectory.refuse_if_taken(output_dir)
+    config = RunConfig.from_flat(corpus.source, dict(options))
+    tokenizer = Tokenizer.train(
+        corpus["train"]["text"],
+        config.data.tokenizer,
+        vocab_size=config.data.vocab_size,
+        min_count=config.data.min_count,
+    )
+    torch.manual_seed(config.training.seed)
+    model = SentenceVAE(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
+    loaders = _training_loaders(corpus, tokenizer, config)
+    run = RunDirectory.create(output_dir, config)
+    model.save_pretrained(run.path)
+    return Trainer(model, *loaders, run, annealer=annealer)
+
+
+def resume(
+    output_dir: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    annealer: KLAnnealer | None = None,
+) -> Trainer:
+    """Continue a run from its last training state, to the same result.
+
+    Args:
+        output_dir: Directory of the run.
+        options: Options given anew; they must be those of the run, but for `max_epochs` and
+            `max_steps`.
+        annealer: As given to `start`.
+
+    Returns:
+        A trainer that `fit`s on from where the run was.
+
+    Raises:
+        FileNotFoundError: If there is no run, or it saved no state yet.
+        ValueError: If an option differs from the run's.
+    """
+    run = RunDirectory.open(output_dir)
+    _refuse_other_options(run, options or {})
+    if options:
+        flat = run.config.flat() | dict(options)
+        run.reconfigure(RunConfig.from_flat(run.config.data_source, flat))
+    model = SentenceVAE.from_pretrained(run.path)
+    corpus = open_corpus(run.config.data_source, run.config.data)
+    loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
+    trainer = Trainer(model, *loaders, run, annealer=annealer)
+    trainer.resume()
+    return trainer
+
+
+def evaluate_run(
+    name: str | Path, split: str = "test", *, data_dir: str | None = None, seed: int = 0
+) -> Measured:
+    """Measure a saved run's true ELBO on a split of its corpus.
+
+    Args:
+        name: A run directory or hub id.
+        split: `"train"`, `"valid"` or `"test"`.
+        data_dir: Where the corpus is now, if not where the run found it.
+        seed: Seed of the posterior noise.
+
+    Returns:
+        Model, corpus, split and evaluation.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        DataError: If the corpus can't be had, or has no such split.
+    """
+    model = SentenceVAE.from_pretrained(name)
+    config = RunDirectory.open(find_pretrained(name)).config
+    source = config.data_source
+    if data_dir is not None:
+        source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir
+    corpus = open_corpus(source, config.data)
+    encoded = _encoded(corpus, split, _tokenizer_of(model), config.data)
+    evaluation = evaluate(model, _evaluation_loader(encoded), encoded.num_sentences, seed=seed)
+    return Measured(model, corpus, split, evaluation)
+
+
+def finish(output_dir: str | Path) -> tuple[Measured, dict[str, Any]]:
+    """Measure a trained run on its test split (validation, if there is none) and keep the result.
+
+    Args:
+        output_dir: Directory of the run.
+
+    Returns:
+        The measurement, and what `results.json` now holds: it, and how the run went.
+    """
+    run = RunDirectory.open(output_dir)
+    corpus = open_corpus(run.config.data_source, run.config.data)
+    measured = evaluate_run(output_dir, "test" if "test" in corpus.splits else "valid")
+    judged = [record for record in run.metrics() if record["split"] == "valid"]
+    kept = [record for record in judged if record["verdict"] == "better"][-1]
+    results = {
+        "corpus": measured.corpus.name,
+        "split": measured.split,
+        **measured.evaluation.to_dict(),
+        "beta": kept["beta"],
+        "epochs": judged[-1]["epoch"],
+        "best_epoch": kept["epoch"],
+        "minutes": round(judged[-1]["seconds"] / 60, 1),
+        "seed": run.config.training.seed,
+    }
+    write_json(run.results_file, results)
+    return measured, results
+
+
+def _training_loaders(
+    corpus: Corpus, tokenizer: Tokenizer, config: RunConfig
+) -> tuple[BatchLoader, BatchLoader]:
+    train = _encoded(corpus, "train", tokenizer, config.data)
+    valid = _encoded(corpus, "valid", tokenizer, config.data)
+    training = config.training
+    loader = BatchLoader(
+        train,
+        batch_size=None if training.max_tokens else training.batch_size,
+        max_tokens=training.max_tokens,
+        seed=training.seed,
+    )
+    return loader, _evaluation_loader(valid)
+
+
+def _encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig) -> EncodedSplit:
+    return encode_split(
+        corpus[split], tokenizer, max_length=config.max_length, too_long=config.too_long
+    )
+
+
+def _evaluation_loader(split: EncodedSplit) -> BatchLoader:
+    return BatchLoader(split, batch_size=64, shuffle=False)
+
+
+def _tokenizer_of(model: SentenceVAE) -> Tokenizer:
+    assert model.tokenizer is not None, "from_pretrained brings one"
+    return model.tokenizer
+
+
+def _refuse_other_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
+    stored = run.config.flat()
+    faults = [
+        f"{name} is {stored.get(name)!r} in {run.path}, got {value!r}"
+        for name, value in options.items()
+        if name not in EXTENDABLE and stored.get(name) != value
+    ]
+    if faults:
+        raise ValueError(
+            f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change): "
+            + "; ".join(faults)
+        )

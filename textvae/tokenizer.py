@@ -1,0 +1,328 @@
+"""Text to ids and back: words, characters or byte-level BPE, on the `tokenizers` library.
+
+Offers `Tokenizer` (train, encode, decode, save, load), the ids that never change (`PAD_ID`,
+`UNK_ID`, `BOS_ID`, `EOS_ID`), and `find_reserved`, which finds text that would be mistaken for a
+special token.
+
+`<unk>` inside a text is an ordinary word (Penn Treebank is full of it) and becomes `UNK_ID`.
+A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from textvae.files import replacing
+
+__all__ = [
+    "BOS_ID",
+    "EOS_ID",
+    "PAD_ID",
+    "UNK_ID",
+    "UNK_TOKEN",
+    "Kind",
+    "Tokenizer",
+    "find_reserved",
+]
+
+Kind = Literal["word", "char", "bpe"]
+"""What a token is: a whitespace-separated word, a character, or a piece of a word."""
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+UNK_TOKEN = "<unk>"
+RESERVED = ("<pad>", "<bos>", "<eos>")
+SPECIALS = ("<pad>", UNK_TOKEN, "<bos>", "<eos>")
+
+DEFAULT_BPE_SIZE = 8000
+"""Vocabulary size of BPE where none is asked for: words and characters end by themselves."""
+
+# What Rust's `char::is_whitespace` holds, so that counting here and splitting in the library
+# agree; Python's `str.split` would also split at U+001C to U+001F.
+_WHITESPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_PATTERNS = {
+    "word": re.compile(f"[^{_WHITESPACE}]+"),
+    "char": re.compile(f"{UNK_TOKEN}|.", re.DOTALL),
+}
+
+
+def find_reserved(text: str) -> str | None:
+    """The first reserved token (`<pad>`, `<bos>`, `<eos>`) that `text` contains, or None."""
+    return next((token for token in RESERVED if token in text), None)
+
+
+class Tokenizer:
+    """Text to ids without special tokens, and ids back to text.
+
+    Built by `Tokenizer.train` or `Tokenizer.load`. Special ids are the same in every
+    vocabulary; BOS, EOS and padding are added when a batch is built, never here.
+    """
+
+    pad_id = PAD_ID
+    unk_id = UNK_ID
+    bos_id = BOS_ID
+    eos_id = EOS_ID
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        """Wrap a tokenizer of the `tokenizers` library.
+
+        Args:
+            backend: A word, character or BPE tokenizer as `train` builds it.
+
+        Raises:
+            ValueError: If it is of another kind, if the special tokens do not have their ids, or
+                if the ids have holes.
+        """
+        self._backend = backend
+        self._kind = _kind_of(backend)
+        self._vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        ids = {token: self._vocabulary.get(token) for token in SPECIALS}
+        if list(ids.values()) != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
+            raise ValueError(f"special tokens must have the ids 0, 1, 2, 3, got {ids}")
+        if max(self._vocabulary.values()) != len(self._vocabulary) - 1:
+            raise ValueError(
+                f"ids must have no holes, got {len(self._vocabulary)} tokens "
+                f"with ids up to {max(self._vocabulary.values())}"
+            )
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        kind: Kind = "word",
+        *,
+        vocab_size: int | None = None,
+        min_count: int = 1,
+    ) -> Tokenizer:
+        """Take the vocabulary from texts. The same texts give the same ids.
+
+        Args:
+            texts: The training sentences.
+            kind: `"word"` splits at whitespace only, `"char"` at every character, `"bpe"` learns
+                byte-level pieces of words.
+            vocab_size: Most ids in all, the four special ones included; the most frequent tokens
+                are kept. Default: no limit for words and characters, 8000 for BPE.
+            min_count: Words and characters seen less often become `<unk>`; for BPE, pairs seen
+                less often are not merged.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: If an argument is out of its range, if there are no texts, or if one
+                contains a reserved token; its number counts from 1.
+        """
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        smallest = len(SPECIALS) + (256 if kind == "bpe" else 1)
+        if vocab_size is not None and vocab_size < smallest:
+            raise ValueError(
+                f"vocab_size of a {kind} tokenizer must be at least {smallest}, got {vocab_size}"
+            )
+        if min_count < 1:
+            raise ValueError(f"min_count must be at least 1, got {min_count}")
+        checked = _checked(texts)
+        if kind == "bpe":
+            return cls(_train_bpe(checked, vocab_size or DEFAULT_BPE_SIZE, min_count))
+        pattern = _PATTERNS[kind]
+        counts = Counter(token for text in checked for token in pattern.findall(text))
+        return cls(_from_counts(counts, kind, vocab_size, min_count))
+
+    @property
+    def kind(self) -> Kind:
+        """`"word"`, `"char"` or `"bpe"`."""
+        return self._kind
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, the four special ones included."""
+        return len(self._vocabulary)
+
+    def __len__(self) -> int:
+        return len(self._vocabulary)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(kind={self._kind!r}, vocab_size={self.vocab_size})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The same bytes in every process, so that caches keyed by them are found again.
+        return _from_json, (self._backend.to_str(),)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the whole content: equal for tokenizers that give equal ids."""
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without BOS and EOS.
+
+        Raises:
+            ValueError: If the text contains a reserved token.
+        """
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts at once.
+
+        Raises:
+            ValueError: If a text contains a reserved token; its number counts from 1.
+        """
+        checked = list(_checked(texts, may_be_none=True))
+        if self._kind != "bpe":
+            # A look-up gives what the library gives, at a fifth of its time.
+            pattern, look_up = _PATTERNS[self._kind], self._vocabulary.get
+            return [[look_up(token, UNK_ID) for token in pattern.findall(x)] for x in checked]
+        encodings = self._backend.encode_batch_fast(checked, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of a sequence of ids, up to the first EOS; BOS and padding are left out.
+
+        Words come back with single spaces between them, characters and BPE exactly; an unknown
+        token shows as `<unk>`.
+
+        Args:
+            ids: Ids as a sequence, an array or a tensor of one dimension.
+
+        Raises:
+            ValueError: If an id is not in the vocabulary.
+        """
+        return self.decode_batch([ids])[0]
+
+    def decode_batch(self, sequences: Iterable[Iterable[int]]) -> list[str]:
+        """Texts of many sequences of ids; see `decode`."""
+        kept = [self._until_eos(ids) for ids in sequences]
+        # `skip_special_tokens` would leave the choice to flags in the file; it was made above.
+        texts: list[str] = self._backend.decode_batch(kept, skip_special_tokens=False)
+        return texts
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words (or characters) of `text` that become `<unk>`, each once, in order.
+
+        Always empty for BPE, which can spell anything.
+        """
+        if self._kind == "bpe":
+            return []
+        tokens = dict.fromkeys(_PATTERNS[self._kind].findall(text))
+        return [token for token in tokens if token not in self._vocabulary]
+
+    def save(self, path: str | Path) -> None:
+        """Write one `tokenizer.json` in the `tokenizers` library's own format.
+
+        Args:
+            path: The file; an existing one is replaced once the new one is whole.
+        """
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is not a tokenizer of one of the three kinds.
+        """
+        text = Path(path).read_bytes()
+        try:
+            return cls(tokenizers.Tokenizer.from_buffer(text))
+        # The library raises bare `Exception` for a file it can't read.
+        except Exception as error:
+            raise ValueError(f"{path} is not a tokenizer of textvae: {error}") from None
+
+    def _until_eos(self, ids: Iterable[int]) -> list[int]:
+        values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        if EOS_ID in values:
+            values = values[: values.index(EOS_ID)]
+        wrong = [value for value in values if not 0 <= value < len(self._vocabulary)]
+        if wrong:
+            raise ValueError(f"ids must lie in [0, {len(self._vocabulary) - 1}], got {wrong[0]}")
+        return [value for value in values if value not in (PAD_ID, BOS_ID)]
+
+
+def _from_json(state: str) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(state))
+
+
+def _checked(texts: Iterable[str], *, may_be_none: bool = False) -> Iterator[str]:
+    number = 0
+    for number, text in enumerate(texts, start=1):
+        reserved = find_reserved(text)
+        if reserved is not None:
+            raise ValueError(
+                f"text {number} contains the reserved token {reserved}; "
+                f"remove it or write it otherwise"
+            )
+        yield text
+    if number == 0 and not may_be_none:
+        raise ValueError("texts must hold at least one sentence, got none")
+
+
+def _kind_of(backend: tokenizers.Tokenizer) -> Kind:
+    state: dict[str, Any] = json.loads(backend.to_str())
+    parts = (state["model"]["type"], (state["pre_tokenizer"] or {}).get("type"))
+    kinds: dict[tuple[str, str | None], Kind] = {
+        ("WordLevel", "WhitespaceSplit"): "word",
+        ("WordLevel", "Split"): "char",
+        ("BPE", "ByteLevel"): "bpe",
+    }
+    if parts not in kinds:
+        raise ValueError(f"model and pre-tokenizer must be one of {list(kinds)}, got {parts}")
+    return kinds[parts]
+
+
+def _from_counts(
+    counts: Counter[str], kind: Kind, vocab_size: int | None, min_count: int
+) -> tokenizers.Tokenizer:
+    # The library's own trainer moves the id of an `<unk>` that is also a word of the corpus and
+    # leaves a hole in the ids; a vocabulary from a counter does neither.
+    del counts[UNK_TOKEN]
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = [word for word, count in ranked if count >= min_count]
+    room = None if vocab_size is None else vocab_size - len(SPECIALS)
+    tokens = [*SPECIALS, *words[:room]]
+    backend = tokenizers.Tokenizer(
+        models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNK_TOKEN)
+    )
+    if kind == "word":
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        anything = tokenizers.Regex(rf"{UNK_TOKEN}|[\s\S]")
+        backend.pre_tokenizer = pre_tokenizers.Split(anything, behavior="isolated")
+        backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(list(RESERVED))
+    return backend
+
+
+def _train_bpe(texts: Iterator[str], vocab_size: int, min_count: int) -> tokenizers.Tokenizer:
+    learner = tokenizers.Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learner.train_from_iterator(
+        # `<unk>` is a token of its own: its letters must not be learned from.
+        (part for text in texts for part in text.split(UNK_TOKEN)),
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=min_count,
+            special_tokens=list(SPECIALS),
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
+    learned = json.loads(learner.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    # A fresh one, because the learner counts `<unk>` among the special tokens, and whoever loads
+    # the file with the library alone would not see it in decoded text.
+    backend = tokenizers.Tokenizer(models.BPE(learned["vocab"], merges, unk_token=UNK_TOKEN))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(list(RESERVED))
+    backend.add_tokens([tokenizers.AddedToken(UNK_TOKEN, normalized=False)])
+    return backend
