@@ -140,17 +140,13 @@ def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, co
     """
     from textvae import recipes, report
 
-    if corpus is None:
-        trainer = recipes.resume(directory, options)
-    else:
-        trainer = recipes.start(corpus, options, directory)
-    _say(*report.run_heading(trainer, corpus).split("\n"))
     try:
-        ended = trainer.fit()
+        for trainer in recipes.phases(corpus, options, directory):
+            _say(*report.run_heading(trainer, corpus).split("\n"))
+            _say(f"training ended: {trainer.fit()}")
     except KeyboardInterrupt:
         _say(f"interrupted and saved; to go on: {command} --output-dir {directory} --resume")
         raise
-    _say(f"training ended: {ended}")
     print(report.closing(*recipes.finish(directory), directory))
 
 

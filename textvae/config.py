@@ -99,6 +99,10 @@ class TrainingConfig:
     max_beta: float = option(1.0, "full KL weight; evaluation is at 1 whatever this says")
     free_bits: float = option(0.0, "floor under each dimension's batch-mean KL, nats")
 
+    pretrain_epochs: int = option(
+        0, "epochs as an autoencoder first, whose encoder is kept and whose decoder is not"
+    )
+
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer")
     lr: float = option(1e-3, "learning rate at the start")
     momentum: float = option(0.0, "momentum of SGD")
@@ -133,6 +137,7 @@ class TrainingConfig:
             ("num_cycles", 1),
             ("max_beta", 0),
             ("free_bits", 0),
+            ("pretrain_epochs", 0),
             ("momentum", 0),
             ("weight_decay", 0),
             ("batch_size", 1),

@@ -1,13 +1,13 @@
 """From a configuration to a trained and measured run, and configurations known to work.
 
-Offers `RECIPES` (named options), `open_corpus`, `start` and `resume` (which put a run's parts
-together), `finish` (which measures a trained run) and `evaluate_run` (on any split).
+Offers `RECIPES` (named options), `open_corpus`, `start`, `resume` and `phases` (which put a run's
+parts together), `finish` (which measures a trained run) and `evaluate_run` (on any split).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,7 +25,31 @@ from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 
-__all__ = ["RECIPES", "Measured", "evaluate_run", "finish", "open_corpus", "resume", "start"]
+__all__ = [
+    "RECIPES",
+    "Measured",
+    "evaluate_run",
+    "finish",
+    "open_corpus",
+    "phases",
+    "resume",
+    "start",
+]
+
+AUTOENCODER: Mapping[str, Any] = MappingProxyType(
+    {
+        "pretrain_epochs": 0,
+        "annealer": "constant",
+        "max_beta": 0.0,
+        "free_bits": 0.0,
+        # Its decoder will be thrown away, so it may be blinded: every second word has to come
+        # through z. Adam finds out how sooner than SGD.
+        "word_dropout": 0.5,
+        "optimizer": "adam",
+        "lr": 1e-3,
+    }
+)
+"""Options of the autoencoder phase, over those of the run."""
 
 EXTENDABLE = ("max_epochs", "max_steps")
 """Options that may be given anew when a run is resumed: the others would change its result."""
@@ -85,7 +109,7 @@ def start(
     *,
     annealer: KLAnnealer | None = None,
 ) -> Trainer:
-    """Begin a run: vocabulary, batches, model and trainer, in a new run directory.
+    """Begin a run of one phase: vocabulary, batches, model and trainer, in a new run directory.
 
     Args:
         corpus: What to train on.
@@ -98,23 +122,13 @@ def start(
         A trainer, ready to `fit`.
 
     Raises:
-        ValueError: If an option is unknown or out of range, or the corpus has no validation split.
+        ValueError: If an option is unknown or out of range, if it asks for pretraining (which
+            `phases` does), or if the corpus has no validation split.
         FileExistsError: If there is something at `output_dir`.
     """
-    RunDirectory.refuse_if_taken(output_dir)
-    config = RunConfig.from_flat(corpus.source, dict(options))
-    tokenizer = Tokenizer.train(
-        corpus["train"]["text"],
-        config.data.tokenizer,
-        vocab_size=config.data.vocab_size,
-        min_count=config.data.min_count,
-    )
-    torch.manual_seed(config.training.seed)
-    model = SentenceVAE(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
-    loaders = _training_loaders(corpus, tokenizer, config)
-    run = RunDirectory.create(output_dir, config)
-    model.save_pretrained(run.path)
-    return Trainer(model, *loaders, run, annealer=annealer)
+    if options.get("pretrain_epochs"):
+        raise ValueError("pretrain_epochs makes a run of two phases: use recipes.phases")
+    return next(phases(corpus, options, output_dir, annealer=annealer))
 
 
 def resume(
@@ -123,7 +137,7 @@ def resume(
     *,
     annealer: KLAnnealer | None = None,
 ) -> Trainer:
-    """Continue a run from its last training state, to the same result.
+    """Continue a run, or the phase it is in, from its last training state, to the same result.
 
     Args:
         output_dir: Directory of the run.
@@ -135,20 +149,99 @@ def resume(
         A trainer that `fit`s on from where the run was.
 
     Raises:
-        FileNotFoundError: If there is no run, or it saved no state yet.
+        FileNotFoundError: If there is no run.
         ValueError: If an option differs from the run's.
     """
+    return next(phases(None, options or {}, output_dir, annealer=annealer))
+
+
+def phases(
+    corpus: Corpus | None,
+    options: Mapping[str, Any],
+    output_dir: str | Path,
+    *,
+    annealer: KLAnnealer | None = None,
+) -> Iterator[Trainer]:
+    """A run's phases that are still to be trained, each built when the one before is done.
+
+    There is one, unless `pretrain_epochs` asks for an autoencoder first (in `autoencoder/` of the
+    run directory): the run then begins with its encoder and a fresh decoder, so that z has
+    something to say before the KL term is heard, while nothing of the autoencoder's poor language
+    model stays.
+
+    Args:
+        corpus: What to train on; None continues the run in `output_dir`.
+        options: As for `start`, or for `resume`.
+        output_dir: Directory of the run.
+        annealer: Takes the place of the configured schedule in the last phase.
+
+    Yields:
+        Trainers; `fit` each before asking for the next.
+
+    Raises:
+        ValueError: As `start` and `resume`.
+        FileExistsError: If a new run's directory is taken.
+        FileNotFoundError: If there is no run to continue.
+
+    Reference:
+        Li et al. (2019), A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text.
+    """
+    if corpus is None:
+        run = _reopened(output_dir, options)
+        corpus = open_corpus(run.config.data_source, run.config.data)
+        model = SentenceVAE.from_pretrained(run.path)
+    else:
+        RunDirectory.refuse_if_taken(output_dir)
+        config = RunConfig.from_flat(corpus.source, dict(options))
+        model = _new_model(corpus, config)
+        run = RunDirectory.create(output_dir, config)
+        model.save_pretrained(run.path)
+    loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
+    is_new = not run.state_file.exists()
+    if is_new and run.config.training.pretrain_epochs:
+        pretraining = _pretraining(run, corpus)
+        if pretraining.ended is None:
+            yield pretraining
+        _take_encoder(model, pretraining.run.path)
+        torch.manual_seed(run.config.training.seed)
+    trainer = Trainer(model, *loaders, run, annealer=annealer)
+    if not is_new:
+        trainer.resume()
+    yield trainer
+
+
+def _reopened(output_dir: str | Path, options: Mapping[str, Any]) -> RunDirectory:
     run = RunDirectory.open(output_dir)
-    _refuse_other_options(run, options or {})
+    _refuse_other_options(run, options)
     if options:
         flat = run.config.flat() | dict(options)
         run.reconfigure(RunConfig.from_flat(run.config.data_source, flat))
-    model = SentenceVAE.from_pretrained(run.path)
-    corpus = open_corpus(run.config.data_source, run.config.data)
-    loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
-    trainer = Trainer(model, *loaders, run, annealer=annealer)
-    trainer.resume()
-    return trainer
+    return run
+
+
+def _new_model(corpus: Corpus, config: RunConfig) -> SentenceVAE:
+    tokenizer = Tokenizer.train(
+        corpus["train"]["text"][:],
+        config.data.tokenizer,
+        vocab_size=config.data.vocab_size,
+        min_count=config.data.min_count,
+    )
+    torch.manual_seed(config.training.seed)
+    return SentenceVAE(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
+
+
+def _pretraining(run: RunDirectory, corpus: Corpus) -> Trainer:
+    directory = run.path / "autoencoder"
+    if directory.exists():
+        return resume(directory)
+    epochs = run.config.training.pretrain_epochs
+    return start(corpus, {**run.config.flat(), **AUTOENCODER, "max_epochs": epochs}, directory)
+
+
+def _take_encoder(model: SentenceVAE, directory: Path) -> None:
+    trained = SentenceVAE.from_pretrained(directory).state_dict()
+    of_encoder = {k: v for k, v in trained.items() if not k.startswith("decoder.")}
+    model.load_state_dict(of_encoder, strict=False)
 
 
 def evaluate_run(
