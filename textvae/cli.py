@@ -145,7 +145,7 @@ def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, co
             _say(*report.run_heading(trainer, corpus).split("\n"))
             _say(f"training ended: {trainer.fit()}")
     except KeyboardInterrupt:
-        _say(f"interrupted and saved; to go on: {command} --output-dir {directory} --resume")
+        _say(f"interrupted; to go on: {command} --output-dir {directory} --resume")
         raise
     print(report.closing(*recipes.finish(directory), directory))
 

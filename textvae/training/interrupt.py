@@ -1,4 +1,7 @@
-"""`Interrupt`: Ctrl-C that waits for a moment at which everything can be saved."""
+"""`Interrupt`: Ctrl-C that waits for a moment at which everything can be saved.
+
+Offers the context `Interrupt` and what it raises at such a moment, `SafeInterrupt`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "SafeInterrupt"]
+
+
+class SafeInterrupt(KeyboardInterrupt):
+    """Ctrl-C, raised between two steps: nothing is half updated."""
 
 
 class Interrupt:
@@ -41,10 +48,10 @@ class Interrupt:
         """Raise what was noted.
 
         Raises:
-            KeyboardInterrupt: If Ctrl-C was pressed since the context began.
+            SafeInterrupt: If Ctrl-C was pressed since the context began.
         """
         if self._noted:
-            raise KeyboardInterrupt
+            raise SafeInterrupt
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted = True

@@ -24,7 +24,7 @@ from textvae.data import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
-from textvae.training.interrupt import Interrupt
+from textvae.training.interrupt import Interrupt, SafeInterrupt
 from textvae.training.plateau import Plateau, Verdict
 from textvae.training.weight import WeightWatch
 from textvae.training.window import Window
@@ -90,7 +90,8 @@ class Trainer:
             Why training ended, in words.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C, with the training state saved.
+            SafeInterrupt: After Ctrl-C, with the training state saved. A second Ctrl-C raises a
+                plain KeyboardInterrupt at once; then the state before counts.
             TrainingError: If the loss is not finite.
         """
         # Peaked softmax outputs make denormal numbers, on which CPUs multiply many times slower.
@@ -108,7 +109,7 @@ class Trainer:
                     self._judge_epoch(self._evaluate(interrupt))
                     if not is_cut_short:
                         self.save()
-            except KeyboardInterrupt:
+            except SafeInterrupt:
                 self.save()
                 raise
             finally:
@@ -149,12 +150,15 @@ class Trainer:
             interrupt.check()
 
     def _evaluate(self, interrupt: Interrupt) -> Evaluation:
-        return evaluate(
+        began = time.monotonic()
+        evaluation = evaluate(
             self.model,
             self.valid.epoch(0),
             self.valid.num_sentences,
             before_batch=interrupt.check,
         )
+        self._logged += time.monotonic() - began  # tokens/s is of training alone
+        return evaluation
 
     def _judge_epoch(self, evaluation: Evaluation) -> None:
         self._refuse_unless_finite()
@@ -162,7 +166,8 @@ class Trainer:
         self.last_evaluation = evaluation
         self._warn_of_collapse(evaluation)
         verdict: Verdict = "better"
-        if self.weight.finished:
+        # A language model has no KL, and so nothing to anneal.
+        if self.weight.finished or self.model.latent_dim == 0:
             verdict = self.plateau.update(evaluation.elbo)
         if verdict == "better":
             self.model.save_pretrained(self.run.path)

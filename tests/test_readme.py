@@ -1,0 +1,47 @@
+"""The README's code runs, and its commands and flags exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from textvae import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_python_blocks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    python = blocks("python")
+    assert len(python) == 2
+    for code in python:
+        exec(code.replace("2000", "2").replace("10_000", "100"), {})
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").exists()
+    assert "[" in capsys.readouterr().out
+
+
+def test_every_flag_that_the_readme_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    known = ""
+    for command in ("train", "evaluate", "sample", "reconstruct", "interpolate"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+        known += capsys.readouterr().out
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}
+    assert "--word-dropout" in known
+    assert {flag for flag in named if flag not in known} == set()
+
+
+def test_set_up_commands_are_the_ones_that_ci_runs() -> None:
+    commands = re.findall(r"^pip install -c constraints\.txt -e .*$", README, flags=re.MULTILINE)
+    assert len(commands) == 2
+    assert commands[0].endswith("python scripts/train_ptb.py")
+    assert commands[1].endswith("pytest")
