@@ -16,23 +16,24 @@ from textvae.grammar import FACTORS, entropy, log_prob, parse, sample, splits, v
 from textvae.grammar.rules import build_slots
 
 SENTENCES = sample(20_000, seed=7)
-PLAIN = "the weary farmer stacked the hay on sunday night"
+PLAIN = "surely the weary farmer often stacked the hay on sunday night"
 
 
 # The test of "the same on every machine and Python version": a change here changes every published
 # figure.
 GOLDEN: tuple[str, ...] = (
-    "does the strict striker strictly lose his final races with a scowl on the pitch on "
-    "saturday night",
-    "the bashful motorists will bashfully fix their noisy trucks in a whisper in the "
-    "garage on saturday evening",
-    "the cheerful sergeant will not cheerfully attack the ruined outposts in the valley "
-    "on friday evening",
-    "will the hurried astronomers track some glowing comets in no time through the "
-    "telescope on sunday night",
-    "does the sleepy comedian tiredly direct some dramatic scenes with a sigh on friday afternoon",
+    "does the strict engineer often sternly discover some distant planets with a scowl "
+    "through the telescope on sunday afternoon",
+    "perhaps the sleepy pupil will always sleepily memorize the tricky lessons with a "
+    "sigh at school on monday afternoon",
+    "apparently the patient astronomers never peacefully discovered the glowing asteroids "
+    "in silence through the telescope on thursday night",
+    "apparently the hasty inspectors rarely handcuff their cunning pickpockets in no time "
+    "across the roofs on thursday afternoon",
+    "will the cautious tutors seldom diligently explain any tricky fractions step by step "
+    "in the classroom on saturday morning",
 )
-GOLDEN_SHA256 = "c11c7b212ab37dd54d6ae4d99576b12037b0f004a12b2ac83b0675901fcc898e"
+GOLDEN_SHA256 = "2aff28a21597cca4b4728f8a489768568ac98134debb69820bdef776d3ff5fcd"
 
 
 def test_golden_sentences() -> None:
@@ -45,11 +46,12 @@ def test_golden_digest_of_the_default_training_set() -> None:
 
 
 def test_probability_worked_out_by_hand() -> None:
-    # Six uniform factors: 24 topics, 8 tempers, 3 tenses and three factors of two values.
-    factors = 24 * 8 * 3 * 2**3
-    # adjective 1/3, subject 1/4, no adverb 0.2, verb 1/4, "the" 0.4, no quality 0.2, object 1/4,
-    # no closing 0.2, no place 0.2, day 1/7, hour 1/4.
-    choices = 1 / 3 * 1 / 4 * 0.2 * 1 / 4 * 0.4 * 0.2 * 1 / 4 * 0.2 * 0.2 * 1 / 7 * 1 / 4
+    # Six uniform factors: 12 topics, 8 tempers, 3 tenses and three factors of two values.
+    factors = 12 * 8 * 3 * 2**3
+    # opener 1/3, adjective 1/3, subject 1/4, frequency 1/3, no adverb 0.2, verb 1/4, "the" 0.4,
+    # no quality 0.2, object 1/4, no closing 0.2, no place 0.2, day 1/7, hour 1/4.
+    choices = 1 / 3 * 1 / 3 * 1 / 4 * 1 / 3 * 0.2 * 1 / 4 * 0.4
+    choices *= 0.2 * 1 / 4 * 0.2 * 0.2 * 1 / 7 * 1 / 4
     expected = math.log(choices / factors)
     assert log_prob(PLAIN) == pytest.approx(expected)
 
@@ -60,19 +62,20 @@ def test_probability_worked_out_by_hand() -> None:
         "",
         " ",
         "sunday",
-        "the weary farmer stacked the hay on sunday",  # no hour
-        "the weary farmer stacked the hay on sunday night .",  # a word too many
-        "did the weary farmer stacked the hay on sunday night",  # verb against mood
-        "the weary farmer did stack the hay on sunday night",  # auxiliary against polarity
-        "the weary farmer stack the hay on sunday night",  # verb against number
-        "will the weary farmers stacks the hay on sunday night",  # verb against tense
-        "the weary farmer stacked any hay on sunday night",  # determiner against polarity
-        "the weary farmer stacked their hay on sunday night",  # determiner against number
-        "the weary farmer boldly stacked the hay on sunday night",  # adverb against temper
-        "the weary farmer stacked the lobsters on sunday night",  # object against topic
-        "the weary farmer stacked the hay at school on sunday night",  # place against topic
-        "the weary farmer stacked the xylophones on sunday night",  # no word of the grammar
-        "The weary farmer stacked the hay on sunday night",  # upper case
+        "surely the weary farmer often stacked the hay on sunday",  # no hour
+        "surely the weary farmer often stacked the hay on sunday night .",  # a word too many
+        "surely the weary farmer stacked the hay on sunday night",  # no frequency
+        "did the weary farmer often stacked the hay on sunday night",  # verb against mood
+        "does the weary farmers often stack the hay on sunday night",  # opener against number
+        "surely the weary farmer often stack the hay on sunday night",  # verb against number
+        "surely the weary farmer will often stacked the hay on sunday night",  # verb against tense
+        "surely the weary farmer often stacked any hay on sunday night",  # any and polarity
+        "surely the weary farmer often stacked their hay on sunday night",  # their and number
+        "surely the weary farmer often boldly stacked the hay on sunday night",  # temper
+        "surely the weary farmer often stacked the crabs on sunday night",  # object and topic
+        "surely the weary farmer often stacked the hay at school on sunday night",  # topic
+        "surely the weary farmer often stacked the vases on sunday night",  # foreign word
+        "Surely the weary farmer often stacked the hay on sunday night",  # upper case
     ],
 )
 def test_outside_the_grammar(sentence: str) -> None:
@@ -99,7 +102,7 @@ def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share() -> None:
     texts, share = [""], 1.0
     for slot in build_slots():
         options = slot.options[tuple(factors[name] for name in slot.given)]
-        if slot.name in {"adjective", "adverb", "place", "day", "hour"}:  # or there are too many
+        if slot.name in {"adjective", "adverb", "closing", "place", "day", "hour"}:  # or there are too many
             options = options[-1:]
             share *= options[0].prob
         texts = [f"{text} {' '.join(option.words)}" for text in texts for option in options]
@@ -123,23 +126,24 @@ def test_words_tell_every_factor() -> None:
         assert slot.given == factors
         phrases = [option.words for options in slot.options.values() for option in options]
         assert len(set(phrases)) == len(phrases), name
-    # The first auxiliary tells the mood, "not" the polarity; then auxiliary or verb tell the tense.
-    first, second, verb = (slots[n] for n in ("first auxiliary", "second auxiliary", "verb"))
-    for (mood, *_), options in first.options.items():
-        assert all(bool(option.words) == (mood == "question") for option in options)
-    for (*_, polarity), options in second.options.items():
-        assert all(("not" in option.words) == (polarity == "denied") for option in options)
-    for topic, number, mood, polarity in product(
-        *(FACTORS[name] for name in ("topic", "number", "mood", "polarity"))
-    ):
-        seen = [
-            (one.words, two.words, three.words)
+    # The frequency tells the polarity, the opener the mood, opener and verb the tense.
+    polarities = [
+        {option.words for option in options} for options in slots["frequency"].options.values()
+    ]
+    assert not set.intersection(*polarities)
+    openers: dict[str, set[tuple[str, ...]]] = {"statement": set(), "question": set()}
+    for (mood, *_), options in slots["opener"].options.items():
+        openers[mood] |= {option.words for option in options}
+    assert not set.intersection(*openers.values())
+    for topic, number, mood in product(*(FACTORS[name] for name in ("topic", "number", "mood"))):
+        said = [
+            (opener.words, future.words, verb.words)
             for tense in FACTORS["tense"]
-            for one in first.options[mood, tense, number]
-            for two in second.options[mood, tense, number, polarity]
-            for three in verb.options[topic, mood, polarity, tense, number]
+            for opener in slots["opener"].options[mood, tense, number]
+            for future in slots["future"].options[mood, tense]
+            for verb in slots["verb"].options[topic, mood, tense, number]
         ]
-        assert len(set(seen)) == len(seen), (topic, number, mood, polarity)
+        assert len(set(said)) == len(said), (topic, number, mood)
 
 
 def test_entropy_is_the_mean_of_minus_log_prob() -> None:
@@ -170,11 +174,10 @@ def test_size_of_words_and_sentences() -> None:
         [len(option.words) for options in slot.options.values() for option in options]
         for slot in build_slots()
     ]
-    assert sum(min(words) for words in lengths) == 9
-    # Of an auxiliary before the subject and one after it there is only one.
-    assert sum(max(words) for words in lengths) - 1 == 19
+    assert sum(min(words) for words in lengths) == 11
+    assert sum(max(words) for words in lengths) == 20
     counts = [len(sentence.text.split()) for sentence in SENTENCES]
-    assert (min(counts), max(counts)) == (9, 19)
+    assert (min(counts), max(counts)) == (11, 20)
 
 
 def test_sentences_are_plain_lower_case_text_of_the_vocabulary() -> None:

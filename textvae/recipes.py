@@ -58,11 +58,16 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "ptb": MappingProxyType(
             {
+                "embedding_dropout": 0.4,
+                "output_dropout": 0.4,
+                "pretrain_epochs": 2,
+                "warmup_epochs": 8.0,
+                "free_bits": 0.125,
                 "optimizer": "sgd",
                 "lr": 1.0,
+                "lr_patience": 1,
+                "max_lr_decays": 4,
                 "max_epochs": 60,
-                "warmup_epochs": 5.0,
-                "free_bits": 0.1,
             }
         ),
         "grammar": MappingProxyType({}),
@@ -198,7 +203,7 @@ def phases(
         model.save_pretrained(run.path)
     loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
     is_new = not run.state_file.exists()
-    if is_new and run.config.training.pretrain_epochs:
+    if is_new and run.config.training.pretrain_epochs and model.latent_dim > 0:
         pretraining = _pretraining(run, corpus)
         if pretraining.ended is None:
             yield pretraining

@@ -8,10 +8,10 @@
 
 Every sentence is decided by six independent factors (`FACTORS`), each uniform over its values, and
 by free choices within each slot of the sentence. A factor shows in words far apart: the topic in
-subject, verb, quality, object and place; the temper in adjective, adverb and closing; tense,
-number, mood and polarity in auxiliary, verb and determiner. A decoder must carry them from the
-first of these words to the last, or be told them by z. Because `entropy` is exact, so is the best
-NLL any model can reach.
+subject, verb, quality, object and place; the temper in adjective, adverb and closing; tense and
+number in opener or verb, and the number in subject and determiner too; the mood in opener and verb;
+the polarity in frequency and determiner. A decoder must carry them from the first of these words to
+the last, or be told them by z. Because `entropy` is exact, so is the best NLL any model can reach.
 
 The same seed gives the same sentences on every machine and Python version: the only source of
 chance is `random.Random(seed).random()`, which Python guarantees not to change.
@@ -46,7 +46,7 @@ class GrammarSentence(NamedTuple):
     """A sentence and what decided it.
 
     Attributes:
-        text: Lower-case words separated by single spaces, 9 to 19 of them, without punctuation.
+        text: Lower-case words separated by single spaces, 11 to 20 of them, without punctuation.
         factors: The value of every factor in `FACTORS`.
     """
 

@@ -1,4 +1,4 @@
-"""The words of the embedded corpus: 24 topics, 8 tempers, and the days and hours that end it.
+"""The words of the embedded corpus: 12 topics, 8 tempers, and the words that go with any topic.
 
 Tables only; the rules that join these words into sentences are in `textvae.grammar.rules`. No two
 topics share a subject, verb, quality or object, and no two tempers share a word, so one such word
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["DAYS", "HOURS", "TEMPERS", "TOPICS", "Temper", "Topic"]
+__all__ = ["DAYS", "FREQUENCIES", "HOURS", "OPENERS", "TEMPERS", "TOPICS", "Temper", "Topic"]
 
 
 class Topic(NamedTuple):
@@ -46,27 +46,6 @@ class Temper(NamedTuple):
 
 
 TOPICS: dict[str, Topic] = {
-    "army": Topic(
-        "soldier general sentry sergeant",
-        "attack capture fortify abandon",
-        "hidden ruined hostile",
-        "fortresses trenches bunkers outposts",
-        "on the border, in the valley, beyond the hills",
-    ),
-    "art": Topic(
-        "painter sculptor artist curator",
-        "paint sketch exhibit restore",
-        "colorful abstract priceless",
-        "portraits landscapes murals statues",
-        "in the gallery, at the museum, in the studio",
-    ),
-    "building": Topic(
-        "carpenter builder mason plumber",
-        "repair build/built demolish measure",
-        "wooden crooked leaky",
-        "walls roofs staircases chimneys",
-        "in the cellar, on the ladder, behind the house",
-    ),
     "court": Topic(
         "lawyer judge prosecutor magistrate",
         "question accuse defend summon",
@@ -80,27 +59,6 @@ TOPICS: dict[str, Topic] = {
         "golden ripe muddy",
         "hay wheat pumpkins turnips",
         "in the barn, behind the stable, near the field",
-    ),
-    "fashion": Topic(
-        "tailor seamstress designer dressmaker",
-        "sew wear/wore iron stitch",
-        "silk woolen striped",
-        "dresses coats skirts jackets",
-        "in the boutique, at the workshop, before the mirror",
-    ),
-    "finance": Topic(
-        "banker investor trader broker",
-        "buy/bought sell/sold trade acquire",
-        "risky profitable foreign",
-        "shares bonds stocks currencies",
-        "at the exchange, in the bank, for the clients",
-    ),
-    "garage": Topic(
-        "mechanic driver trucker motorist",
-        "park fix polish drive/drove",
-        "rusty noisy shiny",
-        "trucks taxis motorcycles vans",
-        "in the garage, on the highway, near the crossroads",
     ),
     "garden": Topic(
         "gardener florist botanist landscaper",
@@ -123,13 +81,6 @@ TOPICS: dict[str, Topic] = {
         "dumplings bread pies noodles",
         "in the kitchen, at the restaurant, near the oven",
     ),
-    "laboratory": Topic(
-        "scientist chemist biologist physicist",
-        "heat mix dissolve analyze",
-        "toxic unstable purple",
-        "acids crystals powders liquids",
-        "in the laboratory, at the institute, beside the microscope",
-    ),
     "music": Topic(
         "pianist violinist singer drummer",
         "play rehearse compose hum/hummed",
@@ -150,20 +101,6 @@ TOPICS: dict[str, Topic] = {
         "masked armed cunning",
         "burglars thieves robbers pickpockets",
         "in the alley, under the bridge, across the roofs",
-    ),
-    "politics": Topic(
-        "senator minister mayor governor",
-        "propose reject debate approve",
-        "unpopular sweeping modest",
-        "laws taxes budgets reforms",
-        "in parliament, at the capitol, in the assembly",
-    ),
-    "press": Topic(
-        "journalist editor reporter columnist",
-        "publish write/wrote edit quote",
-        "scandalous truthful brief",
-        "articles interviews headlines editorials",
-        "in the newsroom, for the newspaper, in the magazine",
     ),
     "school": Topic(
         "teacher pupil tutor professor",
@@ -193,27 +130,6 @@ TOPICS: dict[str, Topic] = {
         "matches races tournaments games",
         "in the stadium, at the arena, on the pitch",
     ),
-    "theater": Topic(
-        "actor dancer comedian playwright",
-        "perform direct rewrite/rewrote applaud",
-        "tragic hilarious dramatic",
-        "comedies tragedies monologues scenes",
-        "in the theater, behind the curtain, at the festival",
-    ),
-    "travel": Topic(
-        "tourist guide traveler hiker",
-        "visit explore describe admire",
-        "famous remote ancient",
-        "temples castles waterfalls canyons",
-        "in the mountains, on the island, near the desert",
-    ),
-    "zoo": Topic(
-        "keeper trainer veterinarian zoologist",
-        "feed/fed groom tame wash",
-        "hungry playful furry",
-        "lions elephants giraffes monkeys",
-        "in the zoo, near the cage, at the circus",
-    ),
 }
 
 TEMPERS: dict[str, Temper] = {
@@ -239,3 +155,8 @@ TEMPERS: dict[str, Temper] = {
 
 DAYS = "monday tuesday wednesday thursday friday saturday sunday"
 HOURS = "morning afternoon evening night"
+OPENERS = "apparently perhaps surely"
+FREQUENCIES: dict[str, str] = {
+    "affirmed": "always often usually",
+    "denied": "never rarely seldom",
+}

@@ -2,11 +2,13 @@
 
 A sentence is a row of slots read from left to right; `?` marks those that may stay empty:
 
-    aux? the ADJECTIVE SUBJECT aux? not? ADVERB? VERB det QUALITY? OBJECT CLOSING? PLACE? day hour
+    opener the ADJECTIVE SUBJECT will? frequency ADVERB? VERB determiner QUALITY? OBJECT CLOSING?
+    PLACE? day hour
 
 What a slot says depends on nothing but the factors it names, so the factors are all that ties
 distant words together. Day and hour name none: a sentence ends with words that tell nothing of it,
-so that an encoder must carry what counts past them.
+so that an encoder must carry what counts past them. Mood and polarity change words, not their
+number: a factor that shifted the rest of the sentence could be told from positions alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
-from textvae.grammar.lexicon import DAYS, HOURS, TEMPERS, TOPICS
+from textvae.grammar.lexicon import DAYS, FREQUENCIES, HOURS, OPENERS, TEMPERS, TOPICS
 
 __all__ = ["FACTORS", "Option", "Slot", "build_slots"]
 
@@ -83,15 +85,12 @@ def _auxiliary(tense: str, number: str) -> str:
     return {"past": "did", "present": present, "future": "will"}[tense]
 
 
-def _first_auxiliary(mood: str, tense: str, number: str) -> dict[str, float]:
-    return {_auxiliary(tense, number) if mood == "question" else "": 1.0}
+def _opener(mood: str, tense: str, number: str) -> dict[str, float]:
+    return {_auxiliary(tense, number): 1.0} if mood == "question" else _even(OPENERS.split())
 
 
-def _second_auxiliary(mood: str, tense: str, number: str, polarity: str) -> dict[str, float]:
-    denied = polarity == "denied"
-    auxiliary = mood == "statement" and (denied or tense == "future")
-    words = [_auxiliary(tense, number)] * auxiliary + ["not"] * denied
-    return {" ".join(words): 1.0}
+def _future(mood: str, tense: str) -> dict[str, float]:
+    return {"will" if mood == "statement" and tense == "future" else "": 1.0}
 
 
 def _subject(topic: str, number: str) -> dict[str, float]:
@@ -101,12 +100,11 @@ def _subject(topic: str, number: str) -> dict[str, float]:
     return _even([irregular or _plural(noun) for noun, irregular in forms])
 
 
-def _verb(topic: str, mood: str, polarity: str, tense: str, number: str) -> dict[str, float]:
+def _verb(topic: str, mood: str, tense: str, number: str) -> dict[str, float]:
     forms = [entry.partition("/")[::2] for entry in TOPICS[topic].verbs.split()]
-    plain = mood == "statement" and polarity == "affirmed"
-    if plain and tense == "past":
+    if mood == "statement" and tense == "past":
         return _even([irregular or _past(verb) for verb, irregular in forms])
-    if plain and tense == "present" and number == "singular":
+    if mood == "statement" and tense == "present" and number == "singular":
         return _even([_plural(verb) for verb, _ in forms])  # the third person takes the noun's -s
     return _even([verb for verb, _ in forms])
 
@@ -117,13 +115,14 @@ def _determiner(number: str, polarity: str) -> dict[str, float]:
 
 
 _RULES: tuple[tuple[str, tuple[str, ...], Callable[..., dict[str, float]]], ...] = (
-    ("first auxiliary", ("mood", "tense", "number"), _first_auxiliary),
+    ("opener", ("mood", "tense", "number"), _opener),
     ("article", (), lambda: {"the": 1.0}),
     ("adjective", ("temper",), lambda temper: _even(_split(TEMPERS[temper].adjectives))),
     ("subject", ("topic", "number"), _subject),
-    ("second auxiliary", ("mood", "tense", "number", "polarity"), _second_auxiliary),
+    ("future", ("mood", "tense"), _future),
+    ("frequency", ("polarity",), lambda polarity: _even(FREQUENCIES[polarity].split())),
     ("adverb", ("temper",), lambda temper: _even(_split(TEMPERS[temper].adverbs), skip=0.2)),
-    ("verb", ("topic", "mood", "polarity", "tense", "number"), _verb),
+    ("verb", ("topic", "mood", "tense", "number"), _verb),
     ("determiner", ("number", "polarity"), _determiner),
     ("quality", ("topic",), lambda topic: _even(_split(TOPICS[topic].qualities), skip=0.2)),
     ("object", ("topic",), lambda topic: _even(_split(TOPICS[topic].objects))),

@@ -166,8 +166,7 @@ class Trainer:
         self.last_evaluation = evaluation
         self._warn_of_collapse(evaluation)
         verdict: Verdict = "better"
-        # A language model has no KL, and so nothing to anneal.
-        if self.weight.finished or self.model.latent_dim == 0:
+        if self._optimises_elbo():
             verdict = self.plateau.update(evaluation.elbo)
         if verdict == "better":
             self.model.save_pretrained(self.run.path)
@@ -188,6 +187,12 @@ class Trainer:
         self.verdict = verdict
         self.epoch, self.batch = self.epoch + 1, 0
         self.ended = self._reason_to_end()
+
+    def _optimises_elbo(self) -> bool:
+        """Whether the ELBO can judge: not while β is annealed, nor an autoencoder (β = 0)."""
+        if self.model.latent_dim == 0:
+            return True  # a language model has no KL, and so nothing to anneal
+        return self.weight.finished and self.weight.value > 0
 
     def _reason_to_end(self) -> str | None:
         if self.verdict == "stop":
