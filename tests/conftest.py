@@ -10,11 +10,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="textvae-tests-")
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+
+from textvae.batch import Batch, collate
+from textvae.model import SentenceVAE
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 # A busy machine is no fault of the code.
 settings.register_profile("textvae", deadline=None)
@@ -26,3 +31,70 @@ def _surroundings() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """A few sentences of unlike length over nine words."""
+    return [
+        "the cat sees a dog",
+        "a dog runs",
+        "the dog sees the old cat",
+        "cats run",
+        "a cat sees",
+        "the cat runs",
+    ]
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer(texts: list[str]) -> Tokenizer:
+    """A word tokenizer over all of `texts`."""
+    return Tokenizer.train(texts)
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., Batch]:
+    """Builds a batch from sentences' ids, with the special ids of every tokenizer."""
+
+    def make(
+        sequences: Sequence[Sequence[int]],
+        *,
+        indices: Sequence[int] | None = None,
+        truncated: Sequence[bool] | None = None,
+    ) -> Batch:
+        return collate(
+            sequences, indices, truncated=truncated, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., SentenceVAE]:
+    """Builds tiny models in evaluation mode, with large random weights.
+
+    Nothing is trained, but no distribution is near uniform and no state near zero, so that a
+    mix-up anywhere shows. Even padding has an embedding, which a leak would carry.
+    """
+
+    def make(vocab_size: int = 13, *, seed: int = 0, std: float = 0.8, **arguments: Any) -> Any:
+        sizes = {
+            "latent_dim": 3,
+            "embedding_dim": 5,
+            "encoder_hidden_size": 4,
+            "decoder_hidden_size": 5,
+        }
+        model = SentenceVAE(vocab_size, **{**sizes, **arguments})
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0, std, generator=generator)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture
+def tiny_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
+    """One such model, with `word_tokenizer`."""
+    return make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer)
