@@ -100,9 +100,7 @@ def test_a_mistyped_path_costs_no_look_up(
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "require_repository", lambda *_: pytest.fail("asked the hub"))
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub")
-    )
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(FileNotFoundError, match=f"no run directory at '{name}'$"):
         find_pretrained(name)
 

@@ -132,7 +132,8 @@ def test_the_past_does_not_depend_on_the_future(
 def test_targets_are_never_read(make_batch: MakeBatch) -> None:
     model, batch = decoder(), make_batch(SENTENCES)
     seen = read_ids(model)
-    model.log_likelihood(batch._replace(target_ids=torch.full_like(batch.target_ids, 4)), codes(5))
+    hidden = batch._replace(target_ids=torch.full_like(batch.target_ids, 4))
+    model.log_likelihood(hidden, codes(len(SENTENCES), 3))
     assert len(seen) == 1
     assert seen[0].equal(batch.input_ids)
 
@@ -229,9 +230,7 @@ def test_the_initial_state_is_that_of_the_docstring(cell: str) -> None:
 
 
 @every_kind
-def test_z_gets_a_gradient(
-    make_batch: MakeBatch, cell: str, layers: int, latent_to: str
-) -> None:
+def test_z_gets_a_gradient(make_batch: MakeBatch, cell: str, layers: int, latent_to: str) -> None:
     model = decoder(cell=cell, num_layers=layers, latent_to=latent_to)
     z = codes(len(SENTENCES), 3).requires_grad_()
     log_p = model.log_likelihood(make_batch(SENTENCES), z)
