@@ -28,8 +28,6 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-# --- KL ---
-
 gaussians = st.lists(st.tuples(st.floats(-6, 6), st.floats(-12, 6)), min_size=6, max_size=6)
 
 
@@ -108,8 +106,6 @@ def test_what_kl_refuses() -> None:
         kl_divergence(torch.zeros(2, 3), torch.zeros(2, 3), "batchmean")
 
 
-# --- free bits ---
-
 KL_TABLE = torch.tensor(
     [
         # dimension 0: both under, 1: both over, 2: one over, mean over, 3: one over, mean under
@@ -179,9 +175,6 @@ def test_free_bits_refuse_a_floor_below_zero(floor: float) -> None:
         elbo_terms(torch.zeros(2), torch.zeros(2, 3), torch.zeros(2, 3), free_bits=floor)
 
 
-# --- the ELBO's terms ---
-
-
 def test_elbo_terms_are_means_over_sentences() -> None:
     rec, mu, logvar = random(5).abs(), random(5, 3), random(5, 3, seed=1)
     terms = elbo_terms(rec, mu, logvar)
@@ -222,9 +215,6 @@ def test_elbo_terms_refuse_shapes_that_disagree() -> None:
         elbo_terms(torch.zeros(3, 7), torch.zeros(3, 4), torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"the same shape, got \(3, 4\) and \(4,\)"):
         elbo_terms(torch.zeros(3), torch.zeros(3, 4), torch.zeros(4))
-
-
-# --- token NLL ---
 
 
 def output_layer(

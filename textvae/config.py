@@ -99,8 +99,11 @@ class TrainingConfig:
     max_beta: float = option(1.0, "full KL weight; evaluation is at 1 whatever this says")
     free_bits: float = option(0.0, "floor under each dimension's batch-mean KL, nats")
 
-    pretrain_epochs: int = option(
-        0, "epochs as an autoencoder first, whose encoder is kept and whose decoder is not"
+    autoencoder_epochs: int = option(
+        0, "epochs as an autoencoder first, of which the encoder is kept"
+    )
+    language_model_epochs: int = option(
+        0, "epochs as a language model first, of which the decoder is kept"
     )
 
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer")
@@ -137,7 +140,8 @@ class TrainingConfig:
             ("num_cycles", 1),
             ("max_beta", 0),
             ("free_bits", 0),
-            ("pretrain_epochs", 0),
+            ("autoencoder_epochs", 0),
+            ("language_model_epochs", 0),
             ("momentum", 0),
             ("weight_decay", 0),
             ("batch_size", 1),

@@ -143,7 +143,8 @@ def active_units(mu: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
     Reference:
         Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
     """
-    return int((mu.var(dim=0, correction=0) >= threshold).sum())
+    # Not `var`, which warns where there are no dimensions: a language model's.
+    return int(((mu - mu.mean(0)).square().mean(0) >= threshold).sum())
 
 
 def gradient_norm(model: nn.Module) -> Tensor:

@@ -60,9 +60,6 @@ def read_ids(model: Decoder) -> list[Tensor]:
     return seen
 
 
-# --- the distribution ---
-
-
 @every_kind
 def test_teacher_forcing_equals_decoding_step_by_step(
     make_batch: MakeBatch, cell: str, layers: int, latent_to: str
@@ -138,9 +135,6 @@ def test_targets_are_never_read(make_batch: MakeBatch) -> None:
     assert seen[0].equal(batch.input_ids)
 
 
-# --- batches ---
-
-
 def widened(batch: Batch) -> Batch:
     more = torch.zeros_like(batch.input_ids)
     return batch._replace(
@@ -180,9 +174,6 @@ def test_a_language_model_takes_samples_too(make_batch: MakeBatch) -> None:
     log_p = model.log_likelihood(batch, torch.zeros(len(SENTENCES), 0))
     many = model.log_likelihood(batch, torch.zeros(2, len(SENTENCES), 0))
     torch.testing.assert_close(many, log_p.expand(2, -1))
-
-
-# --- where z goes ---
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -236,9 +227,6 @@ def test_z_gets_a_gradient(make_batch: MakeBatch, cell: str, layers: int, latent
     log_p = model.log_likelihood(make_batch(SENTENCES), z)
     (gradient,) = torch.autograd.grad(log_p[1], z)
     assert (gradient.abs().amin(1) > 0).tolist() == [False, True, False, False, False]
-
-
-# --- word dropout and dropout ---
 
 
 def test_word_dropout_takes_its_share_and_never_bos(make_batch: MakeBatch) -> None:

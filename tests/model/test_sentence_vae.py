@@ -41,9 +41,6 @@ def rows_of(batch: Batch, rows: list[int]) -> Batch:
     return Batch(*(tensor[rows] for tensor in batch))
 
 
-# --- the posterior ---
-
-
 def test_a_draw_is_the_mean_and_noise_times_the_deviation() -> None:
     posterior = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(9)]]))
     torch.testing.assert_close(posterior.sample(torch.zeros(1, 2)), posterior.mu)
@@ -75,9 +72,6 @@ def test_draws_are_differentiable_in_both_parameters() -> None:
     assert logvar.grad is not None
     assert mu.grad.tolist() == [[1, 1]]
     torch.testing.assert_close(logvar.grad, noise)  # ½ · sigma · noise with sigma = 2
-
-
-# --- one pass ---
 
 
 def test_a_pass_equals_a_loop_over_sentences(
@@ -189,9 +183,6 @@ def test_dropout_is_off_in_evaluation(make_model: MakeModel, batch: Batch) -> No
     torch.testing.assert_close(noisy.mu, without(batch, noise).mu)  # the encoder reads everything
 
 
-# --- language model ---
-
-
 def test_a_language_model_has_no_encoder_and_no_kl(make_model: MakeModel, batch: Batch) -> None:
     model = make_model(latent_dim=0)
     assert all(name.startswith("decoder.") for name, _ in model.named_parameters())
@@ -218,9 +209,6 @@ def test_a_language_model_is_the_same_decoder(make_model: MakeModel, batch: Batc
         for parameter in vae.decoder.latent_to_cell.parameters():
             parameter.zero_()
     torch.testing.assert_close(vae(batch).rec, lm(batch).rec)
-
-
-# --- construction ---
 
 
 def test_embeddings_start_small_and_padding_at_zero() -> None:
@@ -292,8 +280,6 @@ def test_all_faults_are_named_at_once() -> None:
             tied_embeddings=True,
         )
 
-
-# --- saved and loaded ---
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -370,7 +356,7 @@ def test_loading_takes_a_device(tiny_model: SentenceVAE, tmp_path: Path) -> None
 
 def test_a_path_that_is_not_there_fails_at_once(tmp_path: Path) -> None:
     start = time.perf_counter()
-    with pytest.raises(FileNotFoundError, match="no run directory at '.*/runs/frist'"):
+    with pytest.raises(FileNotFoundError, match=r"no run directory at '.*/runs/frist'"):
         SentenceVAE.from_pretrained(tmp_path / "runs" / "frist")
     assert time.perf_counter() - start < 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
@@ -224,14 +225,15 @@ class SentenceVAE(nn.Module):
             ValueError: If the files do not describe a model of this version.
         """
         directory = find_pretrained(name)
-        arguments = read_json(directory / "config.json").get("model")
+        config = read_json(directory / "config.json")
+        arguments = config.get("model") if isinstance(config, dict) else None
         if not isinstance(arguments, dict):
             raise ValueError(f"{directory / 'config.json'} has no section 'model'")
         tokenizer = Tokenizer.load(directory / "tokenizer.json")
         try:
             model = cls(**arguments, tokenizer=tokenizer)
             load_model(model, str(directory / "model.safetensors"))
-        except (TypeError, RuntimeError) as error:
+        except (TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(
                 f"{directory} does not hold a model of this version: {error}"
             ) from None

@@ -120,7 +120,7 @@ class Trainer:
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
         self.model.train()
         for batch in self.train.epoch(self.epoch, start=self.batch):
-            if self.step == self.config.max_steps:
+            if self._has_done_all_steps():
                 break
             batch = batch.to(self.accelerator.device)
 
@@ -197,11 +197,15 @@ class Trainer:
     def _reason_to_end(self) -> str | None:
         if self.verdict == "stop":
             return f"no better ELBO for {self.plateau.stale} epochs at learning rate {self.lr:g}"
-        if self.step == self.config.max_steps:
+        if self._has_done_all_steps():
             return f"{self.step} steps done"
         if self.epoch >= self.config.max_epochs:
             return f"{self.epoch} epochs done"
         return None
+
+    def _has_done_all_steps(self) -> bool:
+        # More than all, where a resumed run was given a lower limit than it had reached.
+        return self.config.max_steps is not None and self.step >= self.config.max_steps
 
     def _return_to_best(self) -> None:
         load_model(self.model, self.run.weights_file)
@@ -231,7 +235,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "annealer": annealer_state,
-                "weight_rested": self.weight.rested,
+                "weight": self.weight.state_dict(),
                 "plateau": self.plateau.state_dict(),
                 "window": self.window.state_dict(),
                 "random": _random_state(self.accelerator.device),
@@ -248,11 +252,14 @@ class Trainer:
             ValueError: If the state does not fit the model.
         """
         state = self.run.load_state()
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError(f"{self.run.state_file} does not fit the model: {error}") from None
         self.optimizer.load_state_dict(state["optimizer"])
         self.plateau.load_state_dict(state["plateau"])
         self.window.load_state_dict(state["window"])
-        self.weight.rested = state["weight_rested"]
+        self.weight.load_state_dict(state["weight"])
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self.verdict = state["seconds"], state["verdict"]
         if state["annealer"] is not None:

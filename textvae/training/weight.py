@@ -44,6 +44,15 @@ class WeightWatch:
             self.rested = high - low <= 1e-5 * abs(high)
         self._range = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen of the weight so far, also within an epoch that is not over."""
+        return {"rested": self.rested, "last": self._last, "range": self._range}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what was seen."""
+        self.rested, self._last = state["rested"], state["last"]
+        self._range = None if state["range"] is None else tuple(state["range"])
+
     @property
     def value(self) -> float:
         """The weight, as the annealer tells it or as it was last applied."""

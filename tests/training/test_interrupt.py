@@ -1,0 +1,139 @@
+"""Tests of `textvae.training.interrupt`: Ctrl-C inside one process, and pressed for real."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae import cli
+from textvae.training.interrupt import Interrupt, SafeInterrupt
+
+
+def test_the_first_waits_for_a_check() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+    with pytest.raises(SafeInterrupt), Interrupt() as interrupt:
+        interrupt.check()  # nothing yet
+        signal.raise_signal(signal.SIGINT)
+        done.append("the step runs to its end")
+        interrupt.check()
+        done.append("never")
+    assert done == ["the step runs to its end"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_interrupts_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught, Interrupt():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert not isinstance(caught.value, SafeInterrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_gives_the_handler_back_when_something_else_is_raised() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), Interrupt():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_it_only_does_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with Interrupt() as interrupt:
+                interrupt.check()
+        except BaseException as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert faults == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+SIZES = (
+    "--latent-dim=2 --embedding-dim=4 --encoder-hidden-size=4 --decoder-hidden-size=4 "
+    "--batch-size=4 --device=cpu --precision=fp32 --log-every=1 --warmup-epochs=2 "
+    "--max-epochs=99 --max-steps=400"
+).split()
+TIMING = ("seconds", "tokens_per_second")
+
+
+def train(*arguments: str) -> tuple[int, str]:
+    """The command, in this process: exit code and standard output."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        code = cli.main(["train", *arguments])
+    return code, out.getvalue()
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k not in TIMING} for record in records]
+
+
+def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
+    """The command in a process of its own, which gets SIGINT once it has trained some steps."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textvae.cli", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        file = run / "metrics.jsonl"
+        while not (file.exists() and file.read_text().count("\n") >= 10):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(
+    sixty: list[str], tmp_path: Path
+) -> None:
+    text = tmp_path / "sixty.txt"
+    text.write_text("\n".join(sixty) + "\n", encoding="utf-8")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+
+    code, out, err = interrupted([str(text), *SIZES, f"--output-dir={run}"], run)
+    assert code == 130
+    assert out == ""
+    said = err.rstrip().splitlines()[-1]
+    assert said == (
+        f"textvae: interrupted; to go on: textvae train {text} --output-dir {run} --resume"
+    )
+    assert 10 <= metrics(run)[-1]["step"] < 400
+    assert not (run / "results.json").exists()
+
+    code, out = train(*said.split("textvae train ")[1].split())
+    assert code == 0
+    assert "ELBO" in out
+    assert train(str(text), *SIZES, f"--output-dir={whole}")[0] == 0
+    assert metrics(run) == metrics(whole)
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    results = [json.loads((path / "results.json").read_text()) for path in (run, whole)]
+    assert results[0] | {"minutes": 0} == results[1] | {"minutes": 0}

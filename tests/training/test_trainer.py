@@ -1,0 +1,433 @@
+"""Tests of `textvae.training.trainer`: what the loop does in a step, an epoch, and at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from textvae.annealers import ANNEALERS, LinearAnnealer
+from textvae.diagnostics import Evaluation
+from textvae.losses import kl_divergence
+from textvae.training import Trainer, TrainingError
+from textvae.training.trainer import configured_annealer, resolve_precision
+
+Build = Callable[..., Trainer]
+STEPS = 6  # of an epoch
+
+
+class Recorder(LinearAnnealer):
+    """Writes down what the loop does with it."""
+
+    def __init__(self, warmup_steps: int = 4) -> None:
+        super().__init__(warmup_steps)
+        self.events: list[str] = []
+        self.weights: list[float] = []
+        self.kls: list[float] = []
+
+    def __call__(self, kl: Any) -> Any:
+        self.events.append("call")
+        self.weights.append(self.value)
+        self.kls.append(float(kl.detach()))
+        return super().__call__(kl)
+
+    def step(self) -> None:
+        self.events.append("step")
+        super().step()
+
+
+def script_elbos(monkeypatch: pytest.MonkeyPatch, elbos: list[float], kl: float = 1.0) -> None:
+    """Let evaluations find these ELBOs, one after the other."""
+    values: Iterator[float] = iter(elbos)
+
+    def evaluate(*arguments: Any, **options: Any) -> Evaluation:
+        elbo = next(values)
+        return Evaluation(-elbo - kl, kl, elbo, 9.0, 1, 1, [kl], 12, 99)
+
+    monkeypatch.setattr("textvae.training.trainer.evaluate", evaluate)
+
+
+def lines(trainer: Trainer, split: str) -> list[dict[str, Any]]:
+    return [record for record in trainer.run.metrics() if record["split"] == split]
+
+
+def snapshot(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+# Steps
+
+
+def test_the_annealer_weighs_each_batch_then_steps_once(build: Build, tmp_path: Path) -> None:
+    annealer = Recorder(warmup_steps=4)
+    build(tmp_path / "run", annealer=annealer, max_epochs=2).fit()
+    assert annealer.events == ["call", "step"] * (2 * STEPS)  # validation neither calls nor steps
+    assert annealer.weights[:6] == [0, 0.25, 0.5, 0.75, 1, 1]  # the first batch sees value_at(0)
+    assert annealer.current_step == 2 * STEPS
+
+
+def test_a_step_is_one_gradient_of_the_mean_over_sentences(
+    build: Build, sixty: list[str], tmp_path: Path
+) -> None:
+    still = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
+    trainer = build(
+        tmp_path / "run",
+        train=sixty[:7],
+        latent_dim=0,  # no noise
+        optimizer="sgd",
+        lr=0.5,
+        clip_norm=1e6,
+        max_steps=1,
+        **still,
+    )
+    (batch,) = trainer.train.epoch(0)
+    rec = -trainer.model.log_likelihood(batch, torch.zeros(7, 0))
+    assert len(set(batch.lengths.tolist())) > 1  # a mean over tokens would be another
+    (rec.sum() / 7).backward()
+    expected = {k: p.detach() - 0.5 * p.grad for k, p in trainer.model.named_parameters()}
+    trainer.model.zero_grad()
+    trainer.fit()
+    for name, parameter in trainer.model.named_parameters():
+        torch.testing.assert_close(parameter, expected[name])
+    assert lines(trainer, "train") == []  # log_every is 3
+    assert lines(trainer, "valid")[0]["num_sentences"] == 12
+
+
+def test_the_kl_weighed_is_summed_over_dimensions_and_a_mean_over_sentences(
+    build: Build, sixty: list[str], tmp_path: Path
+) -> None:
+    annealer = Recorder()
+    trainer = build(tmp_path / "run", annealer=annealer, train=sixty[:5], max_steps=1)
+    (batch,) = trainer.train.epoch(0)
+    with torch.no_grad():
+        expected = float(kl_divergence(*trainer.model.encode(batch), reduction="mean"))
+    trainer.fit()
+    assert annealer.kls == [pytest.approx(expected)]
+
+
+def test_free_bits_are_weighed_but_the_raw_kl_is_logged(build: Build, tmp_path: Path) -> None:
+    annealer = Recorder()
+    trainer = build(
+        tmp_path / "run", annealer=annealer, free_bits=2.0, log_every=1, max_steps=2, lr=1e-6
+    )
+    trainer.fit()
+    assert annealer.kls == [pytest.approx(6.0)] * 2  # three dimensions at the floor
+    assert all(record["kl"] < 1 for record in lines(trainer, "train"))
+
+
+def test_gradients_are_clipped_after_they_are_there(build: Build, tmp_path: Path) -> None:
+    trainer = build(
+        tmp_path / "run", optimizer="sgd", lr=1.0, clip_norm=0.001, max_steps=1, log_every=1
+    )
+    before = snapshot(trainer)
+    trainer.fit()
+    moved = [(after - before[k]).flatten() for k, after in trainer.model.state_dict().items()]
+    assert float(torch.cat(moved).norm()) == pytest.approx(0.001, rel=1e-3)
+    assert lines(trainer, "train")[0]["gradient_norm"] > 0.1  # the norm before clipping
+
+
+def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(
+    build: Build, tmp_path: Path
+) -> None:
+    trainer = build(tmp_path / "run", max_epochs=2)
+    seen: list[tuple[bool, list[int]]] = []
+    trainer.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append((model.training, inputs[0].indices.tolist()))
+    )
+    trainer.fit()
+    passes = [trained for trained, _ in seen]
+    assert passes == ([True] * STEPS + [False] * 3) * 2
+    for start, number in ((0, 48), (STEPS, 12), (STEPS + 3, 48), (2 * STEPS + 3, 12)):
+        stop = start + (STEPS if number == 48 else 3)
+        assert sorted(i for _, indices in seen[start:stop] for i in indices) == list(range(number))
+    orders = [[indices for _, indices in seen[at : at + STEPS]] for at in (0, STEPS + 3)]
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_fewer_sentences_than_a_batch(
+    build: Build, sixty: list[str], tmp_path: Path, number: int
+) -> None:
+    trainer = build(
+        tmp_path / "run", train=sixty[:number], valid=sixty[:1], batch_size=32, max_epochs=2
+    )
+    assert trainer.fit() == "2 epochs done"
+    assert trainer.step == 2
+    assert [record["num_sentences"] for record in lines(trainer, "valid")] == [1, 1]
+
+
+def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build, tmp_path: Path) -> None:
+    runs = {p: build(tmp_path / p, precision=p, max_steps=3) for p in ("fp32", "bf16")}
+    for trainer in runs.values():
+        trainer.fit()
+    recs = [lines(trainer, "train")[0]["rec"] for trainer in runs.values()]
+    assert recs[0] != recs[1]
+    assert recs[0] == pytest.approx(recs[1], rel=0.01)
+    assert {p.dtype for p in runs["bf16"].model.parameters()} == {torch.float32}
+
+
+# Records
+
+
+def test_what_is_logged(build: Build, tmp_path: Path) -> None:
+    trainer = build(tmp_path / "run", max_epochs=2, warmup_epochs=2.0)
+    trainer.fit()
+    train, valid = lines(trainer, "train"), lines(trainer, "valid")
+    assert [(record["step"], record["epoch"]) for record in train] == [
+        (3, 1),
+        (6, 1),
+        (9, 2),
+        (12, 2),
+    ]
+    assert [record["beta"] for record in train] == [0.25, 0.5, 0.75, 1]
+    assert set(train[0]) == {
+        *("split", "step", "epoch", "beta", "rec", "kl", "gradient_norm", "lr"),
+        "tokens_per_second",
+    }
+    assert [(record["step"], record["epoch"]) for record in valid] == [(6, 1), (12, 2)]
+    keys = {"split", "step", "epoch", "beta", "lr", "verdict", "seconds"}
+    keys |= {"rec", "kl", "elbo", "elbo_ppl", "au", "active_dimensions", "kl_per_dim"}
+    assert set(valid[0]) == keys | {"num_sentences", "num_tokens"}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_a_different_one(
+    build: Build, left_behind: Callable[[Trainer], dict[str, Any]], tmp_path: Path
+) -> None:
+    results = []
+    for i, seed in enumerate((0, 0, 1)):
+        trainer = build(tmp_path / str(i), seed=seed, max_epochs=1)
+        trainer.fit()
+        results.append(left_behind(trainer))
+    assert results[0] == results[1]
+    assert results[0]["weights"] != results[2]["weights"]
+
+
+# The end
+
+
+def test_limits_on_steps_and_epochs(build: Build, tmp_path: Path) -> None:
+    by_epochs = build(tmp_path / "a", max_epochs=2, max_steps=99)
+    assert by_epochs.fit() == "2 epochs done"
+    assert by_epochs.step == 2 * STEPS
+    by_steps = build(tmp_path / "b", max_epochs=2, max_steps=8)
+    assert by_steps.fit() == "8 steps done"
+    assert [record["step"] for record in lines(by_steps, "valid")] == [6, 8]
+    at_an_end = build(tmp_path / "c", max_epochs=2, max_steps=STEPS)
+    assert at_an_end.fit() == "6 steps done"
+    assert [record["step"] for record in lines(at_an_end, "valid")] == [6]
+
+
+def test_decays_compound_and_go_back_to_the_best_weights(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build(
+        tmp_path / "run",
+        annealer=Recorder(0),
+        optimizer="sgd",
+        momentum=0.9,
+        lr=0.4,
+        lr_patience=0,
+        max_lr_decays=2,
+        max_epochs=9,
+    )
+    script_elbos(monkeypatch, [-50, -40, -41, -42, -43])
+    judged: list[dict[str, Tensor]] = []
+    judge = trainer._judge_epoch
+
+    def watch(evaluation: Evaluation) -> None:
+        judge(evaluation)
+        judged.append(snapshot(trainer))
+
+    monkeypatch.setattr(trainer, "_judge_epoch", watch)
+    assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
+    valid = lines(trainer, "valid")
+    assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
+    assert [record["lr"] for record in valid] == pytest.approx([0.4, 0.4, 0.2, 0.1, 0.1])
+    best = judged[1]
+    for after in judged[2:4]:
+        assert all(torch.equal(best[name], after[name]) for name in best)
+    assert any(not torch.equal(best[name], judged[4][name]) for name in best)
+    kept = trainer.model.from_pretrained(trainer.run.path).state_dict()
+    assert all(torch.equal(best[name], kept[name]) for name in best)
+
+
+def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
+        trainer = build(
+            tmp_path / name, optimizer=name, warmup_epochs=0.0, lr_patience=0, weight_decay=0.125
+        )
+        script_elbos(monkeypatch, [-1, -2, -3])
+        trainer.fit()
+        assert type(trainer.optimizer) is kind
+        assert trainer.lr == pytest.approx(0.01 / 4)
+        assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.125
+        assert not trainer.optimizer.state  # the last epoch decayed
+
+
+def test_the_elbo_is_not_asked_while_the_weight_is_annealed(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The annealed loss is best where the model is no VAE; so is the ELBO of some early epoch.
+    trainer = build(tmp_path / "run", warmup_epochs=2.0, lr_patience=0, max_epochs=4, lr=0.001)
+    script_elbos(monkeypatch, [-10, -60, -50, -51])
+    trainer.fit()
+    valid = lines(trainer, "valid")
+    assert [record["verdict"] for record in valid] == ["better", "better", "better", "decay"]
+    assert trainer.plateau.best == -50
+
+
+def test_an_autoencoder_is_never_judged(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build(tmp_path / "run", annealer=ANNEALERS["constant"](0.0), early_stopping=1)
+    script_elbos(monkeypatch, [-10, -60, -70])
+    assert trainer.fit() == "3 epochs done"
+    assert [record["verdict"] for record in lines(trainer, "valid")] == ["better"] * 3
+
+
+def test_a_language_model_is_judged_from_the_first_epoch(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build(tmp_path / "run", latent_dim=0, warmup_epochs=9.0, early_stopping=1)
+    script_elbos(monkeypatch, [-10, -11], kl=0.0)
+    assert trainer.fit() == "no better ELBO for 1 epochs at learning rate 0.01"
+
+
+# What goes wrong
+
+
+class Spoiler(LinearAnnealer):
+    """Breaks the loss of one step, and knows whether anything was trained on after."""
+
+    def __init__(self, at: int, value: float) -> None:
+        super().__init__(0)
+        self.at, self.broken = at, value
+
+    def __call__(self, kl: Any) -> Any:
+        return kl * (self.broken if self.current_step + 1 == self.at else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "options", "where"),
+    [
+        (8, {}, r"step 8 \(epoch 2, batch 2\)"),  # found at the log line of step 9
+        (8, {"log_every": 99}, r"step 8 \(epoch 2, batch 2\)"),  # found at the epoch's end
+        (8, {"log_every": 99, "save_every": 10}, r"step 8 \(epoch 2, batch 2\)"),  # at a saving
+        (12, {"log_every": 99}, r"step 12 \(epoch 2, batch 6\)"),
+    ],
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite(
+    build: Build, tmp_path: Path, at: int, options: dict[str, Any], where: str, value: float
+) -> None:
+    trainer = build(tmp_path / "run", annealer=Spoiler(at, value), **options)
+    with pytest.raises(TrainingError, match=rf"loss or gradient not finite at {where}") as caught:
+        trainer.fit()
+    message = str(caught.value)
+    assert f"the last good state is {trainer.run.state_file}" in message
+    assert "smaller learning rate (now 0.01) or clip_norm (now 5)" in message
+    state = trainer.run.load_state()
+    assert state["step"] == STEPS
+    for tensor in state["model"].values():
+        assert bool(torch.isfinite(tensor).all())
+    kept = trainer.model.from_pretrained(trainer.run.path).state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in state["model"].items())
+
+
+def test_ctrl_c_does_not_save_a_broken_state(
+    build: Build, interrupt_in: Callable[[Trainer, int], None], tmp_path: Path
+) -> None:
+    trainer = build(tmp_path / "run", annealer=Spoiler(7, math.nan), log_every=99)
+    interrupt_in(trainer, 8)
+    with pytest.raises(TrainingError, match=r"step 7 \(epoch 2, batch 1\)"):
+        trainer.fit()
+    assert trainer.run.load_state()["step"] == STEPS
+
+
+@pytest.mark.parametrize(
+    ("options", "is_warned"),
+    [
+        ({}, True),
+        ({"max_beta": 0.4}, False),  # not heard much
+        ({"warmup_epochs": 9.0}, False),  # not heard at all yet
+        ({"latent_dim": 0}, False),  # a language model has nothing to collapse
+    ],
+)
+def test_a_collapse_is_said(
+    build: Build,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    is_warned: bool,
+) -> None:
+    trainer = build(
+        tmp_path / "run", **{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options}
+    )
+    for head in (getattr(trainer.model, name, None) for name in ("mu", "logvar")):
+        if head is not None:
+            torch.nn.init.zeros_(head.weight)
+            torch.nn.init.zeros_(head.bias)
+    trainer.fit()
+    captured = capsys.readouterr()
+    warning = "warning: KL 0.000 nats per sentence at β 1.00: the decoder ignores z"
+    assert (warning in captured.err) == is_warned
+    assert ("warning" in captured.err) == is_warned
+    assert captured.out == ""
+
+
+def test_no_collapse_is_said_of_a_kl_above_a_tenth(
+    build: Build,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script_elbos(monkeypatch, [-50], kl=0.1)
+    build(tmp_path / "a", annealer=ANNEALERS["constant"](1.0), max_epochs=1).fit()
+    assert "warning" not in capsys.readouterr().err
+    script_elbos(monkeypatch, [-50], kl=0.099)
+    build(tmp_path / "b", annealer=ANNEALERS["constant"](0.51), max_epochs=1).fit()
+    assert "warning: KL 0.099 nats per sentence at β 0.51" in capsys.readouterr().err
+
+
+def test_one_process_only(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(ValueError, match="training runs in one process, got 2"):
+        build(tmp_path / "run")
+
+
+# From options to parts
+
+
+@pytest.mark.parametrize("name", sorted(ANNEALERS))
+def test_the_configured_schedule_is_full_after_its_epochs(
+    build: Build, tmp_path: Path, name: str
+) -> None:
+    trainer = build(tmp_path / "run", annealer=None, warmup_epochs=2.5, max_beta=0.8)
+    config = type(trainer.config)(annealer=name, warmup_epochs=2.5, max_beta=0.8, num_cycles=3)
+    annealer = configured_annealer(config, trainer.train)
+    assert type(annealer) is type(ANNEALERS[name](3))
+    assert annealer.value_at(15) == 0.8  # 2.5 epochs of six steps
+    assert (annealer.value_at(0) == 0) == (name != "constant")
+
+
+def test_the_arithmetic_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_precision("fp32", cpu) == torch.float32
+    assert resolve_precision("bf16", cpu) == torch.bfloat16
+    assert resolve_precision("auto", torch.device("meta")) == torch.float32
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_auto_takes_what_the_processor_multiplies_natively(
+    monkeypatch: pytest.MonkeyPatch, has_amx: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})
+    expected = torch.bfloat16 if has_amx else torch.float32
+    assert resolve_precision("auto", torch.device("cpu")) == expected
