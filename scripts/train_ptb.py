@@ -35,11 +35,25 @@ def find_corpus(which: str, data_dir: str | None) -> Corpus:
         return load_corpus("grammar")
 
 
+def latest_directory(which: str) -> Path:
+    """The last run on the corpus asked for; with `auto`, on the embedded one if there is no other.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if which != "auto":
+        return cli.latest_directory(which)
+    try:
+        return cli.latest_directory("ptb")
+    except FileNotFoundError:
+        return cli.latest_directory("grammar")
+
+
 def run(options: Namespace, given: dict[str, Any]) -> None:
     """Train on the corpus that is to be had, with its recipe; what was given wins."""
     command = "python scripts/train_ptb.py"
     if options.resume:
-        directory = Path(options.output_dir or cli.latest_directory("ptb"))
+        directory = Path(options.output_dir or latest_directory(options.corpus))
         cli.train(None, given, directory, command=command)
         return
     corpus = find_corpus(options.corpus, options.data_dir)

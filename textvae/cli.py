@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,7 +146,8 @@ def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, co
             _say(*report.run_heading(trainer, corpus).split("\n"))
             _say(f"training ended: {trainer.fit()}")
     except KeyboardInterrupt:
-        _say(f"interrupted; to go on: {command} --output-dir {directory} --resume")
+        where = shlex.quote(str(directory))
+        _say(f"interrupted; to go on: {command} --output-dir {where} --resume")
         raise
     print(report.closing(*recipes.finish(directory), directory))
 
@@ -183,7 +185,7 @@ def _train(options: Namespace) -> None:
         config = RunConfig.from_flat("", options.given)
         corpus = recipes.open_corpus(options.data or "", config.data)
     directory = directory or (latest_directory if options.resume else new_directory)(name)
-    command = f"textvae train {options.data or ''}".rstrip()
+    command = f"textvae train {shlex.quote(options.data) if options.data else ''}".rstrip()
     train(corpus, options.given, directory, command=command)
 
 
@@ -203,15 +205,15 @@ def _sample(options: Namespace) -> None:
     from textvae.generation import sample
 
     model = _load(options.run)
-    for text in sample(
+    texts = sample(
         model,
         options.num_sentences,
         seed=options.seed,
         strategy=options.strategy,
         temperature=options.temperature,
         max_length=options.max_length,
-    ):
-        print(text)
+    )
+    _print_lines(texts)
 
 
 def _reconstruct(options: Namespace) -> None:
@@ -219,8 +221,7 @@ def _reconstruct(options: Namespace) -> None:
 
     model = _load(options.run)
     _tell_unknown_words(model, options.texts)
-    for text in reconstruct(model, options.texts, max_length=options.max_length):
-        print(text)
+    _print_lines(reconstruct(model, options.texts, max_length=options.max_length))
 
 
 def _interpolate(options: Namespace) -> None:
@@ -228,10 +229,16 @@ def _interpolate(options: Namespace) -> None:
 
     model = _load(options.run)
     _tell_unknown_words(model, [options.first, options.second])
-    for text in interpolate(
+    texts = interpolate(
         model, options.first, options.second, steps=options.steps, max_length=options.max_length
-    ):
-        print(text)
+    )
+    _print_lines(texts)
+
+
+def _print_lines(texts: Sequence[str]) -> None:
+    """One sentence a line, even where a model of bytes (bpe) put a line break into one."""
+    for text in texts:
+        print(" ".join(text.splitlines()))
 
 
 def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:

@@ -58,6 +58,7 @@ class ModelConfig:
     embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs")
     output_dropout: float = option(0.5, "dropout on the decoder's outputs")
     tied_embeddings: bool = option(False, "decoder's output layer shares its embedding")
+    embedding_range: float = option(0.1, "embeddings start uniform in ± this")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +190,14 @@ class RunConfig:
         unknown = sorted(set(options) - set().union(*names.values()))
         if unknown:
             raise ValueError(f"unknown options: {', '.join(unknown)}")
-        chosen = {
-            part: config(**{k: v for k, v in options.items() if k in names[part]})
-            for part, config in parts.items()
-        }
+        chosen: dict[str, Any] = {}
+        faults: list[str] = []
+        for part, config in parts.items():
+            try:
+                chosen[part] = config(**{k: v for k, v in options.items() if k in names[part]})
+            except ValueError as error:
+                faults.append(str(error))
+        _refuse(faults)
         return cls(data_source=data_source, **chosen)
 
     def flat(self) -> dict[str, Any]:

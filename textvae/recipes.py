@@ -79,20 +79,21 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             }
         ),
         # The case that annealing was made for: with the full KL weight from the first step
-        # (annealer constant) the posterior collapses for good. A fifth of the decoder's words are
-        # dropped, so that a code which repeats what they said is worth its KL; a decoder that has
+        # (annealer constant) the posterior collapses for good. Every third of the decoder's words
+        # is dropped, so that a code which repeats what they said is worth its KL; a decoder that has
         # learned to do without one never finds that out.
         "grammar": MappingProxyType(
             {
                 "latent_dim": 16,
                 "embedding_dim": 64,
                 "encoder_hidden_size": 64,
-                "decoder_hidden_size": 64,
+                "decoder_hidden_size": 128,
+                "embedding_range": 1.7,
                 "embedding_dropout": 0.0,
                 "output_dropout": 0.0,
-                "word_dropout": 0.2,
-                "lr": 2e-3,
-                "warmup_epochs": 4.0,
+                "word_dropout": 0.3,
+                "annealer": "linear",
+                "warmup_epochs": 5.0,
                 "max_epochs": 10,
             }
         ),
@@ -221,13 +222,15 @@ def phases(
         run = _reopened(output_dir, options)
         corpus = open_corpus(run.config.data_source, run.config.data)
         model = SentenceVAE.from_pretrained(run.path)
+        loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
     else:
         RunDirectory.refuse_if_taken(output_dir)
         config = RunConfig.from_flat(corpus.source, dict(options))
         model = _new_model(corpus, config)
+        loaders = _training_loaders(corpus, _tokenizer_of(model), config)
+        # Not before all else is known to be right: a directory once there is refused next time.
         run = RunDirectory.create(output_dir, config)
         model.save_pretrained(run.path)
-    loaders = _training_loaders(corpus, _tokenizer_of(model), run.config)
     is_new = not run.state_file.exists()
     if is_new and model.latent_dim > 0:
         for name in PRETRAINING:

@@ -115,12 +115,13 @@ def _readable(texts: Sequence[str]) -> list[str]:
 
 
 def _next_commands(run: str | Path, measured: Measured) -> str:
-    lines = [f"the run is in {run}; go on with", f"  textvae evaluate {run} --json"]
+    lines = [f"the run is in {run}; go on with"]
+    run = shlex.quote(str(run))
+    lines += [f"  textvae evaluate {run} --json"]
     lines += [f"  textvae sample {run} -n 10 --seed 1"]
     if measured.model.latent_dim:
-        text, other = (
-            shlex.quote(t) for t in _readable(measured.corpus[measured.split]["text"])[:2]
-        )
+        texts = _readable(measured.corpus[measured.split]["text"])
+        text, other = (shlex.quote(text) for text in (texts * 2)[:2])  # there may be but one
         lines += [
             f"  textvae reconstruct {run} {text}",
             f"  textvae interpolate {run} {text} {other}",

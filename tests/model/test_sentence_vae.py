@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 
 from textvae.batch import Batch
@@ -239,6 +239,31 @@ def test_sizes_are_free(make_model: MakeModel, batch: Batch) -> None:
     assert [part.shape for part in state] == [(3, 4, 7)]
     assert model.step(torch.full((4,), 5), state, torch.zeros(4, 2))[0].shape == (4, 17)
     assert model.device == torch.device("cpu")
+
+
+def test_arguments_reach_their_parts() -> None:
+    model = SentenceVAE(
+        9,
+        encoder_cell="lstm",
+        encoder_hidden_size=6,
+        encoder_num_layers=2,
+        bidirectional=True,
+        pooling="max",
+        decoder_cell="gru",
+        decoder_hidden_size=7,
+        decoder_num_layers=3,
+        word_dropout=0.1,
+        embedding_dropout=0.2,
+        output_dropout=0.3,
+    )
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder.rnn, nn.LSTM)
+    assert encoder.pooling == "max"
+    assert (encoder.rnn.hidden_size, encoder.rnn.num_layers, encoder.rnn.bidirectional) == (6, 2, 1)
+    assert isinstance(decoder.rnn, nn.GRU)
+    assert (decoder.rnn.hidden_size, decoder.rnn.num_layers, decoder.rnn.bidirectional) == (7, 3, 0)
+    assert (decoder.word_dropout, decoder.embedding_dropout.p) == (0.1, 0.2)
+    assert (decoder.output_dropout.p, decoder.rnn.dropout) == (0.3, 0.3)
 
 
 @pytest.mark.parametrize(

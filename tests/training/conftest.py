@@ -50,8 +50,9 @@ def _hasty_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sixty() -> list[str]:
-    """Sentences: 48 to train on, twelve to judge by."""
-    return [sentence.text for sentence in grammar.sample(60, seed=1)]
+    """Sentences of three to six words: 48 to train on, twelve to judge by."""
+    drawn = [sentence.text.split() for sentence in grammar.sample(60, seed=1)]
+    return [" ".join(words[: 3 + i % 4]) for i, words in enumerate(drawn)]
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,7 @@ TABLE: list[tuple[str, dict[str, Any], list[tuple[float, str]]]] = [
     (
         "patience is the number of evaluations waited before a decay",
         {"patience": 2, "max_decays": 9},
-        [(-5, "better"), (-6, "wait"), (-6, "wait"), (-6, "decay"), (-6, "wait"), (-6, "wait")]
-        + [(-6, "decay")],
+        [(-5, "better"), *[(-6, "wait"), (-6, "wait"), (-6, "decay")] * 2],
     ),
     (
         "without patience every evaluation that is no better decays",

@@ -103,7 +103,12 @@ def test_interrupted_between_two_steps(
 
 @pytest.mark.parametrize(("optimizer", "number"), [(ADAM, 1), (SGD, 3)])
 def test_interrupted_during_an_evaluation(
-    build: Build, left_behind: LeftBehind, uninterrupted: Uninterrupted, tmp_path: Path, optimizer: dict[str, Any], number: int
+    build: Build,
+    left_behind: LeftBehind,
+    uninterrupted: Uninterrupted,
+    tmp_path: Path,
+    optimizer: dict[str, Any],
+    number: int,
 ) -> None:
     whole = uninterrupted(**optimizer)
     first = build(tmp_path / "run", **optimizer)
@@ -140,7 +145,11 @@ def test_interrupted_after_a_decay(
 
 
 def test_interrupted_twice(
-    build: Build, left_behind: LeftBehind, uninterrupted: Uninterrupted, interrupt_in: InterruptIn, tmp_path: Path
+    build: Build,
+    left_behind: LeftBehind,
+    uninterrupted: Uninterrupted,
+    interrupt_in: InterruptIn,
+    tmp_path: Path,
 ) -> None:
     whole = uninterrupted()
     for step in (4, 5):
@@ -152,7 +161,7 @@ def test_interrupted_twice(
     assert left_behind(third) == whole
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -174,11 +183,11 @@ def test_killed_at_any_moment(
 
     def crash(number: int, *arguments: Any) -> None:
         if number == step:
-            raise Crash
+            raise CrashError
         add(number, *arguments)
 
     first.window.add = crash  # type: ignore[method-assign]
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         first.fit()
     with first.run.metrics_file.open("a") as file:
         file.write('{"split": "train", "ste')  # half a line
@@ -202,14 +211,14 @@ def test_killed_while_an_epoch_is_judged(
 
     def crash(*arguments: Any, **options: Any) -> None:
         if first.step == 2 * STEPS:
-            raise Crash
+            raise CrashError
 
     if moment == "before the model is saved":
         monkeypatch.setattr(first.model, "save_pretrained", crash)
     else:
         log = first.run.log
         monkeypatch.setattr(first.run, "log", lambda record: (log(record), crash()))
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         first.fit()
     second = build(tmp_path / "run")
     second.fit()
@@ -265,7 +274,11 @@ def test_more_epochs_than_first_allowed(
 
 @pytest.mark.parametrize("options", [{"max_epochs": 2}, {"max_steps": 8}])
 def test_a_finished_run_stays_as_it_is(
-    build: Build, left_behind: LeftBehind, uninterrupted: Uninterrupted, tmp_path: Path, options: dict[str, Any]
+    build: Build,
+    left_behind: LeftBehind,
+    uninterrupted: Uninterrupted,
+    tmp_path: Path,
+    options: dict[str, Any],
 ) -> None:
     first = build(tmp_path / "run", **options)
     reason = first.fit()
@@ -318,7 +331,12 @@ def test_their_annealer_is_finished_when_its_weight_rests(build: Build, tmp_path
 
 @pytest.mark.parametrize("step", [4, 10, 14])
 def test_their_annealer_is_resumed_by_stepping_it_there(
-    build: Build, left_behind: LeftBehind, uninterrupted: Uninterrupted, interrupt_in: InterruptIn, tmp_path: Path, step: int
+    build: Build,
+    left_behind: LeftBehind,
+    uninterrupted: Uninterrupted,
+    interrupt_in: InterruptIn,
+    tmp_path: Path,
+    step: int,
 ) -> None:
     options = {"max_epochs": 4, "lr_patience": 0, "optimizer": "sgd", "lr": 3.0}
     whole = uninterrupted(Theirs, **options)
@@ -381,5 +399,5 @@ def test_an_annealer_that_does_not_take_the_state(build: Build, tmp_path: Path) 
         def load_state_dict(self, state: dict[str, Any]) -> None:
             raise ValueError(f"not my state: {state}")
 
-    with pytest.raises(ValueError, match="not my state: {'current_step': 1}"):
+    with pytest.raises(ValueError, match=r"not my state: \{'current_step': 1\}"):
         build(tmp_path / "run", annealer=Other())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,6 +206,17 @@ def test_the_same_seed_gives_the_same_run_and_another_a_different_one(
         results.append(left_behind(trainer))
     assert results[0] == results[1]
     assert results[0]["weights"] != results[2]["weights"]
+
+
+def test_the_process_is_left_as_it_was_found(build: Build, tmp_path: Path) -> None:
+    before = torch.is_grad_enabled(), torch.get_num_threads()
+    for annealer in (Recorder(), Spoiler(1, math.nan)):
+        trainer = build(tmp_path / type(annealer).__name__, annealer=annealer, max_epochs=1)
+        with contextlib.suppress(TrainingError):
+            trainer.fit()
+        # Tiny numbers are no longer flushed to zero.
+        assert float(torch.tensor(1e-30) * torch.tensor(1e-10)) > 0
+    assert before == (torch.is_grad_enabled(), torch.get_num_threads())
 
 
 # The end

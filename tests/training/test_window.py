@@ -27,8 +27,10 @@ def add(
     norm: float = 1.0,
 ) -> None:
     batch = make_batch([[5, 6]] * sentences)  # and EOS: three tokens each
-    terms = ELBOTerms(*(torch.tensor(value, requires_grad=True) for value in (rec, kl, kl)))
-    window.add(step, batch, torch.tensor(loss, requires_grad=True), terms, torch.tensor(norm))
+    terms = ELBOTerms(*(torch.tensor(float(value), requires_grad=True) for value in (rec, kl, kl)))
+    window.add(
+        step, batch, torch.tensor(loss, requires_grad=True), terms, torch.tensor(float(norm))
+    )
 
 
 def test_means_are_over_sentences_and_norms_over_steps(make_batch: MakeBatch) -> None:

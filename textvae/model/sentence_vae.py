@@ -22,8 +22,6 @@ from textvae.tokenizer import Tokenizer
 
 __all__ = ["Posterior", "SentenceVAE", "VAEOutput"]
 
-EMBEDDING_RANGE = 0.1
-
 
 class Posterior(NamedTuple):
     """q(z|x), a diagonal Gaussian for each sentence.
@@ -87,6 +85,8 @@ class SentenceVAE(nn.Module):
         embedding_dropout: Dropout on the decoder's embedded inputs, training only.
         output_dropout: Dropout on the decoder's outputs, training only.
         tied_embeddings: Output layer shares the decoder's embedding.
+        embedding_range: Embeddings start uniform in ± this. It sets how loud words are beside z,
+            whose dimensions have variance 1, where the two enter the decoder together.
         tokenizer: Kept beside the model, saved and loaded with it.
 
     Raises:
@@ -115,6 +115,7 @@ class SentenceVAE(nn.Module):
         embedding_dropout: float = 0.0,
         output_dropout: float = 0.0,
         tied_embeddings: bool = False,
+        embedding_range: float = 0.1,
         tokenizer: Tokenizer | None = None,
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "tokenizer")}
@@ -149,7 +150,7 @@ class SentenceVAE(nn.Module):
             )
             self.mu = nn.Linear(self.encoder.output_size, latent_dim)
             self.logvar = nn.Linear(self.encoder.output_size, latent_dim)
-        self._initialise_embeddings()
+        self._initialise_embeddings(embedding_range)
 
     @property
     def device(self) -> torch.device:
@@ -239,12 +240,10 @@ class SentenceVAE(nn.Module):
             ) from None
         return model.to(device).eval()
 
-    def _initialise_embeddings(self) -> None:
-        # PyTorch's N(0, 1) drowns what a small recurrent network adds; the published text VAEs
-        # start from U(−0.1, 0.1).
+    def _initialise_embeddings(self, bound: float) -> None:
         for module in self.modules():
             if isinstance(module, nn.Embedding):
-                nn.init.uniform_(module.weight, -EMBEDDING_RANGE, EMBEDDING_RANGE)
+                nn.init.uniform_(module.weight, -bound, bound)
                 with torch.no_grad():
                     module.weight[module.padding_idx].zero_()
 
@@ -273,6 +272,8 @@ def _check(arguments: dict[str, Any]) -> None:
     ):
         if arguments[name] < least:
             faults.append(f"{name} must be at least {least}, got {arguments[name]}")
+    if not arguments["embedding_range"] > 0:
+        faults.append(f"embedding_range must be above 0, got {arguments['embedding_range']}")
     width, hidden = arguments["embedding_dim"], arguments["decoder_hidden_size"]
     if arguments["tied_embeddings"] and width != hidden:
         faults.append(

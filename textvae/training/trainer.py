@@ -115,6 +115,7 @@ class Trainer:
             finally:
                 self.seconds += self._since_start()
                 self._started = None
+                torch.set_flush_denormal(False)  # the process is not ours alone
         return self.ended
 
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:

@@ -1,0 +1,473 @@
+"""Tests of `textvae.cli`: the commands, on a tiny run made once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from textvae import cli, grammar
+from textvae.checkpoint import RunDirectory
+from textvae.data import CorpusNotFound
+from textvae.training import Trainer, TrainingError
+from textvae.training.interrupt import SafeInterrupt
+
+SIZES = [
+    "--latent-dim=2",
+    "--embedding-dim=4",
+    "--encoder-hidden-size=5",
+    "--decoder-hidden-size=6",
+    "--batch-size=8",
+    "--max-epochs=1",
+    "--log-every=2",
+    "--precision=fp32",
+    "--device=cpu",
+]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: str) -> Said:
+    """One command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as stop:  # the parser's
+            code = int(stop.code or 0)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing here outlives the tests: no need to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "fifty.txt"
+    texts = [sentence.text for sentence in grammar.sample(50, seed=3)]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(fifty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    run = tmp_path_factory.mktemp("cli") / "run"
+    return run, call("train", str(fifty), *SIZES, f"--output-dir={run}")
+
+
+@pytest.fixture
+def run(trained: tuple[Path, Said]) -> str:
+    return str(trained[0])
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `train` was asked for; nothing is trained."""
+    asked: list[dict[str, Any]] = []
+
+    def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
+        asked.append({"options": options, "directory": directory, "command": command})
+
+    monkeypatch.setattr(cli, "train", train)
+    return asked
+
+
+# train
+
+
+def test_train_prints_results_and_nothing_else_to_stdout(
+    trained: tuple[Path, Said], fifty: Path
+) -> None:
+    run, said = trained
+    assert said.code == 0
+    lines = said.out.split("\n")
+    assert lines[1].startswith("fifty, test split: 2 sentences of ")
+    assert " ".join(lines[2].split()) == "rec KL −ELBO ELBO-PPL AU active dims β epochs minutes"
+    assert lines[4].startswith("KL per dimension │")
+    for heading in ("samples from the prior", "reconstructions", "interpolation between", "go on"):
+        assert heading in said.out
+    assert "training" not in said.out
+    assert f"textvae: {run}: {fifty.resolve()}, 46 sentences of " in said.err
+    assert "textvae: training ended: 1 epochs done" in said.err
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "tokenizer.json", "model.safetensors", "training_state.safetensors"),
+        *("metrics.jsonl", "results.json"),
+    }
+
+
+def test_the_commands_to_go_on_with_are_right(trained: tuple[Path, Said]) -> None:
+    import shlex
+
+    lines = trained[1].out.split("go on with\n")[1].splitlines()
+    commands = [shlex.split(line) for line in lines]
+    assert [command[1] for command in commands] == [
+        *("evaluate", "sample", "reconstruct", "interpolate")
+    ]
+    for command in commands:
+        assert command[0] == "textvae"
+        assert call(*command[1:]).code == 0
+
+
+def test_runs_are_numbered_by_their_corpus(
+    fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: list[dict[str, Any]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("train", str(fifty), "--resume") == (
+        2,
+        "",
+        "textvae: error: no run to resume at runs/fifty-N: name one with --output-dir\n",
+    )
+    call("train", str(fifty))
+    for name in ("fifty-2", "fifty-10", "fifty-x", "fifty-more-11", "other-12"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    call("train", str(fifty))
+    call("train", str(fifty), "--resume")
+    assert [asked["directory"] for asked in taken] == [
+        Path("runs/fifty-1"),
+        Path("runs/fifty-11"),
+        Path("runs/fifty-10"),
+    ]
+    assert taken[0]["command"] == f"textvae train {fifty}"
+
+
+def test_only_what_was_given_is_an_option(fifty: Path, taken: list[dict[str, Any]]) -> None:
+    call("train", str(fifty), "--output-dir=x", "--lr", "0.001", "--no-bidirectional")
+    assert taken[0]["options"] == {"lr": 0.001, "bidirectional": False}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "FILE", "--lr", "0.5", "--tied-embeddings"],
+        ["--lr", "0.5", "-c", "FILE", "--tied-embeddings"],
+        ["--lr=0.5", "--tied-embeddings", "--config", "FILE"],
+        ["--lr=0.5", "--tied-embeddings", "--config=FILE"],
+    ],
+)
+def test_flags_win_over_the_file_wherever_it_is_named(
+    fifty: Path, tmp_path: Path, taken: list[dict[str, Any]], arguments: list[str]
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("lr: 0.25\nlatent_dim: 9\ntokenizer: char\n")
+    arguments = [argument.replace("FILE", str(file)) for argument in arguments]
+    for place in ([str(fifty), *arguments], [*arguments, str(fifty)]):
+        assert call("train", *place).code == 0
+        assert taken.pop()["options"] == {
+            "lr": 0.5,
+            "latent_dim": 9,
+            "tokenizer": "char",
+            "tied_embeddings": True,
+        }
+
+
+def test_the_last_of_two_files_wins(
+    fifty: Path, tmp_path: Path, taken: list[dict[str, Any]]
+) -> None:
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        (tmp_path / name).write_text(f"lr: {lr}\nlatent_dim: 3\n")
+    call("train", str(fifty), "-c", str(tmp_path / "a"), "--seed=1", "-c", str(tmp_path / "b"))
+    assert taken[0]["options"] == {"lr": 0.2, "latent_dim": 3, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "DATA", "--latent-dims=3"], "latent-dims"),
+        (["train", "DATA", "--latent-dim=three"], "latent_dim"),
+        (["train", "DATA", "--tokenizer=words"], "tokenizer"),
+        (["train", "DATA", "-c", "no such file.yaml"], "no such file.yaml"),
+        (["train", "DATA", "-c", "WRONG"], "latnet_dim"),
+        (["train", "DATA", "-c"], "-c"),
+        (["train", "DATA", "--lr=0", "--min-count=0"], "min_count must be at least 1, got 0; lr"),
+        (["train", "DATA", "--embedding-dim=0"], "embedding_dim must be at least 1, got 0"),
+        (["train"], "DATA is missing: a file, a directory, grammar, ptb, or a hub id"),
+        (["train", "no-such-file.txt"], "no file or directory 'no-such-file.txt'"),
+        (["train", "EMPTY"], "is empty"),
+        (["train", "RESERVED"], "line 2 of"),
+        (["train", "SHORT"], "too few sentences"),
+        (["train", "--resume", "--output-dir=nowhere"], "no run at nowhere"),
+        (["evaluate"], "run"),
+        (["evaluate", "no-such-run"], "no run directory at 'no-such-run'"),
+        (["evaluate", "RUN", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
+        (["evaluate", "RUN", "--data-dir=gone"], "no file or directory 'gone'"),
+        (["sample", "RUN", "-n", "0"], "num_sentences must be at least 1, got 0"),
+        (["sample", "RUN", "--temperature=0"], "temperature must be above 0, got 0.0"),
+        (["sample", "RUN", "--strategy=beam"], "strategy must be one of greedy, sample"),
+        (["sample", "RUN", "--max-length=0"], "max_length must be at least 1, got 0"),
+        (["reconstruct", "RUN"], "texts"),
+        (["interpolate", "RUN", "one"], "second"),
+        (["interpolate", "RUN", "one", "two", "--steps=1"], "steps must be at least 2"),
+        (["paint", "RUN"], "paint"),
+        ([], "subcommand"),
+    ],
+)
+def test_wrong_input_is_said_in_plain_words(
+    fifty: Path,
+    run: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "WRONG": "latnet_dim: 3\n",
+        "EMPTY": "",
+        "RESERVED": "fine\na literal <eos> here\n",
+        "SHORT": "one\ntwo\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    names = {"DATA": str(fifty), "RUN": run}
+    began = time.monotonic()
+    answer = call(*(names.get(argument, argument) for argument in arguments))
+    assert answer.code == 2
+    assert answer.out == ""
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+    assert time.monotonic() - began < 5  # no hub is asked, nothing retried
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_taken_directory_is_left_alone(fifty: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    answer = call("train", str(fifty), *SIZES, f"--output-dir={tmp_path}")
+    assert (answer.code, answer.out) == (2, "")
+    assert "exists and is not empty: continue it with --resume" in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_is_not_trained_over(fifty: Path, trained: tuple[Path, Said]) -> None:
+    before = {path: path.read_bytes() for path in trained[0].iterdir()}
+    assert call("train", str(fifty), *SIZES, f"--output-dir={trained[0]}").code == 2
+    assert {path: path.read_bytes() for path in trained[0].iterdir()} == before
+
+
+def test_resume_refuses_other_options_and_takes_more_steps(fifty: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert call("train", str(fifty), *SIZES, f"--output-dir={run}", "--max-steps=2").code == 0
+    refused = call("train", f"--output-dir={run}", "--resume", "--lr=0.5")
+    assert (refused.code, refused.out) == (2, "")
+    assert (
+        "a resumed run keeps its options (only max_epochs, max_steps may change): " in refused.err
+    )
+    assert f"lr is 0.001 in {run}, got 0.5" in refused.err
+    longer = call("train", str(fifty), *SIZES, f"--output-dir={run}", "--resume", "--max-steps=4")
+    assert longer.code == 0
+    assert "4 steps done" in longer.err
+    assert [line["step"] for line in RunDirectory.open(run).metrics()] == [2, 4, 4]
+
+
+def test_too_long_sentences_are_counted(fifty: Path, tmp_path: Path) -> None:
+    for way, said in (("cut", "sentences cut"), ("drop", "sentences dropped")):
+        answer = call(
+            *("train", str(fifty), *SIZES, "--max-steps=1", "--max-length=17"),
+            *("--valid-fraction=0.2", "--test-fraction=0.2"),
+            *(f"--too-long={way}", f"--output-dir={tmp_path / way}"),
+        )
+        assert answer.code == 0
+        heading = next(line for line in answer.err.split("\n") if said in line)
+        assert 0 < int(heading.split(f" {said}")[0].split()[-1]) < 46
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_other_tokenizers(fifty: Path, tmp_path: Path, kind: str) -> None:
+    run = str(tmp_path / "run")
+    sizes = [*SIZES, "--max-steps=1", "--vocab-size=300"]
+    assert call("train", str(fifty), *sizes, f"--tokenizer={kind}", f"--output-dir={run}").code == 0
+    sampled = call("sample", run, "-n", "3", "--max-length=30")
+    assert (sampled.code, sampled.out.count("\n")) == (0, 3)
+    assert call("evaluate", run, "--json").code == 0
+
+
+def test_a_failed_training_exits_with_1(
+    fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(trainer: Trainer) -> str:
+        raise TrainingError("loss or gradient not finite at step 3")
+
+    monkeypatch.setattr(Trainer, "fit", fail)
+    answer = call("train", str(fifty), *SIZES, f"--output-dir={tmp_path / 'run'}")
+    assert (answer.code, answer.out) == (1, "")
+    assert "textvae: error: loss or gradient not finite at step 3\n" in answer.err
+
+
+def test_an_interrupted_training_exits_with_130(
+    fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(trainer: Trainer) -> str:
+        raise SafeInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", press)
+    run = tmp_path / "my runs"
+    copy = tmp_path / "my text.txt"
+    copy.write_bytes(fifty.read_bytes())
+    answer = call("train", str(copy), *SIZES, f"--output-dir={run}")
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err.rstrip().endswith(
+        f"to go on: textvae train '{copy}' --output-dir '{run}' --resume"
+    )
+
+
+# The other commands
+
+
+def test_evaluate_prints_one_json_object(run: str) -> None:
+    answer = call("evaluate", run, "--split", "test", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    assert answer.out.count("\n") == 1
+    assert " ".join(found) == (  # no ppl and no nll: those would be other estimates
+        "rec kl elbo elbo_ppl au active_dimensions kl_per_dim num_sentences num_tokens"
+    )
+    assert found["elbo"] == pytest.approx(-found["rec"] - found["kl"])
+    assert (found["num_sentences"], len(found["kl_per_dim"])) == (2, 2)
+    results = json.loads((Path(run) / "results.json").read_text())
+    assert {name: results[name] for name in found} == found
+
+
+def test_evaluate_prints_a_table(run: str, trained: tuple[Path, Said]) -> None:
+    answer = call("evaluate", run)
+    assert answer.code == 0
+    assert answer.out.split("\n")[0] == trained[1].out.split("\n")[1]
+    assert "active dims" in answer.out
+    assert "KL per dimension │" in answer.out
+    valid = call("evaluate", run, "--split=valid", "--seed=4")
+    assert valid.out.startswith("fifty, valid split: 2 sentences")
+
+
+def test_evaluate_finds_a_corpus_that_has_moved(fifty: Path, run: str, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(fifty.read_bytes())
+    there = call("evaluate", run, "--json", "--data-dir", str(moved))
+    assert there == call("evaluate", run, "--json")
+
+
+def test_sample_prints_a_sentence_a_line(run: str) -> None:
+    answer = call("sample", run, "-n", "7", "--seed", "3", "--max-length", "12")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.count("\n") == 7
+    assert all(len(line.split()) <= 12 for line in answer.out.splitlines())
+    assert call("sample", run, "-n", "7", "--seed", "3", "--max-length", "12") == answer
+    assert call("sample", run, "-n", "7", "--seed", "4", "--max-length", "12").out != answer.out
+    greedy = call("sample", run, "-n", "2", "--strategy=greedy", "--max-length=5")
+    assert greedy.out.count("\n") == 2
+
+
+def test_a_line_break_within_a_sentence_is_not_printed(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["a\nb", "\n", "", "c\r\nd"]
+    for name in ("sample", "reconstruct", "interpolate"):
+        monkeypatch.setattr(f"textvae.generation.{name}", lambda *_, **__: texts)
+    for command in (["sample"], ["reconstruct", "a"], ["interpolate", "a", "b"]):
+        assert call(command[0], run, *command[1:]).out == "a b\n\n\nc d\n"
+
+
+def test_reconstruct_tells_unknown_words(run: str, fifty: Path) -> None:
+    known = fifty.read_text().splitlines()[0]
+    answer = call("reconstruct", run, known, "xyzzy " + known + " plugh xyzzy", "--max-length=9")
+    assert answer.code == 0
+    assert answer.out.count("\n") == 2
+    assert answer.err == "textvae: not in the vocabulary, read as <unk>: xyzzy plugh\n"
+    assert call("reconstruct", run, known, "--max-length=9").err in (
+        "",
+        # its words may be in a held-out sentence only
+        *(f"textvae: not in the vocabulary, read as <unk>: {word}\n" for word in known.split()),
+    )
+
+
+def test_interpolate_prints_every_step(run: str, fifty: Path) -> None:
+    first, second = fifty.read_text().splitlines()[:2]
+    answer = call("interpolate", run, first, second, "--steps", "4", "--max-length=9")
+    assert (answer.code, answer.out.count("\n")) == (0, 4)
+    ends = call("reconstruct", run, first, second, "--max-length=9").out.splitlines()
+    assert answer.out.splitlines()[::3] == ends
+    unknown = call("interpolate", run, first, "plugh", "--max-length=9")
+    assert "read as <unk>: plugh" in unknown.err
+
+
+def test_a_language_model(fifty: Path, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    trained = call("train", str(fifty), *SIZES, "--latent-dim=0", f"--output-dir={run}")
+    assert trained.code == 0
+    assert "textvae: language model, vocabulary" in trained.err
+    assert "no latent dimensions (a language model)" in trained.out
+    assert "reconstruct" not in trained.out
+    found = json.loads(call("evaluate", run, "--json").out)
+    assert (found["kl"], found["au"], found["kl_per_dim"]) == (0, 0, [])
+    assert call("sample", run, "-n2", "--max-length=5").out.count("\n") == 2
+    for command in (["reconstruct", run, "a"], ["interpolate", run, "a", "b"]):
+        answer = call(*command)
+        assert (answer.code, answer.out) == (2, "")
+        assert "this is a language model (latent_dim 0): it has no latent code" in answer.err
+
+
+# Exit codes and help
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("x must be 1, got 2"), 2, "textvae: error: x must be 1, got 2\n"),
+        (FileNotFoundError("no run at x"), 2, "textvae: error: no run at x\n"),
+        (FileExistsError("x is taken"), 2, "textvae: error: x is taken\n"),
+        (ImportError("pip install y"), 2, "textvae: error: pip install y\n"),
+        (
+            CorpusNotFound("not there", ["do this, or", "that"]),
+            2,
+            "textvae: error: not there\ntextvae: do this, or\ntextvae: that\n",
+        ),
+        (TrainingError("not finite"), 1, "textvae: error: not finite\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_exit_codes(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    assert cli.exit_code_of(raising(error)) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_our_own_mistakes_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.exit_code_of(raising(ZeroDivisionError()))
+    assert cli.exit_code_of(lambda: None) == 0
+
+
+def test_help_tells_every_option_with_its_text() -> None:
+    answer = call("train", "--help")
+    assert answer.code == 0
+    text = " ".join(answer.out.split())
+    for config in cli.GROUPS.values():
+        for name, field in config.__dataclass_fields__.items():
+            assert f"--{name.replace('_', '-')}" in text
+            assert " ".join(field.metadata["help"].split()) in text
+
+
+def test_version() -> None:
+    from textvae import __version__
+
+    assert __version__ in call("--version").out
