@@ -206,7 +206,7 @@ def test_the_last_of_two_files_wins(
         (["evaluate", "RUN", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
         (["evaluate", "RUN", "--data-dir=gone"], "no file or directory 'gone'"),
         (["sample", "RUN", "-n", "0"], "num_sentences must be at least 1, got 0"),
-        (["sample", "RUN", "--temperature=0"], "temperature must be above 0, got 0.0"),
+        (["sample", "RUN", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
         (["sample", "RUN", "--strategy=beam"], "strategy must be one of greedy, sample"),
         (["sample", "RUN", "--max-length=0"], "max_length must be at least 1, got 0"),
         (["reconstruct", "RUN"], "texts"),

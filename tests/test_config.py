@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ FIELDS = [(config, field) for config in PARTS for field in dataclasses.fields(co
         ("valid_fraction", 0.0, r"must be above 0 and .*, got 0\.0 and 0\.05"),
         ("test_fraction", -0.1, r"must be above 0 and .*, got 0\.05 and -0\.1"),
         ("test_fraction", 0.95, r"add up to less than 1, got 0\.05 and 0\.95"),
+        ("warmup_epochs", math.inf, "warmup_epochs must be finite, got inf"),
         ("warmup_epochs", -0.5, r"warmup_epochs must be at least 0, got -0\.5"),
         ("num_cycles", 0, "num_cycles must be at least 1, got 0"),
         ("cycle_ratio", 0.0, r"cycle_ratio must be above 0 and at most 1, got 0\.0"),

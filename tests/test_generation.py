@@ -289,9 +289,10 @@ def test_interpolation_between_a_text_and_itself_stays(lively_model: SentenceVAE
     ("arguments", "message"),
     [
         ({"strategy": "beam"}, "strategy must be one of greedy, sample, got 'beam'"),
-        ({"temperature": 0.0}, r"temperature must be above 0, got 0\.0"),
-        ({"temperature": -1.0}, r"temperature must be above 0, got -1\.0"),
-        ({"temperature": math.nan}, "temperature must be above 0, got nan"),
+        ({"temperature": 0.0}, r"temperature must be finite and above 0, got 0\.0"),
+        ({"temperature": -1.0}, r"temperature must be finite and above 0, got -1\.0"),
+        ({"temperature": math.nan}, "temperature must be finite and above 0, got nan"),
+        ({"temperature": math.inf}, "temperature must be finite and above 0, got inf"),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
     ],
 )

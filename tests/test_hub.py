@@ -107,7 +107,7 @@ def test_a_hub_id_that_was_never_fetched_fails_fast_offline() -> None:
     start = time.perf_counter()
     with pytest.raises(FileNotFoundError, match=r"no run directory at 'nobody/no-vae', and .+"):
         find_pretrained("nobody/no-vae")
-    assert time.perf_counter() - start < 5, "retries cost 23 seconds"
+    assert time.perf_counter() - start < 15, "retries cost 23 seconds"
 
 
 def test_a_hub_id_that_was_fetched_before_works_offline() -> None:
@@ -186,4 +186,4 @@ def test_a_hub_that_hangs(
     with pytest.raises(ConnectionError, match=r"the hub did not answer within 0\.1 seconds"):
         require_repository("a/b", "model")
     release.set()
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 15

@@ -358,3 +358,11 @@ def test_autocast_comes_close_and_stays_fp32(max_scores: int) -> None:
 def test_fp32_results_are_fp32() -> None:
     *inputs, targets = output_layer(4, 3, 5, seed=3, dtype=torch.float32)
     assert token_nll(*inputs, targets).dtype == torch.float32
+
+
+def test_token_nll_may_be_differentiated_twice_over() -> None:
+    hidden = torch.randn(3, 4, requires_grad=True)
+    nll = token_nll(hidden, torch.randn(5, 4), torch.zeros(5), torch.tensor([0, 2, 4])).sum()
+    (first,) = torch.autograd.grad(nll, hidden, retain_graph=True)
+    (again,) = torch.autograd.grad(nll, hidden)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)

@@ -37,6 +37,8 @@ __all__ = [
     "train",
 ]
 
+NO_DATA = "DATA is missing: a file, a directory, grammar, ptb, or a hub id"
+
 GROUPS = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
 
 
@@ -67,7 +69,10 @@ def exit_code_of(command: Callable[[], None]) -> int:
     try:
         command()
         sys.stdout.flush()
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except BrokenPipeError:
+        # The reader has enough, as in `textvae sample … | head`. Nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, ImportError) as error:
         _say(f"error: {error}", *getattr(error, "ways", ()))
         return 2
     except TrainingError as error:
@@ -75,9 +80,6 @@ def exit_code_of(command: Callable[[], None]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader has enough, as in `textvae sample … | head`. Nothing more can be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -178,13 +180,19 @@ def _train(options: Namespace) -> None:
     from textvae.config import RunConfig
 
     if options.data is None and options.output_dir is None:
-        raise ValueError("DATA is missing: a file, a directory, grammar, ptb, or a hub id")
+        raise ValueError(NO_DATA)
     name = Path(str(options.data)).name.split(".")[0].removeprefix("ptb:")
     corpus, directory = None, Path(options.output_dir) if options.output_dir else None
-    if not options.resume:
+    if options.data is not None:
         config = RunConfig.from_flat("", options.given)
-        corpus = recipes.open_corpus(options.data or "", config.data)
-    directory = directory or (latest_directory if options.resume else new_directory)(name)
+        corpus = recipes.open_corpus(options.data, config.data)
+    if options.resume:
+        directory = directory or latest_directory(name)
+        recipes.refuse_other_corpus(directory, corpus)
+        corpus = None
+    elif corpus is None:
+        raise ValueError(NO_DATA)
+    directory = directory or new_directory(name)
     command = f"textvae train {shlex.quote(options.data) if options.data else ''}".rstrip()
     train(corpus, options.given, directory, command=command)
 

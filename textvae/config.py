@@ -9,6 +9,7 @@ take plain arguments.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
@@ -25,11 +26,15 @@ def option(default: T, help: str) -> T:
 
 
 def _below(config: Any, *least: tuple[str, float]) -> list[str]:
-    return [
-        f"{name} must be at least {low}, got {value}"
-        for name, low in least
-        if (value := getattr(config, name)) is not None and not value >= low
-    ]
+    """What is to be said of values below their least, or without bound."""
+    faults = []
+    for name, low in least:
+        value = getattr(config, name)
+        if value is not None and not value >= low:
+            faults.append(f"{name} must be at least {low}, got {value}")
+        elif value == math.inf:
+            faults.append(f"{name} must be finite, got {value}")
+    return faults
 
 
 def _refuse(faults: list[str]) -> None:
@@ -127,7 +132,7 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "arithmetic of training; auto takes bf16 where the hardware multiplies it natively"
     )
-    device: str = option("auto", "cpu, cuda, mps, … (default: the best there is)")
+    device: Literal["auto", "cpu"] = option("auto", "auto takes the best there is")
     seed: int = option(0, "seed of initialisation, order, dropout and noise")
     log_every: int = option(50, "steps between lines in metrics.jsonl")
     save_every: int = option(2000, "steps between saved training states, besides each epoch's end")

@@ -121,7 +121,7 @@ def _summary(rec: Tensor, kl: Tensor, mu: Tensor, num_tokens: int) -> Evaluation
         rec=mean_rec,
         kl=mean_kl,
         elbo=-(mean_rec + mean_kl),
-        elbo_ppl=math.exp(per_token) if per_token < 700 else math.inf,
+        elbo_ppl=math.inf if per_token > 700 else math.exp(per_token),
         au=active_units(mu),
         active_dimensions=int((kl_per_dim >= ACTIVE_KL).sum()),
         kl_per_dim=kl_per_dim.tolist(),

@@ -8,6 +8,7 @@ Shapes: B sentences, V vocabulary, Z latent dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -74,7 +75,9 @@ def _choose(
 ) -> Tensor:
     if strategy == "greedy":
         return scores.argmax(-1)
-    probabilities = torch.softmax(scores.float().cpu() / temperature, dim=-1)
+    scores = scores.float().cpu()
+    # From the largest score down, so that no temperature makes an infinite one.
+    probabilities = torch.softmax((scores - scores.amax(-1, keepdim=True)) / temperature, dim=-1)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(scores.device)
 
 
@@ -194,7 +197,7 @@ def _tokenizer_of(model: SentenceVAE) -> Tokenizer:
 def _check_decoding(strategy: str, temperature: float, max_length: int) -> None:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be finite and above 0, got {temperature}")
     if max_length < 1:
         raise ValueError(f"max_length must be at least 1, got {max_length}")

@@ -205,27 +205,25 @@ class _SoftmaxNLL(torch.autograd.Function):
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
-        nlls = []
-        probabilities = hidden.new_empty(len(hidden), len(weight))
+        nll = hidden.new_empty(len(hidden), dtype=torch.promote_types(dtype, torch.float32))
+        error = hidden.new_empty(len(hidden), len(weight))
         with torch.autocast(kind, enabled=False):
             for start in range(0, len(hidden), _SoftmaxNLL.ROWS):
                 rows = slice(start, start + _SoftmaxNLL.ROWS)
                 scores = torch.addmm(bias.to(dtype), hidden[rows], weight_t)
                 log_p = torch.log_softmax(_at_least_fp32(scores), -1)
-                nlls.append(-log_p.gather(1, targets[rows, None])[:, 0])
-                probabilities[rows] = log_p.exp_()
-        ctx.save_for_backward(hidden, weight_t, probabilities, targets)
+                nll[rows] = -log_p.gather(1, targets[rows, None])[:, 0]
+                error[rows] = log_p.exp_()
+        # With p the softmax and y the target's one-hot row, d nll / d scores = p − y.
+        error[torch.arange(len(targets), device=targets.device), targets] -= 1
+        ctx.save_for_backward(hidden, weight_t, error)
         ctx.dtypes = (weight.dtype, bias.dtype)
-        return torch.cat(nlls)
+        return nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        # With p the softmax and y the target's one-hot row, d nll / d scores = p − y.
-        hidden, weight_t, probabilities, targets = ctx.saved_tensors
-        rows = torch.arange(len(targets), device=targets.device)
-        error = probabilities
-        error[rows, targets] -= 1
+        hidden, weight_t, error = ctx.saved_tensors
         scale = gradient[:, None].to(error.dtype)
         d_hidden = (error @ weight_t.t()) * scale
         d_weight = error.t() @ (hidden * scale)

@@ -32,6 +32,7 @@ __all__ = [
     "finish",
     "open_corpus",
     "phases",
+    "refuse_other_corpus",
     "resume",
     "start",
 ]
@@ -79,9 +80,9 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             }
         ),
         # The case that annealing was made for: with the full KL weight from the first step
-        # (annealer constant) the posterior collapses for good. Every third of the decoder's words
-        # is dropped, so that a code which repeats what they said is worth its KL; a decoder that has
-        # learned to do without one never finds that out.
+        # (annealer constant) the posterior collapses for good. Three in ten of the decoder's words
+        # are dropped, so that a code which repeats what they said is worth its KL; a decoder that
+        # has learned to do without one never finds that out.
         "grammar": MappingProxyType(
             {
                 "latent_dim": 16,
@@ -371,6 +372,18 @@ def _evaluation_loader(split: EncodedSplit) -> BatchLoader:
 def _tokenizer_of(model: SentenceVAE) -> Tokenizer:
     assert model.tokenizer is not None, "from_pretrained brings one"
     return model.tokenizer
+
+
+def refuse_other_corpus(output_dir: str | Path, corpus: Corpus | None) -> None:
+    """Raise if a run that is to be resumed was begun on another corpus.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If the corpus is not the run's; None is no corpus and always right.
+    """
+    source = RunDirectory.open(output_dir).config.data_source
+    if corpus is not None and corpus.source != source:
+        raise ValueError(f"{output_dir} was trained on {source}, got {corpus.source}")
 
 
 def _refuse_other_options(run: RunDirectory, options: Mapping[str, Any]) -> None:

@@ -238,11 +238,6 @@ def test_more_steps_than_first_allowed(
     assert left_behind(second) == whole
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the weights of an evaluation at max_steps, in mid-epoch, overwrite the best ones, and "
-    "a longer run then decays back to them",
-)
 def test_an_evaluation_in_mid_epoch_does_not_change_what_a_longer_run_returns_to(
     build: Build, left_behind: LeftBehind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ learning rate decays and when training ends, and only once annealing has ended.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -26,6 +27,8 @@ from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 from textvae.training.plateau import Plateau, Verdict
+from textvae.training.precision import autocast, resolve_precision
+from textvae.training.tracking import Tracker
 from textvae.training.weight import WeightWatch
 from textvae.training.window import Window
 
@@ -75,6 +78,7 @@ class Trainer:
         self.plateau = Plateau(config.lr_patience, config.max_lr_decays, config.early_stopping)
         self.weight = WeightWatch(self.annealer)
         self.window = Window(self.accelerator.device)
+        self.tracker = Tracker(run, tensorboard=config.tensorboard)
         self.epoch = self.batch = self.step = 0
         self.seconds = 0.0
         self._started: float | None = None
@@ -103,11 +107,11 @@ class Trainer:
                     self.save()  # from here on there is always a state to resume from
                 while self.ended is None:
                     self._train_epoch(interrupt, bar)
-                    is_cut_short = self.batch < len(self.train)
-                    if is_cut_short:
+                    is_whole = self.batch == len(self.train)
+                    if not is_whole:
                         self.save()  # mid-epoch, in case more steps are allowed later
                     self._judge_epoch(self._evaluate(interrupt))
-                    if not is_cut_short:
+                    if is_whole:
                         self.save()
             except SafeInterrupt:
                 self.save()
@@ -125,7 +129,7 @@ class Trainer:
                 break
             batch = batch.to(self.accelerator.device)
 
-            with self._autocast():
+            with autocast(batch.lengths.device, self.precision):
                 out = self.model(batch)
             terms = elbo_terms(out.rec, out.mu, out.logvar, free_bits=self.config.free_bits)
             weighed_kl = self.annealer(terms.kl_objective)
@@ -167,13 +171,17 @@ class Trainer:
         self.last_evaluation = evaluation
         self._warn_of_collapse(evaluation)
         verdict: Verdict = "better"
-        if self._optimises_elbo():
+        if self._optimises_elbo() and self.batch == len(self.train):
             verdict = self.plateau.update(evaluation.elbo)
+        elif self.plateau.best > -math.inf:
+            # Part of an epoch must not outdo the best whole one: a run that is later allowed more
+            # steps would return to other weights than one that was never stopped.
+            verdict = "wait"
         if verdict == "better":
             self.model.save_pretrained(self.run.path)
         elif verdict == "decay":
             self._return_to_best()
-        self.run.log(
+        self.tracker.log(
             {
                 "split": "valid",
                 "step": self.step,
@@ -273,13 +281,6 @@ class Trainer:
         _set_random_state(state["random"])
         self.run.forget_metrics_after(self.step, is_judged=self.batch == 0)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.accelerator.device.type,
-            dtype=torch.bfloat16,
-            enabled=self.precision == torch.bfloat16,
-        )
-
     def _since_start(self) -> float:
         return 0.0 if self._started is None else time.monotonic() - self._started
 
@@ -311,7 +312,7 @@ class Trainer:
             "tokens_per_second": speed,
         }
         self._logged = now
-        self.run.log(record)
+        self.tracker.log(record)
         bar.set_postfix_str(self._status(means.rec, means.kl, speed))
 
     def _status(self, rec: float, kl: float, tokens_per_second: int) -> str:
@@ -365,25 +366,6 @@ def configured_annealer(config: TrainingConfig, train: BatchLoader) -> KLAnneale
         num_cycles=config.num_cycles,
         cycle_ratio=config.cycle_ratio,
     )
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which training multiplies matrices.
-
-    Args:
-        precision: `"fp32"`, `"bf16"`, or `"auto"`: bf16 where the hardware multiplies it natively.
-        device: Where training runs.
-
-    Returns:
-        `torch.float32` or `torch.bfloat16`.
-    """
-    if precision == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported()
-        else:
-            native = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
-        precision = "bf16" if native else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
