@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,13 +137,18 @@ def test_runs_are_numbered_by_their_corpus(
     for name in ("fifty-2", "fifty-10", "fifty-x", "fifty-more-11", "other-12"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     call("train", str(fifty))
-    call("train", str(fifty), "--resume")
-    assert [asked["directory"] for asked in taken] == [
-        Path("runs/fifty-1"),
-        Path("runs/fifty-11"),
-        Path("runs/fifty-10"),
-    ]
+    latest = call("train", str(fifty), "--resume")
+    assert "no run at runs/fifty-10" in latest.err  # an empty directory
+    assert [asked["directory"] for asked in taken] == [Path("runs/fifty-1"), Path("runs/fifty-11")]
     assert taken[0]["command"] == f"textvae train {fifty}"
+
+
+def test_a_run_is_not_resumed_on_another_corpus(run: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b\n" * 50, encoding="utf-8")
+    answer = call("train", str(other), f"--output-dir={run}", "--resume")
+    assert answer.code == 2
+    assert re.search(r"was trained on .*fifty\.txt, got .*other\.txt", answer.err)
 
 
 def test_only_what_was_given_is_an_option(fifty: Path, taken: list[dict[str, Any]]) -> None:
