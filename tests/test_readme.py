@@ -9,7 +9,8 @@ import pytest
 
 from textvae import cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -29,7 +30,7 @@ def test_python_blocks_run(
 
 
 def test_every_flag_that_the_readme_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    known = ""
+    known = (ROOT / "scripts" / "train_ptb.py").read_text(encoding="utf-8")
     for command in ("train", "evaluate", "sample", "reconstruct", "interpolate"):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])
