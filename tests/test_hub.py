@@ -137,10 +137,12 @@ def test_the_reason_is_given_in_one_line(answer: Callable[[Callable[[], Any]], N
 
 
 def test_nothing_is_asked_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
     monkeypatch.setattr(
-        huggingface_hub.HfApi, "repo_info", lambda *_args, **_options: pytest.fail("asked")
+        huggingface_hub.HfApi, "repo_info", lambda *arguments, **_options: asked.append(arguments)
     )
     require_repository("somebody/a-corpus", "dataset")
+    assert asked == []
 
 
 def test_a_repository_that_is_there_passes(monkeypatch: pytest.MonkeyPatch) -> None:
