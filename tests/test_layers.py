@@ -20,6 +20,7 @@ LAYERS = {
     "config": 0,
     "files": 0,
     "hub": 0,
+    "precision": 1,
     "losses": 1,
     "batch": 1,
     "tokenizer": 1,

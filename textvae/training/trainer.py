@@ -25,9 +25,9 @@ from textvae.data import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
+from textvae.precision import autocast, resolve_precision
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 from textvae.training.plateau import Plateau, Verdict
-from textvae.training.precision import autocast, resolve_precision
 from textvae.training.tracking import Tracker
 from textvae.training.weight import WeightWatch
 from textvae.training.window import Window

@@ -1,4 +1,4 @@
-"""In which arithmetic training multiplies matrices: `resolve_precision` and `autocast`."""
+"""In which arithmetic matrices are multiplied: `resolve_precision` and `autocast`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["autocast", "resolve_precision"]
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which training multiplies matrices.
+    """The type in which to multiply matrices.
 
     Args:
         precision: `"fp32"`, `"bf16"`, or `"auto"`: bf16 where the hardware multiplies it natively.
-        device: Where training runs.
+        device: Where the model is.
 
     Returns:
         `torch.float32` or `torch.bfloat16`.
