@@ -84,7 +84,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
         asked.append({"options": options, "directory": directory, "command": command})
 
-    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr("textvae.cli.training.train", train)
     return asked
 
 
@@ -467,7 +467,7 @@ def test_help_tells_every_option_with_its_text() -> None:
     answer = call("train", "--help")
     assert answer.code == 0
     text = " ".join(answer.out.split())
-    for config in cli.GROUPS.values():
+    for config in GROUPS.values():
         for name, field in config.__dataclass_fields__.items():
             assert f"--{name.replace('_', '-')}" in text
             assert " ".join(field.metadata["help"].split()) in text

@@ -1,0 +1,7 @@
+"""`python -m textvae.cli`."""
+
+import sys
+
+from textvae.cli import main
+
+sys.exit(main())

@@ -1,0 +1,86 @@
+"""What a command is (`Command`), how it ends (`exit_code_of`), and where it speaks (`say`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from jsonargparse import ArgumentParser, Namespace
+
+if TYPE_CHECKING:
+    from textvae.model import SentenceVAE
+
+__all__ = ["Command", "add_run", "exit_code_of", "load", "print_lines", "say", "tell_unknown_words"]
+
+
+class Command(NamedTuple):
+    """One of the commands.
+
+    Attributes:
+        name: What is typed.
+        help: What it does, in a line.
+        add_arguments: Adds its arguments to its parser.
+        run: Does it, with the arguments parsed.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], None]
+
+
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Run a command, and turn what it raises into one plain line and an exit code."""
+    from textvae.training import TrainingError
+
+    try:
+        command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has enough, as in `textvae sample … | head`. Nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, ImportError) as error:
+        say(f"error: {error}", *getattr(error, "ways", ()))
+        return 2
+    except TrainingError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def print_lines(texts: Sequence[str]) -> None:
+    """One sentence a line, even where a model of bytes (bpe) put a line break into one."""
+    for text in texts:
+        print(" ".join(text.splitlines()))
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """Add the argument that names a run."""
+    parser.add_argument("run", type=str, help="run directory or hub id")
+
+
+def load(run: str) -> SentenceVAE:
+    """The model of a run."""
+    from textvae.model import SentenceVAE
+
+    return SentenceVAE.from_pretrained(run)
+
+
+def tell_unknown_words(model: SentenceVAE, texts: Sequence[str]) -> None:
+    """Say which words of the texts the model has never seen."""
+    tokenizer = model.tokenizer
+    unknown = (
+        [word for text in texts for word in tokenizer.unknown_words(text)] if tokenizer else []
+    )
+    if unknown:
+        say(f"not in the vocabulary, read as <unk>: {' '.join(dict.fromkeys(unknown))}")
+
+
+def say(*lines: str) -> None:
+    """To standard error: standard output is for results."""
+    for line in lines:
+        print(f"textvae: {line}", file=sys.stderr)

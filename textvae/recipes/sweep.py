@@ -1,0 +1,178 @@
+"""Many configurations over many seeds: `sweep` trains them side by side, and can be resumed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from textvae.checkpoint import RunDirectory
+from textvae.config import RunConfig
+from textvae.recipes.measure import finish
+from textvae.recipes.runs import open_corpus, phases
+
+__all__ = ["SweepError", "SweptRun", "sweep"]
+
+POLL_SECONDS = 0.5
+
+
+class SweepError(RuntimeError):
+    """A run of a sweep failed; the message says which, and where it says why."""
+
+
+class SweptRun(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+        name: The configuration's name.
+        seed: The seed.
+        run: The run's directory.
+    """
+
+    name: str
+    seed: int
+    run: RunDirectory
+
+
+def sweep(
+    source: str,
+    base: Mapping[str, Any],
+    configurations: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    directory: str | Path,
+    *,
+    jobs: int | None = None,
+    afterwards: Callable[[Path], object] = finish,
+) -> list[SweptRun]:
+    """Train every configuration with every seed, several runs at a time, one thread each.
+
+    A run's directory is named by the options in which it differs from `base`, so sweeps that
+    share a directory share the runs they have in common, and one that was stopped goes on
+    where it was. Ctrl-C stops all runs, each with its training state saved.
+
+    Args:
+        source: What `load_corpus` finds the corpus by.
+        base: Options that all configurations share.
+        configurations: By name, the options that differ from `base`.
+        seeds: Seeds of each configuration.
+        directory: Where the runs are kept.
+        jobs: Runs at a time; by default one per core.
+        afterwards: Called on each trained run's directory, in the run's own process; a function
+            of a module, which leaves `results.json` when all is done.
+
+    Returns:
+        The runs, configuration by configuration.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, if `jobs` is less than 1, or if a
+            run in `directory` is of another corpus or has other options.
+        SweepError: If a run failed.
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    # Loaded here once, so that runs side by side find it cached.
+    corpus = open_corpus(source, RunConfig.from_flat(source, dict(base)).data)
+    runs = []
+    for name, options in configurations.items():
+        for seed in seeds:
+            config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
+            path = Path(directory) / _run_name(base, {**options, "seed": seed})
+            _refuse_other_run(path, config)
+            runs.append(SweptRun(name, seed, RunDirectory(path, config)))
+    _train_all(runs, os.cpu_count() or 1 if jobs is None else jobs, afterwards)
+    return runs
+
+
+def _refuse_other_run(path: Path, config: RunConfig) -> None:
+    if path.exists() and RunDirectory.open(path).config != config:
+        raise ValueError(
+            f"{path} was trained on another corpus or with other options than are asked for now: "
+            "choose another directory"
+        )
+
+
+def _run_name(base: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    differing = {k: v for k, v in options.items() if k == "seed" or base.get(k) != v}
+    return ",".join(f"{name}={value}" for name, value in sorted(differing.items()))
+
+
+def _train_all(runs: Sequence[SweptRun], jobs: int, afterwards: Callable[[Path], object]) -> None:
+    waiting = {swept.run.path: swept.run for swept in runs if not swept.run.results_file.exists()}
+    queue, working = list(waiting.values()), dict[Path, BaseProcess]()
+    try:
+        for _ in _watch(waiting.values()):
+            for path in [path for path, process in working.items() if not process.is_alive()]:
+                _refuse_failed(path, working.pop(path))
+            while queue and len(working) < jobs:
+                run = queue.pop(0)
+                working[run.path] = _spawn(run, afterwards)
+            if not working:
+                break
+    finally:
+        for process in working.values():
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGINT)
+        for process in working.values():
+            process.join()
+
+
+def _watch(runs: Collection[RunDirectory]) -> Iterator[None]:
+    """Ticks, while a bar shows how many runs are done, counting epochs of those on the way."""
+    with tqdm(total=len(runs), desc="runs", dynamic_ncols=True, disable=not runs) as bar:
+        bar.bar_format = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
+        while True:
+            yield
+            bar.n = sum(_share_done(run) for run in runs)
+            bar.refresh()
+            time.sleep(POLL_SECONDS)
+
+
+def _share_done(run: RunDirectory) -> float:
+    if run.results_file.exists():
+        return 1.0
+    judged = [record for record in run.metrics() if record["split"] == "valid"]
+    return min(len(judged) / run.config.training.max_epochs, 0.99)
+
+
+def _spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train, args=(run.path, run.config, afterwards)
+    )
+    process.start()
+    return process
+
+
+def _train(path: Path, config: RunConfig, afterwards: Callable[[Path], object]) -> None:
+    """A run from wherever it is to its results; what it has to say goes to a file beside it."""
+    # Out of the terminal's reach: Ctrl-C comes once, from the process that watches.
+    os.setpgrp()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".log").open("a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    torch.set_num_threads(1)
+    corpus = None if path.exists() else open_corpus(config.data_source, config.data)
+    try:
+        for trainer in phases(corpus, config.flat(), path):
+            trainer.fit()
+        afterwards(path)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _refuse_failed(path: Path, process: BaseProcess) -> None:
+    if process.exitcode == 0:
+        return
+    raise SweepError(
+        f"the run {path} ended with exit code {process.exitcode}: {path}.log says why. "
+        "The other runs' states are saved; the same command goes on"
+    )
