@@ -15,6 +15,7 @@ import pytest
 
 from textvae import cli, grammar
 from textvae.checkpoint import RunDirectory
+from textvae.cli.options import GROUPS
 from textvae.data import CorpusNotFound
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt

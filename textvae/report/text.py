@@ -1,7 +1,4 @@
-"""What a person reads: tables, a bar line of KL per dimension, example sentences.
-
-Everything here returns text; printing is the caller's.
-"""
+"""Text for the terminal: tables, a bar line of KL per dimension, example sentences."""
 
 from __future__ import annotations
 
