@@ -108,6 +108,21 @@ class RunDirectory:
         lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl` that judge an epoch on validation data."""
+        return [record for record in self.metrics() if record["split"] == "valid"]
+
+    def kept_evaluation(self) -> dict[str, Any]:
+        """The evaluation of the weights that `model.safetensors` holds.
+
+        Raises:
+            ValueError: If the run has not been evaluated yet.
+        """
+        kept = [record for record in self.evaluations() if record["verdict"] == "better"]
+        if not kept:
+            raise ValueError(f"{self.path} has not finished an epoch yet: resume its training")
+        return kept[-1]
+
     def forget_metrics_after(self, step: int, *, is_judged: bool) -> None:
         """Drop lines that a run continued from a saved state will log again.
 

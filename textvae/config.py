@@ -103,7 +103,12 @@ class TrainingConfig:
     num_cycles: int = option(4, "cycles of the cyclical schedule within the warm-up")
     cycle_ratio: float = option(0.5, "rising share of each cycle")
     max_beta: float = option(1.0, "full KL weight; evaluation is at 1 whatever this says")
-    free_bits: float = option(0.0, "floor under each dimension's batch-mean KL, nats")
+    free_bits: float = option(
+        0.0, "floor under the KL, nats: per dimension, or per sentence for total and target"
+    )
+    free_bits_kind: Literal["batch", "max", "mask", "total", "target"] = option(
+        "batch", "floor under each dimension's batch mean, each KL (max, mask) or all; or a target"
+    )
 
     autoencoder_epochs: int = option(
         0, "epochs as an autoencoder first, of which the encoder is kept"

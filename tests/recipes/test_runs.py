@@ -402,7 +402,7 @@ def test_an_evaluation_is_marked_with_its_corpus(
     finished: tuple[Trainer, Measured, dict[str, Any]], corpus: Corpus
 ) -> None:
     _, measured, _ = finished
-    terms = Evaluation(98.5, 4.25, -102.75, 119.0, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
+    terms = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
     for name, shown in [
         ("mine", "mine, "),
         ("ptb", "Penn Treebank, "),

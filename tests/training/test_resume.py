@@ -245,7 +245,7 @@ def test_an_evaluation_in_mid_epoch_does_not_change_what_a_longer_run_returns_to
         values = iter(elbos)
         monkeypatch.setattr(
             "textvae.training.trainer.evaluate",
-            lambda *_, **__: Evaluation(1.0, 1.0, next(values), 9.0, 1, 1, [1.0], 12, 99),
+            lambda *_, **__: Evaluation(1.0, 1.0, next(values), 9.0, 0.5, 2.5, 1, 1, [1.0], 12, 99),
         )
         trainer = build(**options)
         trainer.fit()

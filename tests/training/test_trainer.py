@@ -48,7 +48,7 @@ def script_elbos(monkeypatch: pytest.MonkeyPatch, elbos: list[float], kl: float 
 
     def evaluate(*arguments: Any, **options: Any) -> Evaluation:
         elbo = next(values)
-        return Evaluation(-elbo - kl, kl, elbo, 9.0, 1, 1, [kl], 12, 99)
+        return Evaluation(-elbo - kl, kl, elbo, 9.0, 0.5, 2.5, 1, 1, [kl], 12, 99)
 
     monkeypatch.setattr("textvae.training.trainer.evaluate", evaluate)
 
@@ -111,13 +111,28 @@ def test_the_kl_weighed_is_summed_over_dimensions_and_a_mean_over_sentences(
     assert annealer.kls == [pytest.approx(expected)]
 
 
-def test_free_bits_are_weighed_but_the_raw_kl_is_logged(build: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "weighed"),
+    [
+        ({}, 6.0),  # three dimensions at the floor
+        ({"free_bits_kind": "total"}, 2.0),  # one floor under them all
+    ],
+)
+def test_free_bits_are_weighed_but_the_raw_kl_is_logged(
+    build: Build, tmp_path: Path, options: dict[str, str], weighed: float
+) -> None:
     annealer = Recorder()
     trainer = build(
-        tmp_path / "run", annealer=annealer, free_bits=2.0, log_every=1, max_steps=2, lr=1e-6
+        tmp_path / "run",
+        annealer=annealer,
+        free_bits=2.0,
+        log_every=1,
+        max_steps=2,
+        lr=1e-6,
+        **options,
     )
     trainer.fit()
-    assert annealer.kls == [pytest.approx(6.0)] * 2  # three dimensions at the floor
+    assert annealer.kls == [pytest.approx(weighed)] * 2
     assert all(record["kl"] < 1 for record in lines(trainer, "train"))
 
 
@@ -188,11 +203,21 @@ def test_what_is_logged(build: Build, tmp_path: Path) -> None:
     assert [record["beta"] for record in train] == [0.25, 0.5, 0.75, 1]
     assert set(train[0]) == {
         *("split", "step", "epoch", "beta", "rec", "kl", "gradient_norm", "lr"),
-        "tokens_per_second",
+        *("encoder_gradient_norm", "decoder_gradient_norm", "num_tokens", "tokens_per_second"),
     }
     assert [(record["step"], record["epoch"]) for record in valid] == [(6, 1), (12, 2)]
     keys = {"split", "step", "epoch", "beta", "lr", "verdict", "seconds"}
-    keys |= {"rec", "kl", "elbo", "elbo_ppl", "au", "active_dimensions", "kl_per_dim"}
+    keys |= {
+        "rec",
+        "kl",
+        "elbo",
+        "elbo_ppl",
+        "mi",
+        "mi_max",
+        "au",
+        "active_dimensions",
+        "kl_per_dim",
+    }
     assert set(valid[0]) == keys | {"num_sentences", "num_tokens"}
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from textvae.batch import Batch
+from textvae.diagnostics import GradientNorms
 from textvae.losses import ELBOTerms
 from textvae.training.window import Means, Window
 
@@ -29,7 +30,11 @@ def add(
     batch = make_batch([[5, 6]] * sentences)  # and EOS: three tokens each
     terms = ELBOTerms(*(torch.tensor(float(value), requires_grad=True) for value in (rec, kl, kl)))
     window.add(
-        step, batch, torch.tensor(loss, requires_grad=True), terms, torch.tensor(float(norm))
+        step,
+        batch,
+        torch.tensor(loss, requires_grad=True),
+        terms,
+        GradientNorms(*torch.tensor([norm, 3 * norm, 0.0])),
     )
 
 
@@ -37,7 +42,7 @@ def test_means_are_over_sentences_and_norms_over_steps(make_batch: MakeBatch) ->
     window = Window(torch.device("cpu"))
     add(window, make_batch, 1, sentences=3, rec=10, kl=1, norm=2)
     add(window, make_batch, 2, sentences=1, rec=30, kl=5, norm=4)
-    assert window.read() == Means(rec=15, kl=2, gradient_norm=3, num_tokens=12)
+    assert window.read() == Means(15, 2, 3, 9, 0, num_tokens=12)
 
 
 def test_reading_begins_anew(make_batch: MakeBatch) -> None:
@@ -45,7 +50,7 @@ def test_reading_begins_anew(make_batch: MakeBatch) -> None:
     add(window, make_batch, 1, rec=100)
     window.read()
     add(window, make_batch, 2, rec=7)
-    assert window.read() == Means(rec=7, kl=1, gradient_norm=1, num_tokens=6)
+    assert window.read() == Means(7, 1, 1, 3, 0, num_tokens=6)
 
 
 @pytest.mark.parametrize("broken", ["loss", "norm"])

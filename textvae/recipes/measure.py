@@ -110,16 +110,15 @@ def finish(output_dir: str | Path) -> tuple[Measured, dict[str, Any]]:
     run = RunDirectory.open(output_dir)
     corpus = open_corpus(run.config.data_source, run.config.data)
     measured = evaluate_run(output_dir, "test" if "test" in corpus.splits else "valid")
-    judged = [record for record in run.metrics() if record["split"] == "valid"]
-    kept = [record for record in judged if record["verdict"] == "better"][-1]
+    last, kept = run.evaluations()[-1], run.kept_evaluation()
     results = {
         "corpus": measured.corpus.name,
         "split": measured.split,
         **measured.evaluation.to_dict(),
         "beta": kept["beta"],
-        "epochs": judged[-1]["epoch"],
+        "epochs": last["epoch"],
         "best_epoch": kept["epoch"],
-        "minutes": round(judged[-1]["seconds"] / 60, 1),
+        "minutes": round(last["seconds"] / 60, 1),
         "seed": run.config.training.seed,
     }
     write_json(run.results_file, results)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,14 @@ from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.recipes.measure import finish
 from textvae.recipes.runs import open_corpus, phases
+from textvae.training import TrainingError
 
 __all__ = ["SweepError", "SweptRun", "sweep"]
 
 POLL_SECONDS = 0.5
 
 
-class SweepError(RuntimeError):
+class SweepError(TrainingError):
     """A run of a sweep failed; the message says which, and where it says why."""
 
 
@@ -52,6 +53,7 @@ def sweep(
     *,
     jobs: int | None = None,
     afterwards: Callable[[Path], object] = finish,
+    leaves: str = "results.json",
 ) -> list[SweptRun]:
     """Train every configuration with every seed, several runs at a time, one thread each.
 
@@ -66,8 +68,10 @@ def sweep(
         seeds: Seeds of each configuration.
         directory: Where the runs are kept.
         jobs: Runs at a time; by default one per core.
-        afterwards: Called on each trained run's directory, in the run's own process; a function
-            of a module, which leaves `results.json` when all is done.
+        afterwards: Called on each trained run's directory, in the run's own process, so it must
+            be picklable.
+        leaves: The file in that directory which `afterwards` writes last. A run that has it is
+            done.
 
     Returns:
         The runs, configuration by configuration.
@@ -89,7 +93,8 @@ def sweep(
             path = Path(directory) / _run_name(base, {**options, "seed": seed})
             _refuse_other_run(path, config)
             runs.append(SweptRun(name, seed, RunDirectory(path, config)))
-    _train_all(runs, os.cpu_count() or 1 if jobs is None else jobs, afterwards)
+    undone = [swept.run for swept in runs if not (swept.run.path / leaves).exists()]
+    _train_all(undone, os.cpu_count() or 1 if jobs is None else jobs, afterwards)
     return runs
 
 
@@ -106,18 +111,24 @@ def _run_name(base: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(differing.items()))
 
 
-def _train_all(runs: Sequence[SweptRun], jobs: int, afterwards: Callable[[Path], object]) -> None:
-    waiting = {swept.run.path: swept.run for swept in runs if not swept.run.results_file.exists()}
-    queue, working = list(waiting.values()), dict[Path, BaseProcess]()
+def _train_all(
+    runs: Sequence[RunDirectory], jobs: int, afterwards: Callable[[Path], object]
+) -> None:
+    waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        for _ in _watch(waiting.values()):
-            for path in [path for path, process in working.items() if not process.is_alive()]:
-                _refuse_failed(path, working.pop(path))
-            while queue and len(working) < jobs:
-                run = queue.pop(0)
-                working[run.path] = _spawn(run, afterwards)
-            if not working:
-                break
+        with tqdm(total=len(runs), desc="runs", dynamic_ncols=True, disable=not runs) as bar:
+            bar.bar_format = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
+            while waiting or working:
+                while waiting and len(working) < jobs:
+                    run = waiting.pop(0)
+                    working[run.path] = _spawn(run, afterwards)
+                time.sleep(POLL_SECONDS)
+                for path in [path for path, process in working.items() if not process.is_alive()]:
+                    _refuse_failed(path, working.pop(path))
+                done = len(runs) - len(waiting) - len(working)
+                on_the_way = (run for run in runs if run.path in working)
+                bar.n = done + sum(_share_done(run) for run in on_the_way)
+                bar.refresh()
     finally:
         for process in working.values():
             if process.is_alive() and process.pid is not None:
@@ -126,22 +137,8 @@ def _train_all(runs: Sequence[SweptRun], jobs: int, afterwards: Callable[[Path],
             process.join()
 
 
-def _watch(runs: Collection[RunDirectory]) -> Iterator[None]:
-    """Ticks, while a bar shows how many runs are done, counting epochs of those on the way."""
-    with tqdm(total=len(runs), desc="runs", dynamic_ncols=True, disable=not runs) as bar:
-        bar.bar_format = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
-        while True:
-            yield
-            bar.n = sum(_share_done(run) for run in runs)
-            bar.refresh()
-            time.sleep(POLL_SECONDS)
-
-
 def _share_done(run: RunDirectory) -> float:
-    if run.results_file.exists():
-        return 1.0
-    judged = [record for record in run.metrics() if record["split"] == "valid"]
-    return min(len(judged) / run.config.training.max_epochs, 0.99)
+    return min(len(run.evaluations()) / run.config.training.max_epochs, 0.99)
 
 
 def _spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> BaseProcess:

@@ -16,13 +16,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_
 from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer, build_annealer
 from textvae.checkpoint import RunDirectory
 from textvae.config import TrainingConfig
 from textvae.data import BatchLoader
-from textvae.diagnostics import Evaluation, evaluate
+from textvae.diagnostics import Evaluation, evaluate, gradient_norms
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
 from textvae.precision import autocast, resolve_precision
@@ -83,6 +84,7 @@ class Trainer:
         self.seconds = 0.0
         self._started: float | None = None
         self._logged = 0.0
+        self._collapsed_since: int | None = None
         self.last_evaluation: Evaluation | None = None
         self.verdict: Verdict = "wait"
         self.ended: str | None = None
@@ -131,14 +133,19 @@ class Trainer:
 
             with autocast(batch.lengths.device, self.precision):
                 out = self.model(batch)
-            terms = elbo_terms(out.rec, out.mu, out.logvar, free_bits=self.config.free_bits)
+            terms = elbo_terms(
+                out.rec,
+                out.mu,
+                out.logvar,
+                free_bits=self.config.free_bits,
+                free_bits_kind=self.config.free_bits_kind,
+            )
             weighed_kl = self.annealer(terms.kl_objective)
             loss = terms.rec + weighed_kl
 
             self.accelerator.backward(loss)
-            gradient_norm = self.accelerator.clip_grad_norm_(
-                self.model.parameters(), self.config.clip_norm
-            )
+            norms = gradient_norms(self.model)
+            clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, norms.total)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.weight.observe(terms.kl_objective, weighed_kl)
@@ -146,7 +153,7 @@ class Trainer:
 
             self.step += 1
             self.batch += 1
-            self.window.add(self.step, batch, loss, terms, gradient_norm)
+            self.window.add(self.step, batch, loss, terms, norms)
             bar.update()
             if self.step % self.config.log_every == 0:
                 self._log_window(bar)
@@ -305,29 +312,36 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch + 1,
             "beta": self.weight.value,
-            "rec": means.rec,
-            "kl": means.kl,
-            "gradient_norm": means.gradient_norm,
+            **means._asdict(),
             "lr": self.lr,
             "tokens_per_second": speed,
         }
         self._logged = now
         self.tracker.log(record)
+        if not self._has_collapsed(means.kl):
+            self._collapsed_since = None
+        elif self._collapsed_since is None:
+            self._collapsed_since = self.step
         bar.set_postfix_str(self._status(means.rec, means.kl, speed))
 
+    def _has_collapsed(self, kl: float) -> bool:
+        in_force = self.weight.value > COLLAPSED_BETA
+        return self.model.latent_dim > 0 and kl < COLLAPSED_KL and in_force
+
     def _status(self, rec: float, kl: float, tokens_per_second: int) -> str:
-        last = self.last_evaluation
-        seen = f" valid {-last.elbo:.2f} AU {last.au}" if last else ""
+        since, last = self._collapsed_since, self.last_evaluation
+        collapsed = f" COLLAPSED since step {since}" if since is not None else ""
+        seen = f" valid {-last.elbo:.2f} MI {last.mi:.2f} AU {last.au}" if last else ""
         return (
-            f"β {self.weight.value:.2f} rec {rec:.2f} KL {kl:.2f}{seen} {tokens_per_second} tok/s"
+            f"β {self.weight.value:.2f} rec {rec:.2f} KL {kl:.2f}{collapsed}{seen} "
+            f"{tokens_per_second} tok/s"
         )
 
     def _warn_of_collapse(self, evaluation: Evaluation) -> None:
-        weight = self.weight.value
-        if self.model.latent_dim and evaluation.kl < COLLAPSED_KL and weight > COLLAPSED_BETA:
+        if self._has_collapsed(evaluation.kl):
             tqdm.write(
-                f"warning: KL {evaluation.kl:.3f} nats per sentence at β {weight:.2f}: the decoder "
-                "ignores z (posterior collapse)",
+                f"warning: KL {evaluation.kl:.3f} nats per sentence at β {self.weight.value:.2f}: "
+                "the decoder ignores z (posterior collapse)",
                 file=sys.stderr,
             )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from textvae.batch import Batch
+from textvae.diagnostics import GradientNorms
 from textvae.losses import ELBOTerms
 
 __all__ = ["Means", "Window"]
@@ -20,12 +21,16 @@ class Means(NamedTuple):
         rec: Reconstruction, mean over sentences, nats.
         kl: Raw KL, mean over sentences, nats.
         gradient_norm: Norm before clipping, mean over steps.
+        encoder_gradient_norm: The same of the encoder and the posterior heads alone.
+        decoder_gradient_norm: The same of the decoder alone.
         num_tokens: Predicted tokens in the window.
     """
 
     rec: float
     kl: float
     gradient_norm: float
+    encoder_gradient_norm: float
+    decoder_gradient_norm: float
     num_tokens: int
 
 
@@ -38,16 +43,16 @@ class Window:
         self._reset()
 
     def add(
-        self, step: int, batch: Batch, loss: Tensor, terms: ELBOTerms, gradient_norm: Tensor
+        self, step: int, batch: Batch, loss: Tensor, terms: ELBOTerms, norms: GradientNorms
     ) -> None:
         """Add training step number `step` (from 1)."""
         self._steps += 1
         self._sentences += batch.num_sentences
         self._rec += terms.rec.detach() * batch.num_sentences
         self._kl += terms.kl.detach() * batch.num_sentences
-        self._gradient_norm += gradient_norm
+        self._gradient_norms += torch.stack(norms)
         self._tokens += batch.lengths.sum()
-        is_finite = torch.isfinite(loss.detach()) & torch.isfinite(gradient_norm)
+        is_finite = torch.isfinite(loss.detach()) & torch.isfinite(norms.total)
         is_first = ~is_finite & (self._bad_step == 0)
         self._bad_step = torch.where(is_first, step, self._bad_step)
 
@@ -56,7 +61,7 @@ class Window:
         means = Means(
             float(self._rec) / self._sentences,
             float(self._kl) / self._sentences,
-            float(self._gradient_norm) / self._steps,
+            *(self._gradient_norms / self._steps).tolist(),
             int(self._tokens),
         )
         self._reset()
@@ -78,11 +83,10 @@ class Window:
             mine.copy_(saved)
 
     def _sums(self) -> list[Tensor]:
-        return [self._rec, self._kl, self._gradient_norm, self._tokens]
+        return [self._rec, self._kl, self._gradient_norms, self._tokens]
 
     def _reset(self) -> None:
         self._steps = self._sentences = 0
-        self._rec, self._kl, self._gradient_norm = (
-            torch.zeros((), device=self._device) for _ in range(3)
-        )
+        self._rec, self._kl = (torch.zeros((), device=self._device) for _ in range(2))
+        self._gradient_norms = torch.zeros(3, device=self._device)
         self._tokens = torch.zeros((), dtype=torch.int64, device=self._device)

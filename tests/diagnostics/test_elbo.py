@@ -1,4 +1,4 @@
-"""Tests of `textvae.diagnostics`."""
+"""Tests of `textvae.diagnostics`: the ELBO, active units, gradient norms."""
 
 from __future__ import annotations
 
@@ -166,11 +166,18 @@ def test_figures_by_hand(batches: Batches) -> None:
     #   dimension 2: mean always 2, KL 2: carries nothing, and yet it is not at the prior
     model = Measured([3.0, 7.0], [[0.0, 1.0, 2.0], [0.0, -1.0, 2.0]], [[0.0] * 3] * 2)
     result = evaluate(model, batches([[1, 0]]), 2)  # type: ignore[arg-type]
+    # Only dimension 1 tells the two apart: with z = ±1 + noise, log q(z|own) − log q(z|other)
+    # is 2 ± 2·noise, so sentence i gains log 2 − log(1 + exp(−(2 ± 2·noise_i))).
+    noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))[:, 1].tolist()
+    gaps = [2 + 2 * noise[0], 2 - 2 * noise[1]]
+    paired_by_hand = sum(math.log(2) - math.log1p(math.exp(-gap)) for gap in gaps) / 2
     assert result == Evaluation(
         rec=5.0,
         kl=2.5,
         elbo=-7.5,
         elbo_ppl=pytest.approx(math.exp(15 / 7)),  # both sentences' nats over both's tokens
+        mi=pytest.approx(paired_by_hand),
+        mi_max=pytest.approx(math.log(2)),
         au=1,
         active_dimensions=2,
         kl_per_dim=[0.0, 0.5, 2.0],
@@ -263,6 +270,8 @@ def test_a_result_is_plain_json(make_model: MakeModel, batches: Batches) -> None
         "kl",
         "elbo",
         "elbo_ppl",
+        "mi",
+        "mi_max",
         "au",
         "active_dimensions",
         "kl_per_dim",

@@ -1,7 +1,6 @@
-"""What the latent space carries: the true ELBO, KL per dimension, active units.
+"""The true ELBO and its parts on a split.
 
-Offers `evaluate`, which measures a model on a split, its result `Evaluation`, and the two norms
-worth watching in training, `gradient_norm` and `active_units`.
+Offers `evaluate`, which measures a model on a split, and its result `Evaluation`.
 
 Evaluation is at β = 1 with z drawn from the posterior, in fp32, without any dropout. The noise of
 each sentence belongs to the sentence, so results do not depend on batch size or order.
@@ -11,25 +10,24 @@ Shapes: M sentences of a split, B of a batch, Z latent dimensions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textvae.batch import Batch
+from textvae.diagnostics.information import mutual_information
+from textvae.diagnostics.perplexity import perplexity
+from textvae.diagnostics.units import ACTIVE_KL, active_units
 from textvae.losses import kl_per_dimension
 from textvae.model import SentenceVAE
 
-__all__ = ["Evaluation", "active_units", "evaluate", "gradient_norm"]
+__all__ = ["MI_SENTENCES", "Evaluation", "evaluate"]
 
-ACTIVE_VARIANCE = 0.01
-"""Threshold on Var_x(mu_d) for active units (Burda et al. 2016)."""
-
-ACTIVE_KL = 0.01
-"""Threshold on a dimension's mean KL, nats, for active dimensions."""
+MI_SENTENCES = 2000
+"""Sentences whose mutual information with z is estimated: all pairs of them are compared."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,9 @@ class Evaluation:
         elbo: −(rec + kl).
         elbo_ppl: exp(−ELBO / predicted tokens): an upper bound on perplexity, exact for a
             language model.
+        mi: Mutual information of sentence and z, by the paired estimator over `MI_SENTENCES` of
+            the split at most, evenly spread.
+        mi_max: What it can't exceed: the logarithm of their number.
         au: Active units: dimensions whose posterior mean has variance ≥ 0.01 over the split.
         active_dimensions: Dimensions with a mean KL of at least 0.01 nats.
         kl_per_dim: Mean KL of each dimension.
@@ -53,6 +54,8 @@ class Evaluation:
     kl: float
     elbo: float
     elbo_ppl: float
+    mi: float
+    mi_max: float
     au: int
     active_dimensions: int
     kl_per_dim: list[float]
@@ -93,7 +96,7 @@ def evaluate(
     noise = torch.randn(
         num_sentences, model.latent_dim, generator=torch.Generator().manual_seed(seed)
     )
-    recs, kls, mus, num_tokens = [], [], [], 0
+    recs, mus, logvars, indices, num_tokens = [], [], [], [], 0
     was_training = model.training
     model.eval()
     try:
@@ -103,51 +106,36 @@ def evaluate(
             batch = batch.to(model.device)
             out = model(batch, noise[batch.indices.cpu()].to(model.device))
             recs.append(out.rec.double().cpu())
-            kls.append(kl_per_dimension(out.mu, out.logvar).double().cpu())
-            mus.append(out.mu.double().cpu())
+            mus.append(out.mu.cpu())
+            logvars.append(out.logvar.cpu())
+            indices.append(batch.indices.cpu())
             num_tokens += int(batch.lengths.sum())
     finally:
         model.train(was_training)
     if not recs:
         raise ValueError("there is no sentence to evaluate on")
-    return _summary(torch.cat(recs), torch.cat(kls), torch.cat(mus), num_tokens)
+    # In the split's order, so that no sum depends on how the batches were cut.
+    order = torch.cat(indices).argsort()
+    mu, logvar = torch.cat(mus)[order], torch.cat(logvars)[order]
+    return _summary(torch.cat(recs)[order], mu, logvar, noise, num_tokens)
 
 
-def _summary(rec: Tensor, kl: Tensor, mu: Tensor, num_tokens: int) -> Evaluation:
-    kl_per_dim = kl.mean(0)  # (Z,)
+def _summary(rec: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, num_tokens: int) -> Evaluation:
+    kl_per_dim = kl_per_dimension(mu, logvar).double().mean(0)  # (Z,)
     mean_rec, mean_kl = float(rec.mean()), float(kl_per_dim.sum())
-    per_token = (mean_rec + mean_kl) * len(rec) / num_tokens
+    size = min(len(mu), MI_SENTENCES)
+    rows = torch.arange(size) * len(mu) // size
+    information = mutual_information(mu[rows], logvar[rows], noise=noise[rows])
     return Evaluation(
         rec=mean_rec,
         kl=mean_kl,
         elbo=-(mean_rec + mean_kl),
-        elbo_ppl=math.inf if per_token > 700 else math.exp(per_token),
-        au=active_units(mu),
+        elbo_ppl=perplexity((mean_rec + mean_kl) * len(rec), num_tokens),
+        mi=information.mi,
+        mi_max=information.mi_max,
+        au=active_units(mu.double()),
         active_dimensions=int((kl_per_dim >= ACTIVE_KL).sum()),
         kl_per_dim=kl_per_dim.tolist(),
         num_sentences=len(rec),
         num_tokens=num_tokens,
     )
-
-
-def active_units(mu: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
-    """Number of dimensions whose posterior mean varies over the data.
-
-    Args:
-        mu: Posterior means of a data set, (M, Z).
-        threshold: Least variance over sentences.
-
-    Returns:
-        Count of dimensions with Var_x(mu_d) ≥ threshold.
-
-    Reference:
-        Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
-    """
-    # Not `var`, which warns where there are no dimensions: a language model's.
-    return int(((mu - mu.mean(0)).square().mean(0) >= threshold).sum())
-
-
-def gradient_norm(model: nn.Module) -> Tensor:
-    """Norm of all gradients taken as one vector, a scalar on the model's device."""
-    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
-    return torch.stack(norms).norm() if norms else torch.zeros(())

@@ -1,0 +1,169 @@
+"""Tests of `textvae.losses.tokens`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from textvae.losses import token_nll
+
+few = settings(max_examples=40)
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def output_layer(
+    tokens: int, hidden: int, vocabulary: int, seed: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    targets = torch.randint(
+        vocabulary, (tokens,), generator=torch.Generator().manual_seed(seed + 4)
+    )
+    tensors = (
+        random(tokens, hidden, seed=seed + 1, dtype=dtype),
+        random(vocabulary, hidden, seed=seed + 2, dtype=dtype),
+        random(vocabulary, seed=seed + 3, dtype=dtype),
+    )
+    return *(tensor.requires_grad_() for tensor in tensors), targets
+
+
+def expected_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(hidden @ weight.T + bias, targets, reduction="none")
+
+
+@few
+@given(
+    st.integers(1, 20),
+    st.integers(1, 6),
+    st.integers(2, 9),
+    st.sampled_from([1, 8, 30, 2**25]),
+    st.integers(0, 1000),
+)
+@example(300, 3, 4, 2**25, 0)  # more tokens than one pass through the cache takes
+@example(256, 3, 4, 2**25, 0)
+@example(300, 3, 4, 280 * 4, 0)
+def test_token_nll_equals_cross_entropy(
+    tokens: int, hidden: int, vocabulary: int, max_scores: int, seed: int
+) -> None:
+    *inputs, targets = output_layer(tokens, hidden, vocabulary, seed)
+    upstream = random(tokens, seed=seed + 5)  # any gradient, of either sign
+    nll = token_nll(*inputs, targets, max_scores=max_scores)
+    gradients = torch.autograd.grad(nll, inputs, upstream)
+    expected = expected_nll(*inputs, targets)
+    torch.testing.assert_close(nll, expected)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, upstream))
+    with torch.no_grad():
+        torch.testing.assert_close(token_nll(*inputs, targets, max_scores=max_scores), expected)
+
+
+@pytest.mark.parametrize("max_scores", [1, 12])
+def test_token_nll_passes_gradcheck(max_scores: int) -> None:
+    *inputs, targets = output_layer(5, 3, 4, seed=7)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: token_nll(*tensors, targets, max_scores=max_scores), inputs
+    )
+
+
+def test_numeric_gradients_of_the_unchunked_path() -> None:
+    *inputs, targets = output_layer(5, 3, 4, seed=7)
+    upstream = random(5, seed=8)
+    gradients = torch.autograd.grad(token_nll(*inputs, targets), inputs, upstream)
+    step = 1e-6
+    for tensor, gradient in zip(inputs, gradients, strict=True):
+        numeric = torch.zeros_like(tensor)
+        for place in range(tensor.numel()):
+            with torch.no_grad():
+                tensor.view(-1)[place] += step
+                above = (token_nll(*inputs, targets) * upstream).sum()
+                tensor.view(-1)[place] -= 2 * step
+                below = (token_nll(*inputs, targets) * upstream).sum()
+                tensor.view(-1)[place] += step
+            numeric.view(-1)[place] = (above - below) / (2 * step)
+        torch.testing.assert_close(gradient, numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_a_second_backward_pass_is_right_or_refused() -> None:
+    *inputs, targets = output_layer(5, 3, 4, seed=7)
+    nll = token_nll(*inputs, targets).sum()
+    first = torch.autograd.grad(nll, inputs, retain_graph=True)
+    try:
+        second = torch.autograd.grad(nll, inputs)
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)  # noqa: PT017
+    else:
+        torch.testing.assert_close(second, first)
+
+
+def test_tokens_that_do_not_count_get_no_gradient() -> None:
+    *inputs, targets = output_layer(6, 3, 4, seed=2)
+    upstream = torch.tensor([1.0, 0, 1, 0, 0, 2], dtype=torch.float64)
+    (d_hidden,) = torch.autograd.grad(token_nll(*inputs, targets), inputs[:1], upstream)
+    assert (d_hidden.abs().sum(1) > 0).tolist() == (upstream != 0).tolist()
+
+
+def test_only_the_tensors_that_ask_get_a_gradient() -> None:
+    hidden, weight, bias, targets = output_layer(6, 3, 4, seed=2)
+    token_nll(hidden.detach(), weight, bias.detach(), targets).sum().backward()
+    assert weight.grad is not None
+    assert (hidden.grad, bias.grad) == (None, None)
+
+
+def test_large_scores_stay_finite() -> None:
+    hidden = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    weight, bias = torch.tensor([[1.0], [-1.0]]), torch.zeros(2)
+    nll = token_nll(hidden, weight, bias, torch.tensor([0, 0]))
+    nll.sum().backward()
+    assert nll.tolist() == [0, 2e4]
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()
+
+
+def test_chunks_hold_no_more_scores_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    one_pass = torch.nn.functional.linear
+    monkeypatch.setattr(F, "linear", lambda h, w, b: seen.append(len(h)) or one_pass(h, w, b))
+    *inputs, targets = output_layer(11, 3, 4, seed=2)
+    with torch.no_grad():
+        token_nll(*inputs, targets, max_scores=13)
+        token_nll(*inputs, targets, max_scores=3)  # less than one token's scores
+    assert seen == [3, 3, 3, 2] + [1] * 11
+
+
+@pytest.mark.parametrize("max_scores", [2**25, 200])
+def test_autocast_comes_close_and_stays_fp32(max_scores: int) -> None:
+    *inputs, targets = output_layer(40, 16, 30, seed=3, dtype=torch.float32)
+    with torch.no_grad():
+        for tensor in inputs:
+            tensor.mul_(0.5)
+    expected = expected_nll(*inputs, targets)
+    expected_gradients = torch.autograd.grad(expected.sum(), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nll = token_nll(*inputs, targets, max_scores=max_scores)
+        with torch.no_grad():
+            without_graph = token_nll(*inputs, targets, max_scores=max_scores)
+    gradients = torch.autograd.grad(nll.sum(), inputs)
+    assert nll.dtype == without_graph.dtype == torch.float32
+    torch.testing.assert_close(nll, expected, rtol=0.02, atol=0.05)
+    torch.testing.assert_close(without_graph, expected, rtol=0.02, atol=0.05)
+    for gradient, exact in zip(gradients, expected_gradients, strict=True):
+        assert gradient.dtype == torch.float32
+        assert (gradient - exact).norm() < 0.02 * exact.norm()
+    assert nll.ne(expected).any(), "autocast was not in effect"
+
+
+def test_fp32_results_are_fp32() -> None:
+    *inputs, targets = output_layer(4, 3, 5, seed=3, dtype=torch.float32)
+    assert token_nll(*inputs, targets).dtype == torch.float32
+
+
+def test_token_nll_may_be_differentiated_twice_over() -> None:
+    hidden = torch.randn(3, 4, requires_grad=True)
+    nll = token_nll(hidden, torch.randn(5, 4), torch.zeros(5), torch.tensor([0, 2, 4])).sum()
+    (first,) = torch.autograd.grad(nll, hidden, retain_graph=True)
+    (again,) = torch.autograd.grad(nll, hidden)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
