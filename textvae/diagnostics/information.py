@@ -156,7 +156,7 @@ def _noise(mu: Tensor, seed: int) -> Tensor:
 
 
 def _log_densities(z: Tensor, posterior: Posterior, chunk: int | None) -> tuple[Tensor, Tensor]:
-    """log q(z_i|x_i) and log (1/N) Σ_j q(z_i|x_j), (N,) each."""
+    """Log q(z_i|x_i) and log (1/N) Σ_j q(z_i|x_j), (N,) each."""
     size = len(z)
     if chunk is None:
         chunk = max(1, MAX_PAIRS // size)
@@ -171,7 +171,7 @@ def _log_densities(z: Tensor, posterior: Posterior, chunk: int | None) -> tuple[
 
 
 def _pairwise(z: Tensor, posterior: Posterior, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """log q(z_i|x_j) for `chunk` sentences i at a time and all j, as one matrix product.
+    """Log q(z_i|x_j) for `chunk` sentences i at a time and all j, as one matrix product.
 
     −½ Σ_d [(z_d − mu_d)² / var_d + logvar_d + log 2π] is linear in z and z².
     """

@@ -1,0 +1,232 @@
+"""What the code tells of known factors or labels of its sentences, and which dimension tells it.
+
+Offers `probe_factors` and its result `FactorProbe`, one for each factor, and
+`dimension_information`.
+
+Give it codes drawn from the posterior to learn what z tells the decoder. Posterior means are more
+precise than any z: on a collapsed model they may still tell a factor that z drowns in noise.
+
+Shapes: M sentences of a split, Z latent dimensions, C values of a factor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["FactorProbe", "dimension_information", "probe_factors"]
+
+RIDGE = 1e-3
+"""Half of this times the squared weights is added to the probe's loss, nats per sentence."""
+
+MAX_BINS = 16
+"""Equal shares that a dimension is cut into for its information."""
+
+SENTENCES_PER_BIN = 20
+"""Fewer sentences make fewer bins."""
+
+
+class FactorProbe(NamedTuple):
+    """How well codes tell one factor; information in nats.
+
+    Attributes:
+        name: The factor.
+        accuracy: Share of sentences whose value a linear probe tells, fitted on another split.
+        majority: The same for the value most frequent where the probe was fitted: the floor.
+        information: The factor's entropy − the probe's held-out cross-entropy, at least 0: a lower
+            bound on the mutual information of code and factor.
+        entropy: Entropy of the factor: what there is to know.
+        information_per_dim: Mutual information of the factor with each dimension alone, (Z,).
+        best_dimension: The dimension that tells most; None if there is none, or none tells any.
+        best_dimension_information: What it tells.
+    """
+
+    name: str
+    accuracy: float
+    majority: float
+    information: float
+    entropy: float
+    information_per_dim: list[float]
+    best_dimension: int | None
+    best_dimension_information: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return self._asdict()
+
+
+def probe_factors(
+    train_mu: Tensor,
+    train_labels: Mapping[str, Sequence[str]],
+    test_mu: Tensor,
+    test_labels: Mapping[str, Sequence[str]],
+) -> list[FactorProbe]:
+    """Fit a linear probe for each factor on one split and score it on another.
+
+    The probe is a multinomial logistic regression on standardised codes. The result is the same
+    in every run: nothing is drawn.
+
+    Args:
+        train_mu: Codes of the split to fit on, (M, Z): posterior means, or draws of z.
+        train_labels: Each factor's value for each of its sentences.
+        test_mu: Codes of the split to score on, (M, Z); M may differ.
+        test_labels: Each factor's value for each of its sentences.
+
+    Returns:
+        One `FactorProbe` for each factor, in the order of `train_labels`.
+
+    Raises:
+        ValueError: If the splits have other factors or widths, or a factor has not one value for
+            each sentence.
+    """
+    _check(train_mu, train_labels, test_mu, test_labels)
+    train, test = _standardised(train_mu.double(), test_mu.double())
+    return [
+        _probe(name, train, list(values), test, list(test_labels[name]))
+        for name, values in train_labels.items()
+    ]
+
+
+def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
+    """Mutual information of a factor with each dimension of the code alone, nats.
+
+    Each dimension is cut into bins of equal share, which can only lose information; the bias of
+    counting few sentences in many cells is taken out to first order.
+
+    Args:
+        codes: Codes, (M, Z).
+        labels: The factor's value for each of M sentences.
+
+    Returns:
+        Nats for each of Z dimensions, at least 0.
+
+    Raises:
+        ValueError: If there is not one label for each sentence.
+
+    Reference:
+        Miller (1955), Note on the bias of information estimates.
+    """
+    if len(labels) != len(codes) or not len(codes):
+        raise ValueError(
+            f"labels must have one value for each of at least 1 sentences, got {len(labels)} "
+            f"for {len(codes)}"
+        )
+    index = {value: i for i, value in enumerate(dict.fromkeys(labels))}
+    factor = torch.tensor([index[value] for value in labels])
+    num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
+    inner = torch.arange(1, num_bins).double() / num_bins
+    return [
+        # Cut at quantiles, not by rank: equal codes must share a bin, or their order would tell.
+        _information(torch.bucketize(code, torch.quantile(code, inner)), factor)
+        for code in codes.double().T.contiguous()
+    ]
+
+
+def _information(bins: Tensor, factor: Tensor) -> float:
+    joint = torch.zeros(int(bins.max()) + 1, int(factor.max()) + 1, dtype=torch.float64)
+    joint.index_put_((bins, factor), torch.ones(len(bins), dtype=torch.float64), accumulate=True)
+    tables = (joint.sum(1), joint.sum(0), -joint.flatten())
+    entropies = [_entropy(table.abs()) for table in tables]
+    cells = [int(table.count_nonzero()) for table in tables]
+    # Miller-Madow: each entropy is short of (cells − 1) / 2 M.
+    bias = (cells[0] + cells[1] - cells[2] - 1) / (2 * len(bins))
+    return max(0.0, entropies[0] + entropies[1] - entropies[2] + bias)
+
+
+def _entropy(counts: Tensor) -> float:
+    share = counts / counts.sum()
+    return float(-torch.xlogy(share, share).sum())
+
+
+def _standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    mean = train.mean(0)
+    scale = (train - mean).square().mean(0).sqrt()
+    # A dimension that never moves tells nothing; dividing by its rounding error would.
+    scale = torch.where(scale > 1e-12, scale, torch.inf)
+    return (train - mean) / scale, (test - mean) / scale
+
+
+def _probe(
+    name: str, train: Tensor, train_values: list[str], test: Tensor, test_values: list[str]
+) -> FactorProbe:
+    index = {value: i for i, value in enumerate(sorted(set(train_values)))}
+    target = torch.tensor([index[value] for value in train_values])
+    # −1 stands for values that the fitting split does not have.
+    truth = torch.tensor([index.get(value, -1) for value in test_values])
+    log_probs = F.log_softmax(_fitted_scores(train, target, test, len(index)), 1)
+    majority = target.bincount().argmax()
+    entropy = _entropy(torch.tensor(list(Counter(test_values).values())).double())
+    num_new = len(set(test_values) - set(index))
+    cross_entropy = _cross_entropy(log_probs, truth, len(train), num_new)
+    per_dim = dimension_information(test, test_values)
+    best = max(range(len(per_dim)), key=per_dim.__getitem__, default=None)
+    best = None if best is None or per_dim[best] == 0 else best
+    return FactorProbe(
+        name=name,
+        accuracy=float((log_probs.argmax(1) == truth).double().mean()),
+        majority=float((truth == majority).double().mean()),
+        information=max(0.0, entropy - cross_entropy),
+        entropy=entropy,
+        information_per_dim=per_dim,
+        best_dimension=best,
+        best_dimension_information=0.0 if best is None else per_dim[best],
+    )
+
+
+def _fitted_scores(train: Tensor, target: Tensor, test: Tensor, num_values: int) -> Tensor:
+    """Scores (M, C) of a logistic regression fitted on (train, target), for `test`."""
+    weight = train.new_zeros(train.shape[1], num_values, requires_grad=True)
+    bias = train.new_zeros(num_values, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(torch.addmm(bias, train, weight), target)
+        loss = loss + 0.5 * RIDGE * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return torch.addmm(bias, test, weight).detach()
+
+
+def _cross_entropy(log_probs: Tensor, truth: Tensor, num_fitted: int, num_new: int) -> float:
+    """Held-out, nats; the `num_new` values never seen share the chance of one more sentence.
+
+    Without it a single one would make the cross-entropy infinite.
+    """
+    new = -math.log((num_fitted + 1) * max(1, num_new))
+    known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / num_fitted)
+    return float(-torch.where(truth < 0, new, known).mean())
+
+
+def _check(
+    train: Tensor,
+    train_labels: Mapping[str, Sequence[str]],
+    test: Tensor,
+    test_labels: Mapping[str, Sequence[str]],
+) -> None:
+    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
+        raise ValueError(
+            "train_mu and test_mu must be (M, Z) of the same Z, got "
+            f"{tuple(train.shape)} and {tuple(test.shape)}"
+        )
+    if set(train_labels) != set(test_labels):
+        raise ValueError(
+            f"test_labels must have the factors of train_labels, {sorted(train_labels)}, got "
+            f"{sorted(test_labels)}"
+        )
+    for which, codes, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        for name, values in labels.items():
+            if len(values) != len(codes) or not len(codes):
+                raise ValueError(
+                    f"{which}_labels must have one {name!r} for each of at least 1 sentences, got "
+                    f"{len(values)} for {len(codes)}"
+                )
