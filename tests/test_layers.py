@@ -26,6 +26,7 @@ LAYERS = {
     "tokenizer": 1,
     "data": 2,
     "model": 2,
+    "interop": 2,
     "diagnostics": 3,
     "generation": 3,
     "checkpoint": 3,

@@ -33,8 +33,6 @@ class Command(NamedTuple):
 
 def exit_code_of(command: Callable[[], None]) -> int:
     """Run a command, and turn what it raises into one plain line and an exit code."""
-    from textvae.training import TrainingError
-
     try:
         command()
         sys.stdout.flush()
@@ -44,7 +42,11 @@ def exit_code_of(command: Callable[[], None]) -> int:
     except (ValueError, OSError, ImportError) as error:
         say(f"error: {error}", *getattr(error, "ways", ()))
         return 2
-    except TrainingError as error:
+    except RuntimeError as error:
+        from textvae.training import TrainingError
+
+        if not isinstance(error, TrainingError):
+            raise
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

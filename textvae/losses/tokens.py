@@ -18,6 +18,9 @@ __all__ = ["MAX_SCORES", "token_nll"]
 MAX_SCORES = 2**25
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 128 MiB in fp32."""
 
+CACHED_ROWS = 256
+"""Tokens whose scores stay in a CPU's cache together."""
+
 
 def token_nll(
     hidden: Tensor,
@@ -56,7 +59,12 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     if torch.is_grad_enabled():
         nll: Tensor = _SoftmaxNLL.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
         return nll
-    scores = F.linear(hidden, weight, bias)
+    rows = CACHED_ROWS if hidden.device.type == "cpu" else max(1, len(hidden))
+    chunks = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    return torch.cat([_scored_nll(F.linear(h, weight, bias), t) for h, t in chunks])
+
+
+def _scored_nll(scores: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(_at_least_fp32(scores), targets, reduction="none")
 
 
@@ -68,9 +76,6 @@ class _SoftmaxNLL(torch.autograd.Function):
     in autocast's type where it is on: less than half the time of a training step on a CPU.
     """
 
-    ROWS = 256
-    """Tokens whose scores stay in cache together."""
-
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         kind = hidden.device.type
@@ -79,8 +84,8 @@ class _SoftmaxNLL(torch.autograd.Function):
         nll = hidden.new_empty(len(hidden), dtype=torch.promote_types(dtype, torch.float32))
         error = hidden.new_empty(len(hidden), len(weight))
         with torch.autocast(kind, enabled=False):
-            for start in range(0, len(hidden), _SoftmaxNLL.ROWS):
-                rows = slice(start, start + _SoftmaxNLL.ROWS)
+            for start in range(0, len(hidden), CACHED_ROWS):
+                rows = slice(start, start + CACHED_ROWS)
                 scores = torch.addmm(bias.to(dtype), hidden[rows], weight_t)
                 log_p = torch.log_softmax(_at_least_fp32(scores), -1)
                 nll[rows] = -log_p.gather(1, targets[rows, None])[:, 0]

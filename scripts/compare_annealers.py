@@ -1,0 +1,169 @@
+"""The study that annealing was made for: which schedules keep the KL term from vanishing, and why.
+
+On the embedded corpus, the same model without annealing and with each schedule, the same once more
+where the decoder may read every word, and the language models as floors; several seeds each. Writes
+a table (Markdown, JSON) and the picture of KL and active units over training.
+
+    python scripts/compare_annealers.py
+    python scripts/compare_annealers.py --data-dir DIR        # Penn Treebank, or another corpus
+
+A study that was stopped goes on where it was. Figures are of the test split, β = 1, z sampled.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from textvae import cli, grammar
+from textvae.files import read_json, replacing, write_json
+from textvae.recipes import SweptRun, diagnose_run, finish, source_and_recipe, sweep
+from textvae.report import pictures, studies
+
+Rows = Sequence[Mapping[str, Any]]
+
+CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
+    "no annealing": {"annealer": "constant"},
+    "linear": {"annealer": "linear"},
+    "sigmoid": {"annealer": "sigmoid"},
+    "cosine": {"annealer": "cosine"},
+    "cyclical": {"annealer": "cyclical"},
+    "linear, no word dropout": {"annealer": "linear", "word_dropout": 0.0},
+    "language model": {"latent_dim": 0},
+    "language model, no word dropout": {"latent_dim": 0, "word_dropout": 0.0},
+}
+
+COLUMNS = {
+    "rec": "rec",
+    "KL": "kl",
+    "KL after warm-up": "kl_after_warmup",
+    "−ELBO": "loss",
+    "IW-NLL": "nll",
+    "its se": "nll_se",
+    "above entropy": "above_entropy",
+    "MI": "mi",
+    "AU": "au",
+    "factors": "factor_accuracy",
+}
+
+
+def file_name(num_samples: int) -> str:
+    """What a run's diagnosis is kept in: with more samples it is another."""
+    return f"diagnosis-{num_samples}.json"
+
+
+def measure(num_samples: int, path: Path) -> None:
+    """What is done to each trained run: its test-set figures and its diagnosis, kept beside it."""
+    measured, _ = finish(path)
+    diagnosis = diagnose_run(path, measured.split, num_samples=num_samples).diagnosis
+    if diagnosis.nll_is_partial:
+        raise KeyboardInterrupt  # a study has no use for the part that was done by then
+    content = {"split": measured.split, **diagnosis.to_dict()}
+    write_json(path / file_name(num_samples), content)
+
+
+def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[str, Any]:
+    """One run's row."""
+    found = read_json(swept.run.path / file_name(num_samples))
+    evaluations = swept.run.evaluations()
+    warmup = swept.run.config.training.warmup_epochs
+    after_warmup = [e["kl"] for e in evaluations if e["epoch"] >= warmup]
+    accuracies = [factor["accuracy"] for factor in found["factors"]]
+    return {
+        "name": swept.name,
+        "seed": swept.seed,
+        **{key: found[key] for key in ("rec", "kl", "nll", "nll_se", "ppl", "mi", "mi_max", "au")},
+        "loss": -found["elbo"],
+        "kl_after_warmup": after_warmup[0] if after_warmup else None,
+        "above_entropy": None if entropy is None else found["nll"] - entropy,
+        "factor_accuracy": fmean(accuracies) if accuracies else None,
+        "factors": {factor["name"]: factor["accuracy"] for factor in found["factors"]},
+        "verdict": found["verdict"],
+        "split": found["split"],
+        "num_samples": num_samples,
+        "curve": [(e["step"], e["kl"], e["au"]) for e in evaluations],
+    }
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """KL and active units over training, mean and range over seeds: the point at a glance."""
+    models = [row for row in rows if "language model" not in row["name"]]
+    names = dict.fromkeys(row["name"] for row in models)
+    panels = []
+    for column, label in ((1, "KL, nats per sentence"), (2, "active units")):
+        several = {}
+        for name in names:
+            curves = [r["curve"] for r in models if r["name"] == name]
+            several[name] = studies.bands([[(p[0], p[column]) for p in c] for c in curves])
+        panels.append(studies.panel(several, xlabel="optimizer step", ylabel=label))
+    pictures.panel_chart(path, panels, title="Validation data over training, by KL schedule")
+
+
+def write(rows: Rows, entropy: float | None, path: Path) -> None:
+    """`PATH.md`, `PATH.json` and `PATH.png`; the table is printed too."""
+    text = (
+        "{split} split, nats per sentence, mean ± sd over seeds, {num_samples} importance samples"
+    )
+    text = text.format_map(rows[0]).capitalize()
+    if entropy is not None:
+        text += f"; the corpus' entropy, which no model can go below, is {entropy:.2f}"
+    text += f".\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
+    with replacing(path.with_suffix(".md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    write_json(path.with_suffix(".json"), {"entropy": entropy, "runs": list(rows)})
+    draw(rows, path.with_suffix(".png"))
+    print(text)
+    print(f"written: {path}.md, .json, .png")
+
+
+def check(path: Path) -> None:
+    """Find out before hours of training whether the results can be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures.checked_path(path.with_suffix(".png"))
+    pictures.new_figure()
+
+
+def run(options: Namespace) -> None:
+    """Train and measure what is not there yet, then write."""
+    if options.num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {options.num_samples}")
+    name, source, recipe = source_and_recipe(options.data_dir)
+    path = Path(options.results_dir) / name / "annealers"
+    check(path)
+    swept = sweep(
+        source,
+        recipe,
+        CONFIGURATIONS,
+        options.seeds,
+        Path(options.runs_dir) / name,
+        jobs=options.jobs,
+        afterwards=functools.partial(measure, options.num_samples),
+        leaves=file_name(options.num_samples),
+    )
+    entropy = grammar.entropy() if source == "grammar" else None
+    write([figures(one, options.num_samples, entropy) for one in swept], entropy, path)
+
+
+def main() -> int:
+    """Parse, train, measure, write."""
+    parser = ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data-dir", type=str | None, help="Penn Treebank, or another corpus")
+    parser.add_argument("--seeds", type=list[int], default=[0, 1, 2], help="as in [0,1,2]")
+    parser.add_argument(
+        "--num-samples", type=int, default=100, help="importance samples of the NLL"
+    )
+    parser.add_argument("--jobs", type=int | None, help="runs at a time (default: one per core)")
+    parser.add_argument("--runs-dir", type=str, default="runs/experiments", help="for the runs")
+    parser.add_argument("--results-dir", type=str, default="results", help="for the results")
+    options = parser.parse_args()
+    return cli.exit_code_of(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

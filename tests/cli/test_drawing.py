@@ -1,0 +1,176 @@
+"""Tests of `textvae schedules`, and that docs/schedules.md says what it does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from textvae import cli
+from textvae.report.schedules import FIGURES, KINDS
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code and what was said of `textvae schedules …`, in this process."""
+    try:
+        code = cli.main(["schedules", *arguments])
+    except SystemExit as stop:  # the parser's
+        code = int(stop.code or 0)
+    return (code, *capsys.readouterr())
+
+
+def test_all_annealers_are_shown_unless_some_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, err = call(capsys)
+    assert (code, err) == (0, "")
+    lines = out.split("\n")
+    assert lines[2].split() == ["step", *cli.drawing.ANNEALERS]
+    assert [line.split()[0] for line in lines[3:14]] == [str(step) for step in range(0, 101, 10)]
+    code, out, _ = call(capsys, "cosine", "linear:max_beta=3", "--steps=5")
+    assert code == 0
+    assert out.split("\n")[2].split() == ["step", "cosine", "linear:max_beta=3"]
+    assert out.rstrip().endswith("steps 0 to 5, full height is β = 3")
+
+
+def test_shared_options_reach_the_annealers(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
+    _, out, _ = call(capsys, "linear", "cyclical", *options, "--cycle-ratio=0.25")
+    rows = [line.split() for line in out.split("\n")[3:12]]
+    assert [row[1] for row in rows] == [f"{step / 4:.3f}" for step in range(9)]
+    assert [row[2] for row in rows] == ["0.000", *["2.000"] * 3] * 2 + ["2.000"]
+
+
+def test_the_warm_up_takes_four_fifths(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "linear", "--steps=5")
+    weights = [line.split()[1] for line in out.split("\n")[3:9]]
+    assert weights == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.000"]
+    _, out, _ = call(capsys, "linear", "--steps=5", "--warmup-steps=0")  # 0 is a length too
+    assert "0.000" not in out
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_picture_is_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    said = call(capsys, "--figure=cyclical", "--plot", str(path))
+    assert said == (0, "", f"textvae: {path} written\n")
+    assert path.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lineal"], "an annealer must be one of constant, linear, .*, got 'lineal'"),
+        (
+            ["linear:slope=1"],
+            "linear:slope=1: arguments are warmup_steps, max_beta, each once, as in",
+        ),
+        (["--steps=0"], "--steps must be at least 1, got 0"),
+        (["--warmup-steps=-1"], "linear: warmup_steps must be at least 0, got -1"),
+        (["--figure=shape"], "--figure must be one of shapes, cyclical, .*, got 'shape'"),
+        (["linear", "--figure=shapes"], "annealers or --figure can be given, got both: shapes"),
+        (["--plot=a.xyz"], r"must end in one of \.png, \.svg, \.pdf, got 'a.xyz'"),
+        (["--plot=nowhere/a.png"], r"no directory nowhere to write a\.png to"),
+    ],
+)
+def test_wrong_input_is_one_plain_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(said, err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_there_are_no_pictures_but_tables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = call(capsys, "--plot", str(tmp_path / "a.png"))
+    assert (code, out) == (2, "")
+    assert 'pip install "textvae[plot]"' in err
+    assert call(capsys)[0] == 0
+
+
+def test_help_names_every_figure_and_annealer(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for name in (*FIGURES, *KINDS):
+        assert name in out
+    assert "required" not in out  # no annealer need be named
+
+
+def test_help_loads_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys; from textvae import cli\n"
+        "try: cli.main(['schedules', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', *(m for m in ('torch', 'matplotlib', 'numpy') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.rstrip().endswith("loaded:")
+
+
+# docs/schedules.md
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_commands_in_the_docs_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line[:1] == "t"]
+    assert len(commands) >= 8
+    for command in commands:
+        program, name, *arguments = shlex.split(command, comments=True)
+        assert (program, name) == ("textvae", "schedules")
+        assert call(capsys, *arguments)[0] == 0, command
+    drawn = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert "schedules.png" in drawn  # the picture that the page shows is made by one of them
+
+
+def test_the_output_in_the_docs_is_real(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks("text")
+    command, _, shown = block.partition("\n")
+    assert command.startswith("$ textvae schedules")
+    assert call(capsys, *shlex.split(command)[3:])[1] == shown
+
+
+def test_the_python_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("python")
+    exec(block, {})
+    assert (tmp_path / "mine.svg").stat().st_size > 5000
+
+
+def test_the_committed_picture_is_small() -> None:
+    content = (ROOT / "docs" / "schedules.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < 60_000
+    assert "](schedules.png)" in DOCS
