@@ -35,7 +35,8 @@ def run_script(*arguments: str) -> Said:
 
 
 def table(out: str) -> list[list[float]]:
-    return [[float(cell) for cell in line.split()] for line in out.split("\n")[2:] if line]
+    lines = [line for line in out.split("\n")[2:] if line]
+    return [[float(cell.rstrip("%")) for cell in line.split()] for line in lines]
 
 
 def test_it_learns_while_the_weight_rises() -> None:
@@ -60,10 +61,12 @@ def test_the_history_has_a_value_for_every_epoch() -> None:
     script = runpy.run_path(str(SCRIPT))
     options = {"epochs": 3, "warmup_epochs": 1, "optimizer": "adam", "lr": 1e-3}
     with contextlib.redirect_stdout(io.StringIO()):
-        history = script["train"](script["Namespace"](latent_dim=3, seed=0, **options))
+        history = script["train"](
+            script["Namespace"](latent_dim=3, seed=0, reconstruction="bce", **options)
+        )
     assert list(history) == [
         *["beta", "train_rec", "train_kl", "valid_rec", "valid_kl"],
-        *["gradient_norm", "active_units"],
+        *["gradient_norm", "active_units", "wrong_pixels"],
     ]
     assert {len(values) for values in history.values()} == {3}
     assert history["beta"] == [0, 1, 1]
@@ -79,10 +82,19 @@ def test_the_pictures_are_bars_and_blobs_of_zeros_and_ones() -> None:
         assert 150 < int(share.sum()) < 250
 
 
-def test_a_gradient_that_is_no_number_ends_training() -> None:
+def test_a_reconstruction_that_is_no_number_ends_training() -> None:
     said = run_script("--epochs=2", "--lr=inf")
-    assert said.code == 1
-    assert said.err == "textvae: error: no finite gradient in epoch 1: lower --lr\n"
+    assert said.code == 2
+    assert "recon_x" in said.err
+    assert "nan" in said.err.lower()
+
+
+def test_squared_errors_serve_too_and_leave_more_pixels_wrong() -> None:
+    by_kind = {
+        kind: table(run_script("--epochs=10", f"--reconstruction={kind}").out)[-1]
+        for kind in ("bce", "mse")
+    }
+    assert by_kind["bce"][8] < by_kind["mse"][8] < 15
 
 
 @pytest.mark.parametrize(
@@ -91,6 +103,7 @@ def test_a_gradient_that_is_no_number_ends_training() -> None:
         ("--epochs=0", "epochs"),
         ("--warmup-epochs=-1", "warmup_epochs"),
         ("--optimizer=sgd", "adamw"),
+        ("--reconstruction=l1", "mse"),
         ("--lr=0", "lr"),
         ("--latent-dim=two", "latent_dim"),
         ("--epocs=3", "epocs"),

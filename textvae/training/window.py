@@ -58,10 +58,13 @@ class Window:
 
     def read(self) -> Means:
         """Means over the steps since the last reading; begins a new window."""
+        total, encoder, decoder = (self._gradient_norms / self._steps).tolist()
         means = Means(
             float(self._rec) / self._sentences,
             float(self._kl) / self._sentences,
-            *(self._gradient_norms / self._steps).tolist(),
+            total,
+            encoder,
+            decoder,
             int(self._tokens),
         )
         self._reset()
