@@ -1,0 +1,171 @@
+"""Tests of `textvae.generation.beam`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from textvae.batch import Batch
+from textvae.generation import decode, decode_n_best, decode_scored
+from textvae.model import SentenceVAE
+from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
+
+MakeModel = Callable[..., SentenceVAE]
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture(scope="module")
+def toy_model(make_model: MakeModel) -> SentenceVAE:
+    """Three words and `<unk>`: all sentences of four tokens can be counted."""
+    model = make_model(seed=2, std=1.0, vocab_size=7, tokenizer=Tokenizer.train(["a b c"]))
+    with torch.no_grad():
+        model.decoder.output.bias[EOS_ID] += 1.0
+    return model
+
+
+def every_sentence(
+    model: SentenceVAE, make_batch: MakeBatch, z: Tensor, max_length: int, penalty: float = 0.0
+) -> list[tuple[float, list[int]]]:
+    """Every sentence of up to `max_length` tokens, the best score first."""
+    content = [UNK_ID, *range(4, model.arguments["vocab_size"])]
+    sentences = [
+        list(ids)
+        for length in range(max_length + 1)
+        for ids in itertools.product(content, repeat=length)
+    ]
+    cut = [len(ids) == max_length for ids in sentences]
+    batch = make_batch(sentences, truncated=cut)
+    with torch.no_grad():
+        log_probs = model.log_likelihood(batch, z.expand(len(sentences), -1))
+    scores = log_probs / batch.lengths**penalty
+    return sorted(zip(scores.tolist(), sentences, strict=True), reverse=True)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
+def test_a_wide_beam_is_exact(
+    toy_model: SentenceVAE, make_batch: MakeBatch, codes: Callable[..., Tensor], penalty: float
+) -> None:
+    # 341 sentences in all: none is ever crowded out.
+    z = codes(9, 3) * 2
+    found = decode_n_best(toy_model, z, 6, num_beams=341, max_length=4, length_penalty=penalty)
+    for code, best in zip(z, found, strict=True):
+        expected = every_sentence(toy_model, make_batch, code[None], 4, penalty)[:6]
+        assert [one.score for one in best] == pytest.approx([score for score, _ in expected])
+        assert [one.ids for one in best] == [ids for _, ids in expected]
+    assert {len(one.ids) for best in found for one in best} >= {0, 1, 4}
+
+
+def test_a_beam_wider_than_all_sentences_gives_them_all(
+    toy_model: SentenceVAE, make_batch: MakeBatch, codes: Callable[..., Tensor]
+) -> None:
+    found = decode_n_best(toy_model, codes(2, 3), 400, num_beams=400, max_length=2)
+    assert [len(best) for best in found] == [1 + 4 + 16] * 2
+    total = sum(math.exp(one.log_prob) for one in found[0])
+    assert total < 1, "padding and BOS hold the rest"
+    expected = every_sentence(toy_model, make_batch, codes(2, 3)[:1], 2)
+    assert total == pytest.approx(sum(math.exp(score) for score, _ in expected))
+
+
+@pytest.mark.parametrize("options", [{}, {"length_penalty": 1.0}, {"min_length": 3}], ids=str)
+def test_one_beam_is_greedy(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor], options: dict[str, Any]
+) -> None:
+    z = codes(40, 3) * 2
+    rules = {"min_length": options.get("min_length", 0)}
+    greedy = decode_scored(lively_model, z, max_length=8, **rules)
+    found = decode_scored(lively_model, z, strategy="beam", num_beams=1, max_length=8, **options)
+    assert [one.ids for one in found] == [one.ids for one in greedy]
+    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in greedy])
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("width", [2, 3, 5])
+def test_never_under_greedy(
+    make_model: MakeModel, codes: Callable[..., Tensor], seed: int, width: int
+) -> None:
+    model = make_model(seed=seed, std=1.2, tokenizer=Tokenizer.train(["a b c d e f g h i"]))
+    z = codes(40, 3) * 2
+    greedy = decode_scored(model, z, max_length=9)
+    found = decode_scored(model, z, strategy="beam", num_beams=width, max_length=9)
+    gains = [best.score - one.score for best, one in zip(found, greedy, strict=True)]
+    assert min(gains) > -1e-4
+    assert max(gains) > 0.1, "the search must find something"
+
+
+def test_lists_are_sorted_and_distinct_and_begin_with_the_best(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor]
+) -> None:
+    z = codes(20, 3) * 2
+    best = decode_n_best(lively_model, z, 1, num_beams=6, max_length=8)
+    lists = decode_n_best(lively_model, z, 4, num_beams=6, max_length=8)
+    for (one,), found in zip(best, lists, strict=True):
+        assert len(found) == 4
+        assert len({tuple(each.ids) for each in found}) == 4
+        assert [each.score for each in found] == sorted(each.score for each in found)[::-1]
+        assert found[0].score >= one.score - 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"length_penalty": 1.0}, {"repetition_penalty": 1.4, "allow_unknown": False}],
+    ids=str,
+)
+def test_beams_of_other_sentences_do_not_matter(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor], options: dict[str, Any]
+) -> None:
+    z = codes(17, 3) * 2
+    arguments = {"num_beams": 4, "max_length": 8, **options}
+    together = decode_n_best(lively_model, z, 3, **arguments)
+    for batch_size in (1, 5):
+        apart = decode_n_best(lively_model, z, 3, batch_size=batch_size, **arguments)
+        assert [[x.ids for x in y] for y in apart] == [[x.ids for x in y] for y in together]
+    flat = decode(lively_model, z, strategy="beam", **arguments)
+    single = decode_n_best(lively_model, z, 1, **arguments)
+    assert flat == [found[0].ids for found in single]
+
+
+def test_a_length_penalty_favours_longer_sentences(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor]
+) -> None:
+    z = codes(40, 3) * 2
+
+    def mean_length(penalty: float) -> float:
+        found = decode(lively_model, z, strategy="beam", length_penalty=penalty, max_length=12)
+        return sum(map(len, found)) / len(found)
+
+    assert mean_length(0.0) + 0.5 < mean_length(1.0)
+
+
+def test_scores_are_normalised_and_penalised(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor]
+) -> None:
+    z = codes(20, 3) * 2
+    options = {"strategy": "beam", "max_length": 8}
+    for one in decode_scored(lively_model, z, length_penalty=0.5, **options):
+        tokens = min(len(one.ids) + 1, 8)  # EOS counted where there is one
+        assert one.score == pytest.approx(one.log_prob / tokens**0.5)
+    for one in decode_scored(lively_model, z, repetition_penalty=2.0, **options):
+        repeats = len(one.ids) > len(set(one.ids))
+        assert (one.score < one.log_prob - 1e-6) == repeats
+
+
+def test_more_beams_than_words(toy_model: SentenceVAE, codes: Callable[..., Tensor]) -> None:
+    found = decode_n_best(toy_model, codes(3, 3), 30, num_beams=30, max_length=1)
+    # Four words, and the end at once.
+    assert [len(best) for best in found] == [5, 5, 5]
+
+
+def test_a_model_that_never_ends_is_stopped(
+    tiny_model: SentenceVAE,
+    codes: Callable[..., Tensor],
+    push: Callable[[SentenceVAE, int, float], SentenceVAE],
+) -> None:
+    push(tiny_model, EOS_ID, -1e9)
+    found = decode_n_best(tiny_model, codes(4, 3), 3, num_beams=3, max_length=6)
+    assert [[len(one.ids) for one in best] for best in found] == [[6, 6, 6]] * 4

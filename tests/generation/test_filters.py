@@ -1,0 +1,145 @@
+"""Tests of `textvae.generation.filters`, against plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from textvae.generation import filters
+
+# Scores that are all different, so that no order is open to doubt.
+SCORES = st.lists(st.integers(-80, 80), min_size=1, max_size=12, unique=True).map(
+    lambda row: [value / 8 for value in row]
+)
+
+
+def probabilities(scores: list[float]) -> list[float]:
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return [weight / math.fsum(weights) for weight in weights]
+
+
+def kept(found: Tensor, scores: list[float]) -> set[int]:
+    """The tokens that stay; all others must be −inf and these unchanged."""
+    stay = {i for i, value in enumerate(found[0].tolist()) if value != -math.inf}
+    assert all(found[0, i] == scores[i] for i in stay)
+    return stay
+
+
+def first_mass(order: list[int], probability: list[float], p: float) -> list[set[int]]:
+    """Every answer that rounding may give: the tokens until `p` is held."""
+    answers = []
+    for target in (p - 1e-5, p + 1e-5):
+        held, stay = 0.0, set()
+        for token in order:
+            if stay and held >= target:
+                break
+            stay.add(token)
+            held += probability[token]
+        answers.append(stay)
+    return answers
+
+
+@given(SCORES, st.floats(0.05, 20))
+def test_temperature_is_that_of_the_distribution(scores: list[float], value: float) -> None:
+    found = filters.temperature(torch.tensor([scores]), value).softmax(-1)
+    expected = probabilities([score / value for score in scores])
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_temperature_makes_an_infinite_score() -> None:
+    found = filters.temperature(torch.tensor([[3e4, -1e3, -math.inf]]), 1e-30)
+    assert found.softmax(-1).tolist() == [[1, 0, 0]]
+
+
+@given(SCORES, st.integers(1, 14))
+def test_top_k(scores: list[float], k: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda i: -scores[i])[:k]
+    assert kept(filters.top_k(torch.tensor([scores]), k), scores) == set(expected)
+
+
+def test_top_k_keeps_no_more_where_scores_are_equal() -> None:
+    assert filters.top_k(torch.zeros(3, 6), 2).isfinite().sum(-1).tolist() == [2, 2, 2]
+
+
+@given(SCORES, st.floats(0.001, 1))
+def test_top_p(scores: list[float], p: float) -> None:
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    found = kept(filters.top_p(torch.tensor([scores]), p), scores)
+    if p < 1 - 1e-5:
+        assert found in first_mass(order, probabilities(scores), p)
+
+
+@given(SCORES, st.floats(0.001, 1))
+def test_typical(scores: list[float], p: float) -> None:
+    probability = probabilities(scores)
+    entropy = -math.fsum(x * math.log(x) for x in probability)
+    far = [abs(-math.log(x) - entropy) for x in probability]
+    order = sorted(range(len(scores)), key=lambda i: far[i])
+    # Two tokens as far from the entropy on either side may come in either order.
+    if any(far[b] - far[a] < 1e-4 for a, b in pairwise(order)):
+        return
+    found = kept(filters.typical(torch.tensor([scores]), p), scores)
+    if p < 1 - 1e-5:
+        assert found in first_mass(order, probability, p)
+
+
+def test_typical_may_drop_the_likeliest() -> None:
+    # Entropy 1.46 nats: −log 0.4 is 0.92, −log 0.2 is 1.61, the nearest.
+    scores = torch.tensor([[0.4, 0.2, 0.2, 0.2 - 1e-3, 1e-3]]).log()
+    found = filters.typical(scores, 0.1)
+    assert found[0, 0] == -math.inf
+    assert found.isfinite().sum() == 1
+
+
+@pytest.mark.parametrize("function", [filters.top_p, filters.typical])
+def test_all_of_the_probability_keeps_all(function: Callable[[Tensor, float], Tensor]) -> None:
+    scores = torch.tensor([[0.0, -30.0, -200.0]])
+    assert function(scores, 1.0).equal(scores)
+
+
+@pytest.mark.parametrize("function", [filters.top_p, filters.typical])
+def test_what_was_out_stays_out(function: Callable[[Tensor, float], Tensor]) -> None:
+    scores = torch.tensor([[-math.inf, 0.0, -1.0, -math.inf]])
+    assert function(scores, 0.99).isfinite().tolist() == [[False, True, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("score", "penalty", "expected"),
+    [
+        (2.0, 2.0, 1.0),  # above 0 divided
+        (-2.0, 2.0, -4.0),  # below 0 multiplied: less likely either way
+        (-2.0, 0.5, -1.0),  # below 1 makes it likelier
+        (-2.0, 1.0, -2.0),
+    ],
+)
+def test_repetition(score: float, penalty: float, expected: float) -> None:
+    scores = torch.tensor([[-1.0, score, -3.0], [-1.0, score, -3.0]])
+    past = torch.tensor([[1, 1], [2, 0]])
+    found = filters.repetition(scores, past, penalty)
+    assert found[0].tolist() == [-1.0, expected, -3.0]
+    assert found[1].tolist() == [-penalty, score, -3 * penalty]
+    assert scores[0].tolist() == [-1.0, score, -3.0], "the argument must stay"
+
+
+def test_nothing_said_repeats_nothing() -> None:
+    scores = torch.randn(3, 5)
+    assert filters.repetition(scores, torch.empty(3, 0, dtype=torch.int64), 2.0).equal(scores)
+
+
+def test_rows_do_not_touch_each_other() -> None:
+    scores = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
+    for function, value in (
+        (filters.temperature, 0.7),
+        (filters.top_k, 3),
+        (filters.top_p, 0.6),
+        (filters.typical, 0.6),
+    ):
+        alone = torch.cat([function(row[None], value) for row in scores])
+        torch.testing.assert_close(function(scores, value), alone)

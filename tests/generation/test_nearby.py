@@ -1,0 +1,109 @@
+"""Tests of `textvae.generation.nearby`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from textvae.generation import METRICS, encode, latent_distances, nearby, neighbours
+from textvae.model import Posterior, SentenceVAE
+
+Codes = Callable[..., Tensor]
+
+
+def test_distances(codes: Codes) -> None:
+    query = Posterior(codes(1, 3), codes(1, 3, seed=2))
+    corpus = Posterior(codes(8, 3, seed=3), codes(8, 3, seed=4))
+    found = {metric: latent_distances(query, corpus, metric) for metric in METRICS}
+    for i in range(8):
+        one, other = query.mu[0], corpus.mu[i]
+        cosine = sum(one * other) / (sum(one**2) * sum(other**2)) ** 0.5
+        torch.testing.assert_close(found["cosine"][i], 1 - cosine)
+        torch.testing.assert_close(found["euclidean"][i], torch.dist(one, other))
+        divergence = kl_divergence(
+            Normal(query.mu[0], (0.5 * query.logvar[0]).exp()),
+            Normal(corpus.mu[i], (0.5 * corpus.logvar[i]).exp()),
+        )
+        torch.testing.assert_close(found["kl"][i], divergence.sum())
+
+
+def test_the_same_sentence_is_no_distance_away(codes: Codes) -> None:
+    one = Posterior(codes(1, 3), codes(1, 3, seed=2))
+    for metric in METRICS:
+        assert latent_distances(one, one, metric).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mean_of_zero_is_at_right_angles_to_all() -> None:
+    zero = Posterior(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert latent_distances(zero, Posterior(torch.ones(2, 3), torch.zeros(2, 3))).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_neighbours_are_those_of_the_whole_corpus(
+    lively_model: SentenceVAE, texts: list[str], metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = [*texts, "the old dog sees", "cats", *texts[::-1], "a cat runs"]
+    query = encode(lively_model, [texts[2]])
+    all_distances = latent_distances(query, encode(lively_model, corpus), metric)
+    expected = sorted(enumerate(all_distances.tolist()), key=lambda item: (item[1], item[0]))
+    for chunk in (4096, 4, 1):
+        monkeypatch.setattr(nearby, "CHUNK", chunk)
+        found = neighbours(lively_model, texts[2], iter(corpus), 6, metric=metric)
+        assert [near.distance for near in found] == pytest.approx(
+            [distance for _, distance in expected[:6]], abs=1e-5
+        )
+        assert [near.text for near in found] == [corpus[near.position] for near in found]
+        assert {near.position for near in found[:2]} == {2, 11}, "the sentence itself, twice"
+        assert len({near.position for near in found}) == 6
+
+
+def test_all_of_a_small_corpus(lively_model: SentenceVAE, texts: list[str]) -> None:
+    found = neighbours(lively_model, "a dog runs", texts)
+    assert {near.position for near in found} == set(range(6))
+    assert [near.distance for near in found] == sorted(near.distance for near in found)
+
+
+def test_a_corpus_is_read_a_part_at_a_time(
+    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearby, "CHUNK", 10)
+    held, most = 0, 0
+    inner = nearby.encode
+
+    def encode_and_count(model: SentenceVAE, texts: list[str]) -> Posterior:
+        nonlocal held, most
+        most, held = max(most, held), 0
+        return inner(model, texts)
+
+    def corpus() -> Iterator[str]:
+        nonlocal held
+        for i in range(95):
+            held += 1
+            yield "a dog runs" if i % 7 else "the cat sees"
+
+    monkeypatch.setattr(nearby, "encode", encode_and_count)
+    found = neighbours(lively_model, "the cat sees", corpus(), 14)
+    assert [near.position for near in found] == list(range(0, 95, 7))
+    assert most == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, "k must be at least 1, got 0"),
+        ({"metric": "l1"}, "metric must be one of cosine, euclidean, kl, got 'l1'"),
+        ({"corpus_texts": []}, "corpus_texts must hold at least one sentence, got 0"),
+        ({"text": ""}, "text 1 must have at least one token, got ''"),
+        ({"corpus_texts": ["a dog", ""]}, "text 2 must have at least one token, got ''"),
+    ],
+)
+def test_arguments_outside_their_range_are_refused(
+    tiny_model: SentenceVAE, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        neighbours(tiny_model, **{"text": "a dog", "corpus_texts": ["a cat"], **arguments})

@@ -1,0 +1,160 @@
+"""One token after the other: greedy decoding and drawing, and what beam search shares with them.
+
+Offers `walk`, the rules that every strategy keeps (`Rules`, `rules_of`, `permitted`) and the
+result, `Decoded`.
+
+Shapes: B sentences that have not ended, T tokens so far, V vocabulary, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from textvae.generation import filters
+from textvae.generation.options import Decoding
+from textvae.generation.streams import TOKEN, uniforms
+from textvae.model import SentenceVAE
+from textvae.tokenizer import Tokenizer
+
+__all__ = ["Decoded", "Rules", "permitted", "rules_of", "walk"]
+
+
+class Decoded(NamedTuple):
+    """One generated sentence.
+
+    Attributes:
+        ids: Its tokens, without special ones.
+        log_prob: The model's own log p(x|z), nats, EOS included; of a sentence that was cut at
+            `max_length`, of its tokens.
+        score: What beam search ranks by: log p, after `repetition_penalty`, over
+            tokens ** `length_penalty`, EOS counted.
+    """
+
+    ids: list[int]
+    log_prob: float
+    score: float
+
+
+class Rules(NamedTuple):
+    """Which tokens may come.
+
+    Attributes:
+        options: The options of decoding.
+        banned: Ids that never come, (N,), on the model's device.
+        bos_id: What every sentence begins with.
+        eos_id: What ends one.
+    """
+
+    options: Decoding
+    banned: Tensor
+    bos_id: int
+    eos_id: int
+
+
+def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rules:
+    """The rules for a model's vocabulary.
+
+    Raises:
+        ValueError: If a forbidden id is not in the vocabulary, or if no token is left.
+    """
+    size = model.arguments["vocab_size"]
+    wrong = [token for token in options.forbidden if not 0 <= token < size]
+    if wrong:
+        raise ValueError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")
+    banned = {tokenizer.pad_id, tokenizer.bos_id, *options.forbidden}
+    if not options.allow_unknown:
+        banned.add(tokenizer.unk_id)
+    if len(banned | ({tokenizer.eos_id} if options.min_length > 0 else set())) == size:
+        raise ValueError("forbidden must leave at least one token that may come, got all of them")
+    ids = torch.tensor(sorted(banned), device=model.device)
+    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id)
+
+
+def permitted(log_probs: Tensor, past: Tensor, rules: Rules) -> Tensor:
+    """Log-probabilities (B, V) after the rules, given the tokens so far, (B, T).
+
+    Those of tokens that must not come are overwritten in place: a copy of so much costs time, and
+    nobody asks for them again.
+    """
+    penalty = rules.options.repetition_penalty
+    if penalty != 1:
+        log_probs = filters.repetition(log_probs, past, penalty)
+    log_probs.index_fill_(1, rules.banned, -torch.inf)
+    if past.shape[1] < rules.options.min_length:
+        log_probs[:, rules.eos_id] = -torch.inf
+    return log_probs
+
+
+def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[Decoded]:
+    """Draw the tokens if the strategy is `"sample"`, take the likeliest otherwise.
+
+    Args:
+        model: The model.
+        z: Latent codes, (B, Z).
+        rules: Options and banned tokens.
+        first: Place of the first code among all: the draws of a sentence belong to its place.
+
+    Returns:
+        A sentence for each code.
+    """
+    rows = torch.arange(len(z), device=z.device)
+    ids = torch.full_like(rows, rules.bos_id)
+    past = rows.new_empty(len(z), 0)
+    sums = z.new_zeros(len(z), 2, dtype=torch.float32)  # log p, and log p after the rules
+    state, ended = model.initial_state(z), []
+    for step in range(rules.options.max_length):
+        scores, state = model.step(ids, state, z)
+        log_probs = scores.float().log_softmax(-1)
+        allowed = permitted(log_probs, past, rules)
+        ids = _choose(allowed, rules.options, first + rows, step)
+        sums = sums + torch.cat([part.gather(1, ids[:, None]) for part in (log_probs, allowed)], 1)
+        going = (ids != rules.eos_id).nonzero()[:, 0]
+        if len(going) < len(ids):
+            over = (ids == rules.eos_id).nonzero()[:, 0]
+            ended.append((rows[over], past[over], sums[over]))
+            rows, ids, past, sums, z = (part[going] for part in (rows, ids, past, sums, z))
+            state = tuple(part[:, going] for part in state)
+            if len(going) == 0:
+                break
+        past = torch.cat([past, ids[:, None]], dim=1)
+    return _in_order([*ended, (rows, past, sums)])
+
+
+def _choose(scores: Tensor, options: Decoding, rows: Tensor, step: int) -> Tensor:
+    if options.strategy != "sample":
+        return scores.max(-1).indices  # argmax, at half its time
+    if options.temperature != 1:
+        scores = filters.temperature(scores, options.temperature)
+    if options.top_k is not None:
+        scores = filters.top_k(scores, options.top_k)
+    if options.top_p is not None:
+        scores = filters.top_p(scores, options.top_p)
+    if options.typical_p is not None:
+        scores = filters.typical(scores, options.typical_p)
+    shares = uniforms(options.seed, TOKEN, rows, rows.new_tensor(step))
+    return _draw(scores, shares)
+
+
+def _draw(scores: Tensor, shares: Tensor) -> Tensor:
+    """The token of each row of (B, V) below which a share (B,) of the probability lies."""
+    probabilities = scores.softmax(-1)
+    mass = probabilities.cumsum(-1)
+    below = (shares * mass[:, -1]).to(mass.dtype)[:, None]
+    ids = torch.searchsorted(mass, below, right=True).clamp(max=scores.shape[-1] - 1)
+    # A share next to 1, or a sum made in parallel, can be off by a rounding and hit probability 0.
+    possible = probabilities.gather(1, ids) > 0
+    if not bool(possible.all()):
+        ids = torch.where(possible, ids, scores.argmax(-1, keepdim=True))
+    return ids[:, 0]
+
+
+def _in_order(ended: list[tuple[Tensor, Tensor, Tensor]]) -> list[Decoded]:
+    found = {}
+    for part in ended:
+        rows, past, sums = (tensor.tolist() for tensor in part)
+        for row, ids, (log_prob, score) in zip(rows, past, sums, strict=True):
+            found[row] = Decoded(ids, log_prob, score)
+    return [found[row] for row in range(len(found))]
