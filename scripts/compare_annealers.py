@@ -107,10 +107,9 @@ def draw(rows: Rows, path: Path) -> None:
 
 def write(rows: Rows, entropy: float | None, path: Path) -> None:
     """`PATH.md`, `PATH.json` and `PATH.png`; the table is printed too."""
-    text = (
-        "{split} split, nats per sentence, mean ± sd over seeds, {num_samples} importance samples"
-    )
-    text = text.format_map(rows[0]).capitalize()
+    split, num_samples = rows[0]["split"], rows[0]["num_samples"]
+    text = f"{split.capitalize()} split, nats per sentence, mean ± sd over seeds"
+    text += f"; IW-NLL from {num_samples} importance samples"
     if entropy is not None:
         text += f"; the corpus' entropy, which no model can go below, is {entropy:.2f}"
     text += f".\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"

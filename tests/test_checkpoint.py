@@ -310,3 +310,44 @@ def test_what_will_be_logged_again_is_forgotten(
 def test_there_may_be_nothing_to_forget(run: RunDirectory) -> None:
     run.forget_metrics_after(0, is_judged=False)
     assert run.metrics() == []
+
+
+# Evaluations
+
+
+def judged(run: RunDirectory, *verdicts: str) -> None:
+    for epoch, verdict in enumerate(verdicts, 1):
+        run.log(record("train", 2 * epoch))
+        run.log({**record("valid", 2 * epoch), "epoch": epoch, "verdict": verdict})
+
+
+def test_evaluations_are_the_lines_on_validation_data(run: RunDirectory) -> None:
+    assert run.evaluations() == []
+    judged(run, "better", "wait", "better")
+    run.log(record("train", 7))
+    assert [line["step"] for line in run.evaluations()] == [2, 4, 6]
+    with run.metrics_file.open("a") as file:
+        file.write('{"split": "valid", "st')
+    assert len(run.evaluations()) == 3
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "epoch"),
+    [
+        (["better"], 1),
+        (["better", "better", "wait"], 2),
+        (["better", "wait", "decay", "stop"], 1),  # a decay goes back to weights, but keeps none
+        (["better", "decay", "better"], 3),
+    ],
+)
+def test_the_kept_weights_are_those_of_the_last_better_evaluation(
+    run: RunDirectory, verdicts: list[str], epoch: int
+) -> None:
+    judged(run, *verdicts)
+    assert run.kept_evaluation()["epoch"] == epoch
+
+
+def test_nothing_is_kept_before_the_first_epoch_ends(run: RunDirectory) -> None:
+    run.log(record("train", 1))
+    with pytest.raises(ValueError, match=r"run has not finished an epoch yet: resume its training"):
+        run.kept_evaluation()

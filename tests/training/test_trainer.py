@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -431,6 +432,92 @@ def test_no_collapse_is_said_of_a_kl_above_a_tenth(
     script_elbos(monkeypatch, [-50], kl=0.099)
     build(tmp_path / "b", annealer=ANNEALERS["constant"](0.51), max_epochs=1).fit()
     assert "warning: KL 0.099 nats per sentence at β 0.51" in capsys.readouterr().err
+
+
+def script_window(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, kls: list[float]) -> list[str]:
+    """Let windows find these KLs, one after the other; gives what the bar said of each."""
+    values, read, said = iter(kls), trainer.window.read, list[str]()
+    status = trainer._status
+
+    def tell(*arguments: Any) -> str:
+        said.append(status(*arguments))
+        return said[-1]
+
+    monkeypatch.setattr(trainer.window, "read", lambda: read()._replace(kl=next(values)))
+    monkeypatch.setattr(trainer, "_status", tell)
+    return said
+
+
+def collapsed_since(said: list[str]) -> list[int | None]:
+    found = [re.search(r"COLLAPSED since step (\d+) ", line) for line in said]
+    return [int(match[1]) if match else None for match in found]
+
+
+@pytest.mark.parametrize(
+    ("kls", "since"),
+    [
+        ([0.5, 0.09, 0.01, 0.05], [None, 2, 2, 2]),
+        ([0.01, 0.2, 0.01, 0.01], [1, None, 3, 3]),  # forgotten when KL rises
+        ([0.1, 0.1, 0.0999, 0.1], [None, None, 3, None]),
+    ],
+)
+def test_the_bar_says_since_when_the_kl_is_gone(
+    build: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kls: list[float],
+    since: list[int | None],
+) -> None:
+    trainer = build(tmp_path / "run", warmup_epochs=0.0, max_steps=4, log_every=1)
+    said = script_window(trainer, monkeypatch, kls)
+    trainer.fit()
+    assert collapsed_since(said) == since
+    assert [f"KL {kl:.2f}" in line for kl, line in zip(kls, said, strict=True)] == [True] * 4
+
+
+def test_the_bar_of_a_resumed_run_still_knows_since_when(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for max_steps, since in ((2, [1, 1]), (4, [1, 1])):
+        trainer = build(tmp_path / "run", warmup_epochs=0.0, max_steps=max_steps, log_every=1)
+        said = script_window(trainer, monkeypatch, [0.01, 0.01])
+        trainer.fit()
+        assert collapsed_since(said) == since
+
+
+@pytest.mark.parametrize(
+    ("options", "since"),
+    [
+        ({"annealer": Recorder(4)}, [None, None, 3, 3]),  # weights 0.25, 0.5, 0.75, 1 by then
+        ({"annealer": ANNEALERS["constant"](0.5)}, [None] * 4),
+        ({"annealer": ANNEALERS["constant"](0.51)}, [1] * 4),
+        ({"latent_dim": 0}, [None] * 4),  # a language model has nothing to collapse
+    ],
+)
+def test_the_bar_calls_it_collapsed_only_where_the_kl_is_weighed(
+    build: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    since: list[int | None],
+) -> None:
+    trainer = build(
+        tmp_path / "run", warmup_epochs=0.0, max_steps=4, log_every=1, **options
+    )  # fmt: skip
+    said = script_window(trainer, monkeypatch, [0.01] * 4)
+    trainer.fit()
+    assert collapsed_since(said) == since
+
+
+def test_the_bar_shows_the_last_evaluation(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build(tmp_path / "run", max_epochs=2, log_every=STEPS)
+    script_elbos(monkeypatch, [-50.25, -50.0])
+    said = script_window(trainer, monkeypatch, [1.0, 1.0])
+    trainer.fit()
+    assert "valid" not in said[0]
+    assert " valid 50.25 MI 0.50 AU 1 " in said[1]
 
 
 def test_one_process_only(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,3 +119,50 @@ def test_it_keeps_no_graph() -> None:
     run_epoch(watch, annealer, KLS)
     assert not watch.state_dict()["last"].requires_grad
     assert not any(bound.requires_grad for bound in watch.state_dict()["range"])
+
+
+# A KL of 0, where free bits mask all of it, tells nothing of the weight.
+
+
+@pytest.mark.parametrize(
+    ("weights", "kls", "value", "is_finished"),
+    [
+        ([0.4], [0.0, 2.0, 0.0, 3.0], 0.4, True),  # first of all, and in between
+        ([0.2, 0.4, 0.4, 0.4], [0.0, 2.0, 1.0, 3.0], 0.4, True),  # as far as can be seen
+        ([0.2, 0.4], [2.0, 1.0, 0.0, 0.0], 0.4, False),  # the last one known
+        ([0.2, 0.3, 0.4, 0.5], [2.0, 0.0, 0.0, 1.0], 0.5, False),
+        ([0.4], [0.0, 0.0, 0.0, 0.0], math.nan, False),  # nothing known, nothing finished
+    ],
+)
+def test_a_kl_of_0_is_not_counted(
+    weights: list[float], kls: list[float], value: float, is_finished: bool
+) -> None:
+    annealer = Plain(weights)
+    watch = WeightWatch(annealer)
+    run_epoch(watch, annealer, kls)
+    watch.end_epoch()
+    assert watch.value == pytest.approx(value, nan_ok=True)
+    assert watch.finished == is_finished
+
+
+def test_an_epoch_of_zeros_leaves_what_was_known() -> None:
+    annealer = Plain([0.2, 0.4, 0.4, 0.4, 0.4])
+    watch = WeightWatch(annealer)
+    seen = []
+    for kls in ([2.0, 1.0], [0.0, 0.0], [1.0, 2.0], [0.0, 0.0]):
+        run_epoch(watch, annealer, kls)
+        watch.end_epoch()
+        seen.append(watch.finished)
+    assert seen == [False, False, True, True]
+    assert watch.value == pytest.approx(0.4)
+
+
+def test_zeros_are_forgotten_by_a_resumed_watch_too() -> None:
+    annealer = Plain([0.4])
+    watch, resumed = WeightWatch(annealer), WeightWatch(annealer)
+    run_epoch(watch, annealer, [0.0])
+    resumed.load_state_dict(watch.state_dict())
+    run_epoch(resumed, annealer, [2.0, 3.0])
+    resumed.end_epoch()
+    assert resumed.finished
+    assert resumed.value == pytest.approx(0.4)

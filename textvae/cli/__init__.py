@@ -1,8 +1,9 @@
-"""The commands: `textvae train | evaluate | sample | reconstruct | interpolate`.
+"""The commands: `textvae train | evaluate | diagnose | compare | sample | reconstruct | …`.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 training
 failed, 2 wrong input, 130 interrupted. Each command is a `Command` in a module of its kind:
-`training`, `measuring`, `writing`.
+`training`, `measuring`, `diagnosing`, `quality`, `writing`, `latent`,
+`drawing`, `exploring`.
 
 Also offers what scripts share with it: `add_training_options`, `config_first`, `given_options`,
 `train`, `new_directory`, `latest_directory` and `exit_code_of`.
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
-from textvae.cli import measuring, writing
+from textvae.cli import diagnosing, drawing, exploring, latent, measuring, quality, writing
 from textvae.cli.command import exit_code_of
 from textvae.cli.options import add_training_options, config_first, given_options
 from textvae.cli.training import TRAIN, latest_directory, new_directory, train
@@ -32,7 +33,19 @@ __all__ = [
     "train",
 ]
 
-COMMANDS = {command.name: command for command in (TRAIN, *measuring.COMMANDS, *writing.COMMANDS)}
+COMMANDS = {
+    command.name: command
+    for command in (
+        TRAIN,
+        *measuring.COMMANDS,
+        *diagnosing.COMMANDS,
+        *quality.COMMANDS,
+        *writing.COMMANDS,
+        *latent.COMMANDS,
+        *drawing.COMMANDS,
+        *exploring.COMMANDS,
+    )
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,23 +1,31 @@
-"""A saved run diagnosed: `diagnose_run`, and several on the same sentences, `diagnose_runs`."""
+"""A saved run diagnosed: `diagnose_run`, and several on the same sentences, `diagnose_runs`.
+
+What both give is `Diagnosed`; `Progress` is what they tell while they are at it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from textvae.checkpoint import RunDirectory
-from textvae.data import BatchLoader, DataError
-from textvae.diagnostics import Diagnosis, diagnose
+from textvae.data import BatchLoader, Corpus, DataError
+from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.hub import find_pretrained
 from textvae.recipes.loaders import evaluation_loader, tokenizer_of
 from textvae.recipes.measure import Subject, open_run
 from textvae.tokenizer import UNK_ID, UNK_TOKEN
 
-__all__ = ["Diagnosed", "diagnose_run", "diagnose_runs"]
+__all__ = ["Diagnosed", "Progress", "diagnose_run", "diagnose_runs"]
+
+Progress = Callable[[str, BatchLoader], Callable[[], None]]
+"""Called with the name of each stage and the batches it will go through; gives what is to be called
+before each of them."""
 
 MAX_UNKNOWN = 0.5
-"""Share of tokens unknown to a model from which a corpus counts as one of another vocabulary."""
+"""Share of tokens unknown to a model above which a corpus is one of another vocabulary."""
 
 MAX_CHECKED = 10_000
 """Sentences looked at to find that share."""
@@ -30,13 +38,213 @@ class Diagnosed(NamedTuple):
         subject: Its model, and the sentences it was measured on.
         diagnosis: What was found.
         run: Its directory.
+        name: What to call it: the directory's name, or the hub id.
     """
 
     subject: Subject
     diagnosis: Diagnosis
     run: RunDirectory
+    name: str
 
-    @property
-    def name(self) -> str:
-        """Name of the run's directory."""
-        return self.run.path.resolve().name
+
+class _Opened(NamedTuple):
+    run: RunDirectory
+    subject: Subject
+    name: str
+
+
+def diagnose_run(
+    name: str | Path,
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    num_samples: int = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Diagnosed:
+    """Measure a saved run in every way there is, and judge it.
+
+    On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
+    the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
+    last, leaves a valid estimate from the sentences done by then.
+
+    Args:
+        name: A run directory or hub id.
+        split: `"train"`, `"valid"` or `"test"`.
+        data_dir: Where the corpus is now, if not where the run found it.
+        num_samples: Importance samples K of the NLL, at least 1.
+        seed: Seed of all noise, at least 0.
+        progress: Told of each stage and each batch.
+
+    Returns:
+        The run, with its diagnosis.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        DataError: If the corpus can't be had, has no such split or nothing in it, or if more than
+            half of its tokens are unknown to the model (a model of byte-level BPE knows all).
+        ValueError: If an argument is outside its range, or the split has but one sentence.
+    """
+    return _diagnosed(_open(name, split, data_dir), num_samples, seed, progress)
+
+
+def diagnose_runs(
+    names: Sequence[str | Path],
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    num_samples: int = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Diagnosed]:
+    """Diagnose several runs on the same sentences, so that their NLLs can be compared.
+
+    Args:
+        names: Run directories or hub ids.
+        split: As for `diagnose_run`, and so are all others.
+        data_dir: Where the corpus is now.
+        num_samples: Importance samples K.
+        seed: Seed of all noise.
+        progress: Told of each stage and each batch.
+
+    Returns:
+        The runs in the order given, up to the one whose NLL was cut short, if one was.
+
+    Raises:
+        FileNotFoundError: If a run does not exist.
+        DataError: As from `diagnose_run`.
+        ValueError: As from `diagnose_run`, if there are fewer than two runs or one comes twice, or
+            if they do not predict the same tokens: another corpus, split or vocabulary.
+    """
+    if len({Path(name).resolve() for name in names}) < max(2, len(names)):
+        raise ValueError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
+    opened = [_open(name, split, data_dir) for name in names]
+    _refuse_other_tokens(opened)
+    found: list[Diagnosed] = []
+    for each in opened:
+        found.append(_diagnosed(each, num_samples, seed, progress))
+        if found[-1].diagnosis.nll_is_partial:
+            break
+    return found
+
+
+def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
+    subject = open_run(name, split, data_dir=data_dir)
+    _refuse_other_vocabulary(subject)
+    directory = find_pretrained(name)
+    is_local = directory == Path(name)
+    return _Opened(
+        RunDirectory.open(directory), subject, directory.resolve().name if is_local else str(name)
+    )
+
+
+def _diagnosed(
+    opened: _Opened, num_samples: int, seed: int, progress: Progress | None
+) -> Diagnosed:
+    run, subject, name = opened
+    loader, probes_on = subject.loader, _probe_loader(subject)
+    tick: Callable[[], None] = _nothing
+
+    def before_stage(stage: str) -> None:
+        nonlocal tick
+        if progress is not None:
+            through = probes_on if stage == "factors" and probes_on is not None else loader
+            tick = progress(stage, through)
+
+    diagnosis = diagnose(
+        subject.model,
+        lambda: loader.epoch(0),
+        loader.num_sentences,
+        num_samples=num_samples,
+        seed=seed,
+        factors=None if probes_on is None else _factors(subject, probes_on),
+        beta=_last_beta(run),
+        free_bits=subject.config.training.free_bits,
+        before_stage=before_stage,
+        before_batch=lambda: tick(),
+    )
+    return Diagnosed(subject, diagnosis, run, name)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _last_beta(run: RunDirectory) -> float | None:
+    """The KL weight that the weights kept were trained with; None if nothing was logged."""
+    records = [record for record in run.metrics() if "beta" in record]
+    kept = [record for record in records if record.get("verdict") == "better"] or records
+    return kept[-1]["beta"] if kept else None
+
+
+def _probe_split(subject: Subject) -> str:
+    return "test" if subject.split == "valid" else "valid"
+
+
+def _probe_loader(subject: Subject) -> BatchLoader | None:
+    """Sentences to fit probes on; None if there are none, or nothing to probe for."""
+    corpus, split = subject.corpus, _probe_split(subject)
+    known = set(corpus[subject.split].column_names) > {"text"}
+    if not known or split not in corpus.splits or subject.model.latent_dim == 0:
+        return None
+    return evaluation_loader(corpus, split, tokenizer_of(subject.model), subject.config.data)
+
+
+def _factors(subject: Subject, loader: BatchLoader) -> FactorLabels:
+    return FactorLabels(
+        fit_batches=lambda: loader.epoch(0),
+        fit_num_sentences=loader.num_sentences,
+        fit_labels=_labels(subject.corpus, _probe_split(subject), loader),
+        labels=_labels(subject.corpus, subject.split, subject.loader),
+    )
+
+
+def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[str]]:
+    """Each factor's values, of the sentences that were not left out for their length."""
+    rows = corpus[split].select(loader.split.rows)
+    return {name: rows[name][:] for name in rows.column_names if name != "text"}
+
+
+def _refuse_other_vocabulary(subject: Subject) -> None:
+    """Raise if more than half of a split's tokens are unknown to the model.
+
+    An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other.
+    """
+    texts = subject.corpus[subject.split]["text"][:MAX_CHECKED]
+    encoded = tokenizer_of(subject.model).encode_batch(texts)
+    num_tokens = sum(map(len, encoded))
+    unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
+    if unknown > MAX_UNKNOWN * num_tokens:
+        raise DataError(
+            f"{subject.corpus.name} is of another vocabulary than the model: "
+            f"{unknown / num_tokens:.0%} of the tokens of its {subject.split} split are unknown "
+            f"to it, at most {MAX_UNKNOWN:.0%} may be"
+        )
+
+
+def _refuse_other_tokens(opened: Sequence[_Opened]) -> None:
+    first = opened[0]
+    for other in opened[1:]:
+        if _tokens(other.subject) != _tokens(first.subject):
+            raise ValueError(
+                "runs must predict the same tokens to be compared: "
+                f"{_described(first)}, {_described(other)}"
+            )
+
+
+def _tokens(subject: Subject) -> str:
+    """A hash of every token that is predicted."""
+    split = subject.loader.split
+    hashed = hashlib.sha256(tokenizer_of(subject.model).fingerprint.encode())
+    hashed.update(split.lengths.tobytes())
+    for index in range(len(split)):
+        hashed.update(split.sentence(index).tobytes())
+    return hashed.hexdigest()
+
+
+def _described(opened: _Opened) -> str:
+    run, subject, _ = opened
+    return (
+        f"{run.path} has {subject.loader.num_tokens:,} of {subject.corpus.name} "
+        f"({subject.split} split, vocabulary of {len(tokenizer_of(subject.model)):,})"
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["EXTENDABLE", "PRETRAINING", "RECIPES"]
+__all__ = ["EXTENDABLE", "PRETRAINING", "RECIPES", "source_and_recipe"]
 
 PRETRAINING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -72,3 +73,24 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Options that differ from the defaults, by the corpus they were found to be good for."""
+
+
+def source_and_recipe(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:
+    """What a study runs on: the embedded corpus, Penn Treebank, or any other.
+
+    Args:
+        data_dir: Directory of Penn Treebank's files, or whatever else `load_corpus` takes; None
+            for the embedded corpus.
+
+    Returns:
+        What to call it, what `load_corpus` finds it by, and the options known to be good for it;
+        the defaults, where none are known.
+    """
+    if data_dir is None or data_dir == "grammar":
+        return "grammar", "grammar", RECIPES["grammar"]
+    if data_dir == "ptb" or data_dir.startswith("ptb:"):
+        return "ptb", data_dir, RECIPES["ptb"]
+    path = Path(data_dir).expanduser()
+    if (path / "ptb.train.txt").is_file():
+        return "ptb", f"ptb:{path}", RECIPES["ptb"]
+    return path.resolve().stem, data_dir, {}

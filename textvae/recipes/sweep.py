@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from textvae.config import RunConfig
 from textvae.recipes.measure import finish
 from textvae.recipes.runs import open_corpus, phases
 from textvae.training import TrainingError
+from textvae.training.interrupt import Interrupt
 
 __all__ = ["SweepError", "SweptRun", "sweep"]
 
@@ -59,13 +62,14 @@ def sweep(
 
     A run's directory is named by the options in which it differs from `base`, so sweeps that
     share a directory share the runs they have in common, and one that was stopped goes on
-    where it was. Ctrl-C stops all runs, each with its training state saved.
+    where it was. Ctrl-C stops all runs, each with its training state saved, and so does the end
+    of the calling process, whatever the cause.
 
     Args:
         source: What `load_corpus` finds the corpus by.
         base: Options that all configurations share.
         configurations: By name, the options that differ from `base`.
-        seeds: Seeds of each configuration.
+        seeds: Seeds of each configuration, at least one, no two alike.
         directory: Where the runs are kept.
         jobs: Runs at a time; by default one per core.
         afterwards: Called on each trained run's directory, in the run's own process, so it must
@@ -77,24 +81,29 @@ def sweep(
         The runs, configuration by configuration.
 
     Raises:
-        ValueError: If an option is unknown or out of range, if `jobs` is less than 1, or if a
-            run in `directory` is of another corpus or has other options.
+        ValueError: If an option is unknown or out of range, if `jobs` is less than 1, if there
+            is no seed or one twice, or if a run in `directory` is of another corpus or has other
+            options.
         SweepError: If a run failed.
         KeyboardInterrupt: After Ctrl-C.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be at least one, no two alike, got {list(seeds)}")
+    usual = RunConfig.from_flat(source, dict(base))
     # Loaded here once, so that runs side by side find it cached.
-    corpus = open_corpus(source, RunConfig.from_flat(source, dict(base)).data)
+    corpus = open_corpus(source, usual.data)
     runs = []
     for name, options in configurations.items():
         for seed in seeds:
             config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
-            path = Path(directory) / _run_name(base, {**options, "seed": seed})
+            path = Path(directory) / _run_name(usual, config)
             _refuse_other_run(path, config)
             runs.append(SweptRun(name, seed, RunDirectory(path, config)))
-    undone = [swept.run for swept in runs if not (swept.run.path / leaves).exists()]
-    _train_all(undone, os.cpu_count() or 1 if jobs is None else jobs, afterwards)
+    # By path: two names may stand for the same options.
+    undone = {run.path: run for _, _, run in runs if not (run.path / leaves).exists()}
+    _train_all(list(undone.values()), os.cpu_count() or 1 if jobs is None else jobs, afterwards)
     return runs
 
 
@@ -106,9 +115,10 @@ def _refuse_other_run(path: Path, config: RunConfig) -> None:
         )
 
 
-def _run_name(base: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    differing = {k: v for k, v in options.items() if k == "seed" or base.get(k) != v}
-    return ",".join(f"{name}={value}" for name, value in sorted(differing.items()))
+def _run_name(usual: RunConfig, config: RunConfig) -> str:
+    usually = usual.flat()
+    own = {k: v for k, v in config.flat().items() if k == "seed" or v != usually[k]}
+    return ",".join(f"{name}={value}" for name, value in sorted(own.items()))
 
 
 def _train_all(
@@ -116,18 +126,17 @@ def _train_all(
 ) -> None:
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        with tqdm(total=len(runs), desc="runs", dynamic_ncols=True, disable=not runs) as bar:
-            bar.bar_format = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
+        with Interrupt() as interrupt, _bar(len(runs)) as bar:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.pop(0)
                     working[run.path] = _spawn(run, afterwards)
-                time.sleep(POLL_SECONDS)
+                wait([process.sentinel for process in working.values()], POLL_SECONDS)
+                interrupt.check()
                 for path in [path for path, process in working.items() if not process.is_alive()]:
                     _refuse_failed(path, working.pop(path))
                 done = len(runs) - len(waiting) - len(working)
-                on_the_way = (run for run in runs if run.path in working)
-                bar.n = done + sum(_share_done(run) for run in on_the_way)
+                bar.n = done + sum(_share_done(run) for run in runs if run.path in working)
                 bar.refresh()
     finally:
         for process in working.values():
@@ -135,6 +144,13 @@ def _train_all(
                 os.kill(process.pid, signal.SIGINT)
         for process in working.values():
             process.join()
+
+
+def _bar(num_runs: int) -> tqdm[Any]:
+    shown = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
+    return tqdm(
+        total=num_runs, desc="runs", dynamic_ncols=True, bar_format=shown, disable=num_runs == 0
+    )
 
 
 def _share_done(run: RunDirectory) -> float:
@@ -145,7 +161,14 @@ def _spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> BaseProce
     process = multiprocessing.get_context("spawn").Process(
         target=_train, args=(run.path, run.config, afterwards)
     )
-    process.start()
+    # Started first, as its start lets interrupts through.
+    resource_tracker.ensure_running()
+    # The new process inherits this: Ctrl-C during its imports waits until `_train` can take it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return process
 
 
@@ -157,13 +180,27 @@ def _train(path: Path, config: RunConfig, afterwards: Callable[[Path], object]) 
     with path.with_name(path.name + ".log").open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
     torch.set_num_threads(1)
-    corpus = None if path.exists() else open_corpus(config.data_source, config.data)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        for trainer in phases(corpus, config.flat(), path):
-            trainer.fit()
+        # Between phases too, an interrupt waits: half a run directory could not be resumed.
+        with Interrupt() as interrupt:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            corpus = None if path.exists() else open_corpus(config.data_source, config.data)
+            for trainer in phases(corpus, config.flat(), path):
+                interrupt.check()
+                trainer.fit()
+            interrupt.check()
         afterwards(path)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _stop_with_parent() -> None:
+    """Wait for the end of the process that watches, however it comes, and interrupt this one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _refuse_failed(path: Path, process: BaseProcess) -> None:

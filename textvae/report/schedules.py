@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from textvae.annealers import ANNEALERS, Annealer, KLAnnealer, ScheduledAnnealer
 from textvae.report.pictures import Panel, panel_chart
-from textvae.report.text import BARS, table
+from textvae.report.tables import BARS, table
 
 __all__ = ["FIGURES", "KINDS", "Drawing", "Switched", "build", "listing", "picture", "weights"]
 

@@ -1,4 +1,4 @@
-"""Text for the terminal: tables, a bar line of KL per dimension, example sentences."""
+"""Text for the terminal: what is trained, what was measured, example sentences."""
 
 from __future__ import annotations
 
@@ -11,32 +11,22 @@ from textvae.data import Corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
 from textvae.recipes import Measured
+from textvae.report.tables import kl_bars, table
 from textvae.training import Trainer
 
-__all__ = ["closing", "evaluation", "examples", "kl_bars", "run_heading", "table"]
-
-BARS = " ▁▂▃▄▅▆▇█"
+__all__ = [
+    "CORPUS_NAMES",
+    "closing",
+    "evaluation",
+    "examples",
+    "readable",
+    "run_heading",
+]
 
 CORPUS_NAMES = {
     "ptb": "Penn Treebank",
     "grammar": "EMBEDDED CORPUS (made by a grammar, no real text)",
 }
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of like keys as an aligned text table, two decimals where there is a fraction."""
-    if not rows:
-        return ""
-    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in cells
-    )
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
@@ -100,11 +90,11 @@ def closing(measured: Measured, results: Mapping[str, Any], run: str | Path) -> 
             "minutes": results["minutes"],
         },
     )
-    shown = examples(measured.model, _readable(measured.corpus[measured.split]["text"]))
+    shown = examples(measured.model, readable(measured.corpus[measured.split]["text"]))
     return f"\n{figures}\n\n{shown}\n\n{_next_commands(run, measured)}"
 
 
-def _readable(texts: Sequence[str]) -> list[str]:
+def readable(texts: Sequence[str]) -> list[str]:
     """The first four texts that fit a line and say something, as far as there are."""
     candidates = texts[:200]
     fitting = [text for text in candidates if 25 <= len(text) <= 60 and "<unk>" not in text]
@@ -117,32 +107,13 @@ def _next_commands(run: str | Path, measured: Measured) -> str:
     lines += [f"  textvae evaluate {run} --json"]
     lines += [f"  textvae sample {run} -n 10 --seed 1"]
     if measured.model.latent_dim:
-        texts = _readable(measured.corpus[measured.split]["text"])
+        texts = readable(measured.corpus[measured.split]["text"])
         text, other = (shlex.quote(text) for text in (texts * 2)[:2])  # there may be but one
         lines += [
             f"  textvae reconstruct {run} {text}",
             f"  textvae interpolate {run} {text} {other}",
         ]
     return "\n".join(lines)
-
-
-def kl_bars(kl_per_dim: Sequence[float]) -> str:
-    """KL of each dimension as a line of bars, the busiest first; full height is the largest.
-
-    Dimensions under a thousandth of a nat are blank, so that a collapsed one shows as nothing.
-    """
-    if not kl_per_dim:
-        return "no latent dimensions (a language model)"
-    ordered = sorted(kl_per_dim, reverse=True)
-    top = ordered[0]
-    bars = "".join(_bar(value, top) for value in ordered)
-    return f"│{bars}│ {len(ordered)} dimensions, largest {top:.3f} nats"
-
-
-def _bar(value: float, top: float) -> str:
-    if value < 0.001:
-        return BARS[0]
-    return BARS[max(1, round(value / top * (len(BARS) - 1)))]
 
 
 def examples(model: SentenceVAE, texts: Sequence[str], *, seed: int = 0) -> str:

@@ -248,6 +248,7 @@ class Trainer:
                 "step": self.step,
                 "seconds": self.seconds + self._since_start(),
                 "verdict": self.verdict,
+                "collapsed_since": self._collapsed_since,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "annealer": annealer_state,
@@ -278,6 +279,7 @@ class Trainer:
         self.weight.load_state_dict(state["weight"])
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self.verdict = state["seconds"], state["verdict"]
+        self._collapsed_since = state.get("collapsed_since")
         if state["annealer"] is not None:
             self.annealer.load_state_dict(state["annealer"])  # type: ignore[attr-defined]
         else:

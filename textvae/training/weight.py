@@ -6,6 +6,7 @@ values that go in and come out.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -33,15 +34,22 @@ class WeightWatch:
         """Note one batch's KL before and after the annealer, scalars. Reads nothing back."""
         if hasattr(self._annealer, "value") and hasattr(self._annealer, "finished"):
             return
-        self._last = weight = (weighed / kl).detach()
+        # A KL of 0 tells nothing of its weight, as where all of it is masked by free bits.
+        weight = torch.where(kl == 0, torch.nan, weighed / kl).detach()
+        last = weight if self._last is None else self._last
+        self._last = torch.where(kl == 0, last, weight)
         low, high = self._range or (weight, weight)
-        self._range = (torch.minimum(low, weight), torch.maximum(high, weight))
+        self._range = (torch.fmin(low, weight), torch.fmax(high, weight))
 
     def end_epoch(self) -> None:
-        """Close an epoch: a weight that stayed the same throughout has come to rest."""
+        """Close an epoch: a weight that stayed the same throughout has come to rest.
+
+        An epoch that tells nothing of the weight leaves it as it was.
+        """
         if self._range is not None:
             low, high = (float(bound) for bound in self._range)
-            self.rested = high - low <= 1e-5 * abs(high)
+            if not math.isnan(low):
+                self.rested = high - low <= 1e-5 * abs(high)
         self._range = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""Tests of `textvae diagnose` and `textvae compare`, on tiny runs made once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from textvae import cli, grammar, recipes
+from textvae.data import load_corpus
+
+SIZES: dict[str, Any] = {
+    "latent_dim": 2,
+    "embedding_dim": 4,
+    "encoder_hidden_size": 5,
+    "decoder_hidden_size": 6,
+    "batch_size": 8,
+    "max_epochs": 1,
+    "precision": "fp32",
+    "device": "cpu",
+    "valid_fraction": 0.1,
+    "test_fraction": 0.7,
+}
+KEYS = """rec kl elbo elbo_ppl nll nll_se ppl mi mi_max au au_curve kl_per_dim active_dimensions
+ablation verdict advice num_sentences num_tokens num_samples"""
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: str) -> Said:
+    """One command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as stop:  # the parser's
+            code = int(stop.code or 0)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing here outlives the tests: no need to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two runs whose test split has two batches, 140 sentences of 200."""
+    directory = tmp_path_factory.mktemp("diagnosing")
+    text = directory / "mine.txt"
+    text.write_text("\n".join(s.text for s in grammar.sample(200, seed=3)), encoding="utf-8")
+    corpus = load_corpus(text, valid_fraction=0.1, test_fraction=0.7)
+    for name, seed in (("first", 1), ("second", 2)):
+        recipes.start(corpus, {**SIZES, "seed": seed}, directory / name).fit()
+    return [str(directory / name) for name in ("first", "second")]
+
+
+@pytest.fixture
+def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Presses Ctrl-C in the measurement of one of the batches of the NLL."""
+
+    def press(number: int) -> None:
+        from textvae.diagnostics import importance
+
+        real, seen = importance._measure, 0
+
+        def measure(*arguments: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                signal.raise_signal(signal.SIGINT)
+            return real(*arguments)
+
+        monkeypatch.setattr(importance, "_measure", measure)
+
+    return press
+
+
+def test_diagnose(runs: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    said = call("diagnose", runs[0], "--num-samples=2", f"--report={page}")
+    assert said.code == 0
+    assert said.out.startswith("mine, test split: 140 sentences of ")
+    assert "\nverdict: " in said.out
+    assert "\nnext: " in said.out
+    assert "2 importance samples" in said.out
+    assert said.err.endswith(f"textvae: the report is in {page}\n")
+    assert "sentences/s" in said.err
+    assert "<h1>first</h1>" in page.read_text(encoding="utf-8")
+
+
+def test_diagnose_as_json(runs: list[str]) -> None:
+    said = call("diagnose", runs[0], "--num-samples=2", "--seed=1", "--split=valid", "--json")
+    assert said.code == 0
+    found = json.loads(said.out, parse_constant=pytest.fail)
+    assert set(KEYS.split()) <= set(found)
+    assert (found["run"], found["corpus"], found["split"]) == (runs[0], "mine", "valid")
+    assert (found["num_samples"], found["num_sentences"]) == (2, 20)
+    expected = recipes.diagnose_run(runs[0], "valid", num_samples=2, seed=1).diagnosis
+    assert found["nll"] == expected.nll
+    assert found["elbo"] == -(found["rec"] + found["kl"])
+    assert found["mi_max"] == math.log(20)
+    assert set(found["ablation"]) >= {"own", "shuffled", "prior", "zero"}
+
+
+def test_five_hundred_samples_unless_asked_otherwise(
+    runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def diagnose_run(run: str, **options: Any) -> None:
+        asked.update(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
+    call("diagnose", runs[0])
+    del asked["progress"]
+    assert asked == {"split": "test", "data_dir": None, "num_samples": 500, "seed": 0}
+
+
+def test_ctrl_c_shows_what_there_is(runs: list[str], tmp_path: Path, press_in: Any) -> None:
+    page = tmp_path / "page.html"
+    press_in(2)
+    said = call("diagnose", runs[0], "--num-samples=2", f"--report={page}")
+    assert said.code == 130
+    assert "* cut short: NLL and PPL are of a random part of the sentences" in said.out
+    assert "\nverdict: " in said.out
+    # The batches are of 64, 64 and 12 sentences; one of them was measured.
+    assert any(
+        f"interrupted: the NLL of first is of {size} of its 140 sentences" in said.err
+        for size in (64, 12)
+    )
+    assert "was cut short" in page.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_before_there_is_an_nll(runs: list[str], press_in: Any) -> None:
+    press_in(1)
+    said = call("diagnose", runs[0], "--num-samples=2", "--json")
+    assert said.code == 130
+    found = json.loads(said.out)
+    assert (found["nll"], found["nll_is_partial"]) == (None, True)
+    assert found["rec"] > 0
+    assert "is of 0 of its 140 sentences" in said.err
+
+
+def test_compare(runs: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    said = call("compare", *runs, "--num-samples=2", f"--report={page}")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["run", "first", "second"]
+    assert "<h1>2 runs side by side</h1>" in page.read_text(encoding="utf-8")
+
+
+def test_compare_as_json(runs: list[str]) -> None:
+    said = call("compare", *runs, "--num-samples=2", "--json")
+    found = json.loads(said.out, parse_constant=pytest.fail)["runs"]
+    assert [each["run"] for each in found] == runs
+    alone = json.loads(call("diagnose", runs[1], "--num-samples=2", "--json").out)
+    assert found[1] == alone
+
+
+def test_ctrl_c_leaves_the_runs_to_come(runs: list[str], press_in: Any) -> None:
+    press_in(3)
+    said = call("compare", *runs, "--num-samples=2")
+    assert said.code == 130
+    assert [line.split()[0] for line in said.out.splitlines()[1:3]] == ["run", "first"]
+    assert f"textvae: not measured: {runs[1]}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnose", "{tmp}"], "is not a run directory"),
+        (["diagnose", "{run}", "--num-samples=0"], "num_samples must be at least 1, got 0"),
+        (["diagnose", "{run}", "--split=dev"], "mine has no split 'dev'"),
+        (["diagnose", "{run}", "--data-dir={tmp}/empty"], "holds no sentences"),
+        (["diagnose", "{run}", "--data-dir={tmp}/other"], "of another vocabulary than the model"),
+        (["diagnose", "{run}", "--report={tmp}/no/page.html"], "no directory for the report"),
+        (["diagnose", "{run}", "--report={tmp}"], "the report must be a file"),
+        (["compare", "{run}"], "runs must be at least 2, each another"),
+        (["compare", "{run}", "{tmp}"], "is not a run directory"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    runs: list[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    for name, text in (("empty", "\n"), ("other", "x y z\n" * 3)):
+        (tmp_path / name).mkdir()
+        for split in ("train", "valid", "test"):
+            (tmp_path / name / f"{split}.txt").write_text(text)
+    given = [argument.format(run=runs[0], tmp=tmp_path) for argument in arguments]
+    said = call(*given)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("textvae: error: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err

@@ -1,0 +1,443 @@
+"""Tests of `textvae.recipes.sweep`: most of them without a process, a few with real ones."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textvae import grammar, recipes
+from textvae.checkpoint import RunDirectory
+from textvae.config import RunConfig
+from textvae.recipes import SweepError, SweptRun, finish, open_corpus, sweep
+from textvae.training import TrainingError
+
+# The function of that name hides the module.
+module = importlib.import_module("textvae.recipes.sweep")
+
+BASE = {
+    "latent_dim": 3,
+    "embedding_dim": 6,
+    "encoder_hidden_size": 8,
+    "decoder_hidden_size": 8,
+    "batch_size": 8,
+    "max_epochs": 2,
+    "warmup_epochs": 1.0,
+    "log_every": 2,
+    "precision": "fp32",
+    "device": "cpu",
+    "valid_fraction": 0.1,
+    "test_fraction": 0.1,
+}
+TIMING = ("seconds", "tokens_per_second", "minutes")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of 40 sentences: an epoch is four steps."""
+    path = tmp_path_factory.mktemp("corpus") / "mine.txt"
+    path.write_text("\n".join(s.text for s in grammar.sample(40, seed=2)), encoding="utf-8")
+    return str(path)
+
+
+class Child:
+    """What stands for a process: runs so many polls, then has an exit code."""
+
+    def __init__(self, polls: int = 0, exitcode: int = 0) -> None:
+        self.polls, self.exitcode = polls, exitcode
+        self.pid, self.sentinel, self.is_joined = id(self), 0, False
+
+    def is_alive(self) -> bool:
+        return self.polls > 0
+
+    def join(self) -> None:
+        self.is_joined = True
+
+
+def train_here(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
+    is_new = not run.path.exists()
+    corpus = open_corpus(run.config.data_source, run.config.data) if is_new else None
+    for trainer in recipes.phases(corpus, run.config.flat(), run.path):
+        trainer.fit()
+    afterwards(run.path)
+    return Child()
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs started; they are trained in this process."""
+    names: list[str] = []
+
+    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
+        names.append(run.path.name)
+        return train_here(run, afterwards)
+
+    monkeypatch.setattr(module, "_spawn", spawn)
+    monkeypatch.setattr(module, "wait", lambda sentinels, seconds: None)
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    return names
+
+
+def left_behind(run: Path) -> dict[str, Any]:
+    """Every file of a run but its training state, without timing."""
+    content: dict[str, Any] = {}
+    for path in sorted(run.iterdir()):
+        if path.suffix == ".jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            content[path.name] = [{k: v for k, v in d.items() if k not in TIMING} for d in lines]
+        elif path.name == "results.json":
+            content[path.name] = json.loads(path.read_text()) | {"minutes": 0}
+        elif not path.name.startswith("training_state"):
+            content[path.name] = path.read_bytes()
+    return content
+
+
+# What is trained
+
+
+def test_every_configuration_is_trained_with_every_seed(
+    source: str, tmp_path: Path, spawned: list[str]
+) -> None:
+    configurations = {"β of a half": {"max_beta": 0.5}, "as it is": {}}
+    swept = sweep(source, BASE, configurations, [4, 0], tmp_path / "runs")
+    names = ["max_beta=0.5,seed=4", "max_beta=0.5,seed=0", "seed=4", "seed=0"]
+    assert [(name, seed, run.path.name) for name, seed, run in swept] == [
+        ("β of a half", 4, names[0]),
+        ("β of a half", 0, names[1]),
+        ("as it is", 4, names[2]),
+        ("as it is", 0, names[3]),
+    ]
+    assert spawned == names
+    for name, seed, run in swept:
+        stored = RunDirectory.open(tmp_path / "runs" / run.path.name).config
+        assert stored == run.config
+        options = {**BASE, **configurations[name], "seed": seed}
+        assert stored == RunConfig.from_flat(stored.data_source, options)
+        assert json.loads(run.results_file.read_text())["seed"] == seed
+
+
+def test_a_run_is_that_of_its_options_alone(
+    source: str, tmp_path: Path, spawned: list[str]
+) -> None:
+    (swept,) = sweep(source, BASE, {"any": {"lr": 0.01}}, [3], tmp_path / "runs")
+    options = {**BASE, "lr": 0.01, "seed": 3}
+    corpus = open_corpus(source, swept.run.config.data)
+    recipes.start(corpus, options, tmp_path / "alone").fit()
+    finish(tmp_path / "alone")
+    assert left_behind(swept.run.path) == left_behind(tmp_path / "alone")
+
+
+def test_what_is_done_is_not_done_again(
+    source: str,
+    tmp_path: Path,
+    spawned: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def call(**configurations: dict[str, Any]) -> list[SweptRun]:
+        return sweep(source, BASE, configurations, [0], tmp_path)
+
+    first = call(a={}, b={"lr": 0.5})
+    assert spawned == ["seed=0", "lr=0.5,seed=0"]
+    capsys.readouterr()
+    again = call(b={"lr": 0.5}, c={})
+    assert [s.run.path for s in again] == [s.run.path for s in first][::-1]
+    assert capsys.readouterr() == ("", "")  # nor is there anything to watch
+    # What is said though it is so anyway makes no other run.
+    call(c={"lr": 1e-3, "latent_dim": 3, "annealer": "linear"})
+    assert len(spawned) == 2
+    call(c={"lr": 1e-3}, d={"lr": 0.25})
+    assert spawned[2:] == ["lr=0.25,seed=0"]
+
+
+def test_a_run_without_what_it_should_leave_is_gone_on_with(
+    source: str, tmp_path: Path, spawned: list[str]
+) -> None:
+    def note(path: Path) -> None:
+        (path / "notes.txt").write_text("done")
+
+    (swept,) = sweep(source, BASE, {"a": {}}, [0], tmp_path)
+    weights = swept.run.weights_file.stat().st_mtime_ns
+    for _ in range(2):
+        sweep(source, BASE, {"a": {}}, [0], tmp_path, afterwards=note, leaves="notes.txt")
+    assert spawned == ["seed=0", "seed=0"]
+    assert swept.run.weights_file.stat().st_mtime_ns == weights  # nothing was trained again
+    assert (swept.run.path / "notes.txt").exists()
+
+
+def test_two_names_of_the_same_options_are_one_run(
+    source: str, tmp_path: Path, spawned: list[str]
+) -> None:
+    swept = sweep(source, BASE, {"a": {}, "b": {"lr": 1e-3}}, [0], tmp_path, jobs=2)
+    assert spawned == ["seed=0"]
+    assert [s.name for s in swept] == ["a", "b"]
+    assert swept[0].run.path == swept[1].run.path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"seeds": []}, r"seeds must be at least one, no two alike, got \[\]"),
+        ({"seeds": [1, 2, 1]}, r"seeds must be at least one, no two alike, got \[1, 2, 1\]"),
+        ({"base": {"latent_dims": 3}}, "unknown options: latent_dims"),
+        ({"configurations": {"a": {}, "b": {"betas": 1}}}, "unknown options: betas"),
+        ({"configurations": {"a": {}, "b": {"lr": 0.0}}}, "lr must be above 0, got 0.0"),
+        ({"source": "gone.txt"}, "gone.txt"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_trained(
+    source: str, tmp_path: Path, spawned: list[str], change: dict[str, Any], message: str
+) -> None:
+    call = {"source": source, "base": BASE, "configurations": {"a": {}}, "seeds": [0]} | change
+    with pytest.raises(ValueError, match=message):
+        sweep(directory=tmp_path / "runs", **call)
+    assert spawned == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_directory_of_other_runs_is_refused(
+    source: str, tmp_path: Path, spawned: list[str]
+) -> None:
+    sweep(source, BASE, {"a": {}}, [0], tmp_path / "runs")
+    other = tmp_path / "other.txt"
+    other.write_bytes(Path(source).read_bytes())
+    before = left_behind(tmp_path / "runs" / "seed=0")
+    for changed in ((source, {**BASE, "lr": 0.5}), (str(other), BASE)):
+        with pytest.raises(
+            ValueError, match=r"seed=0 was trained on another corpus or with other options"
+        ):
+            sweep(*changed, {"b": {"max_beta": 0.5}, "a": {}}, [0], tmp_path / "runs")
+    assert spawned == ["seed=0"]
+    assert left_behind(tmp_path / "runs" / "seed=0") == before
+
+
+# Processes, so to speak
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
+    """Watches stand-ins for processes, one after the other; gives what happened."""
+
+    def act(children: list[Child], jobs: int, press_at: int | None = None) -> list[str]:
+        events: list[str] = []
+        number = {child.pid: i for i, child in enumerate(children)}
+        started: list[Child] = []
+
+        def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
+            started.append(children[len(started)])
+            events.append(f"{len(started) - 1} begins")
+            return started[-1]
+
+        def poll(sentinels: list[int], seconds: float) -> None:
+            assert 0 < len(sentinels) <= jobs
+            if press_at is not None and len(events) == press_at:
+                signal.raise_signal(signal.SIGINT)
+            for child in started:
+                child.polls -= 1
+
+        def kill(pid: int, signum: int) -> None:
+            assert signum == signal.SIGINT
+            events.append(f"{number[pid]} interrupted")
+
+        monkeypatch.setattr(module, "_spawn", spawn)
+        monkeypatch.setattr(module, "wait", poll)
+        monkeypatch.setattr("os.kill", kill)
+        config = RunConfig.from_flat("any", {"max_epochs": 4})
+        runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
+        try:
+            module._train_all(runs, jobs, finish)
+        except (KeyboardInterrupt, SweepError) as error:
+            events.append(repr(error))
+        assert all(child.is_joined for child in started if child.is_alive())
+        return events
+
+    return act
+
+
+def test_no_more_at_a_time_than_jobs(watch: Callable[..., list[str]]) -> None:
+    lasting = [Child(3), Child(1), Child(1), Child(1)]
+    assert watch(lasting, 2) == ["0 begins", "1 begins", "2 begins", "3 begins"]
+
+
+def test_a_failed_run_ends_the_others_with_their_states_saved(
+    watch: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    *before, error = watch([Child(9), Child(2, exitcode=1), Child(9), Child(9)], 3)
+    assert before == ["0 begins", "1 begins", "2 begins", "0 interrupted", "2 interrupted"]
+    assert f"the run {tmp_path / '1'} ended with exit code 1: " in error
+    assert f"{tmp_path / '1.log'} says why" in error
+    assert "the same command goes on" in error
+    assert issubclass(SweepError, TrainingError)  # a command of it ends with exit code 1
+
+
+def test_ctrl_c_reaches_every_run_once(watch: Callable[..., list[str]]) -> None:
+    events = watch([Child(9), Child(9), Child(9)], 2, press_at=2)
+    assert events == ["0 begins", "1 begins", "0 interrupted", "1 interrupted", "SafeInterrupt()"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("epochs", "share"), [(0, 0.0), (1, 0.25), (3, 0.75), (4, 0.99)])
+def test_a_run_on_its_way_counts_by_its_epochs(tmp_path: Path, epochs: int, share: float) -> None:
+    run = RunDirectory(tmp_path, RunConfig.from_flat("any", {"max_epochs": 4}))
+    for epoch in range(epochs):
+        run.log({"split": "train", "step": epoch})
+        run.log({"split": "valid", "step": epoch})
+    assert module._share_done(run) == share
+
+
+# Processes in truth. Each takes seconds to import torch: there are few.
+
+
+def tell_and_fail(path: Path) -> None:
+    """What a process finds itself in."""
+    told = {
+        "threads": torch.get_num_threads(),
+        "leads its group": os.getpgrp() == os.getpid(),
+        "held back": [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "handler": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    }
+    (path / "told.json").write_text(json.dumps(told))
+    raise RuntimeError("this is why")
+
+
+def test_a_failing_run_names_its_log(source: str, tmp_path: Path) -> None:
+    path = tmp_path / "seed=0"
+    with pytest.raises(SweepError, match=r"seed=0 ended with exit code 1: .*seed=0\.log says why"):
+        sweep(source, BASE, {"a": {}, "b": {"lr": 0.5}}, [0], tmp_path, jobs=1,
+              afterwards=tell_and_fail)  # fmt: skip
+    log = (tmp_path / "seed=0.log").read_text()
+    assert "RuntimeError: this is why" in log
+    assert "training:" in log  # its bar
+    assert not (tmp_path / "lr=0.5,seed=0").exists()
+    assert json.loads((path / "told.json").read_text()) == {
+        "threads": 1,
+        "leads its group": True,
+        "held back": [],
+        "handler": True,
+    }
+    assert len(RunDirectory.open(path).evaluations()) == 2
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+SCRIPT = """
+import json, sys
+from textvae import cli
+from textvae.recipes import sweep
+
+sys.modules["textvae.recipes.sweep"].POLL_SECONDS = 0.05
+
+if __name__ == "__main__":
+    call = json.loads(sys.argv[1])
+    sys.exit(cli.exit_code_of(lambda: sweep(**call)))
+"""
+
+
+def started(call: dict[str, Any], directory: Path) -> subprocess.Popen[str]:
+    """A script that sweeps, at the head of a terminal's process group."""
+    script = directory / "sweep_script.py"
+    script.write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(script), json.dumps(call)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def processes_of(path: Path) -> list[int]:
+    """Processes that have a file of this name open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/2"):
+        try:
+            if os.readlink(link) == str(path):
+                found.append(int(link.parts[2]))
+        except OSError:
+            continue  # gone, or not ours to see
+    return found
+
+
+@pytest.fixture
+def call(source: str, tmp_path: Path) -> dict[str, Any]:
+    """A sweep of one run of some seconds."""
+    return {
+        "source": source,
+        "base": {**BASE, "max_epochs": 30, "lr_patience": 99},
+        "configurations": {"a": {}},
+        "seeds": [0],
+        "directory": str(tmp_path / "runs"),
+        "jobs": 1,
+    }
+
+
+def test_an_interrupted_sweep_goes_on_to_the_same_results(
+    call: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    run = RunDirectory(tmp_path / "runs" / "seed=0", RunConfig(data_source=call["source"]))
+    process = started(call, tmp_path)
+    wait_until(lambda: bool(run.evaluations()) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "runs 0.0" in err  # the bar
+    log = run.path.with_name("seed=0.log")
+    assert "Traceback" not in log.read_text()
+    assert processes_of(log) == []
+    step = run.load_state()["step"]
+    assert 4 <= step < 120
+    assert not run.results_file.exists()
+
+    (swept,) = sweep(**call)
+    assert swept.run.evaluations()[-1]["step"] == 120
+    spawned = request.getfixturevalue("spawned")
+    (whole,) = sweep(**{**call, "directory": tmp_path / "whole"})
+    assert spawned == ["seed=0"]
+    assert left_behind(swept.run.path) == left_behind(whole.run.path)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_leaves_no_process(call: dict[str, Any], tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "runs" / "seed=0", RunConfig(data_source=call["source"]))
+    call["base"]["max_epochs"] = 100_000
+    process = started(call, tmp_path)
+    wait_until(lambda: bool(run.evaluations()) or process.poll() is not None)
+    log = run.path.with_name("seed=0.log")
+    assert len(processes_of(log)) == 1
+    process.kill()
+    process.communicate()
+    wait_until(lambda: processes_of(log) == [])
+    evaluations = run.evaluations()
+    assert run.load_state()["step"] >= evaluations[-1]["step"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_run_is_still_importing(call: dict[str, Any], tmp_path: Path) -> None:
+    process = started(call, tmp_path)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: b"spawn_main" in b"".join(
+        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.read_text().split()
+    ))  # fmt: skip
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert not list((tmp_path / "runs").glob("*/training_state*"))

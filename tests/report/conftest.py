@@ -1,0 +1,83 @@
+"""A tiny run, made and diagnosed once for all tests of what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from textvae import recipes
+from textvae.data import Corpus
+from textvae.recipes import Diagnosed
+
+HOSTILE = "<script>alert('x')</script> & <b>bold</b>"
+"""A sentence that must reach no page as it is."""
+
+SIZES: dict[str, Any] = {
+    "latent_dim": 3,
+    "embedding_dim": 4,
+    "encoder_hidden_size": 5,
+    "decoder_hidden_size": 6,
+    "batch_size": 8,
+    "max_epochs": 2,
+    "log_every": 1,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing here outlives the tests: no need to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+def sentences(count: int) -> dict[str, list[str]]:
+    """Sentences that two factors decide, a hostile one first."""
+    animals = [("cat", "dog", "bird")[i % 3] for i in range(count)]
+    deeds = [("sees", "hears")[i // 3 % 2] for i in range(count)]
+    texts = [f"the {animal} {deed} a mouse" for animal, deed in zip(animals, deeds, strict=True)]
+    return {"text": [HOSTILE, *texts[1:]], "animal": animals, "deed": deeds}
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    sizes = {"train": 24, "valid": 12, "test": 12}
+    splits = {name: Dataset.from_dict(sentences(size)) for name, size in sizes.items()}
+    return Corpus("animals", splits, "animals", dict.fromkeys(sizes, 0))
+
+
+def train(corpus: Corpus, path: Path, **options: Any) -> Path:
+    recipes.start(corpus, {**SIZES, **options}, path).fit()
+    return path
+
+
+@pytest.fixture(scope="session")
+def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[Diagnosed]:
+    """A VAE, another, and a language model."""
+    directory = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("textvae.recipes.measure.open_corpus", lambda source, config: corpus)
+        paths = [
+            train(corpus, directory / "annealed", seed=1),
+            train(corpus, directory / "plain", seed=2, annealer="constant"),
+            train(corpus, directory / "floor", latent_dim=0),
+        ]
+        return [recipes.diagnose_run(path, num_samples=3) for path in paths]
+
+
+@pytest.fixture(scope="session")
+def diagnosed(runs: list[Diagnosed]) -> Diagnosed:
+    """The first of them."""
+    return runs[0]
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    """`HOSTILE`, for tests."""
+    return HOSTILE

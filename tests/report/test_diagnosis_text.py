@@ -1,0 +1,114 @@
+"""Tests of `textvae.report.diagnosis`: what the terminal says of a diagnosis."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from textvae import report
+from textvae.diagnostics.ablation import Ablation
+from textvae.recipes import Diagnosed
+from textvae.report.diagnosis import figures_row, run_names
+
+
+def changed(diagnosed: Diagnosed, **fields: Any) -> Diagnosed:
+    return diagnosed._replace(diagnosis=dataclasses.replace(diagnosed.diagnosis, **fields))
+
+
+@pytest.fixture
+def known(diagnosed: Diagnosed) -> Diagnosed:
+    """A diagnosis with figures that can be told from each other."""
+    return changed(
+        diagnosed,
+        rec=20.125,
+        kl=2.5,
+        elbo=-22.625,
+        elbo_ppl=4.0,
+        nll=22.0,
+        nll_se=0.25,
+        ppl=3.5,
+        effective_samples=2.5,
+        mi=1.75,
+        mi_max=math.log(12),
+        au=1,
+        active_dimensions=2,
+        kl_per_dim=[0.5, 2.0, 0.0],
+        au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
+        ablation=Ablation(own=20.125, shuffled=23.125, prior=22.125, zero=21.0),
+        verdict="healthy",
+        explanation="It says something.",
+        advice="Go on.",
+    )
+
+
+def test_the_text_of_a_diagnosis(known: Diagnosed) -> None:
+    lines = report.diagnosis_text(known).split("\n")
+    assert lines[0] == "animals, test split: 12 sentences of 70 tokens, nats per sentence"
+    assert " ".join(lines[1].split()) == "rec KL −ELBO ELBO-PPL NLL PPL MI AU active dims"
+    shown = " ".join(lines[2].split())
+    assert shown == "20.12 2.50 22.62 4.00 22.00 ± 0.25 3.50 1.75 1/3 2/3"
+    assert lines[4] == (
+        "NLL ± standard error, 3 importance samples (2.50 effective); "
+        "MI can be at most log N = 2.48"
+    )
+    assert lines[6] == "KL per dimension │█▂ │ 3 dimensions, largest 2.000 nats"
+    assert [line.split() for line in lines[9:11]] == [["0.0001", "0.01", "1"], ["3", "1", "0"]]
+    assert [line.split()[-2:] for line in lines[14:18]] == [
+        ["20.12", "+0.00"],
+        ["23.12", "+3.00"],
+        ["22.12", "+2.00"],
+        ["21.00", "+0.88"],
+    ]
+    assert [line.split()[0] for line in lines[21:23]] == ["animal", "deed"]
+    assert lines[-3:] == ["verdict: healthy", "It says something.", "next: Go on."]
+
+
+@pytest.mark.parametrize(
+    ("fields", "nll", "ppl"),
+    [
+        ({}, "22.00 ± 0.25", "3.50"),
+        ({"nll_is_partial": True}, "22.00 ± 0.25*", "3.50*"),
+        # One batch can't tell its own spread.
+        ({"nll_is_partial": True, "nll_se": math.inf}, "22.00*", "3.50*"),
+        # Cut short before the first batch.
+        ({"nll_is_partial": True, "nll": None, "nll_se": None, "ppl": None}, "–*", "–*"),
+    ],
+)
+def test_an_nll_that_was_cut_short(
+    known: Diagnosed, fields: dict[str, Any], nll: str, ppl: str
+) -> None:
+    found = changed(known, **fields)
+    row = figures_row(found.diagnosis)
+    assert (row["NLL"], row["PPL"]) == (nll, ppl)
+    assert ("* cut short: NLL" in report.diagnosis_text(found)) == ("*" in nll)
+    assert ("* cut short: NLL" in report.comparison_text([known, found])) == ("*" in nll)
+
+
+def test_a_language_model_has_nothing_to_say_of_z(runs: list[Diagnosed]) -> None:
+    text = report.diagnosis_text(runs[2])
+    assert "a language model: its NLL is exact" in text
+    assert "verdict: language model" in text or "verdict: never trained" in text
+    for word in ("active units", "what the decoder takes", "log N", "linear probe"):
+        assert word not in text
+    assert figures_row(runs[2].diagnosis)["AU"] == "–"
+
+
+def test_runs_side_by_side(runs: list[Diagnosed]) -> None:
+    lines = report.comparison_text(runs).split("\n")
+    assert lines[0].startswith("animals, test split: 12 sentences")
+    assert lines[1].split()[0] == "run"
+    assert [line.split()[0] for line in lines[2:5]] == ["annealed", "plain", "floor"]
+    for line, run in zip(lines[2:5], runs, strict=True):
+        assert line.endswith(run.diagnosis.verdict)
+        assert f"{run.diagnosis.nll:.2f} ± {run.diagnosis.nll_se:.2f}" in line
+    assert lines[5:7] == ["", "KL per dimension"]
+    assert [line.split()[0] for line in lines[7:]] == ["annealed", "plain", "floor"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[Diagnosed]) -> None:
+    assert run_names(runs) == ["annealed", "plain", "floor"]
+    twins = [runs[0], runs[0]]
+    assert run_names(twins) == [str(run.run.path) for run in twins]

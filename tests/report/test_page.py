@@ -1,0 +1,336 @@
+"""Tests of `textvae.report.page` and `figures`: one HTML file, whole and harmless."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import html
+import math
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textvae import report
+from textvae.checkpoint import RunDirectory
+from textvae.diagnostics.factors import FactorProbe
+from textvae.recipes import Diagnosed
+from textvae.report import figures
+from textvae.report.figures import Line, Picture
+
+VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle"}
+
+
+class Outline(HTMLParser):
+    """What a page consists of; every element must be closed by its own end."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), "no script in attributes"
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.addresses.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def written(diagnosed: Diagnosed, directory: Path) -> str:
+    report.write_page(diagnosed, directory / "page.html")
+    return (directory / "page.html").read_text(encoding="utf-8")
+
+
+def compared(runs: list[Diagnosed], directory: Path) -> str:
+    report.write_comparison(runs, directory / "page.html")
+    return (directory / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(diagnosed: Diagnosed, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the first run."""
+    return written(diagnosed, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def comparison(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of all runs."""
+    return compared(runs, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def floor(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the language model."""
+    return written(runs[2], tmp_path_factory.mktemp("page"))
+
+
+def pictures(page: str) -> list[str]:
+    return re.findall(r"<figcaption><strong>(.*?)</strong>", page)
+
+
+def words(page: str) -> str:
+    """What a reader reads."""
+    body = page[page.index("<body>") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_the_page_of_a_run(page: str, diagnosed: Diagnosed) -> None:
+    found, text = diagnosed.diagnosis, words(page)
+    assert f"<title>annealed: {found.verdict}</title>" in page
+    assert text.startswith(f"annealed animals, test split: 12 sentences of {found.num_tokens}")
+    assert f"{found.verdict.capitalize()} {found.explanation}" in text
+    for value in (found.rec, found.kl, -found.elbo, found.elbo_ppl, found.ppl, found.mi):
+        assert f">{value:.2f}</td>" in page
+    assert f"{found.nll:.2f} ± {found.nll_se:.2f}" in text
+    assert f"at most log N = {math.log(12):.2f}" in text
+    for heading in ("Samples from the prior", "Reconstructions", "From one sentence to another"):
+        assert heading in text
+    assert "decoder_hidden_size 6" in text
+    assert len(page.encode()) < 1_000_000
+
+
+def test_the_pictures_of_a_run(page: str) -> None:
+    shown = pictures(page)
+    assert [title for title in shown if title != "MI"] == [
+        *("β", "rec", "KL", "active units", "KL of each dimension"),
+        *("KL per dimension", "Active units over the threshold"),
+        "Aggregate posterior against prior",
+    ]
+
+
+def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(
+    runs: list[Diagnosed], tmp_path: Path
+) -> None:
+    run = shutil.copytree(runs[2].run.path, tmp_path / "copy")
+    copy = runs[2]._replace(run=RunDirectory.open(run))
+    record = {"split": "valid", "step": 1, "rec": 3.0, "kl": 1.0}
+    for more, curves in (
+        ({}, ["rec", "KL"]),
+        ({"mi": 0.5, "au": 2, "beta": 1.0}, ["β", "rec", "KL", "active units", "MI"]),
+        ({"mi": None}, ["rec", "KL"]),
+    ):
+        copy.run.metrics_file.unlink(missing_ok=True)
+        copy.run.log({**record, **more})
+        assert pictures(written(copy, tmp_path)) == curves
+    copy.run.metrics_file.unlink()
+    assert "Training" not in re.findall("<h2>(.*?)</h2>", written(copy, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["page", "floor", "comparison"])
+def test_a_page_is_sound_and_asks_for_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    page = request.getfixturevalue(kind)
+    outline = Outline(page)
+    assert "script" not in outline.tags
+    assert len(outline.ids) == len(set(outline.ids))
+    inner = {f"#{name}" for name in outline.ids}
+    assert set(outline.addresses) <= inner | {"data:,"}
+    assert not re.findall(r"url\((?!#)|@import", page)
+    assert set(re.findall(r"url\((#[^)]*)\)", page)) <= inner
+    assert "#0102" not in page  # a colour that stands in for one of the page's
+    assert "font-family" not in page
+    assert page.count("<style") == 1
+
+
+def test_text_of_the_corpus_is_text(page: str, hostile: str) -> None:
+    assert hostile not in page
+    assert str(html.escape(hostile)).replace("&#x27;", "&#39;") in page
+    assert hostile in words(page)
+
+
+def test_text_of_a_verdict_and_a_name_is_text(
+    diagnosed: Diagnosed, hostile: str, tmp_path: Path
+) -> None:
+    changed = dataclasses.replace(
+        diagnosed.diagnosis, verdict=hostile, explanation=hostile, advice=f"--lr 1 {hostile}"
+    )
+    named = diagnosed._replace(diagnosis=changed, name=hostile)
+    for page in (written(named, tmp_path), compared([named, diagnosed], tmp_path)):
+        assert not {"script", "b"} & set(Outline(page).tags)
+        assert "<code>--lr</code> 1 &lt;script&gt;" in page
+
+
+def test_a_language_model_has_a_page(floor: str) -> None:
+    assert "rec" in pictures(floor)
+    for heading in ("Latent space", "What the decoder takes", "Reconstructions", "known factors"):
+        assert heading not in words(floor)
+    assert "exact: this is a language model" in floor
+
+
+def test_an_nll_that_was_cut_short_is_told(
+    page: str, comparison: str, diagnosed: Diagnosed, tmp_path: Path
+) -> None:
+    assert "cut short" not in page + comparison
+    partial = dataclasses.replace(
+        diagnosed.diagnosis, nll_is_partial=True, nll=None, nll_se=None, ppl=None, num_samples=None
+    )
+    cut = diagnosed._replace(diagnosis=partial)
+    assert "was cut short" in written(cut, tmp_path)
+    assert "was cut short" in compared([diagnosed, cut], tmp_path)
+
+
+def test_the_heat_map_shows_the_dimensions_that_tell_most(
+    diagnosed: Diagnosed, tmp_path: Path
+) -> None:
+    probes = [
+        FactorProbe("topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75),
+        FactorProbe("tense", 0.5, 0.5, 0.0, 0.0, [0.0, 0.0, 0.0], None, 0.0),
+    ]
+    found = dataclasses.replace(diagnosed.diagnosis, factors=probes)
+    page = written(diagnosed._replace(diagnosis=found), tmp_path)
+    assert re.findall(r"z<sub>(\d)</sub>", page) == ["2", "1", "0"]
+    cells = re.findall(r'--share: ([\d.]+)">(.*?)</td>', page)
+    assert cells == [("0.750", "0.75"), ("0.250", "0.25"), ("0.000", ""), *[("0.000", "")] * 3]
+    assert re.findall(r'<td class="number">(\d+%)</td>', page) == ["75%", "50%", "50%", "50%"]
+
+
+def test_runs_side_by_side(comparison: str, runs: list[Diagnosed]) -> None:
+    assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
+        (run.name, run.diagnosis.verdict) for run in runs
+    ]
+    shown = pictures(comparison)
+    assert shown[:2] == ["KL", "active units"]
+    assert shown[-2:] == ["annealed", "plain"]  # a language model has no dimensions
+    kl = comparison.split("<svg")[1]
+    assert all(f"var(--series-{number})" in kl for number in (1, 2))
+    for run in runs:
+        assert run.diagnosis.explanation in words(comparison)
+
+
+def test_the_same_diagnosis_gives_the_same_page(
+    page: str, diagnosed: Diagnosed, tmp_path: Path
+) -> None:
+    assert written(diagnosed, tmp_path) == page
+
+
+def test_a_page_is_written_whole_or_not_at_all(
+    diagnosed: Diagnosed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("the old one")
+
+    def fail(self: Path, other: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        report.write_page(diagnosed, path)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", "the old one")]
+
+
+def test_where_no_page_can_be_is_known_beforehand(tmp_path: Path) -> None:
+    report.check_page(tmp_path / "page.html")
+    with pytest.raises(FileNotFoundError, match=r"no directory for the report .*typo"):
+        report.check_page(tmp_path / "typo" / "page.html")
+    with pytest.raises(IsADirectoryError, match=r"the report must be a file, .* is a directory"):
+        report.check_page(tmp_path)
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+def test_without_the_extra_the_error_names_it(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.split(".")[0] == library:
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r'pip install "textvae\[plot\]"'):
+        report.check_page(tmp_path / "page.html")
+
+
+# Pictures
+
+
+def drawn_heights(picture: Picture) -> list[float]:
+    """Height of each bar."""
+    boxes = re.findall(r'<path d="([^"]*)" clip-path[^>]*fill: var', picture.svg)
+    heights = []
+    for box in boxes:
+        ys = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", box)]
+        heights.append(max(ys) - min(ys))
+    return heights
+
+
+def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
+    heights = drawn_heights(figures.bars("b", [1.0, 4.0, 2.0]))
+    assert [height / heights[0] for height in heights] == pytest.approx([1, 0.5, 0.25], abs=1e-3)
+    halved = drawn_heights(figures.bars("b", [4.0], top=8.0))
+    assert halved[0] / heights[0] == pytest.approx(0.5, abs=1e-3)
+
+
+def labels(picture: Picture) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", picture.svg)
+
+
+def test_bars_are_named_by_their_dimension() -> None:
+    assert labels(figures.bars("b", [1.0, 4.0, 2.0]))[:3] == ["1", "2", "0"]
+
+
+def test_thresholds_are_powers_of_ten() -> None:
+    shown = labels(figures.active_units("a", {1e-4: 3, 1e-2: 2, 1.0: 0}, 3))
+    assert shown[:5] == ["10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1"]
+    assert "of 3 dimensions" in shown
+
+
+def test_the_circles_hold_their_share_of_the_prior() -> None:
+    codes = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    for share in (0.5, 0.95):
+        inside = codes.square().sum(1) <= -2 * math.log(1 - share)
+        assert float(inside.double().mean()) == pytest.approx(share, abs=0.01)
+    picture = figures.cloud("c", codes[:50], (1, 0))
+    assert {"50%", "95%", "dimension 0", "dimension 1"} <= set(labels(picture))
+    assert picture.svg.count("<use") >= 50
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.curves("nothing", [Line([])]),
+        lambda: figures.curves("one point", [Line([(3, 1.0)])]),
+        lambda: figures.curves("lost", [Line([(1, math.nan), (2, math.inf)])]),
+        lambda: figures.curves("flat", [Line([(1, 0.0), (2, 0.0)])]),
+        lambda: figures.curves("negative", [Line([(1, -1.0), (2, 2.0)], series=9)]),
+        lambda: figures.curves("flat off zero", [Line([(1, 3.0), (2, 3.0)])], from_zero=False),
+        lambda: figures.bars("no KL", [0.0, 0.0]),
+        lambda: figures.bars("diverged", [math.nan, math.inf, 1.0]),
+        lambda: figures.bars("many", [0.1] * 300),
+        lambda: figures.active_units("none", {0.01: 0}, 1),
+        lambda: figures.cloud("far", torch.full((2, 2), 1e4), (0, 1)),
+        lambda: figures.cloud("diverged", torch.full((2, 2), math.nan), (0, 1)),
+    ],
+)
+def test_nothing_is_too_odd_to_draw(draw: Callable[[], Picture]) -> None:
+    picture = draw()
+    assert picture.svg.startswith('<svg viewBox="0 0 360')
+    assert picture.svg.endswith("</svg>")
+    assert "nan" not in picture.svg.lower()
+
+
+def test_a_title_is_a_label_and_no_markup() -> None:
+    assert 'aria-label="&lt;b&gt; &quot;x&quot;"' in figures.curves('<b> "x"', []).svg

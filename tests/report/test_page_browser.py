@@ -1,0 +1,101 @@
+"""Tests of the pages in a browser: Chromium, where it and the extra `browser` are installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae import report
+from textvae.recipes import Diagnosed
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = {"phone": 390, "desktop": 1280}
+
+# Elements that stick out of the screen, but for those in a box of their own that scrolls.
+STICKING_OUT = """[...document.querySelectorAll("body *")].filter(element =>
+    element.getBoundingClientRect().right > innerWidth + 1 && !element.closest(".scroll, svg")
+).map(element => element.outerHTML.slice(0, 80))"""
+
+PICTURES = """[...document.querySelectorAll("figure svg")].map(svg => {
+    const box = svg.getBoundingClientRect();
+    const text = [...svg.querySelectorAll("text")].map(t => t.getBoundingClientRect().height);
+    return [box.width, box.height, Math.min(...text)];
+})"""
+
+LUMINANCE = """selector => {
+    const style = getComputedStyle(document.querySelector(selector));
+    const rgb = selector === "body" ? style.backgroundColor : style.fill;
+    const [r, g, b] = rgb.match(/[\\d.]+/g).map(Number);
+    return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("pages")
+    paths = {name: directory / f"{name}.html" for name in ("diagnosis", "floor", "comparison")}
+    report.write_page(runs[0], paths["diagnosis"])
+    report.write_page(runs[2], paths["floor"])
+    report.write_comparison(runs, paths["comparison"])
+    return paths
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("name", ["diagnosis", "floor", "comparison"])
+def test_a_page_in_a_browser(
+    browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("request", lambda request: asked.append(request.url))
+    address = pages[name].as_uri()
+    page.goto(address)
+    for summary in page.locator("summary").all():
+        summary.click()
+
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(STICKING_OUT) == []
+    drawn = page.evaluate(PICTURES)
+    assert len(drawn) >= 2
+    for wide, high, text in drawn:
+        assert wide >= 200
+        assert high >= 100
+        assert text >= 6  # can be read
+    paper, ink = (page.evaluate(LUMINANCE, selector) for selector in ("body", "svg text"))
+    dark, light = (ink, paper) if scheme == "light" else (paper, ink)
+    assert dark < 0.2
+    assert light > 0.8
+    context.close()

@@ -1,0 +1,99 @@
+"""What the tests of studies share: a small corpus, tiny models, and no processes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import datasets
+import pytest
+
+from textvae import grammar, recipes
+from textvae.checkpoint import RunDirectory
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+TINY: dict[str, Any] = {
+    "latent_dim": 2,
+    "embedding_dim": 4,
+    "encoder_hidden_size": 4,
+    "decoder_hidden_size": 4,
+    "word_dropout": 0.3,
+    "annealer": "linear",
+    "warmup_epochs": 1.0,
+    "max_epochs": 2,
+    "batch_size": 20,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+class Answer(NamedTuple):
+    code: int | str | None
+    out: str
+    err: str
+
+
+@pytest.fixture
+def study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[ModuleType, Callable[..., Answer]]]:
+    """Loads a script as a module; gives what runs its `main` in an empty directory."""
+
+    def load(name: str) -> tuple[ModuleType, Callable[..., Answer]]:
+        spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+
+        def run(*arguments: str) -> Answer:
+            capsys.readouterr()
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+            try:
+                code = script.main()
+            except SystemExit as stop:
+                code = stop.code
+            return Answer(code, *capsys.readouterr())
+
+        return script, run
+
+    monkeypatch.chdir(tmp_path)
+    return load
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names of the runs that a sweep trains: tiny ones, in this process."""
+    whole, names = grammar.splits, list[str]()
+
+    def small(seed: int = 0, *, train: int = 40) -> grammar.GrammarSplits:
+        return whole(seed, train=min(train, 40), valid=10, test=10)
+
+    class Done:
+        exitcode = sentinel = 0
+        is_alive = staticmethod(lambda: False)
+
+    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Done:
+        names.append(run.path.name)
+        config = run.config
+        is_new = not run.path.exists()
+        corpus = recipes.open_corpus(config.data_source, config.data) if is_new else None
+        for trainer in recipes.phases(corpus, config.flat(), run.path):
+            trainer.fit()
+        afterwards(run.path)
+        return Done()
+
+    sweep = importlib.import_module("textvae.recipes.sweep")
+    monkeypatch.setattr(sweep, "_spawn", spawn)
+    monkeypatch.setattr(sweep, "wait", lambda sentinels, seconds: None)
+    monkeypatch.setattr(grammar, "splits", small)
+    monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": TINY, "ptb": TINY})
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    return names
