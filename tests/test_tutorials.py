@@ -220,7 +220,7 @@ def course_experiments() -> None:
     kinds = [
         o.get("optimizer", "adam") for o in experiments["optimizers"]().configurations.values()
     ]
-    assert kinds == ["adam", "adamw", "sgd"]
+    assert kinds == ["adam", "adamw", "adamw", "sgd"]
 
 
 def bce() -> None:
