@@ -2,8 +2,8 @@
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 training
 failed, 2 wrong input, 130 interrupted. Each command is a `Command` in a module of its kind:
-`training`, `measuring`, `diagnosing`, `quality`, `writing`, `latent`,
-`drawing`, `exploring`.
+`training`, `measuring`, `diagnosing`, `quality`, `writing`, `latent`, `drawing`,
+`exploring`.
 
 Also offers what scripts share with it: `add_training_options`, `config_first`, `given_options`,
 `train`, `new_directory`, `latest_directory` and `exit_code_of`.

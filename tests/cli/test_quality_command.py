@@ -1,0 +1,136 @@
+"""Tests of `textvae quality`, on a tiny run made once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from textvae import cli, grammar, recipes
+from textvae.report.quality import quality_text
+
+SIZES = [
+    "--embedding-dim=4",
+    "--encoder-hidden-size=5",
+    "--decoder-hidden-size=6",
+    "--batch-size=8",
+    "--max-epochs=1",
+    "--precision=fp32",
+    "--device=cpu",
+]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: str) -> Said:
+    """One command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as stop:  # the parser's
+            code = int(stop.code or 0)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing here outlives the tests: no need to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A VAE and a language model of the same fifty sentences."""
+    directory = tmp_path_factory.mktemp("cli")
+    data = directory / "fifty.txt"
+    data.write_text("\n".join(x.text for x in grammar.sample(50, seed=3)), encoding="utf-8")
+    for name, latent_dim in (("vae", 2), ("lm", 0)):
+        made = call(
+            *("train", str(data), *SIZES, f"--latent-dim={latent_dim}"),
+            *(f"--output-dir={directory / name}", "--test-fraction=0.1"),
+        )
+        assert made.code == 0, made.err
+    return {"VAE": str(directory / "vae"), "LM": str(directory / "lm"), "DATA": str(data)}
+
+
+def test_a_table_for_people(runs: dict[str, str]) -> None:
+    said = call("quality", runs["VAE"], "-n", "4", "--seed", "2", "--temperature", "0.8")
+    found = recipes.quality_run(runs["VAE"], num_samples=4, seed=2, temperature=0.8)
+    assert said == (
+        0,
+        quality_text(found) + "\n",
+        "textvae: 4 samples\ntextvae: 4 reconstructions\n",
+    )
+
+
+def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
+    said = call(
+        *("quality", runs["VAE"], "-n", "3", "--json", "--split=valid"),
+        *("--language-model", runs["LM"], "--data-dir", runs["DATA"]),
+    )
+    assert said.code == 0
+    found = json.loads(said.out)
+    expected = recipes.quality_run(
+        runs["VAE"], num_samples=3, split="valid", language_model=runs["LM"]
+    )
+    assert found == json.loads(json.dumps(expected.to_dict()))
+    assert found["perplexities"]["language_model"] == runs["LM"]
+    assert f"perplexities under {runs['LM']}" in said.err
+
+
+def test_training_is_announced_and_not_on_standard_output(runs: dict[str, str]) -> None:
+    said = call("quality", runs["VAE"], "-n", "3", "--perplexities=both", "--json")
+    assert said.code == 0
+    assert json.loads(said.out)["perplexities"]["reverse"] > 1
+    for what in ("the training split, 1 epochs at most", "43 samples, 1 epochs at most"):
+        assert f"textvae: training a language model on {what}, kept in {runs['VAE']}" in said.err
+    assert len(list((Path(runs["VAE"]) / "quality").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "run"),
+        (["no-such-run"], "no run directory at 'no-such-run'"),
+        (["VAE", "-n", "1"], "num_samples must be at least 2, got 1"),
+        (["VAE", "-n", "many"], "num_samples"),
+        (["VAE", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
+        (["VAE", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
+        (["VAE", "--seed=-1"], "seed must be at least 0, got -1"),
+        (["VAE", "--data-dir=gone"], "no file or directory 'gone'"),
+        (["VAE", "--perplexities=all"], "must be one of no, forward, both, got 'all'"),
+        (["VAE", "--language-model=VAE"], "no run directory at 'VAE'"),
+        (["VAE", "--language-model", "VAE"], "must be a run with latent_dim 0, got 2"),
+        (["VAE", "--perplexities=no", "--language-model", "LM"], "got 'no'"),
+    ],
+)
+def test_wrong_input_is_said_in_plain_words(
+    runs: dict[str, str], arguments: list[str], said: str
+) -> None:
+    answer = call("quality", *(runs.get(argument, argument) for argument in arguments))
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_missing_sacrebleu_is_named(
+    runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    said = call("quality", runs["VAE"], "-n", "2")
+    assert (said.code, said.out) == (2, "")
+    assert 'pip install "textvae[quality]"' in said.err
+    assert call("quality", runs["LM"], "-n", "2").code == 0  # nothing is reconstructed
