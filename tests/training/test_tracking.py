@@ -36,9 +36,16 @@ def test_tensorboard_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.Mon
             written.append(("flush",))
 
     monkeypatch.setattr("textvae.training.tracking._summary_writer", lambda _: Writer())
-    record = {"split": "valid", "step": 7, "kl": 1.5, "au": 2, "verdict": "wait", "kl_per_dim": [1]}
+    record = {"split": "valid", "step": 7, "kl": 1.5, "au": 2, "verdict": "wait"}
+    record["kl_per_dim"] = [1, 0.5]
     Tracker(run, tensorboard=True).log(record)
-    assert written == [("valid/kl", 1.5, 7), ("valid/au", 2, 7), ("flush",)]
+    assert written == [
+        ("valid/kl", 1.5, 7),
+        ("valid/au", 2, 7),
+        ("valid/kl_per_dim/0", 1, 7),
+        ("valid/kl_per_dim/1", 0.5, 7),
+        ("flush",),
+    ]
     assert run.metrics() == [record]
 
 

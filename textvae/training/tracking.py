@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from textvae.checkpoint import RunDirectory
@@ -25,14 +26,24 @@ class Tracker:
         self._writer: Any = _summary_writer(run) if tensorboard else None
 
     def log(self, record: dict[str, Any]) -> None:
-        """Write one record; its `split` and `step` say where in TensorBoard its numbers go."""
+        """Write one record; its `split` and `step` say where in TensorBoard its numbers go.
+
+        A list becomes a scalar per place: `kl_per_dim/0`, `kl_per_dim/1`, …
+        """
         self._run.log(record)
         if self._writer is None:
             return
-        for name, value in record.items():
-            if isinstance(value, int | float) and name != "step":
-                self._writer.add_scalar(f"{record['split']}/{name}", value, record["step"])
+        for name, value in _scalars(record):
+            self._writer.add_scalar(f"{record['split']}/{name}", value, record["step"])
         self._writer.flush()
+
+
+def _scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, list):
+            yield from ((f"{name}/{place}", each) for place, each in enumerate(value))
+        elif isinstance(value, int | float) and name != "step":
+            yield name, value
 
 
 def _summary_writer(run: RunDirectory) -> Any:
