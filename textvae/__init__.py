@@ -21,13 +21,20 @@ _HOMES = {
     "DataConfig": "textvae.config",
     "TrainingConfig": "textvae.config",
     "SentenceVAE": "textvae.model",
+    "TextVAE": "textvae.generation",
     "Tokenizer": "textvae.tokenizer",
     "Trainer": "textvae.training",
+    "analogy": "textvae.generation",
+    "decode": "textvae.generation",
+    "encode": "textvae.generation",
     "evaluate": "textvae.diagnostics",
     "interpolate": "textvae.generation",
+    "jitter": "textvae.generation",
     "load_corpus": "textvae.data",
+    "neighbours": "textvae.generation",
     "reconstruct": "textvae.generation",
     "sample": "textvae.generation",
+    "traverse": "textvae.generation",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -214,10 +214,9 @@ def test_the_last_of_two_files_wins(
         (["evaluate", "RUN", "--data-dir=gone"], "no file or directory 'gone'"),
         (["sample", "RUN", "-n", "0"], "num_sentences must be at least 1, got 0"),
         (["sample", "RUN", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
-        (["sample", "RUN", "--strategy=beam"], "strategy must be one of greedy, sample"),
+        (["sample", "RUN", "--strategy=beans"], "strategy must be one of greedy, sample, beam"),
         (["sample", "RUN", "--max-length=0"], "max_length must be at least 1, got 0"),
-        (["reconstruct", "RUN"], "texts"),
-        (["interpolate", "RUN", "one"], "second"),
+        (["interpolate", "RUN", "one"], "texts must be at least 2 sentences (both ends), got 1"),
         (["interpolate", "RUN", "one", "two", "--steps=1"], "steps must be at least 2"),
         (["paint", "RUN"], "paint"),
         ([], "subcommand"),
@@ -340,7 +339,7 @@ def test_evaluate_prints_one_json_object(run: str) -> None:
     found = json.loads(answer.out)
     assert answer.out.count("\n") == 1
     assert " ".join(found) == (  # no ppl and no nll: those would be other estimates
-        "rec kl elbo elbo_ppl au active_dimensions kl_per_dim num_sentences num_tokens"
+        "rec kl elbo elbo_ppl mi mi_max au active_dimensions kl_per_dim num_sentences num_tokens"
     )
     assert found["elbo"] == pytest.approx(-found["rec"] - found["kl"])
     assert (found["num_sentences"], len(found["kl_per_dim"])) == (2, 2)
@@ -380,10 +379,14 @@ def test_a_line_break_within_a_sentence_is_not_printed(
     run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["a\nb", "\n", "", "c\r\nd"]
-    for name in ("sample", "reconstruct", "interpolate"):
-        monkeypatch.setattr(f"textvae.generation.{name}", lambda *_, **__: texts)
-    for command in (["sample"], ["reconstruct", "a"], ["interpolate", "a", "b"]):
-        assert call(command[0], run, *command[1:]).out == "a b\n\n\nc d\n"
+    monkeypatch.setattr("textvae.tokenizer.Tokenizer.decode_batch", lambda *_: texts)
+    for command in (
+        ["sample", run, "-n4"],
+        ["reconstruct", run, *"abcd"],
+        ["interpolate", run, *"ab", "--steps=4"],
+        ["jitter", run, "a", "-n4"],
+    ):
+        assert call(*command).out == "a b\n\n\nc d\n"
 
 
 def test_reconstruct_tells_unknown_words(run: str, fifty: Path) -> None:

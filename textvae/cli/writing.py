@@ -1,77 +1,194 @@
-"""`textvae sample | reconstruct | interpolate`: commands that write sentences."""
+"""Commands that write: `sample | reconstruct | interpolate | traverse | analogy | jitter`.
+
+One sentence a line, or with `--json` an object a line.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from jsonargparse import ArgumentParser, Namespace
 
-from textvae.cli.command import Command, add_run, load, print_lines, tell_unknown_words
+from textvae.cli.command import Command, add_run, load, say
+from textvae.cli.sentences import (
+    add_decoding,
+    add_json,
+    add_texts,
+    corpus_of,
+    decoding_of,
+    model_and_texts,
+    show,
+    telling,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from textvae.model import SentenceVAE
 
 __all__ = ["COMMANDS"]
 
 
 def _sample(options: Namespace) -> None:
     from textvae.generation import sample
+    from textvae.generation.texts import noise
 
     model = load(options.run)
-    texts = sample(
-        model,
-        options.num_sentences,
-        seed=options.seed,
-        strategy=options.strategy,
-        temperature=options.temperature,
-        max_length=options.max_length,
-    )
-    print_lines(texts)
+    num, decoding = options.num_sentences, decoding_of(options)
+    if options.like is not None:
+        corpus = list(telling(model, corpus_of(options.like)))
+        found = sample(model, num, source="aggregate", texts=corpus, **decoding)
+        show(options, [{"text": text} for text in found])
+        return
+    if num < 1:
+        raise ValueError(f"num_sentences must be at least 1, got {num}")
+    show(options, _scored(model, noise(model, num, options.seed), decoding))
 
 
 def _reconstruct(options: Namespace) -> None:
-    from textvae.generation import reconstruct
+    from textvae.generation import encode
+    from textvae.generation.texts import noise
 
-    model = load(options.run)
-    tell_unknown_words(model, options.texts)
-    print_lines(reconstruct(model, options.texts, max_length=options.max_length))
+    model, texts = model_and_texts(options)
+    posterior = encode(model, texts)
+    z = posterior.mu
+    if options.sampled:
+        z = posterior.sample(noise(model, len(texts), options.seed))
+    found = _scored(model, z, decoding_of(options))
+    show(options, [{"source": text} | one for text, one in zip(texts, found, strict=True)])
 
 
 def _interpolate(options: Namespace) -> None:
-    from textvae.generation import interpolate
+    from textvae.generation import interpolation
 
-    model = load(options.run)
-    tell_unknown_words(model, [options.first, options.second])
-    texts = interpolate(
-        model, options.first, options.second, steps=options.steps, max_length=options.max_length
+    model, texts = model_and_texts(options)
+    decoding = decoding_of(options)
+    path = interpolation(model, *texts, steps=options.steps, method=options.method, **decoding)
+    found = _scored(model, path.z, decoding) if options.json else [{"text": x} for x in path.texts]
+    distances = (None, *path.distances)
+    show(
+        options,
+        [
+            {"step": step, "distance": distance} | one
+            for step, (distance, one) in enumerate(zip(distances, found, strict=True))
+        ],
     )
-    print_lines(texts)
+    say(
+        f"smoothness {path.smoothness:.2f}, "
+        f"{path.num_distinct} different sentences of {len(path.texts)}"
+    )
+
+
+def _traverse(options: Namespace) -> None:
+    from textvae.generation import traverse
+
+    model, (text,) = model_and_texts(options, 1)
+    low, high, steps = options.low, options.high, options.steps
+    found = traverse(
+        model, text, options.dim, low=low, high=high, steps=steps, **decoding_of(options)
+    )
+    values = [low + (high - low) * step / (steps - 1) for step in range(steps)]
+    records = [
+        {"source": text, "dim": options.dim, "value": value, "text": one}
+        for value, one in zip(values, found, strict=True)
+    ]
+    show(options, records, "{value:+.2f}\t{text}")
+
+
+def _analogy(options: Namespace) -> None:
+    from textvae.generation import analogy
+
+    model, (a, b, c) = model_and_texts(options, 3)
+    found = analogy(model, a, b, c, **decoding_of(options))
+    show(options, [{"a": a, "b": b, "c": c, "text": found}])
+
+
+def _jitter(options: Namespace) -> None:
+    from textvae.generation import jitter
+
+    model, (text,) = model_and_texts(options, 1)
+    decoding = decoding_of(options)
+    found = jitter(model, text, options.num_sentences, scale=options.scale, **decoding)
+    show(options, [{"source": text, "text": one} for one in found])
+
+
+def _scored(model: SentenceVAE, z: Tensor, decoding: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sentence of each latent code, (B, Z), and its log p(x|z)."""
+    from textvae.generation import decode_scored
+    from textvae.generation.decoding import tokenizer_of
+
+    found = decode_scored(model, z, **decoding)
+    texts = tokenizer_of(model).decode_batch([one.ids for one in found])
+    return [
+        {"text": text, "log_prob": one.log_prob} for text, one in zip(texts, found, strict=True)
+    ]
 
 
 def _sample_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("-n", "--num-sentences", type=int, default=10, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed, the same sentences")
-    parser.add_argument("--strategy", type=str, default="sample", help="sample or greedy")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of sampling, above 0")
-    _add_max_length(parser)
+    parser.add_argument(
+        "--like",
+        type=str | None,
+        metavar="FILE",
+        help="take z from the posteriors of this file's sentences, not from the prior",
+    )
+    add_json(parser)
+    add_decoding(parser, strategy="sample", allow_unknown=False)
+    parser.epilog = "example: textvae sample runs/grammar-1 -n 5 --top-p 0.9 --seed 1"
 
 
 def _reconstruct_arguments(parser: ArgumentParser) -> None:
-    add_run(parser)
-    parser.add_argument("texts", nargs="+", type=str, help="sentences")
-    _add_max_length(parser)
+    add_texts(parser, "sentences")
+    parser.add_argument(
+        "--sampled", action="store_true", help="through a draw from the posterior, not its mean"
+    )
+    add_json(parser)
+    add_decoding(parser)
+    parser.epilog = "example: textvae reconstruct runs/my-1 'prices fell' --strategy beam"
 
 
 def _interpolate_arguments(parser: ArgumentParser) -> None:
-    add_run(parser)
-    parser.add_argument("first", type=str, help="sentence at one end")
-    parser.add_argument("second", type=str, help="sentence at the other end")
-    parser.add_argument("--steps", type=int, default=5, help="sentences, both ends included")
-    _add_max_length(parser)
+    add_texts(parser, "two sentences or more")
+    add = parser.add_argument
+    add("--steps", type=int, default=5, help="sentences from one to the next, both ends included")
+    add("--method", type=str, default="linear", help="linear or spherical")
+    add_json(parser)
+    add_decoding(parser)
+    parser.epilog = "example: textvae interpolate runs/my-1 'prices fell' 'he said so' --steps 7"
 
 
-def _add_max_length(parser: ArgumentParser) -> None:
-    parser.add_argument("--max-length", type=int, default=200, help="most tokens of a sentence")
+def _traverse_arguments(parser: ArgumentParser) -> None:
+    add_texts(parser, "a sentence")
+    add = parser.add_argument
+    add("--dim", type=int, required=True, help="the dimension, from 0; `encode` names busy ones")
+    add("--low", type=float, default=-3.0, help="its first value; the prior's deviation is 1")
+    add("--high", type=float, default=3.0, help="its last value")
+    add("--steps", type=int, default=7, help="values, both ends included")
+    add_json(parser)
+    add_decoding(parser)
+    parser.epilog = "example: textvae traverse runs/my-1 'prices fell' --dim 3 --steps 5"
+
+
+def _analogy_arguments(parser: ArgumentParser) -> None:
+    add_texts(parser, "three sentences A, B and C")
+    add_json(parser)
+    add_decoding(parser)
+    parser.epilog = "example: textvae analogy runs/my-1 'he sees cats' 'he sees a cat' 'a dog ran'"
+
+
+def _jitter_arguments(parser: ArgumentParser) -> None:
+    add_texts(parser, "a sentence")
+    add = parser.add_argument
+    add("-n", "--num-sentences", type=int, default=5, help="how many")
+    add("--scale", type=float, default=1.0, help="how far, in deviations of the posterior")
+    add_json(parser)
+    add_decoding(parser)
+    parser.epilog = "example: textvae jitter runs/my-1 'prices fell' -n 8 --scale 2"
 
 
 COMMANDS = (
-    Command("sample", "sentences from the prior, one a line", _sample_arguments, _sample),
+    Command("sample", "new sentences, one a line", _sample_arguments, _sample),
     Command(
         "reconstruct",
         "what comes back of sentences sent through the latent space",
@@ -84,4 +201,14 @@ COMMANDS = (
         _interpolate_arguments,
         _interpolate,
     ),
+    Command(
+        "traverse",
+        "a sentence with one latent dimension taken from end to end",
+        _traverse_arguments,
+        _traverse,
+    ),
+    Command(
+        "analogy", "the sentence at A − B + C: to C as A is to B", _analogy_arguments, _analogy
+    ),
+    Command("jitter", "sentences from around one", _jitter_arguments, _jitter),
 )

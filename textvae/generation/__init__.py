@@ -3,7 +3,8 @@
 Text in, text out: `sample`, `reconstruct`, `interpolate`, `interpolation`, `traverse`, `jitter`,
 `analogy`, `attribute_vector` and `shift`, `neighbours`. On tensors beneath: `encode`, `decode`,
 `decode_scored`, `decode_n_best`, `lerp`, `slerp`, `latent_distances`. `Decoding` holds the
-options of decoding, which all of them take by name.
+options of decoding, which all of them take by name. `TextVAE` is a model with all of these as
+methods.
 """
 
 from textvae.generation.decoding import decode, decode_n_best, decode_scored
@@ -19,6 +20,7 @@ from textvae.generation.paths import (
     slerp,
     traverse,
 )
+from textvae.generation.text_vae import TextVAE
 from textvae.generation.texts import (
     SOURCES,
     check_texts,
@@ -40,6 +42,7 @@ __all__ = [
     "Decoding",
     "Neighbour",
     "Path",
+    "TextVAE",
     "analogy",
     "attribute_vector",
     "check_texts",
