@@ -1,0 +1,75 @@
+"""A session of a lively model, and a tiny run on a text file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textvae import recipes
+from textvae.data import load_corpus
+from textvae.explore import Sentences, Session
+from textvae.model import SentenceVAE
+from textvae.tokenizer import EOS_ID, Tokenizer
+
+SIZES: dict[str, Any] = {
+    "latent_dim": 3,
+    "embedding_dim": 4,
+    "encoder_hidden_size": 5,
+    "decoder_hidden_size": 6,
+    "batch_size": 16,
+    "max_epochs": 1,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing here outlives the tests: no need to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def lively_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
+    """One whose sentences differ with z and end at unlike times."""
+    model = make_model(word_tokenizer.vocab_size, seed=5, std=1.5, tokenizer=word_tokenizer)
+    with torch.no_grad():
+        model.decoder.output.bias[EOS_ID] += 3.0
+    return model
+
+
+@pytest.fixture(scope="session")
+def session(lively_model: SentenceVAE, texts: list[str]) -> Session:
+    return Session(lively_model, Sentences("six sentences", texts), name="lively")
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty sentences, all different words, one of them hostile to a page."""
+    path = tmp_path_factory.mktemp("corpus") / "sixty.txt"
+    lines = [f"the {animal} {deed} a mouse {i}" for i in range(10) for animal in ("cat", "dog")
+             for deed in ("sees", "hears", "eats")]  # fmt: skip
+    path.write_text("\n".join([*lines[1:], "<img src=x onerror=alert(1)> ${1} {{value}}"]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE trained for an epoch on all of it."""
+    path = tmp_path_factory.mktemp("runs") / "tiny"
+    recipes.start(load_corpus(corpus_file), SIZES, path).fit()
+    return path
+
+
+@pytest.fixture(scope="session")
+def floor(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model on the same."""
+    path = tmp_path_factory.mktemp("runs") / "floor"
+    recipes.start(load_corpus(corpus_file), {**SIZES, "latent_dim": 0}, path).fit()
+    return path
