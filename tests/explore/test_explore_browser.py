@@ -23,6 +23,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the extra `brows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
     pytest.mark.skipif(
         importlib.util.find_spec("gradio") is None, reason="the extra `demo` is missing"
