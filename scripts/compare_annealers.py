@@ -34,6 +34,7 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "sigmoid": {"annealer": "sigmoid"},
     "cosine": {"annealer": "cosine"},
     "cyclical": {"annealer": "cyclical"},
+    "cyclical, 10 epochs": {"annealer": "cyclical", "warmup_epochs": 10.0},
     "linear, no word dropout": {"annealer": "linear", "word_dropout": 0.0},
     "language model": {"latent_dim": 0},
     "language model, no word dropout": {"latent_dim": 0, "word_dropout": 0.0},
@@ -75,6 +76,7 @@ def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[st
     warmup = swept.run.config.training.warmup_epochs
     after_warmup = [e["kl"] for e in evaluations if e["epoch"] >= warmup]
     accuracies = [factor["accuracy"] for factor in found["factors"]]
+    guesses = [factor["majority"] for factor in found["factors"]]
     return {
         "name": swept.name,
         "seed": swept.seed,
@@ -83,6 +85,7 @@ def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[st
         "kl_after_warmup": after_warmup[0] if after_warmup else None,
         "above_entropy": None if entropy is None else found["nll"] - entropy,
         "factor_accuracy": fmean(accuracies) if accuracies else None,
+        "factor_majority": fmean(guesses) if guesses else None,
         "factors": {factor["name"]: factor["accuracy"] for factor in found["factors"]},
         "verdict": found["verdict"],
         "split": found["split"],
@@ -112,6 +115,12 @@ def write(rows: Rows, entropy: float | None, path: Path) -> None:
     text += f"; IW-NLL from {num_samples} importance samples"
     if entropy is not None:
         text += f"; the corpus' entropy, which no model can go below, is {entropy:.2f}"
+    guesses = [row["factor_majority"] for row in rows if row["factor_majority"] is not None]
+    if guesses:
+        text += (
+            "; factors: mean accuracy of linear probes of z, where always naming the commonest "
+            f"value is right in {fmean(guesses):.2f}"
+        )
     text += f".\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -144,7 +144,8 @@ def draw(experiment: Experiment, rows: Rows, path: Path) -> None:
             for title, column in {"−ELBO, nats": 1, "KL, nats": 2}.items()
         ]
     else:
-        measures = {"−ELBO, nats": "loss", "KL, nats": "kl", "active dimensions": "active"}
+        measures = {"rec, nats": "rec", "KL, nats": "kl", "−ELBO, nats": "loss"}
+        measures["active dimensions"] = "active"
         panels = [
             studies.panel(
                 over_values(experiment, rows, key), xlabel=experiment.axis, ylabel=title, logx=True

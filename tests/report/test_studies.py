@@ -16,7 +16,7 @@ from textvae.report.studies import Band, bands, markdown, panel, spread, summary
     [
         ([1.0, 3.0], "2.00 ± 1.41"),  # √2: n − 1, not n
         ([26.3, 26.3, 26.3], "26.30 ± 0.00"),
-        ([5], "5.00"),  # of one there is no deviation
+        ([5], "5.0"),  # of one there is no deviation
         ([0.01, 0.03], "0.020 ± 0.014"),  # a small KL has more digits
         ([-0.01, -0.03], "-0.020 ± 0.014"),
         ([0.099], "0.099"),
@@ -40,7 +40,7 @@ def test_a_summary_has_a_line_for_each_configuration() -> None:
         {"name": "linear", "kl": 4.0, "au": 4},
     ]
     assert summary(rows, {"KL": "kl", "units": "au"}) == [
-        {"": "linear", "seeds": "2", "KL": "3.00 ± 1.41", "units": "3.50 ± 0.71"},
+        {"": "linear", "seeds": "2", "KL": "3.00 ± 1.41", "units": "3.5 ± 0.7"},
         {"": "none", "seeds": "1", "KL": "0.000", "units": ""},
     ]
     assert summary([], {"KL": "kl"}) == []

@@ -56,7 +56,9 @@ def test_the_study_from_options_to_results(
     lines = text.split("\n")
     assert lines[0] == (
         "Test split, nats per sentence, mean ± sd over seeds; IW-NLL from 2 importance samples; "
-        f"the corpus' entropy, which no model can go below, is {grammar.entropy():.2f}."
+        f"the corpus' entropy, which no model can go below, is {grammar.entropy():.2f}; factors: "
+        "mean accuracy of linear probes of z, where always naming the commonest value is right in "
+        f"{model['factor_majority']:.2f}."
     )
     recs = [row["rec"] for row in rows[:2]]
     assert lines[4].startswith(f"| no annealing | 2 | {fmean(recs):.2f} ± {stdev(recs):.2f} | ")

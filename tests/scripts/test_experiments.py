@@ -73,7 +73,15 @@ def test_an_experiment_from_options_to_results(
 
 def row(name: str, seed: int, kl: float) -> dict[str, Any]:
     curve = [(1, 9.0, kl), (2, 8.0, kl)]
-    return {"name": name, "seed": seed, "kl": kl, "loss": 9.0, "active": 3, "curve": curve}
+    return {
+        "name": name,
+        "seed": seed,
+        "kl": kl,
+        "rec": 1.0,
+        "loss": 9.0,
+        "active": 3,
+        "curve": curve,
+    }
 
 
 def test_options_with_a_scale_are_drawn_over_it(
@@ -83,11 +91,12 @@ def test_options_with_a_scale_are_drawn_over_it(
     asked = script.learning_rates([0.1, 0.01])
     rows = [row("0.01", 0, 2.0), row("0.1", 0, 3.0), row("0.1", 1, 5.0), row("0.01", 1, 2.5)]
     script.draw(asked, rows, tmp_path / "a.png")
-    title, loss, kl, active = panels
+    title, rec, kl, loss, active = panels
     assert title == "Which learning rate?"
-    assert [p.ylabel for p in (loss, kl, active)] == [
-        "−ELBO, nats",
+    assert [p.ylabel for p in (rec, kl, loss, active)] == [
+        "rec, nats",
         "KL, nats",
+        "−ELBO, nats",
         "active dimensions",
     ]
     assert (kl.xlabel, kl.logx) == ("learning rate", True)

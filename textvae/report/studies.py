@@ -56,6 +56,8 @@ def spread(values: Iterable[float | None]) -> str:
         return ""
     mean = statistics.fmean(known)
     digits = 3 if abs(mean) < 0.1 else 2
+    if all(isinstance(value, int) for value in known):
+        digits = 1  # counts
     if len(known) == 1:
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ± {statistics.stdev(known):.{digits}f}"
