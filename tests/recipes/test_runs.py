@@ -428,7 +428,7 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(
     assert f"{results['epochs']} (best {results['best_epoch']})" in text
     assert text.split("\n")[-5:] == [
         "the run is in my runs/1; go on with",
-        "  textvae evaluate 'my runs/1' --json",
+        "  textvae diagnose 'my runs/1'",
         "  textvae sample 'my runs/1' -n 10 --seed 1",
         "  textvae reconstruct 'my runs/1' 'it '\"'\"'s a $ N; profit for the company'",
         "  textvae interpolate 'my runs/1' 'it '\"'\"'s a $ N; profit for the company' "

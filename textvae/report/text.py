@@ -104,7 +104,7 @@ def readable(texts: Sequence[str]) -> list[str]:
 def _next_commands(run: str | Path, measured: Measured) -> str:
     lines = [f"the run is in {run}; go on with"]
     run = shlex.quote(str(run))
-    lines += [f"  textvae evaluate {run} --json"]
+    lines += [f"  textvae diagnose {run}"]
     lines += [f"  textvae sample {run} -n 10 --seed 1"]
     if measured.model.latent_dim:
         texts = readable(measured.corpus[measured.split]["text"])
