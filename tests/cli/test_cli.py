@@ -118,7 +118,7 @@ def test_the_commands_to_go_on_with_are_right(trained: tuple[Path, Said]) -> Non
     lines = trained[1].out.split("go on with\n")[1].splitlines()
     commands = [shlex.split(line) for line in lines]
     assert [command[1] for command in commands] == [
-        *("evaluate", "sample", "reconstruct", "interpolate")
+        *("diagnose", "sample", "reconstruct", "interpolate")
     ]
     for command in commands:
         assert command[0] == "textvae"
