@@ -129,7 +129,8 @@ def test_five_hundred_samples_unless_asked_otherwise(
     monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
     call("diagnose", runs[0])
     del asked["progress"]
-    assert asked == {"split": "test", "data_dir": None, "num_samples": 500, "seed": 0}
+    amounts = {"num_samples": 500, "num_repeats": 1}
+    assert asked == {"split": "test", "data_dir": None, "seed": 0, **amounts}
 
 
 def test_ctrl_c_shows_what_there_is(runs: list[str], tmp_path: Path, press_in: Any) -> None:

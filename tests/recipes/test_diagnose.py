@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from textvae import grammar, recipes
+from textvae import grammar, recipes, report
 from textvae.data import BatchLoader, Corpus, DataError, load_corpus
 from textvae.recipes import Diagnosed
 
@@ -105,6 +105,16 @@ def test_the_verdict_is_told_how_the_run_was_trained(
     )
     recipes.diagnose_run(run, num_samples=7)
     assert (told["beta"], told["free_bits"], told["num_samples"]) == (0.5, 0.25, 7)
+
+
+def test_repetitions_tell_their_spread(run: Path) -> None:
+    found = recipes.diagnose_run(run, num_samples=3, num_repeats=4).diagnosis
+    assert found.nll_se_repeats is not None
+    assert found.nll_se_repeats > 0
+    assert "over repetitions" in report.diagnosis_text(
+        recipes.diagnose_run(run, num_samples=3, num_repeats=4)
+    )
+    assert recipes.diagnose_run(run, num_samples=3).diagnosis.nll_se_repeats is None
 
 
 def test_progress_is_told_of_every_stage_and_batch(run: Path) -> None:

@@ -66,7 +66,7 @@ def _compare(options: Namespace) -> None:
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
-    names = ("split", "data_dir", "num_samples", "seed")
+    names = ("split", "data_dir", "num_samples", "num_repeats", "seed")
     return {name: options[name] for name in names}
 
 
@@ -146,6 +146,9 @@ def _add_settings(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num-samples", default=500, type=int, help="importance samples K of the NLL"
+    )
+    parser.add_argument(
+        "--num-repeats", default=1, type=int, help="independent estimates of it, for their spread"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -59,6 +59,7 @@ def diagnose_run(
     *,
     data_dir: str | None = None,
     num_samples: int = 500,
+    num_repeats: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Diagnosed:
@@ -73,6 +74,7 @@ def diagnose_run(
         split: `"train"`, `"valid"` or `"test"`.
         data_dir: Where the corpus is now, if not where the run found it.
         num_samples: Importance samples K of the NLL, at least 1.
+        num_repeats: Independent estimates of it, to see their spread.
         seed: Seed of all noise, at least 0.
         progress: Told of each stage and each batch.
 
@@ -85,7 +87,7 @@ def diagnose_run(
             half of its tokens are unknown to the model (a model of byte-level BPE knows all).
         ValueError: If an argument is outside its range, or the split has but one sentence.
     """
-    return _diagnosed(_open(name, split, data_dir), num_samples, seed, progress)
+    return _diagnosed(_open(name, split, data_dir), num_samples, num_repeats, seed, progress)
 
 
 def diagnose_runs(
@@ -94,6 +96,7 @@ def diagnose_runs(
     *,
     data_dir: str | None = None,
     num_samples: int = 500,
+    num_repeats: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Diagnosed]:
@@ -104,6 +107,7 @@ def diagnose_runs(
         split: As for `diagnose_run`, and so are all others.
         data_dir: Where the corpus is now.
         num_samples: Importance samples K.
+        num_repeats: Independent estimates of each NLL.
         seed: Seed of all noise.
         progress: Told of each stage and each batch.
 
@@ -122,7 +126,7 @@ def diagnose_runs(
     _refuse_other_tokens(opened)
     found: list[Diagnosed] = []
     for each in opened:
-        found.append(_diagnosed(each, num_samples, seed, progress))
+        found.append(_diagnosed(each, num_samples, num_repeats, seed, progress))
         if found[-1].diagnosis.nll_is_partial:
             break
     return found
@@ -139,7 +143,7 @@ def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
 
 
 def _diagnosed(
-    opened: _Opened, num_samples: int, seed: int, progress: Progress | None
+    opened: _Opened, num_samples: int, num_repeats: int, seed: int, progress: Progress | None
 ) -> Diagnosed:
     run, subject, name = opened
     loader, probes_on = subject.loader, _probe_loader(subject)
@@ -156,6 +160,7 @@ def _diagnosed(
         lambda: loader.epoch(0),
         loader.num_sentences,
         num_samples=num_samples,
+        num_repeats=num_repeats,
         seed=seed,
         factors=None if probes_on is None else _factors(subject, probes_on),
         beta=_last_beta(run),

@@ -129,6 +129,8 @@ def _notes(diagnosis: Diagnosis) -> str:
             f"NLL ± standard error, {diagnosis.num_samples} importance samples "
             f"({_or_dash(diagnosis.effective_samples)} effective)",
         )
+    if diagnosis.nll_se_repeats is not None:
+        notes.insert(1, f"± {diagnosis.nll_se_repeats:.3f} over repetitions")
     return "; ".join(notes)
 
 
