@@ -33,6 +33,14 @@ def _surroundings() -> Iterator[None]:
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _hasty_disk() -> Iterator[None]:
+    """Nothing outlives the tests: waiting for the disk would be a third of the time of some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """A few sentences of unlike length over nine words."""

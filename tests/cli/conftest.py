@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from jsonargparse import ArgumentParser
 
+from tests.cli.calling import Said, call
 from textvae import cli
 from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +29,11 @@ def tell(monkeypatch: pytest.MonkeyPatch, parser: ArgumentParser) -> Callable[..
     """One command in this process, with what comes from standard input."""
     monkeypatch.setattr(cli, "_parser", lambda: parser)
 
-    def call(*arguments: str, stdin: str = "") -> Said:
-        out, err = io.StringIO(), io.StringIO()
+    def say(*arguments: str, stdin: str = "") -> Said:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code = cli.main(arguments)
-            except SystemExit as stop:  # the parser's
-                code = int(stop.code or 0)
-        return Said(code, out.getvalue(), err.getvalue())
+        return call(*arguments)
 
-    return call
+    return say
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from tests.cli.calling import Said, call
+from tests.sizes import TINY, flags
 from textvae import cli, grammar
 from textvae.checkpoint import RunDirectory
 from textvae.cli.options import GROUPS
@@ -20,42 +20,7 @@ from textvae.data import CorpusNotFound
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt
 
-SIZES = [
-    "--latent-dim=2",
-    "--embedding-dim=4",
-    "--encoder-hidden-size=5",
-    "--decoder-hidden-size=6",
-    "--batch-size=8",
-    "--max-epochs=1",
-    "--log-every=2",
-    "--precision=fp32",
-    "--device=cpu",
-]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def call(*arguments: str) -> Said:
-    """One command, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = cli.main(arguments)
-        except SystemExit as stop:  # the parser's
-            code = int(stop.code or 0)
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
+SIZES = flags({**TINY, "log_every": 2})
 
 
 @pytest.fixture(scope="module")

@@ -2,59 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from textvae import cli, grammar, recipes
+from tests.cli.calling import call
+from tests.sizes import TINY
+from textvae import grammar, recipes
 from textvae.data import load_corpus
 
-SIZES: dict[str, Any] = {
-    "latent_dim": 2,
-    "embedding_dim": 4,
-    "encoder_hidden_size": 5,
-    "decoder_hidden_size": 6,
-    "batch_size": 8,
-    "max_epochs": 1,
-    "precision": "fp32",
-    "device": "cpu",
-    "valid_fraction": 0.1,
-    "test_fraction": 0.7,
-}
+SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.7}
 KEYS = """rec kl elbo elbo_ppl nll nll_se ppl mi mi_max au au_curve kl_per_dim active_dimensions
 ablation verdict advice num_sentences num_tokens num_samples"""
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def call(*arguments: str) -> Said:
-    """One command, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = cli.main(arguments)
-        except SystemExit as stop:  # the parser's
-            code = int(stop.code or 0)
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     directory = tmp_path_factory.mktemp("diagnosing")
     text = directory / "mine.txt"
     text.write_text("\n".join(s.text for s in grammar.sample(200, seed=3)), encoding="utf-8")
-    corpus = load_corpus(text, valid_fraction=0.1, test_fraction=0.7)
+    corpus = load_corpus(text, **SPLITS)
     for name, seed in (("first", 1), ("second", 2)):
-        recipes.start(corpus, {**SIZES, "seed": seed}, directory / name).fit()
+        recipes.start(corpus, {**TINY, **SPLITS, "seed": seed}, directory / name).fit()
     return [str(directory / name) for name in ("first", "second")]
 
 

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from textvae import cli, grammar, recipes
+from tests.cli.calling import call
+from tests.sizes import TINY, flags
+from textvae import grammar, recipes
 from textvae.report.quality import quality_text
-
-SIZES = [
-    "--embedding-dim=4",
-    "--encoder-hidden-size=5",
-    "--decoder-hidden-size=6",
-    "--batch-size=8",
-    "--max-epochs=1",
-    "--precision=fp32",
-    "--device=cpu",
-]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def call(*arguments: str) -> Said:
-    """One command, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = cli.main(arguments)
-        except SystemExit as stop:  # the parser's
-            code = int(stop.code or 0)
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     data.write_text("\n".join(x.text for x in grammar.sample(50, seed=3)), encoding="utf-8")
     for name, latent_dim in (("vae", 2), ("lm", 0)):
         made = call(
-            *("train", str(data), *SIZES, f"--latent-dim={latent_dim}"),
+            *("train", str(data), *flags({**TINY, "latent_dim": latent_dim})),
             *(f"--output-dir={directory / name}", "--test-fraction=0.1"),
         )
         assert made.code == 0, made.err

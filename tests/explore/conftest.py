@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from tests.sizes import TINY
 from textvae import recipes
 from textvae.data import load_corpus
 from textvae.explore import Sentences, Session
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer
 
-SIZES: dict[str, Any] = {
-    "latent_dim": 3,
-    "embedding_dim": 4,
-    "encoder_hidden_size": 5,
-    "decoder_hidden_size": 6,
-    "batch_size": 16,
-    "max_epochs": 1,
-    "precision": "fp32",
-    "device": "cpu",
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
+SIZES = {**TINY, "latent_dim": 3, "batch_size": 16}
 
 
 @pytest.fixture(scope="session")

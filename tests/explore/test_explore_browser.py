@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,26 +18,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import chromium
+
 playwright = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+    chromium.needed,
     pytest.mark.skipif(
         importlib.util.find_spec("gradio") is None, reason="the extra `demo` is missing"
     ),
 ]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<img src=x onerror=alert(1)> ${1} {{value}}"
 PATIENCE = 60_000
 """Milliseconds: a busy machine is no fault of the page."""
@@ -90,20 +81,13 @@ def address(run: Path, corpus_file: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def opened(address: str) -> Iterator[Opened]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium.launched() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(PATIENCE)
-        said: list[str] = []
-        asked: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.on("request", lambda request: asked.append(request.url))
+        said, asked = chromium.watched(page)
         page.goto(address)
         page.wait_for_selector("#between .sentence")
         yield Opened(page, address, said, asked)
-        browser.close()
 
 
 @pytest.fixture(autouse=True)

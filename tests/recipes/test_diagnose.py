@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
 
+from tests.sizes import TINY
 from textvae import grammar, recipes, report
 from textvae.data import BatchLoader, Corpus, DataError, load_corpus
 from textvae.recipes import Diagnosed
 
-SIZES: dict[str, Any] = {
-    "latent_dim": 2,
-    "embedding_dim": 4,
-    "encoder_hidden_size": 5,
-    "decoder_hidden_size": 6,
-    "batch_size": 8,
-    "max_epochs": 1,
-    "precision": "fp32",
-    "device": "cpu",
-    "valid_fraction": 0.1,
-    "test_fraction": 0.1,
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
+SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}
+OPTIONS = {**TINY, **SPLITS}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +34,8 @@ def mine(directory: Path) -> Path:
 @pytest.fixture(scope="module")
 def make_run(directory: Path, mine: Path) -> Callable[..., Path]:
     def make(name: str, **options: Any) -> Path:
-        corpus = load_corpus(mine, valid_fraction=0.1, test_fraction=0.1)
-        recipes.start(corpus, {**SIZES, **options}, directory / name).fit()
+        corpus = load_corpus(mine, **SPLITS)
+        recipes.start(corpus, {**OPTIONS, **options}, directory / name).fit()
         return directory / name
 
     return make
@@ -182,7 +165,7 @@ def animals(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
 def test_factors_go_with_their_sentences(
     split: str, fitted_on: str, animals: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipes.start(animals, {**SIZES, "max_length": 5, "too_long": "drop"}, tmp_path / "run").fit()
+    recipes.start(animals, {**OPTIONS, "max_length": 5, "too_long": "drop"}, tmp_path / "run").fit()
     real, given = recipes.diagnose.diagnose, []
 
     def spy(model: Any, batches: Any, num_sentences: int, **options: Any) -> Any:

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.sizes import SMALL
 from textvae import grammar, recipes
 from textvae.batch import collate
 from textvae.checkpoint import RunDirectory
@@ -28,28 +28,13 @@ from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 
 OPTIONS = {
-    "latent_dim": 3,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 8,
-    "decoder_hidden_size": 8,
+    **SMALL,
     "word_dropout": 0.25,
     "autoencoder_epochs": 0,
-    "batch_size": 8,
     "max_epochs": 1,
-    "log_every": 2,
-    "precision": "fp32",
-    "device": "cpu",
     "valid_fraction": 0.1,
     "test_fraction": 0.2,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
 
 
 @pytest.fixture(scope="module")

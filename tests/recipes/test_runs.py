@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.sizes import SMALL
 from textvae import grammar, recipes, report
 from textvae.annealers import ConstantAnnealer
 from textvae.config import RunConfig
@@ -23,28 +24,8 @@ from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 
-SMALL = {
-    "latent_dim": 3,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 8,
-    "decoder_hidden_size": 8,
-    "batch_size": 8,
-    "max_epochs": 2,
-    "warmup_epochs": 1.0,
-    "log_every": 2,
-    "precision": "fp32",
-    "device": "cpu",
-}
 PRETRAINED = {"autoencoder_epochs": 1, "language_model_epochs": 1}
 TIMING = ("seconds", "tokens_per_second", "minutes")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
 
 
 @pytest.fixture(scope="module")

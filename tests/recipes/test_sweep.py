@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.sizes import SMALL
 from textvae import grammar, recipes
 from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
@@ -25,20 +26,7 @@ from textvae.training import TrainingError
 # The function of that name hides the module.
 module = importlib.import_module("textvae.recipes.sweep")
 
-BASE = {
-    "latent_dim": 3,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 8,
-    "decoder_hidden_size": 8,
-    "batch_size": 8,
-    "max_epochs": 2,
-    "warmup_epochs": 1.0,
-    "log_every": 2,
-    "precision": "fp32",
-    "device": "cpu",
-    "valid_fraction": 0.1,
-    "test_fraction": 0.1,
-}
+BASE = {**SMALL, "valid_fraction": 0.1, "test_fraction": 0.1}
 TIMING = ("seconds", "tokens_per_second", "minutes")
 
 
@@ -84,7 +72,6 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(module, "_spawn", spawn)
     monkeypatch.setattr(module, "wait", lambda sentinels, seconds: None)
-    monkeypatch.setattr("os.fsync", lambda file: None)
     return names
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
 
+from tests.sizes import TINY
 from textvae import recipes
 from textvae.data import Corpus
 from textvae.recipes import Diagnosed
@@ -16,25 +16,7 @@ from textvae.recipes import Diagnosed
 HOSTILE = "<script>alert('x')</script> & <b>bold</b>"
 """A sentence that must reach no page as it is."""
 
-SIZES: dict[str, Any] = {
-    "latent_dim": 3,
-    "embedding_dim": 4,
-    "encoder_hidden_size": 5,
-    "decoder_hidden_size": 6,
-    "batch_size": 8,
-    "max_epochs": 2,
-    "log_every": 1,
-    "precision": "fp32",
-    "device": "cpu",
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: no need to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
+SIZES = {**TINY, "latent_dim": 3, "max_epochs": 2, "log_every": 1}
 
 
 def sentences(count: int) -> dict[str, list[str]]:

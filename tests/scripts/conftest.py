@@ -8,35 +8,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
 
 import datasets
 import pytest
 
+from tests.scripts.running import SCRIPTS, Answer
+from tests.sizes import TINY
 from textvae import grammar, recipes
 from textvae.checkpoint import RunDirectory
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-TINY: dict[str, Any] = {
-    "latent_dim": 2,
-    "embedding_dim": 4,
-    "encoder_hidden_size": 4,
-    "decoder_hidden_size": 4,
+OPTIONS = {
+    **TINY,
     "word_dropout": 0.3,
     "annealer": "linear",
     "warmup_epochs": 1.0,
     "max_epochs": 2,
     "batch_size": 20,
-    "precision": "fp32",
-    "device": "cpu",
 }
-
-
-class Answer(NamedTuple):
-    code: int | str | None
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -93,7 +81,6 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setattr(sweep, "_spawn", spawn)
     monkeypatch.setattr(sweep, "wait", lambda sentinels, seconds: None)
     monkeypatch.setattr(grammar, "splits", small)
-    monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": TINY, "ptb": TINY})
+    monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": OPTIONS, "ptb": OPTIONS})
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr("os.fsync", lambda file: None)
     return names

@@ -5,33 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import runpy
-import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "anneal_your_own_loop.py"
+from tests.scripts import running
 
-
-class Said(NamedTuple):
-    code: Any
-    out: str
-    err: str
-
-
-def run_script(*arguments: str) -> Said:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-    return Said(stop.value.code, out.getvalue(), err.getvalue())
+SCRIPT = running.SCRIPTS / "anneal_your_own_loop.py"
+run_script = partial(running.run_script, "anneal_your_own_loop")
 
 
 def table(out: str) -> list[list[float]]:

@@ -13,11 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.scripts.running import SCRIPTS
 from textvae.generation import decode, decode_scored
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 TINY = {
     "vocab_size": 20,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
-import runpy
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import pytest
 
+from tests.scripts import running
 from textvae import cli, grammar
 from textvae.checkpoint import RunDirectory
 from textvae.data import ptb
@@ -22,7 +21,8 @@ from textvae.recipes import RECIPES
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_ptb.py"
+run_script = partial(running.run_script, "train_ptb")
+
 TINY = [
     "--latent-dim=2",
     "--embedding-dim=4",
@@ -34,26 +34,6 @@ TINY = [
     "--precision=fp32",
     "--device=cpu",
 ]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def run_script(*arguments: str) -> Said:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setattr(sys, "argv", ["train_ptb.py", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert isinstance(stop.value.code, int)
-    return Said(stop.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +48,6 @@ def _small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grammar, "splits", small)
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-        patch.setattr("os.fsync", lambda file: None)
         yield
 
 

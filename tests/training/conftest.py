@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.sizes import SMALL
 from textvae import grammar
 from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
@@ -20,32 +21,11 @@ from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 
-SMALL = {
-    "latent_dim": 3,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 8,
-    "decoder_hidden_size": 8,
-    "word_dropout": 0.2,
-    "batch_size": 8,
-    "warmup_epochs": 1.0,
-    "lr": 0.01,
-    "max_epochs": 3,
-    "log_every": 3,
-    "precision": "fp32",
-    "device": "cpu",
-}
+OPTIONS = {**SMALL, "word_dropout": 0.2, "lr": 0.01, "max_epochs": 3, "log_every": 3}
 """48 sentences to train on: an epoch is six steps."""
 
 STEPS = 6
 TIMING = ("seconds", "tokens_per_second")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _hasty_disk() -> Iterator[None]:
-    """Nothing here outlives the tests: waiting for the disk would be a third of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +54,7 @@ def build(sixty: list[str], vocabulary: Tokenizer) -> Callable[..., Trainer]:
     ) -> Trainer:
         is_new = not path.exists()
         if is_new:
-            run = RunDirectory.create(path, RunConfig.from_flat("sixty", {**SMALL, **options}))
+            run = RunDirectory.create(path, RunConfig.from_flat("sixty", {**OPTIONS, **options}))
             torch.manual_seed(run.config.training.seed)
             sizes = vars(run.config.model)
             SentenceVAE(len(vocabulary), **sizes, tokenizer=vocabulary).save_pretrained(path)

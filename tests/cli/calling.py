@@ -1,0 +1,30 @@
+"""Commands, called in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import NamedTuple
+
+from textvae import cli
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+def call(*arguments: str) -> Said:
+    """One command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as stop:  # the parser's
+            code = int(stop.code or 0)
+    return Said(code, out.getvalue(), err.getvalue())
