@@ -147,7 +147,7 @@ def diagnose(
     factors: FactorLabels | None = None,
     beta: float | None = None,
     free_bits: float | None = None,
-    before_stage: Callable[[str], None] | None = None,
+    before_stage: Callable[[str], None] = lambda stage: None,
     before_batch: Callable[[], None] | None = None,
 ) -> Diagnosis:
     """Measure a model in every way there is, and judge it.
@@ -178,20 +178,19 @@ def diagnose(
             an argument is outside its range.
     """
     _check(num_sentences, num_samples, num_repeats, seed)
-    stage = before_stage if before_stage is not None else _nothing
-    stage("elbo")
+    before_stage("elbo")
     evaluation = evaluate(model, batches(), num_sentences, seed=seed, before_batch=before_batch)
-    stage("posteriors")
+    before_stage("posteriors")
     posterior = posteriors(model, batches(), num_sentences, before_batch=before_batch)
-    stage("ablation")
+    before_stage("ablation")
     ablation = z_ablation(model, batches(), num_sentences, seed=seed, before_batch=before_batch)
     probes: list[FactorProbe] = []
     if factors is not None:
-        stage("factors")
+        before_stage("factors")
         probes = _probes(model, posterior, factors, seed, before_batch)
     nll = None
     if num_samples is not None:
-        stage("nll")
+        before_stage("nll")
         options = {"num_samples": num_samples, "num_repeats": num_repeats, "seed": seed}
         nll = _nll(model, batches(), {**options, "precision": precision}, before_batch)
     information = mutual_information(*posterior, seed=seed)
@@ -303,10 +302,6 @@ def _probes(
 
 def _draw(posterior: Posterior, generator: torch.Generator) -> Tensor:
     return posterior.sample(torch.randn(posterior.mu.shape, generator=generator))
-
-
-def _nothing(stage: str) -> None:
-    pass
 
 
 def _check(num_sentences: int, num_samples: int | None, num_repeats: int, seed: int) -> None:

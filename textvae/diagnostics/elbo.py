@@ -19,8 +19,9 @@ from torch import Tensor
 
 from textvae.batch import Batch
 from textvae.diagnostics.information import mutual_information
+from textvae.diagnostics.latent_model import evaluation_mode
 from textvae.diagnostics.perplexity import perplexity
-from textvae.diagnostics.units import ACTIVE_KL, active_units
+from textvae.diagnostics.units import active_dimensions, active_units
 from textvae.losses import kl_per_dimension
 from textvae.model import SentenceVAE
 
@@ -97,9 +98,7 @@ def evaluate(
         num_sentences, model.latent_dim, generator=torch.Generator().manual_seed(seed)
     )
     recs, mus, logvars, indices, num_tokens = [], [], [], [], 0
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             if before_batch is not None:
                 before_batch()
@@ -109,9 +108,7 @@ def evaluate(
             mus.append(out.mu.cpu())
             logvars.append(out.logvar.cpu())
             indices.append(batch.indices.cpu())
-            num_tokens += int(batch.lengths.sum())
-    finally:
-        model.train(was_training)
+            num_tokens += batch.num_tokens
     if not recs:
         raise ValueError("there is no sentence to evaluate on")
     # In the split's order, so that no sum depends on how the batches were cut.
@@ -134,7 +131,7 @@ def _summary(rec: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, num_tokens:
         mi=information.mi,
         mi_max=information.mi_max,
         au=active_units(mu.double()),
-        active_dimensions=int((kl_per_dim >= ACTIVE_KL).sum()),
+        active_dimensions=active_dimensions(kl_per_dim),
         kl_per_dim=kl_per_dim.tolist(),
         num_sentences=len(rec),
         num_tokens=num_tokens,

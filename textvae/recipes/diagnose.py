@@ -61,7 +61,7 @@ def diagnose_run(
     num_samples: int = 500,
     num_repeats: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda stage, loader: lambda: None,
 ) -> Diagnosed:
     """Measure a saved run in every way there is, and judge it.
 
@@ -98,7 +98,7 @@ def diagnose_runs(
     num_samples: int = 500,
     num_repeats: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda stage, loader: lambda: None,
 ) -> list[Diagnosed]:
     """Diagnose several runs on the same sentences, so that their NLLs can be compared.
 
@@ -143,17 +143,17 @@ def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
 
 
 def _diagnosed(
-    opened: _Opened, num_samples: int, num_repeats: int, seed: int, progress: Progress | None
+    opened: _Opened, num_samples: int, num_repeats: int, seed: int, progress: Progress
 ) -> Diagnosed:
     run, subject, name = opened
     loader, probes_on = subject.loader, _probe_loader(subject)
-    tick: Callable[[], None] = _nothing
+    tick: Callable[[], None]
 
     def before_stage(stage: str) -> None:
         nonlocal tick
-        if progress is not None:
-            through = probes_on if stage == "factors" and probes_on is not None else loader
-            tick = progress(stage, through)
+        tick = progress(
+            stage, probes_on if stage == "factors" and probes_on is not None else loader
+        )
 
     diagnosis = diagnose(
         subject.model,
@@ -169,10 +169,6 @@ def _diagnosed(
         before_batch=lambda: tick(),
     )
     return Diagnosed(subject, diagnosis, run, name)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _last_beta(run: RunDirectory) -> float | None:

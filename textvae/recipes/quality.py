@@ -136,7 +136,7 @@ def quality_run(
     temperature: float = 1.0,
     perplexities: str | None = None,
     language_model: str | Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> Quality:
     """Measure samples of a saved run beside real sentences, and its reconstructions.
 
@@ -180,7 +180,7 @@ def quality_run(
     subject = open_run(name, split, data_dir=data_dir)
     data, tokenizer = subject.config.data, tokenizer_of(subject.model)
     training = evaluation_loader(subject.corpus, "train", tokenizer, data).split
-    job = _Job(name, subject, training, seed, temperature, progress or _say_nothing)
+    job = _Job(name, subject, training, seed, temperature, progress)
     models = None
     if perplexities != "no":
         # Before minutes are spent on what it would stop.
@@ -353,7 +353,3 @@ def _check_arguments(
         raise ValueError(
             "perplexities must be forward or both where a language_model is given, got 'no'"
         )
-
-
-def _say_nothing(_: str) -> None:
-    pass
