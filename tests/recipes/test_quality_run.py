@@ -19,11 +19,11 @@ from textvae.batch import collate
 from textvae.checkpoint import RunDirectory
 from textvae.data import Corpus, DataError, load_corpus
 from textvae.generation import interpolate, reconstruct, sample
+from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.quality import factor_path, reconstruction_figures, text_figures
 from textvae.recipes import Quality, language_models, quality_run
 from textvae.recipes.language_models import LanguageModel, planned_model, sample_loaders, trained
-from textvae.recipes.loaders import tokenizer_of
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 

@@ -12,7 +12,16 @@ from jsonargparse import ArgumentParser, Namespace
 if TYPE_CHECKING:
     from textvae.model import SentenceVAE
 
-__all__ = ["Command", "add_run", "exit_code_of", "load", "print_lines", "say", "tell_unknown_words"]
+__all__ = [
+    "Command",
+    "add_data",
+    "add_run",
+    "exit_code_of",
+    "load",
+    "print_lines",
+    "say",
+    "tell_unknown_words",
+]
 
 
 class Command(NamedTuple):
@@ -63,6 +72,14 @@ def print_lines(texts: Sequence[str]) -> None:
 def add_run(parser: ArgumentParser) -> None:
     """Add the argument that names a run."""
     parser.add_argument("run", type=str, help="run directory or hub id")
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """Add the arguments that say which sentences a run is measured on."""
+    parser.add_argument("--split", default="test", type=str, help="train, valid or test")
+    parser.add_argument(
+        "--data-dir", type=str | None, help="where the corpus is now (default: where it was)"
+    )
 
 
 def load(run: str) -> SentenceVAE:

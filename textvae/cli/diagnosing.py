@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from textvae.cli.command import Command, add_run, say
+from textvae.cli.command import Command, add_data, add_run, say
 
 if TYPE_CHECKING:
     from textvae.data import BatchLoader
@@ -140,10 +140,7 @@ def _compare_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_settings(parser: ArgumentParser) -> None:
-    parser.add_argument("--split", default="test", type=str, help="train, valid or test")
-    parser.add_argument(
-        "--data-dir", type=str | None, help="where the corpus is now (default: where it was)"
-    )
+    add_data(parser)
     parser.add_argument(
         "--num-samples", default=500, type=int, help="importance samples K of the NLL"
     )

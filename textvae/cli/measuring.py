@@ -6,7 +6,7 @@ import json
 
 from jsonargparse import ArgumentParser, Namespace
 
-from textvae.cli.command import Command, add_run
+from textvae.cli.command import Command, add_data, add_run
 
 __all__ = ["COMMANDS"]
 
@@ -25,16 +25,9 @@ def _evaluate(options: Namespace) -> None:
 
 def _evaluate_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    _add_data(parser)
+    add_data(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--seed", type=int, default=0, help="seed of the posterior noise")
-
-
-def _add_data(parser: ArgumentParser) -> None:
-    parser.add_argument("--split", default="test", type=str, help="train, valid or test")
-    parser.add_argument(
-        "--data-dir", type=str | None, help="where the corpus is now (default: where it was)"
-    )
 
 
 COMMANDS = (

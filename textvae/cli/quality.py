@@ -10,7 +10,7 @@ import json
 
 from jsonargparse import ArgumentParser, Namespace
 
-from textvae.cli.command import Command, add_run, say
+from textvae.cli.command import Command, add_data, add_run, say
 
 __all__ = ["COMMANDS"]
 
@@ -37,8 +37,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add_run(parser)
     add = parser.add_argument
     add("-n", "--num-samples", type=int, default=1000, help="samples, and real sentences beside")
-    add("--split", type=str, default="test", help="of the real sentences: train, valid or test")
-    add("--data-dir", type=str | None, help="where the corpus is now (default: where it was)")
+    add_data(parser)
     add("--seed", type=int, default=0, help="the same seed, the same samples")
     add("--temperature", type=float, default=1.0, help="of the samples, above 0")
     add(

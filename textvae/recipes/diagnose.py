@@ -11,24 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from textvae.checkpoint import RunDirectory
-from textvae.data import BatchLoader, Corpus, DataError
+from textvae.data import BatchLoader, Corpus
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
+from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
-from textvae.recipes.loaders import evaluation_loader, tokenizer_of
+from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.measure import Subject, open_run
-from textvae.tokenizer import UNK_ID, UNK_TOKEN
 
 __all__ = ["Diagnosed", "Progress", "diagnose_run", "diagnose_runs"]
 
 Progress = Callable[[str, BatchLoader], Callable[[], None]]
 """Called with the name of each stage and the batches it will go through; gives what is to be called
 before each of them."""
-
-MAX_UNKNOWN = 0.5
-"""Share of tokens unknown to a model above which a corpus is one of another vocabulary."""
-
-MAX_CHECKED = 10_000
-"""Sentences looked at to find that share."""
 
 
 class Diagnosed(NamedTuple):
@@ -134,7 +128,6 @@ def diagnose_runs(
 
 def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
     subject = open_run(name, split, data_dir=data_dir)
-    _refuse_other_vocabulary(subject)
     directory = find_pretrained(name)
     is_local = directory == Path(name)
     return _Opened(
@@ -204,23 +197,6 @@ def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[s
     """Each factor's values, of the sentences that were not left out for their length."""
     rows = corpus[split].select(loader.split.rows)
     return {name: rows[name][:] for name in rows.column_names if name != "text"}
-
-
-def _refuse_other_vocabulary(subject: Subject) -> None:
-    """Raise if more than half of a split's tokens are unknown to the model.
-
-    An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other.
-    """
-    texts = subject.corpus[subject.split]["text"][:MAX_CHECKED]
-    encoded = tokenizer_of(subject.model).encode_batch(texts)
-    num_tokens = sum(map(len, encoded))
-    unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
-    if unknown > MAX_UNKNOWN * num_tokens:
-        raise DataError(
-            f"{subject.corpus.name} is of another vocabulary than the model: "
-            f"{unknown / num_tokens:.0%} of the tokens of its {subject.split} split are unknown "
-            f"to it, at most {MAX_UNKNOWN:.0%} may be"
-        )
 
 
 def _refuse_other_tokens(opened: Sequence[_Opened]) -> None:

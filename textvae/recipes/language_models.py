@@ -19,9 +19,9 @@ from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
 from textvae.files import write_json
+from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
-from textvae.recipes.loaders import tokenizer_of
 from textvae.recipes.measure import Subject
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from textvae.config import DataConfig, RunConfig
 from textvae.data import BatchLoader, Corpus, encode_split
-from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 
-__all__ = ["evaluation_loader", "tokenizer_of", "training_loaders"]
+__all__ = ["evaluation_loader", "training_loaders"]
 
 
 def training_loaders(
@@ -39,9 +38,3 @@ def evaluation_loader(
         corpus[split], tokenizer, max_length=config.max_length, too_long=config.too_long
     )
     return BatchLoader(encoded, batch_size=64, shuffle=False)
-
-
-def tokenizer_of(model: SentenceVAE) -> Tokenizer:
-    """The tokenizer that a saved model always brings."""
-    assert model.tokenizer is not None, "from_pretrained brings one"
-    return model.tokenizer

@@ -7,15 +7,24 @@ from typing import Any, NamedTuple
 
 from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, Corpus
+from textvae.data import BatchLoader, Corpus, DataError
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.files import write_json
+from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
-from textvae.recipes.loaders import evaluation_loader, tokenizer_of
+from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.runs import open_corpus
+from textvae.tokenizer import UNK_ID, UNK_TOKEN
 
 __all__ = ["Measured", "Subject", "evaluate_run", "finish", "open_run"]
+
+
+MAX_UNKNOWN = 0.5
+"""Share of tokens unknown to a model above which a corpus is one of another vocabulary."""
+
+MAX_CHECKED = 10_000
+"""Sentences looked at to find that share."""
 
 
 class Measured(NamedTuple):
@@ -62,7 +71,8 @@ def open_run(name: str | Path, split: str = "test", *, data_dir: str | None = No
 
     Raises:
         FileNotFoundError: If there is no such run.
-        DataError: If the corpus can't be had, or has no such split.
+        DataError: If the corpus can't be had, has no such split, or if more than half of its tokens
+            are unknown to the model (a model of byte-level BPE knows all).
     """
     model = SentenceVAE.from_pretrained(name)
     config = RunDirectory.open(find_pretrained(name)).config
@@ -71,7 +81,26 @@ def open_run(name: str | Path, split: str = "test", *, data_dir: str | None = No
         source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir
     corpus = open_corpus(source, config.data)
     loader = evaluation_loader(corpus, split, tokenizer_of(model), config.data)
-    return Subject(model, corpus, split, loader, config)
+    subject = Subject(model, corpus, split, loader, config)
+    _refuse_other_vocabulary(subject)
+    return subject
+
+
+def _refuse_other_vocabulary(subject: Subject) -> None:
+    """Raise if more than half of a split's tokens are unknown to the model.
+
+    An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other.
+    """
+    texts = subject.corpus[subject.split]["text"][:MAX_CHECKED]
+    encoded = tokenizer_of(subject.model).encode_batch(texts)
+    num_tokens = sum(map(len, encoded))
+    unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
+    if unknown > MAX_UNKNOWN * num_tokens:
+        raise DataError(
+            f"{subject.corpus.name} is of another vocabulary than the model: "
+            f"{unknown / num_tokens:.0%} of the tokens of its {subject.split} split are unknown "
+            f"to it, at most {MAX_UNKNOWN:.0%} may be"
+        )
 
 
 def evaluate_run(
@@ -90,7 +119,8 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: If there is no such run.
-        DataError: If the corpus can't be had, or has no such split.
+        DataError: If the corpus can't be had, has no such split, or if more than half of its tokens
+            are unknown to the model (a model of byte-level BPE knows all).
     """
     subject = open_run(name, split, data_dir=data_dir)
     loader = subject.loader

@@ -19,6 +19,7 @@ from textvae.config import RunConfig
 from textvae.data import BatchLoader, DataError, EncodedSplit
 from textvae.diagnostics import evaluate
 from textvae.generation import interpolate, reconstruct, sample
+from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
 from textvae.quality import (
@@ -37,7 +38,7 @@ from textvae.recipes.language_models import (
     sample_loaders,
     trained,
 )
-from textvae.recipes.loaders import evaluation_loader, tokenizer_of, training_loaders
+from textvae.recipes.loaders import evaluation_loader, training_loaders
 from textvae.recipes.measure import Subject, open_run
 
 __all__ = ["PERPLEXITIES", "Grammaticality", "Perplexities", "Quality", "quality_run"]

@@ -13,8 +13,9 @@ from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
 from textvae.config import DataConfig, RunConfig
 from textvae.data import Corpus, load_corpus
+from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
-from textvae.recipes.loaders import tokenizer_of, training_loaders
+from textvae.recipes.loaders import training_loaders
 from textvae.recipes.options import EXTENDABLE, PRETRAINING
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
