@@ -373,3 +373,27 @@ def test_n_best_lists_are_of_beam_search(
 def test_a_model_without_tokenizer_says_so(make_model: MakeModel) -> None:
     with pytest.raises(ValueError, match=r"the model has no tokenizer: set model\.tokenizer"):
         decode(make_model(), codes(2, 3))
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_bf16_finds_the_same_sentences(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor], strategy: str
+) -> None:
+    z = codes(40, lively_model.latent_dim)
+    exact, fast = (
+        decode_scored(lively_model, z, strategy=strategy, max_length=20, precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    same = [a.ids == b.ids for a, b in zip(exact, fast, strict=True)]
+    assert sum(same) >= 38  # rounding may decide a tie
+    gaps = [a.log_prob - b.log_prob for a, b in zip(exact, fast, strict=True) if a.ids == b.ids]
+    assert 0 < max(map(abs, gaps)) < 0.2
+
+
+def test_bf16_draws_nearly_the_same_tokens(
+    lively_model: SentenceVAE, codes: Callable[..., Tensor]
+) -> None:
+    z = codes(200, lively_model.latent_dim)
+    options: dict[str, Any] = {"strategy": "sample", "max_length": 1}
+    exact, fast = (decode(lively_model, z, precision=p, **options) for p in ("fp32", "bf16"))
+    assert sum(a == b for a, b in zip(exact, fast, strict=True)) >= 190

@@ -15,6 +15,7 @@ from textvae.generation import NUM_BEAMS, Decoding
     ("options", "message"),
     [
         ({"strategy": "best"}, "strategy must be one of greedy, sample, beam, got 'best'"),
+        ({"precision": "fp64"}, "precision must be one of auto, fp32, bf16, got 'fp64'"),
         ({"temperature": 0.0}, r"temperature must be finite and above 0, got 0\.0"),
         ({"temperature": -1.0}, r"temperature must be finite and above 0, got -1\.0"),
         ({"temperature": math.nan}, "temperature must be finite and above 0, got nan"),

@@ -126,7 +126,7 @@ def test_large_scores_stay_finite() -> None:
 def test_chunks_hold_no_more_scores_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     one_pass = torch.nn.functional.linear
-    monkeypatch.setattr(F, "linear", lambda h, w, b: seen.append(len(h)) or one_pass(h, w, b))
+    monkeypatch.setattr(F, "linear", lambda h, w, b=None: seen.append(len(h)) or one_pass(h, w, b))
     *inputs, targets = output_layer(11, 3, 4, seed=2)
     with torch.no_grad():
         token_nll(*inputs, targets, max_scores=13)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from textvae.generation.blocks import largest
+from textvae.generation.scores import next_log_probs
 from textvae.generation.walk import Decoded, Rules, permitted
 from textvae.model import SentenceVAE
 
@@ -102,8 +104,9 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
     best = zero.new_full((size, num_return), -torch.inf)
     ended = []
     for length in range(1, options.max_length + 1):
-        scores, state = model.step(ids, state, z[open_.owner])
-        grown, parent, ids, rank = _compete(scores.float().log_softmax(-1), open_, places, rules)
+        hidden, state = model.decoder.read(ids, state, z[open_.owner])
+        log_probs = next_log_probs(model, hidden, rules.output_weight)
+        grown, parent, ids, rank = _compete(log_probs, open_, places, rules)
         longer = grown._replace(past=torch.cat([grown.past, ids[:, None]], dim=1))
         results = grown._replace(score=grown.score / length**options.length_penalty)
         over = ids == rules.eos_id
@@ -130,7 +133,8 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
 def _compete(log_probs: Tensor, open_: Hypotheses, places: Tensor, rules: Rules) -> Growth:
     """The best continuations (R, V) of each sentence, as many as it has places left."""
     width, size = rules.options.beams, len(places)
-    values, tokens = permitted(log_probs, open_.past, rules).topk(min(width, log_probs.shape[1]))
+    allowed = permitted(log_probs, open_.past, rules)
+    values, tokens = largest(allowed, min(width, allowed.shape[1]))
     row = torch.arange(len(values), device=values.device)
     seat = row - torch.searchsorted(open_.owner, open_.owner)  # among those of its sentence
     table = values.new_full((size, width, values.shape[1]), -torch.inf)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from textvae.precision import PRECISIONS
+
 __all__ = ["MAX_LENGTH", "NUM_BEAMS", "STRATEGIES", "Decoding"]
 
 STRATEGIES = ("greedy", "sample", "beam")
@@ -43,6 +45,9 @@ class Decoding:
         forbidden: Ids of tokens that must not come.
         allow_unknown: Whether `<unk>` may come.
         repetition_penalty: Above 1 makes tokens that the sentence already has less likely.
+        precision: `"fp32"`, `"bf16"`, or `"auto"`: bf16 where the hardware multiplies it. In bf16
+            are then the scores of all but the likeliest tokens: faster, the same but for ties
+            where the likeliest are sought, slightly other draws.
         seed: Of `"sample"`; the same seed gives the same sentences, whatever the batch size.
 
     Raises:
@@ -61,6 +66,7 @@ class Decoding:
     forbidden: Sequence[int] = ()
     allow_unknown: bool = True
     repetition_penalty: float = 1.0
+    precision: str = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +102,9 @@ class Decoding:
             value = getattr(self, name)
             if value is not None and value < least:
                 faults.append(f"{name} must be at least {least}, got {value}")
+        if self.precision not in PRECISIONS:
+            allowed = ", ".join(PRECISIONS)
+            faults.append(f"precision must be one of {allowed}, got {self.precision!r}")
         if self.min_length > self.max_length >= 1:
             faults.append(
                 f"min_length must be at most max_length ({self.max_length}), got {self.min_length}"

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from textvae.generation import filters
+from textvae.generation.blocks import drawn, largest
 from textvae.generation.options import Decoding
+from textvae.generation.scores import next_log_probs
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.model import SentenceVAE
+from textvae.precision import resolve_precision
 from textvae.tokenizer import Tokenizer
 
 __all__ = ["Decoded", "Rules", "permitted", "rules_of", "walk"]
@@ -46,12 +49,14 @@ class Rules(NamedTuple):
         banned: Ids that never come, (N,), on the model's device.
         bos_id: What every sentence begins with.
         eos_id: What ends one.
+        output_weight: The output embedding, (V, H), in the precision of its product.
     """
 
     options: Decoding
     banned: Tensor
     bos_id: int
     eos_id: int
+    output_weight: Tensor
 
 
 def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rules:
@@ -70,7 +75,10 @@ def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rul
     if len(banned | ({tokenizer.eos_id} if options.min_length > 0 else set())) == size:
         raise ValueError("forbidden must leave at least one token that may come, got all of them")
     ids = torch.tensor(sorted(banned), device=model.device)
-    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id)
+    weight = model.decoder.output.weight
+    if resolve_precision(options.precision, model.device) == torch.bfloat16:
+        weight = weight.bfloat16()
+    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id, weight)
 
 
 def permitted(log_probs: Tensor, past: Tensor, rules: Rules) -> Tensor:
@@ -106,8 +114,8 @@ def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[De
     sums = z.new_zeros(len(z), 2, dtype=torch.float32)  # log p, and log p after the rules
     state, ended = model.initial_state(z), []
     for step in range(rules.options.max_length):
-        scores, state = model.step(ids, state, z)
-        log_probs = scores.float().log_softmax(-1)
+        hidden, state = model.decoder.read(ids, state, z)
+        log_probs = next_log_probs(model, hidden, rules.output_weight)
         allowed = permitted(log_probs, past, rules)
         ids = _choose(allowed, rules.options, first + rows, step)
         sums = sums + torch.cat([part.gather(1, ids[:, None]) for part in (log_probs, allowed)], 1)
@@ -125,7 +133,7 @@ def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[De
 
 def _choose(scores: Tensor, options: Decoding, rows: Tensor, step: int) -> Tensor:
     if options.strategy != "sample":
-        return scores.max(-1).indices  # argmax, at half its time
+        return largest(scores, 1)[1][:, 0]
     if options.temperature != 1:
         scores = filters.temperature(scores, options.temperature)
     if options.top_k is not None:
@@ -134,21 +142,7 @@ def _choose(scores: Tensor, options: Decoding, rows: Tensor, step: int) -> Tenso
         scores = filters.top_p(scores, options.top_p)
     if options.typical_p is not None:
         scores = filters.typical(scores, options.typical_p)
-    shares = uniforms(options.seed, TOKEN, rows, rows.new_tensor(step))
-    return _draw(scores, shares)
-
-
-def _draw(scores: Tensor, shares: Tensor) -> Tensor:
-    """The token of each row of (B, V) below which a share (B,) of the probability lies."""
-    probabilities = scores.softmax(-1)
-    mass = probabilities.cumsum(-1)
-    below = (shares * mass[:, -1]).to(mass.dtype)[:, None]
-    ids = torch.searchsorted(mass, below, right=True).clamp(max=scores.shape[-1] - 1)
-    # A share next to 1, or a sum made in parallel, can be off by a rounding and hit probability 0.
-    possible = probabilities.gather(1, ids) > 0
-    if not bool(possible.all()):
-        ids = torch.where(possible, ids, scores.argmax(-1, keepdim=True))
-    return ids[:, 0]
+    return drawn(scores.softmax(-1), uniforms(options.seed, TOKEN, rows, rows.new_tensor(step)))
 
 
 def _in_order(ended: list[tuple[Tensor, Tensor, Tensor]]) -> list[Decoded]:

@@ -18,8 +18,11 @@ __all__ = ["MAX_SCORES", "token_nll"]
 MAX_SCORES = 2**25
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 128 MiB in fp32."""
 
-CACHED_ROWS = 256
-"""Tokens whose scores stay in a CPU's cache together."""
+CACHED_SCORES = 2**19
+"""Scores that go through the softmax together on a CPU: 2 MiB in fp32, about what its cache holds."""
+
+MULTIPLIED_ROWS = 1024
+"""Tokens whose scores are one matrix product on a CPU where none of them are kept."""
 
 
 def token_nll(
@@ -59,21 +62,58 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     if torch.is_grad_enabled():
         nll: Tensor = _SoftmaxNLL.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
         return nll
-    rows = CACHED_ROWS if hidden.device.type == "cpu" else max(1, len(hidden))
-    chunks = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    return torch.cat([_scored_nll(F.linear(h, weight, bias), t) for h, t in chunks])
+    rows = MULTIPLIED_ROWS if hidden.device.type == "cpu" else max(1, len(hidden))
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    return torch.cat(
+        [
+            _softmax_nll(F.linear(h, weight), bias, t, _target_products(h, weight, t))
+            for h, t in parts
+        ]
+    )
 
 
-def _scored_nll(scores: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(_at_least_fp32(scores), targets, reduction="none")
+def _target_products(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The targets' own products, (N,), in fp32 at least whatever autocast does."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return (hidden.to(weight.dtype) * weight[targets]).sum(-1)
+
+
+def _softmax_nll(
+    products: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    target_products: Tensor,
+    *,
+    keep_probabilities: bool = False,
+) -> Tensor:
+    """−log p, (N,), from the products (N, V) of hidden units and output embedding.
+
+    Bias, softmax and logarithm are in fp32 at least. Products in less are rounded by some
+    hundredths of a nat, which nearly cancels in their sum but not in the target's own score: that
+    takes the place of the rounded one. `products` becomes probabilities if they are to be kept.
+    """
+    num_tokens, vocab_size = products.shape
+    on_cpu = products.device.type == "cpu"
+    rows = max(1, CACHED_SCORES // vocab_size if on_cpu else num_tokens)
+    nll = []
+    for part, target, own in zip(
+        products.split(rows), targets.split(rows), target_products.split(rows), strict=True
+    ):
+        scores = part + bias
+        scores.scatter_(1, target[:, None], (own + bias[target])[:, None])
+        log_p = torch.log_softmax(scores, -1)
+        nll.append(-log_p.gather(1, target[:, None])[:, 0])
+        if keep_probabilities:
+            torch.exp(log_p, out=part)
+    return torch.cat(nll)
 
 
 class _SoftmaxNLL(torch.autograd.Function):
     """Output layer, softmax and negative log-likelihood in one.
 
-    Autograd's own chain walks some six times over N × V numbers, forth and back. Here the scores
-    become probabilities while they are in cache, and those alone are kept for the backward pass,
-    in autocast's type where it is on: less than half the time of a training step on a CPU.
+    Autograd's own chain walks some six times over N × V numbers, forth and back. Here the products
+    become probabilities part by part, in cache, and those alone are kept for the backward pass, in
+    autocast's type where it is on: less than half the time of a training step on a CPU.
     """
 
     @staticmethod
@@ -81,15 +121,10 @@ class _SoftmaxNLL(torch.autograd.Function):
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
-        nll = hidden.new_empty(len(hidden), dtype=torch.promote_types(dtype, torch.float32))
-        error = hidden.new_empty(len(hidden), len(weight))
         with torch.autocast(kind, enabled=False):
-            for start in range(0, len(hidden), CACHED_ROWS):
-                rows = slice(start, start + CACHED_ROWS)
-                scores = torch.addmm(bias.to(dtype), hidden[rows], weight_t)
-                log_p = torch.log_softmax(_at_least_fp32(scores), -1)
-                nll[rows] = -log_p.gather(1, targets[rows, None])[:, 0]
-                error[rows] = log_p.exp_()
+            error = hidden @ weight_t
+            own = _target_products(hidden, weight, targets)
+            nll = _softmax_nll(error, bias, targets, own, keep_probabilities=True)
         # With p the softmax and y the target's one-hot row, d nll / d scores = p − y.
         error[torch.arange(len(targets), device=targets.device), targets] -= 1
         ctx.save_for_backward(hidden, weight_t, error)
@@ -106,7 +141,3 @@ class _SoftmaxNLL(torch.autograd.Function):
         d_bias = (scale.t() @ error)[0]
         weight_dtype, bias_dtype = ctx.dtypes
         return d_hidden, d_weight.to(weight_dtype), d_bias.to(bias_dtype), None
-
-
-def _at_least_fp32(scores: Tensor) -> Tensor:
-    return scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores

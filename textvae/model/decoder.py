@@ -8,12 +8,15 @@ Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V voc
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from textvae.batch import Batch
 from textvae.losses import token_nll
 from textvae.model.encoder import CELLS, token_mask
+from textvae.precision import autocast
 
 __all__ = ["LATENT_TO", "Decoder", "DecoderState"]
 
@@ -112,8 +115,17 @@ class Decoder(nn.Module):
         Returns:
             Scores of the next token before softmax, (B, V), and the new state.
         """
+        hidden, state = self.read(ids, state, z)
+        return self.output(hidden), state
+
+    def read(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
+        """Read one token; `step` without the scores.
+
+        Returns:
+            What the output layer would see, (B, H), and the new state.
+        """
         outputs, state = self._run(ids[:, None], state, z)
-        return self.output(outputs[:, 0]), state
+        return outputs[:, 0], state
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) of each sentence, summed over its tokens.
@@ -131,7 +143,10 @@ class Decoder(nn.Module):
         inputs = self._drop_words(batch.input_ids.repeat(repeats, 1))
         targets, lengths = batch.target_ids.repeat(repeats, 1), batch.lengths.repeat(repeats)
 
-        outputs, _ = self._run(inputs, self.initial_state(z), z)
+        # Rounding adds up along a sentence: for a number, not a gradient, only the output layer's
+        # products, most of the work, are as imprecise as autocast allows.
+        with nullcontext() if torch.is_grad_enabled() else autocast(z.device, torch.float32):
+            outputs, _ = self._run(inputs, self.initial_state(z), z)
         mask = token_mask(lengths, targets.shape[1])
         nll = token_nll(outputs[mask], self.output.weight, self.output.bias, targets[mask])
         per_token = nll.new_zeros(targets.shape).masked_scatter(mask, nll)
