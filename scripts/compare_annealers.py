@@ -22,7 +22,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli, grammar
-from textvae.files import read_json, replacing, write_json
+from textvae.files import read_json, write_json
 from textvae.recipes import SweptRun, diagnose_run, finish, source_and_recipe, sweep
 from textvae.report import pictures, studies
 
@@ -108,8 +108,8 @@ def draw(rows: Rows, path: Path) -> None:
     pictures.panel_chart(path, panels, title="Validation data over training, by KL schedule")
 
 
-def write(rows: Rows, entropy: float | None, path: Path) -> None:
-    """`PATH.md`, `PATH.json` and `PATH.png`; the table is printed too."""
+def report(rows: Rows, entropy: float | None) -> str:
+    """What was measured, what to compare it with, and the table."""
     split, num_samples = rows[0]["split"], rows[0]["num_samples"]
     text = f"{split.capitalize()} split, nats per sentence, mean ± sd over seeds"
     text += f"; IW-NLL from {num_samples} importance samples"
@@ -121,20 +121,7 @@ def write(rows: Rows, entropy: float | None, path: Path) -> None:
             "; factors: mean accuracy of linear probes of z, where always naming the commonest "
             f"value is right in {fmean(guesses):.2f}"
         )
-    text += f".\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
-    with replacing(path.with_suffix(".md")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    write_json(path.with_suffix(".json"), {"entropy": entropy, "runs": list(rows)})
-    draw(rows, path.with_suffix(".png"))
-    print(text)
-    print(f"written: {path}.md, .json, .png")
-
-
-def check(path: Path) -> None:
-    """Find out before hours of training whether the results can be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.checked_path(path.with_suffix(".png"))
-    pictures.new_figure()
+    return f"{text}.\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
 
 
 def run(options: Namespace) -> None:
@@ -143,7 +130,7 @@ def run(options: Namespace) -> None:
         raise ValueError(f"num_samples must be at least 1, got {options.num_samples}")
     name, source, recipe = source_and_recipe(options.data_dir)
     path = Path(options.results_dir) / name / "annealers"
-    check(path)
+    studies.check(path)
     swept = sweep(
         source,
         recipe,
@@ -155,20 +142,18 @@ def run(options: Namespace) -> None:
         leaves=file_name(options.num_samples),
     )
     entropy = grammar.entropy() if source == "grammar" else None
-    write([figures(one, options.num_samples, entropy) for one in swept], entropy, path)
+    rows = [figures(one, options.num_samples, entropy) for one in swept]
+    content = {"entropy": entropy, "runs": rows}
+    print(studies.write(path, report(rows, entropy), content, functools.partial(draw, rows)))
 
 
 def main() -> int:
     """Parse, train, measure, write."""
     parser = ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data-dir", type=str | None, help="Penn Treebank, or another corpus")
-    parser.add_argument("--seeds", type=list[int], default=[0, 1, 2], help="as in [0,1,2]")
+    cli.add_study_options(parser)
     parser.add_argument(
         "--num-samples", type=int, default=100, help="importance samples of the NLL"
     )
-    parser.add_argument("--jobs", type=int | None, help="runs at a time (default: one per core)")
-    parser.add_argument("--runs-dir", type=str, default="runs/experiments", help="for the runs")
-    parser.add_argument("--results-dir", type=str, default="results", help="for the results")
     options = parser.parse_args()
     return cli.exit_code_of(lambda: run(options))
 

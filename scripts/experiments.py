@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli
-from textvae.files import replacing, write_json
 from textvae.recipes import SweptRun, source_and_recipe, sweep
 from textvae.report import pictures, studies
 
@@ -173,19 +172,12 @@ def over_values(experiment: Experiment, rows: Rows, key: str) -> dict[str, studi
     return {"mean and range over seeds": studies.bands(curves)}
 
 
-def check(path: Path) -> None:
-    """Find out before hours of training whether the results can be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.checked_path(path.with_suffix(".png"))
-    pictures.new_figure()
-
-
 def run(options: Namespace) -> None:
     """Train what is not trained yet, then write table and picture."""
     experiment = EXPERIMENTS[options.experiment]()
     name, source, recipe = source_and_recipe(options.data_dir)
     path = Path(options.results_dir) / name / options.experiment
-    check(path)
+    studies.check(path)
     swept = sweep(
         source,
         recipe,
@@ -194,35 +186,24 @@ def run(options: Namespace) -> None:
         Path(options.runs_dir) / name,
         jobs=options.jobs,
     )
-    write(experiment, [figures(one) for one in swept], path)
+    rows = [figures(one) for one in swept]
+    content = {"question": experiment.question, "runs": rows}
+    text = report(experiment, rows)
+    print(studies.write(path, text, content, lambda picture: draw(experiment, rows, picture)))
 
 
-def write(experiment: Experiment, rows: Rows, path: Path) -> None:
-    """`PATH.md`, `PATH.json` and `PATH.png`; the table is printed too."""
-    lines = studies.summary(rows, COLUMNS)
-    text = f"{experiment.question} Validation data, nats per sentence, mean ± sd over seeds.\n\n"
-    text += studies.markdown(lines) + "\n"
-    with replacing(path.with_suffix(".md")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    write_json(path.with_suffix(".json"), {"question": experiment.question, "runs": list(rows)})
-    draw(experiment, rows, path.with_suffix(".png"))
-    print(text)
-    print(f"written: {path}.md, .json, .png")
+def report(experiment: Experiment, rows: Rows) -> str:
+    """What was asked and measured, and the table."""
+    table = studies.markdown(studies.summary(rows, COLUMNS))
+    what = "Validation data, nats per sentence, mean ± sd over seeds."
+    return f"{experiment.question} {what}\n\n{table}\n"
 
 
 def main() -> int:
     """Parse, train, write."""
     parser = ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
-    parser.add_argument("--data-dir", type=str | None, help="Penn Treebank, or another corpus")
-    parser.add_argument("--seeds", type=list[int], default=[0, 1, 2], help="as in [0,1,2]")
-    parser.add_argument("--jobs", type=int | None, help="runs at a time (default: one per core)")
-    parser.add_argument(
-        "--runs-dir", type=str, default="runs/experiments", help="where runs are kept"
-    )
-    parser.add_argument(
-        "--results-dir", type=str, default="results", help="where results are written"
-    )
+    cli.add_study_options(parser)
     options = parser.parse_args()
     return cli.exit_code_of(lambda: run(options))
 

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from textvae import generation
 from textvae.batch import Batch
 from textvae.cli.sentences import DECODING
 from textvae.generation import Decoding
+from textvae.generation.directions import analogy_codes
+from textvae.generation.paths import traverse_codes
+from textvae.generation.texts import jitter_codes, sample_codes
 from textvae.model import SentenceVAE
 
 Tell = Callable[..., Any]
@@ -24,6 +28,13 @@ ONE, OTHER, THIRD = "the cat sees a dog", "a dog runs", "cats run"
 SHORT = "--max-length=12"
 TEXTS = {"reconstruct": 2, "interpolate": 2, "traverse": 1, "analogy": 3, "jitter": 1}
 EXTRA = {"traverse": ["--dim=1"]}
+
+
+def scored(model: SentenceVAE, z: Tensor, **options: Any) -> list[dict[str, Any]]:
+    """What `--json` says of the sentences of these codes."""
+    found = generation.decode_scored(model, z, max_length=12, **options)
+    assert model.tokenizer is not None
+    return [{"text": model.tokenizer.decode(one.ids), "log_prob": one.log_prob} for one in found]
 
 
 def objects(said: Any) -> list[dict[str, Any]]:
@@ -82,6 +93,10 @@ def test_samples_like_a_corpus(
     options: dict[str, Any] = {"source": "aggregate", "seed": 2, "max_length": 12}
     assert said.lines == generation.sample(lively, 9, texts=[ONE, OTHER], **options)
     assert said.out != tell("sample", lively_run, "-n9", SHORT, "--seed=2").out
+    json_too = tell("sample", lively_run, "-n9", SHORT, "--like", str(corpus), "--seed=2", "--json")
+    z = sample_codes(lively, 9, source="aggregate", texts=[ONE, OTHER], seed=2)
+    drawing: dict[str, Any] = {"strategy": "sample", "allow_unknown": False, "seed": 2}
+    assert objects(json_too) == scored(lively, z, **drawing)
 
 
 def test_reconstruct(tell: Tell, lively: SentenceVAE, lively_run: str) -> None:
@@ -127,7 +142,21 @@ def test_interpolate(tell: Tell, lively: SentenceVAE, lively_run: str, method: s
     assert [one["step"] for one in found] == list(range(7))
     assert [one["text"] for one in found] == path.texts
     assert [one["distance"] for one in found] == [None, *path.distances]
-    assert all(one["log_prob"] < 0 for one in found)
+    assert [one["log_prob"] for one in found] == list(path.log_probs)
+
+
+def test_sentences_are_decoded_once(
+    tell: Tell, lively_run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, inner = [], SentenceVAE.initial_state
+
+    def initial_state(model: SentenceVAE, z: Tensor) -> Any:
+        decoded.append(len(z))
+        return inner(model, z)
+
+    monkeypatch.setattr(SentenceVAE, "initial_state", initial_state)
+    objects(tell("interpolate", lively_run, ONE, OTHER, "--steps=4", SHORT, "--json"))
+    assert decoded == [4]
 
 
 def test_traverse(tell: Tell, lively: SentenceVAE, lively_run: str) -> None:
@@ -136,9 +165,10 @@ def test_traverse(tell: Tell, lively: SentenceVAE, lively_run: str) -> None:
     values = ["-1.00", "+0.00", "+1.00", "+2.00"]
     said = tell(*command, SHORT)
     assert said.lines == [f"{v}\t{text}" for v, text in zip(values, expected, strict=True)]
+    z = traverse_codes(lively, ONE, 2, low=-1.0, high=2.0, steps=4)
     assert objects(tell(*command, SHORT, "--json")) == [
-        {"source": ONE, "dim": 2, "value": value, "text": text}
-        for value, text in zip((-1.0, 0.0, 1.0, 2.0), expected, strict=True)
+        {"source": ONE, "dim": 2, "value": value, **one}
+        for value, one in zip((-1.0, 0.0, 1.0, 2.0), scored(lively, z), strict=True)
     ]
 
 
@@ -146,7 +176,8 @@ def test_analogy(tell: Tell, lively: SentenceVAE, lively_run: str) -> None:
     expected = generation.analogy(lively, ONE, OTHER, THIRD, max_length=12)
     assert tell("analogy", lively_run, ONE, OTHER, THIRD, SHORT).lines == [expected]
     assert objects(tell("analogy", lively_run, ONE, OTHER, THIRD, SHORT, "--json")) == [
-        {"a": ONE, "b": OTHER, "c": THIRD, "text": expected}
+        {"a": ONE, "b": OTHER, "c": THIRD, **one}
+        for one in scored(lively, analogy_codes(lively, ONE, OTHER, THIRD))
     ]
 
 
@@ -154,7 +185,8 @@ def test_jitter(tell: Tell, lively: SentenceVAE, lively_run: str) -> None:
     expected = generation.jitter(lively, ONE, 6, scale=3.0, seed=2, max_length=12)
     command = ["jitter", lively_run, ONE, "-n6", "--scale=3", "--seed=2", SHORT]
     assert tell(*command).lines == expected
-    assert [one["text"] for one in objects(tell(*command, "--json"))] == expected
+    z = jitter_codes(lively, ONE, 6, scale=3.0, seed=2)
+    assert objects(tell(*command, "--json")) == [{"source": ONE, **x} for x in scored(lively, z)]
     assert len(set(expected)) > 1
 
 

@@ -32,8 +32,10 @@ def test_largest_where_next_to_nothing_may_come() -> None:
     scores = torch.full((2, 2503), -torch.inf)
     scores[:, 2502] = -5.0
     values, columns = largest(scores, 2)
-    assert values[:, 0].tolist() == [-5, -5] and columns[:, 0].tolist() == [2502, 2502]
-    assert (values[:, 1] == -torch.inf).all() and (columns < 2503).all()
+    assert values[:, 0].tolist() == [-5, -5]
+    assert columns[:, 0].tolist() == [2502, 2502]
+    assert (values[:, 1] == -torch.inf).all()
+    assert (columns < 2503).all()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from textvae.generation import analogy, attribute_vector, decode, encode, reconstruct, shift
+from textvae.generation.directions import analogy_codes
 from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 
@@ -20,6 +21,7 @@ def test_an_analogy_is_a_sum_of_codes(
     for a, b, c in permutations(texts[:5], 3):
         z = encode(lively_model, [a]).mu - encode(lively_model, [b]).mu
         z = z + encode(lively_model, [c]).mu
+        torch.testing.assert_close(analogy_codes(lively_model, a, b, c), z)
         expected = word_tokenizer.decode(decode(lively_model, z, max_length=8)[0])
         assert analogy(lively_model, a, b, c, max_length=8) == expected
         found.add(expected)

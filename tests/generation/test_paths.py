@@ -16,6 +16,7 @@ from torch import Tensor
 
 from textvae.generation import (
     decode,
+    decode_scored,
     encode,
     interpolate,
     interpolation,
@@ -24,7 +25,7 @@ from textvae.generation import (
     slerp,
     traverse,
 )
-from textvae.generation.paths import edit_distance
+from textvae.generation.paths import edit_distance, traverse_codes
 from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 
@@ -80,6 +81,8 @@ def test_a_path_is_measured(lively_model: SentenceVAE, texts: list[str]) -> None
     assert path.distances == pytest.approx(expected)
     assert 0 < path.smoothness == pytest.approx(1 - sum(expected) / 10)
     assert path.num_distinct == len(set(path.texts)) > 1
+    scored = decode_scored(lively_model, path.z, max_length=9)
+    assert path.log_probs == tuple(one.log_prob for one in scored)
     still = interpolation(lively_model, texts[0], texts[0], max_length=9)
     assert (still.smoothness, still.num_distinct) == (1, 1)
 
@@ -152,8 +155,10 @@ def test_traversing_sets_one_dimension(
 ) -> None:
     z = encode(lively_model, ["a dog runs"]).mu
     found = traverse(lively_model, "a dog runs", 1, low=-4.0, high=2.0, steps=4, max_length=8)
-    for text, value in zip(found, (-4.0, -2.0, 0.0, 2.0), strict=True):
+    codes = traverse_codes(lively_model, "a dog runs", 1, low=-4.0, high=2.0, steps=4)
+    for text, code, value in zip(found, codes, (-4.0, -2.0, 0.0, 2.0), strict=True):
         z[0, 1] = value
+        torch.testing.assert_close(code, z[0])
         assert text == word_tokenizer.decode(decode(lively_model, z, max_length=8)[0])
     assert len(set(found)) > 1
     assert len(traverse(lively_model, "a dog runs", 0, max_length=8)) == 7

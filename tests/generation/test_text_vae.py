@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.tolist()
     if isinstance(value, generation.Path):
-        return value.texts, value.z.tolist(), value.distances
+        return value.texts, value.z.tolist(), value.distances, value.log_probs
     return value
 
 

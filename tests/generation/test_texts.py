@@ -23,6 +23,7 @@ from textvae.generation import (
     texts as texts_module,
 )
 from textvae.generation.streams import NOISE, uniforms
+from textvae.generation.texts import jitter_codes, reconstruct_codes, sample_codes, speak
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
@@ -217,22 +218,44 @@ def test_reconstructions_through_a_draw(lively_model: SentenceVAE, texts: list[s
     assert back(0) == reconstruct(lively_model, texts, max_length=9)
 
 
-def test_jitter_goes_as_far_as_it_is_told(
-    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    inner = texts_module.decode
-    monkeypatch.setattr(
-        texts_module, "decode", lambda model, z, **x: seen.append(z) or inner(model, z, **x)
-    )
+def test_jitter_goes_as_far_as_it_is_told(lively_model: SentenceVAE) -> None:
     still = jitter(lively_model, "a dog runs", 4, scale=0.0, max_length=8)
     assert still == reconstruct(lively_model, ["a dog runs"], max_length=8) * 4
-    jitter(lively_model, "a dog runs", 3000, scale=0.5, max_length=1)
+    z = jitter_codes(lively_model, "a dog runs", 3000, scale=0.5)
     posterior = encode(lively_model, ["a dog runs"])
     sigma = torch.exp(0.5 * posterior.logvar)[0]
-    torch.testing.assert_close(seen[-1].std(0) / sigma, torch.full((3,), 0.5), atol=0.05, rtol=0)
-    centre = (seen[-1].mean(0) - posterior.mu[0]) / sigma
+    torch.testing.assert_close(z.std(0) / sigma, torch.full((3,), 0.5), atol=0.05, rtol=0)
+    centre = (z.mean(0) - posterior.mu[0]) / sigma
     assert centre.abs().max() < 5 * 0.5 / math.sqrt(3000)
+
+
+def test_codes_are_those_that_are_decoded(lively_model: SentenceVAE, texts: list[str]) -> None:
+    short: dict[str, Any] = {"max_length": 9, "seed": 2}
+    drawn: dict[str, Any] = {**short, "strategy": "sample", "allow_unknown": False}
+    like: dict[str, Any] = {"source": "aggregate", "texts": texts}
+    calls = [
+        (sample(lively_model, 9, **short), sample_codes(lively_model, 9, seed=2), drawn),
+        (
+            sample(lively_model, 9, **like, **short),
+            sample_codes(lively_model, 9, seed=2, **like),
+            drawn,
+        ),
+        (reconstruct(lively_model, texts, **short), reconstruct_codes(lively_model, texts), short),
+        (
+            reconstruct(lively_model, texts, sampled=True, **short),
+            reconstruct_codes(lively_model, texts, sampled=True, seed=2),
+            short,
+        ),
+        (
+            jitter(lively_model, texts[1], 9, scale=3.0, **short),
+            jitter_codes(lively_model, texts[1], 9, scale=3.0, seed=2),
+            short,
+        ),
+    ]
+    for sentences, z, options in calls:
+        assert z.shape == (len(sentences), 3)
+        assert speak(lively_model, z, **options) == sentences
+        assert len(set(sentences)) > 1
 
 
 def test_jitter_is_seeded(lively_model: SentenceVAE) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textvae.report.studies import Band, bands, markdown, panel, spread, summary
+from textvae.files import read_json
+from textvae.report.studies import Band, bands, check, markdown, panel, spread, summary, write
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,29 @@ def test_a_panel_of_bands() -> None:
     assert made.bands == {"a": ([4, 5], [6, 7]), "b": ([0], [2])}
     assert (made.xlabel, made.ylabel, made.logx) == ("epoch", "KL, nats", True)
     assert not panel(several, xlabel="", ylabel="").logx
+
+
+def test_the_files_of_a_study(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "corpus" / "beta"
+    check(path)
+    assert list(path.parent.iterdir()) == []
+    content = {"runs": [{"kl": 1.5}]}
+    said = write(path, "β?\n", content, lambda picture: picture.write_text("drawn"))
+    assert said == f"β?\n\nwritten: {path}.md, .json, .png"
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "beta.json",
+        "beta.md",
+        "beta.png",
+    ]
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == "β?\n"
+    assert read_json(path.with_suffix(".json")) == content
+    assert path.with_suffix(".png").read_text() == "drawn"
+
+
+def test_a_place_where_results_cannot_be_written_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        check(tmp_path / "file" / "beta")
+    (tmp_path / "beta.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"beta\.png is a directory"):
+        check(tmp_path / "beta")

@@ -20,6 +20,14 @@ class Answer(NamedTuple):
     err: str
 
 
+def assert_refused(answer: Answer, named: str) -> None:
+    """Wrong input: an error in plain words that name something, exit code 2, no output."""
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: " in answer.err
+    assert named in answer.err
+    assert "Traceback" not in answer.err
+
+
 def run_script(name: str, *arguments: str) -> Answer:
     """The script of that name, which ends with an exit code."""
     out, err = io.StringIO(), io.StringIO()

@@ -5,8 +5,8 @@ failed, 2 wrong input, 130 interrupted. Each command is a `Command` in a module 
 `training`, `measuring`, `diagnosing`, `quality`, `writing`, `latent`, `drawing`,
 `exploring`.
 
-Also offers what scripts share with it: `add_training_options`, `config_first`, `given_options`,
-`train`, `new_directory`, `latest_directory` and `exit_code_of`.
+Also offers what scripts share with it: `add_training_options`, `add_study_options`,
+`config_first`, `given_options`, `train`, `new_directory`, `latest_directory` and `exit_code_of`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from jsonargparse import ArgumentParser
 from textvae import __version__
 from textvae.cli import diagnosing, drawing, exploring, latent, measuring, quality, writing
 from textvae.cli.command import exit_code_of
-from textvae.cli.options import add_training_options, config_first, given_options
+from textvae.cli.options import (
+    add_study_options,
+    add_training_options,
+    config_first,
+    given_options,
+)
 from textvae.cli.training import TRAIN, latest_directory, new_directory, train
 
 __all__ = [
+    "add_study_options",
     "add_training_options",
     "config_first",
     "exit_code_of",

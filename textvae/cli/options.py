@@ -1,6 +1,7 @@
-"""Training options on the command line, a flag for every configuration field.
+"""Options on the command line that commands and scripts share.
 
-Offers `add_training_options`, `config_first` and `given_options`, for the commands and for scripts.
+Offers `add_training_options` (a flag for every configuration field), `config_first` and
+`given_options` for what trains a model, and `add_study_options` for what trains many.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from textvae.config import DataConfig, ModelConfig, TrainingConfig
 
-__all__ = ["add_training_options", "config_first", "given_options"]
+__all__ = ["add_study_options", "add_training_options", "config_first", "given_options"]
 
 GROUPS = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
 
@@ -52,6 +53,16 @@ def add_training_options(parser: ArgumentParser, defaults: dict[str, Any] | None
             default = (defaults or {}).get(field.name, field.default)
             flag = "--" + field.name.replace("_", "-")
             group.add_argument(flag, default=default, help=field.metadata["help"], **kind)
+
+
+def add_study_options(parser: ArgumentParser) -> None:
+    """Add `--data-dir`, `--seeds`, `--jobs`, `--runs-dir` and `--results-dir`."""
+    add = parser.add_argument
+    add("--data-dir", type=str | None, help="Penn Treebank, or another corpus")
+    add("--seeds", type=list[int], default=[0, 1, 2], help="as in [0,1,2]")
+    add("--jobs", type=int | None, help="runs at a time (default: one per core)")
+    add("--runs-dir", type=str, default="runs/experiments", help="where runs are kept")
+    add("--results-dir", type=str, default="results", help="where results are written")
 
 
 def given_options(

@@ -30,31 +30,23 @@ __all__ = ["COMMANDS"]
 
 
 def _sample(options: Namespace) -> None:
-    from textvae.generation import sample
-    from textvae.generation.texts import noise
+    from textvae.generation.texts import sample_codes
 
-    model = load(options.run)
-    num, decoding = options.num_sentences, decoding_of(options)
+    model, corpus = load(options.run), None
     if options.like is not None:
         corpus = list(telling(model, corpus_of(options.like)))
-        found = sample(model, num, source="aggregate", texts=corpus, **decoding)
-        show(options, [{"text": text} for text in found])
-        return
-    if num < 1:
-        raise ValueError(f"num_sentences must be at least 1, got {num}")
-    show(options, _scored(model, noise(model, num, options.seed), decoding))
+    source = "prior" if corpus is None else "aggregate"
+    num, seed = options.num_sentences, options.seed
+    z = sample_codes(model, num, source=source, texts=corpus, seed=seed)
+    show(options, _decoded(model, z, options))
 
 
 def _reconstruct(options: Namespace) -> None:
-    from textvae.generation import encode
-    from textvae.generation.texts import noise
+    from textvae.generation.texts import reconstruct_codes
 
     model, texts = model_and_texts(options)
-    posterior = encode(model, texts)
-    z = posterior.mu
-    if options.sampled:
-        z = posterior.sample(noise(model, len(texts), options.seed))
-    found = _scored(model, z, decoding_of(options))
+    z = reconstruct_codes(model, texts, sampled=options.sampled, seed=options.seed)
+    found = _decoded(model, z, options)
     show(options, [{"source": text} | one for text, one in zip(texts, found, strict=True)])
 
 
@@ -62,15 +54,14 @@ def _interpolate(options: Namespace) -> None:
     from textvae.generation import interpolation
 
     model, texts = model_and_texts(options)
-    decoding = decoding_of(options)
-    path = interpolation(model, *texts, steps=options.steps, method=options.method, **decoding)
-    found = _scored(model, path.z, decoding) if options.json else [{"text": x} for x in path.texts]
-    distances = (None, *path.distances)
+    steps, method = options.steps, options.method
+    path = interpolation(model, *texts, steps=steps, method=method, **decoding_of(options))
+    columns = zip((None, *path.distances), path.texts, path.log_probs, strict=True)
     show(
         options,
         [
-            {"step": step, "distance": distance} | one
-            for step, (distance, one) in enumerate(zip(distances, found, strict=True))
+            {"step": step, "distance": distance, "text": text, "log_prob": log_prob}
+            for step, (distance, text, log_prob) in enumerate(columns)
         ],
     )
     say(
@@ -80,44 +71,42 @@ def _interpolate(options: Namespace) -> None:
 
 
 def _traverse(options: Namespace) -> None:
-    from textvae.generation import traverse
+    from textvae.generation.paths import traverse_codes
 
     model, (text,) = model_and_texts(options, 1)
-    low, high, steps = options.low, options.high, options.steps
-    found = traverse(
-        model, text, options.dim, low=low, high=high, steps=steps, **decoding_of(options)
-    )
+    dim, low, high, steps = options.dim, options.low, options.high, options.steps
+    z = traverse_codes(model, text, dim, low=low, high=high, steps=steps)
     values = [low + (high - low) * step / (steps - 1) for step in range(steps)]
     records = [
-        {"source": text, "dim": options.dim, "value": value, "text": one}
-        for value, one in zip(values, found, strict=True)
+        {"source": text, "dim": dim, "value": value} | one
+        for value, one in zip(values, _decoded(model, z, options), strict=True)
     ]
     show(options, records, "{value:+.2f}\t{text}")
 
 
 def _analogy(options: Namespace) -> None:
-    from textvae.generation import analogy
+    from textvae.generation.directions import analogy_codes
 
     model, (a, b, c) = model_and_texts(options, 3)
-    found = analogy(model, a, b, c, **decoding_of(options))
-    show(options, [{"a": a, "b": b, "c": c, "text": found}])
+    found = _decoded(model, analogy_codes(model, a, b, c), options)
+    show(options, [{"a": a, "b": b, "c": c} | one for one in found])
 
 
 def _jitter(options: Namespace) -> None:
-    from textvae.generation import jitter
+    from textvae.generation.texts import jitter_codes
 
     model, (text,) = model_and_texts(options, 1)
-    decoding = decoding_of(options)
-    found = jitter(model, text, options.num_sentences, scale=options.scale, **decoding)
-    show(options, [{"source": text, "text": one} for one in found])
+    num, scale, seed = options.num_sentences, options.scale, options.seed
+    z = jitter_codes(model, text, num, scale=scale, seed=seed)
+    show(options, [{"source": text} | one for one in _decoded(model, z, options)])
 
 
-def _scored(model: SentenceVAE, z: Tensor, decoding: dict[str, Any]) -> list[dict[str, Any]]:
+def _decoded(model: SentenceVAE, z: Tensor, options: Namespace) -> list[dict[str, Any]]:
     """The sentence of each latent code, (B, Z), and its log p(x|z)."""
     from textvae.generation import decode_scored
     from textvae.generation.decoding import tokenizer_of
 
-    found = decode_scored(model, z, **decoding)
+    found = decode_scored(model, z, **decoding_of(options))
     texts = tokenizer_of(model).decode_batch([one.ids for one in found])
     return [
         {"text": text, "log_prob": one.log_prob} for text, one in zip(texts, found, strict=True)

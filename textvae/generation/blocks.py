@@ -76,7 +76,7 @@ def _width(scores: Tensor) -> int:
 def _blocks(scores: Tensor, width: int) -> list[Tensor]:
     """(B, V) as (B, V // S, S) and, where something is left, (B, 1, V % S)."""
     whole = scores.shape[1] // width * width
-    parts = [scores[:, :whole].unflatten(1, (-1, width)), scores[:, None, whole:]]
+    parts = [scores[:, :whole].view(len(scores), -1, width), scores[:, None, whole:]]
     return [part for part in parts if part.shape[-1] > 0]
 
 

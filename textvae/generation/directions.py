@@ -1,5 +1,7 @@
 """Arithmetic with sentences: `analogy`, `attribute_vector` and `shift`.
 
+`analogy_codes` gives the code that `analogy` decodes.
+
 Shapes: Z latent dimensions.
 """
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from textvae.generation.texts import encode, speak
 from textvae.model import SentenceVAE
 
-__all__ = ["analogy", "attribute_vector", "shift"]
+__all__ = ["analogy", "analogy_codes", "attribute_vector", "shift"]
 
 
 def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
@@ -33,8 +35,14 @@ def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
     Raises:
         ValueError: If an option is outside its range; see also `check_texts`.
     """
+    return speak(model, analogy_codes(model, a, b, c), **options)[0]
+
+
+def analogy_codes(model: SentenceVAE, a: str, b: str, c: str) -> Tensor:
+    """The code that `analogy` decodes, (1, Z); its arguments, and what it raises."""
     first, second, third = encode(model, [a, b, c]).mu
-    return speak(model, (first - second + third)[None], **options)[0]
+    z: Tensor = (first - second + third)[None]
+    return z
 
 
 def attribute_vector(

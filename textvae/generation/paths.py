@@ -1,7 +1,7 @@
 """Ways through the latent space: interpolation, and one dimension from end to end.
 
-Offers `interpolate`, `interpolation` (the same with codes and smoothness, a `Path`), `traverse`,
-and on tensors `lerp` and `slerp`.
+Offers `interpolate`, `interpolation` (the same with codes and smoothness, a `Path`), `traverse`
+(of the codes that `traverse_codes` gives), and on tensors `lerp` and `slerp`.
 
 Shapes: N steps, Z latent dimensions.
 """
@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.generation.decoding import decode, tokenizer_of
+from textvae.generation.decoding import decode_scored, tokenizer_of
 from textvae.generation.texts import encode, speak
 from textvae.model import SentenceVAE
 
 __all__ = ["METHODS", "Path", "edit_distance", "interpolate", "interpolation"]
-__all__ += ["lerp", "slerp", "traverse"]
+__all__ += ["lerp", "slerp", "traverse", "traverse_codes"]
 
 PARALLEL = 1e-4
 """Sine of the angle, and its inverse for lengths, where two codes span no plane in fp32."""
@@ -81,11 +81,13 @@ class Path:
         texts: N sentences.
         z: Their codes, (N, Z).
         distances: Between neighbours, N − 1: token edits over the longer one's tokens, 0 to 1.
+        log_probs: log p(text | z) of each, N, nats; see `Decoded`.
     """
 
     texts: list[str]
     z: Tensor
     distances: tuple[float, ...]
+    log_probs: tuple[float, ...]
 
     @property
     def smoothness(self) -> float:
@@ -130,13 +132,15 @@ def interpolate(
 def interpolation(
     model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear", **options: Any
 ) -> Path:
-    """What `interpolate` gives, with codes and distances between neighbours."""
+    """What `interpolate` gives, with codes, log-probabilities and distances between neighbours."""
     z = _way(model, texts, steps, method)
-    ids = decode(model, z, **options)
+    found = decode_scored(model, z, **options)
+    ids = [one.ids for one in found]
     distances = tuple(
         edit_distance(one, other) / max(len(one), len(other), 1) for one, other in pairwise(ids)
     )
-    return Path(tokenizer_of(model).decode_batch(ids), z, distances)
+    log_probs = tuple(one.log_prob for one in found)
+    return Path(tokenizer_of(model).decode_batch(ids), z, distances, log_probs)
 
 
 def traverse(
@@ -166,6 +170,20 @@ def traverse(
     Raises:
         ValueError: If an argument is outside its range; see also `check_texts`.
     """
+    z = traverse_codes(model, text, dim, low=low, high=high, steps=steps)
+    return speak(model, z, **options)
+
+
+def traverse_codes(
+    model: SentenceVAE,
+    text: str,
+    dim: int,
+    *,
+    low: float = -3.0,
+    high: float = 3.0,
+    steps: int = 7,
+) -> Tensor:
+    """The codes that `traverse` decodes, (steps, Z); its arguments, and what it raises."""
     _check_steps(steps)
     z = encode(model, [text]).mu.repeat(steps, 1)
     if not 0 <= dim < model.latent_dim:
@@ -173,7 +191,7 @@ def traverse(
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"low must be finite and below high, got {low} and {high}")
     z[:, dim] = torch.linspace(low, high, steps, device=z.device)
-    return speak(model, z, **options)
+    return z
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:

@@ -1,7 +1,8 @@
 """Text in, text out: encode, sample, reconstruct, jitter.
 
 Every function that decodes takes the options of `Decoding` by name and decodes greedily unless
-told otherwise.
+told otherwise. What it decodes is offered too: `sample_codes`, `reconstruct_codes` and
+`jitter_codes` give z alone, for `decode_scored` and all else that takes codes.
 
 Shapes: B sentences, Z latent dimensions.
 """
@@ -21,7 +22,8 @@ from textvae.generation.decoding import decode, tokenizer_of
 from textvae.generation.streams import CHOICE, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
 
-__all__ = ["SOURCES", "check_texts", "encode", "jitter", "reconstruct", "sample", "speak"]
+__all__ = ["SOURCES", "check_texts", "encode", "jitter", "jitter_codes", "reconstruct"]
+__all__ += ["reconstruct_codes", "sample", "sample_codes", "speak"]
 
 SOURCES = ("prior", "aggregate")
 MAX_TOKENS = 2**14
@@ -143,20 +145,31 @@ def sample(
     Raises:
         ValueError: If an argument is outside its range, or there is no z to take from texts.
     """
-    if num_sentences < 1:
-        raise ValueError(f"num_sentences must be at least 1, got {num_sentences}")
+    z = sample_codes(model, num_sentences, source=source, texts=texts, seed=seed)
+    return speak(model, z, seed=seed, strategy=strategy, allow_unknown=allow_unknown, **options)
+
+
+def sample_codes(
+    model: SentenceVAE,
+    num_sentences: int,
+    *,
+    source: str = "prior",
+    texts: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """The codes that `sample` decodes, (num_sentences, Z); its arguments, and what it raises."""
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
     if (source == "aggregate") != (texts is not None):
         raise ValueError(f"texts must be given with source 'aggregate' only, got {source!r}")
-    z = noise(model, num_sentences, seed)
-    if texts is not None:
-        posterior = encode(model, texts)
-        rows = torch.arange(num_sentences, device=z.device)
-        share = uniforms(seed, CHOICE, rows, torch.zeros_like(rows))
-        chosen = (share * len(texts)).long()
-        z = Posterior(posterior.mu[chosen], posterior.logvar[chosen]).sample(z)
-    return speak(model, z, seed=seed, strategy=strategy, allow_unknown=allow_unknown, **options)
+    z = _noise(model, num_sentences, seed)
+    if texts is None:
+        return z
+    posterior = encode(model, texts)
+    rows = torch.arange(num_sentences, device=z.device)
+    share = uniforms(seed, CHOICE, rows, torch.zeros_like(rows))
+    chosen = (share * len(texts)).long()
+    return Posterior(posterior.mu[chosen], posterior.logvar[chosen]).sample(z)
 
 
 def reconstruct(
@@ -182,9 +195,16 @@ def reconstruct(
     Raises:
         ValueError: If an option is outside its range; see also `check_texts`.
     """
-    posterior = encode(model, texts)
-    z = posterior.sample(noise(model, len(texts), seed)) if sampled else posterior.mu
+    z = reconstruct_codes(model, texts, sampled=sampled, seed=seed)
     return speak(model, z, seed=seed, **options)
+
+
+def reconstruct_codes(
+    model: SentenceVAE, texts: Sequence[str], *, sampled: bool = False, seed: int = 0
+) -> Tensor:
+    """The codes that `reconstruct` decodes, (B, Z); its arguments, and what it raises."""
+    posterior = encode(model, texts)
+    return posterior.sample(_noise(model, len(texts), seed)) if sampled else posterior.mu
 
 
 def jitter(
@@ -212,17 +232,24 @@ def jitter(
     Raises:
         ValueError: If an argument is outside its range; see also `check_texts`.
     """
-    if num_sentences < 1:
-        raise ValueError(f"num_sentences must be at least 1, got {num_sentences}")
-    if not 0 <= scale < math.inf:
-        raise ValueError(f"scale must be finite and at least 0, got {scale}")
-    posterior = encode(model, [text])
-    z = posterior.sample(scale * noise(model, num_sentences, seed))
+    z = jitter_codes(model, text, num_sentences, scale=scale, seed=seed)
     return speak(model, z, seed=seed, **options)
 
 
-def noise(model: SentenceVAE, num_sentences: int, seed: int) -> Tensor:
+def jitter_codes(
+    model: SentenceVAE, text: str, num_sentences: int = 5, *, scale: float = 1.0, seed: int = 0
+) -> Tensor:
+    """The codes that `jitter` decodes, (num_sentences, Z); its arguments, and what it raises."""
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"scale must be finite and at least 0, got {scale}")
+    noise = _noise(model, num_sentences, seed)
+    return encode(model, [text]).sample(scale * noise)
+
+
+def _noise(model: SentenceVAE, num_sentences: int, seed: int) -> Tensor:
     """Standard normal codes, (num_sentences, Z), each belonging to its place."""
+    if num_sentences < 1:
+        raise ValueError(f"num_sentences must be at least 1, got {num_sentences}")
     rows = torch.arange(num_sentences, device=model.device)
     columns = torch.arange(model.latent_dim, device=model.device)
     return normals(seed, rows[:, None], columns)

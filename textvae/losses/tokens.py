@@ -19,7 +19,7 @@ MAX_SCORES = 2**25
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 128 MiB in fp32."""
 
 CACHED_SCORES = 2**19
-"""Scores that go through the softmax together on a CPU: 2 MiB in fp32, about what its cache holds."""
+"""Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""
 
 MULTIPLIED_ROWS = 1024
 """Tokens whose scores are one matrix product on a CPU where none of them are kept."""
@@ -63,13 +63,13 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
         nll: Tensor = _SoftmaxNLL.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
         return nll
     rows = MULTIPLIED_ROWS if hidden.device.type == "cpu" else max(1, len(hidden))
-    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return torch.cat(
-        [
-            _softmax_nll(F.linear(h, weight), bias, t, _target_products(h, weight, t))
-            for h, t in parts
-        ]
-    )
+    parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    return torch.cat([_whole_nll(h, weight, bias, t) for h, t in parts])
+
+
+def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    own = _target_products(hidden, weight, targets)
+    return _softmax_nll(F.linear(hidden, weight), bias, targets, own)
 
 
 def _target_products(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -96,9 +96,8 @@ def _softmax_nll(
     on_cpu = products.device.type == "cpu"
     rows = max(1, CACHED_SCORES // vocab_size if on_cpu else num_tokens)
     nll = []
-    for part, target, own in zip(
-        products.split(rows), targets.split(rows), target_products.split(rows), strict=True
-    ):
+    parts = (torch.split(of_all, rows) for of_all in (products, targets, target_products))
+    for part, target, own in zip(*parts, strict=True):
         scores = part + bias
         scores.scatter_(1, target[:, None], (own + bias[target])[:, None])
         log_p = torch.log_softmax(scores, -1)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from textvae.report.plotting import drawn_in
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -30,7 +32,6 @@ __all__ = [
     "bars",
     "cloud",
     "curves",
-    "require_matplotlib",
 ]
 
 MAX_SERIES = 8
@@ -50,15 +51,11 @@ _COLOURS = {
     **{colour: f"var(--series-{i})" for i, colour in enumerate(SERIES, start=1)},
 }
 
-_STYLE: Any = {
+_STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "textvae",
-    "font.size": 10,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.axisbelow": True,
     "text.color": INK,
     "xtick.color": FAINT,
@@ -247,25 +244,11 @@ def _range(lines: Sequence[Line], from_zero: bool) -> tuple[float | None, float 
     return (0.0 if from_zero and low >= 0 else low - margin), high + margin
 
 
-def require_matplotlib() -> None:
-    """Raise if there is nothing to draw with.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ImportError('pictures need matplotlib: pip install "textvae[plot]"') from None
-
-
 def _svg(title: str, draw: Callable[[Any], None], size: tuple[float, float] = SIZE) -> str:
-    require_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
-
     file = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with drawn_in(_STYLE):
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()

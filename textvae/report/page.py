@@ -25,6 +25,7 @@ from textvae.recipes import Diagnosed
 from textvae.report import figures
 from textvae.report.diagnosis import figures_row, heading, kinds_of_z, run_names
 from textvae.report.figures import Line, Picture
+from textvae.report.plotting import require_matplotlib
 from textvae.report.text import readable
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def check_page(path: str | Path) -> None:
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no directory for the report {path}")
     _environment()
-    figures.require_matplotlib()
+    require_matplotlib()
 
 
 def write_page(diagnosed: Diagnosed, path: str | Path) -> None:

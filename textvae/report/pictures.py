@@ -10,13 +10,13 @@ matplotlib settings count. Needs the extra `textvae[plot]`, imported when the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textvae.files import replacing
+from textvae.report.plotting import drawn_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,23 +32,20 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#00
 LINES = ("-", "--", ":", "-.")
 """With more curves than colours, the colours come again in the next of these."""
 
-STYLE: dict[str, Any] = {
+STYLE: Mapping[str, Any] = {
+    "axes.prop_cycle": f"cycler(linestyle={LINES}) * cycler(color={COLORS})",
     "figure.dpi": 120,
     "savefig.dpi": 120,
     "figure.constrained_layout.use": True,
-    "font.size": 10,
     "axes.titlesize": 11,
     "figure.titlesize": 12,
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
-    "svg.hashsalt": "textvae",  # else names inside an SVG are drawn by lot
 }
 
 UNDATED: dict[str, dict[str, None]] = {
@@ -156,7 +153,7 @@ def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -
         raise ValueError("panels must hold at least one panel, got none")
     checked_path(path)
     figure = new_figure(len(panels))
-    with _style():
+    with drawn_in(STYLE):
         for position, panel in enumerate(panels, 1):
             _draw(figure.add_subplot(1, len(panels), position), panel)
         if title:
@@ -185,7 +182,7 @@ def new_figure(num_panels: int = 1) -> Figure:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    with _style():
+    with drawn_in(STYLE):
         from matplotlib.figure import Figure
 
         width, height = PANEL_SIZE
@@ -205,7 +202,7 @@ def save(figure: Figure, path: str | Path) -> None:
     """
     path = checked_path(path)
     kind = path.suffix[1:].lower()
-    with _style(), replacing(path) as temporary:
+    with drawn_in(STYLE), replacing(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=UNDATED[kind])
 
 
@@ -226,21 +223,3 @@ def checked_path(path: str | Path) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a file to write a picture to")
     return path
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Draw in the project's style, whatever the settings of the user or of the program around."""
-    try:
-        import matplotlib
-        from cycler import cycler
-    except ImportError:
-        raise ImportError(
-            'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
-        ) from None
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        cycle = cycler(linestyle=LINES) * cycler(color=COLORS)
-        settings: Any = {**STYLE, "axes.prop_cycle": cycle}
-        matplotlib.rcParams.update(settings)
-        yield

@@ -1,17 +1,21 @@
 """Many runs in few figures.
 
-Offers `summary`, `spread` and `markdown` for tables, `bands` (a `Band`) and `panel` for pictures.
+Offers `summary`, `spread` and `markdown` for tables, `bands` (a `Band`) and `panel` for pictures,
+`check` and `write` for the files of a study.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from textvae.report.pictures import Panel
+from textvae.files import replacing, write_json
+from textvae.report.pictures import Panel, checked_path
+from textvae.report.plotting import require_matplotlib
 
-__all__ = ["Band", "bands", "markdown", "panel", "spread", "summary"]
+__all__ = ["Band", "bands", "check", "markdown", "panel", "spread", "summary", "write"]
 
 
 class Band(NamedTuple):
@@ -109,3 +113,37 @@ def panel(several: Mapping[str, Band], *, xlabel: str, ylabel: str, logx: bool =
         ylabel=ylabel,
         logx=logx,
     )
+
+
+def check(path: Path) -> None:
+    """Find out before hours of training whether `write` will be able to; makes the directory.
+
+    Args:
+        path: As in `write`.
+
+    Raises:
+        OSError: If there can be no such directory, or `PATH.png` is one.
+        ImportError: If matplotlib is not installed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checked_path(path.with_suffix(".png"))
+    require_matplotlib()
+
+
+def write(path: Path, text: str, content: Mapping[str, Any], draw: Callable[[Path], None]) -> str:
+    """Write what a study has found: `PATH.md`, `PATH.json` and `PATH.png`.
+
+    Args:
+        path: The files' common path, without an ending.
+        text: What was measured and the table, in Markdown.
+        content: The same in numbers, as JSON takes it.
+        draw: Draws the picture into the file it is given.
+
+    Returns:
+        The text and where it is, for the terminal.
+    """
+    with replacing(path.with_suffix(".md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    write_json(path.with_suffix(".json"), content)
+    draw(path.with_suffix(".png"))
+    return f"{text}\nwritten: {path}.md, .json, .png"

@@ -1,0 +1,183 @@
+"""The documents quote the results: README.md, results/README.md and the files in results/ agree.
+
+What is written down is compared with what the results give when they are rounded as it is, so that
+a digit changed on either side shows.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from textvae.files import read_json
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "results"
+OF_RESULTS = (RESULTS / "README.md").read_text(encoding="utf-8")
+
+HEADINGS = {
+    "warmup": "Warm-up",
+    "beta": "β",
+    "optimizers": "Optimizers",
+    "learning-rates": "Learning rates",
+    "free-bits": "Free bits",
+}
+"""Experiments, and the part of results/README.md that each stands in."""
+
+
+def part(document: str, heading: str) -> str:
+    """What stands under a heading of the third order, up to the next heading of any."""
+    found = re.search(rf"^### {heading}\n(.*?)(?=^#|\Z)", document, flags=re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    return found[1]
+
+
+def table(text: str) -> list[str]:
+    """The lines of the one table in a text."""
+    found = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
+    assert len(found) == 1
+    return str(found[0]).splitlines()
+
+
+def written(name: str) -> str:
+    return (RESULTS / "grammar" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def prose(text: str) -> str:
+    """On one line, wherever it was broken."""
+    return " ".join(text.split())
+
+
+def means(key: str) -> dict[str, float]:
+    """A figure of the study by configuration, mean over seeds."""
+    runs = read_json(RESULTS / "grammar" / "annealers.json")["runs"]
+    names = dict.fromkeys(run["name"] for run in runs)
+    return {name: fmean(run[key] for run in runs if run["name"] == name) for name in names}
+
+
+# The tables and their numbers
+
+
+@pytest.mark.parametrize("name", HEADINGS)
+def test_an_experiments_table_is_that_of_its_runs(name: str) -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))
+    assert script["EXPERIMENTS"].keys() == HEADINGS.keys()
+    content = read_json(RESULTS / "grammar" / f"{name}.json")
+    experiment = script["EXPERIMENTS"][name]()
+    assert content["question"] == experiment.question
+    assert written(name) == script["report"](experiment, content["runs"])
+
+
+def test_the_studys_table_is_that_of_its_runs() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "compare_annealers.py"))
+    content = read_json(RESULTS / "grammar" / "annealers.json")
+    assert written("annealers") == script["report"](content["runs"], content["entropy"])
+
+
+@pytest.mark.parametrize(("name", "heading"), HEADINGS.items())
+def test_results_show_an_experiments_table(name: str, heading: str) -> None:
+    shown = part(OF_RESULTS, heading)
+    assert table(shown) == table(written(name))
+    assert f"![{heading}](grammar/{name}.png)" in shown
+
+
+# The study in the README
+
+
+def test_the_readme_shows_the_studys_table() -> None:
+    shown = part(README, "The case that annealing was made for")
+    assert table(shown) == table(written("annealers"))
+
+
+def test_what_the_readme_says_of_the_study() -> None:
+    said = prose(part(README, "The case that annealing was made for"))
+    content = read_json(RESULTS / "grammar" / "annealers.json")
+    kl, after_warmup, nll = means("kl"), means("kl_after_warmup"), means("nll")
+    guessed = [run["factor_majority"] for run in content["runs"] if run["factors"]]
+    rises = ("linear", "sigmoid", "cosine")
+    kept = [run["kl"] for run in content["runs"] if run["name"] in rises]
+    behind = max(nll[name] for name in rises) - nll["no annealing"]
+    dropped = nll["language model"] - nll["language model, no word dropout"]
+    open_eyed = "linear, no word dropout"
+    for claim in (
+        f"the corpus' entropy, which no model can go below, is {content['entropy']:.2f}:",
+        f"(the mean accuracy of guessing is {fmean(guessed):.2f})",
+        f"keeps {min(kept):.1f} to {max(kept):.1f} nats to the end",
+        f"end at {kl['cyclical, 10 epochs']:.1f} nats",
+        f"({after_warmup[open_eyed]:.2f} after the warm-up, {kl[open_eyed]:.2f} at the end,",
+        f"the annealed models are within {behind:.2f} nats of it",
+        f"Word dropout costs more, {dropped:.2f} nats between the two language models",
+    ):
+        assert claim in said
+    assert f"entropy {content['entropy']:.2f} nats" in prose(OF_RESULTS)
+
+
+# Penn Treebank in the README
+
+
+@pytest.fixture
+def vae() -> dict[str, Any]:
+    """Results and diagnosis of the VAE: whatever both know is the same in both."""
+    results = read_json(RESULTS / "ptb-vae" / "results.json")
+    diagnosis = read_json(RESULTS / "ptb-vae" / "diagnosis.json")
+    for key in results.keys() & diagnosis.keys():
+        assert results[key] == pytest.approx(diagnosis[key]), key
+    return {**results, **diagnosis}
+
+
+@pytest.fixture
+def language_model() -> dict[str, Any]:
+    found: dict[str, Any] = read_json(RESULTS / "ptb-lm" / "results.json")
+    assert (found["kl"], found["elbo"]) == (0, -found["rec"])
+    return found
+
+
+def test_the_readmes_rows_of_our_models(
+    vae: dict[str, Any], language_model: dict[str, Any]
+) -> None:
+    ours = [line for line in table(part(README, "Penn Treebank")) if "ours**" in line]
+    assert ours == [
+        "| **language model, ours** | **{rec:.2f}** (exact) | – | – | – | – | **{rec:.2f}** "
+        "| {elbo_ppl:.2f} | `python scripts/train_ptb.py --latent-dim 0` |".format(
+            **language_model
+        ),
+        "| **sentence VAE, ours** | **{loss:.2f}** | {rec:.2f} | {kl:.2f} | {mi:.2f} | {au} "
+        "| **{nll:.2f}** ± {nll_se:.2f} | {ppl:.2f} | `python scripts/train_ptb.py` |".format(
+            loss=-vae["elbo"], **vae
+        ),
+    ]
+
+
+def test_what_the_readme_says_of_our_models(
+    vae: dict[str, Any], language_model: dict[str, Any]
+) -> None:
+    said = prose(part(README, "Penn Treebank"))
+    run = read_json(RESULTS / "ptb-vae" / "config.json")["run"]
+    model, training = run["model"], run["training"]
+    rate = re.findall(r'"lr": ([\d.]+)', (RESULTS / "ptb-vae" / "metrics.jsonl").read_text())[-1]
+    own = vae["ablation"]["own"]
+    for claim in (
+        f"one layer of {model['decoder_hidden_size']} units, embedding {model['embedding_dim']}, "
+        f"{model['latent_dim']} latent dimensions",
+        f"One seed ({vae['seed']}).",
+        f"({training['autoencoder_epochs']} epochs, its encoder is kept)",
+        f"({training['language_model_epochs']} epochs, its decoder is kept)",
+        f"β rises over {training['warmup_epochs']:g} epochs to {training['max_beta']:g}, "
+        f"free bits of {training['free_bits']:g} nats per dimension",
+        f"({vae['epochs']} epochs, stopped at the last of its learning rates, {rate})",
+        f"The language model alone took {language_model['epochs']} epochs.",
+        f"IW-NLL is from {vae['num_samples']} samples",
+        f"the bound's slack is {-vae['elbo'] - vae['nll']:.2f} nats",
+        f"the VAE is {vae['nll'] - language_model['rec']:.2f} nats behind the language model",
+        f"Another sentence's z costs the decoder {vae['ablation']['shuffled'] - own:.2f} nats, "
+        f"none at all (z = 0) {vae['ablation']['zero'] - own:.2f};",
+        f"the verdict is “{vae['verdict']}”",
+    ):
+        assert claim in said
+    assert vae["ablation"]["shuffled"] - own == pytest.approx(vae["ablation"]["used"])
