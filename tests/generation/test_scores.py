@@ -1,8 +1,10 @@
-"""The next token's log-probabilities, in fp32 and with the product in bf16."""
+"""Choosing by the next token's log-probabilities, in fp32 and with the product in bf16."""
 
+import pytest
 import torch
 
-from textvae.generation.scores import NUM_EXACT, next_log_probs
+from textvae.generation.scores import NUM_EXACT, choose_next
+from textvae.losses import tokens
 from textvae.model import SentenceVAE
 
 VOCABULARY = 3000
@@ -13,6 +15,10 @@ def model_and_hidden() -> tuple[SentenceVAE, torch.Tensor]:
     model = SentenceVAE(VOCABULARY, latent_dim=4, embedding_dim=8, decoder_hidden_size=64).eval()
     torch.nn.init.normal_(model.decoder.output.weight)
     return model, torch.randn(50, 64)
+
+
+def next_log_probs(model: SentenceVAE, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return choose_next(model, hidden, weight, lambda log_probs, part: (log_probs,))[0]
 
 
 def test_they_are_the_log_softmax_of_the_output_layer() -> None:
@@ -36,3 +42,22 @@ def test_the_likeliest_are_exact_whatever_the_precision_of_the_product() -> None
     rest = (found - exact).abs()
     assert 1e-3 < rest.max() < 0.3  # rounded, all the same
     torch.testing.assert_close(found.logsumexp(1), torch.zeros(50), atol=1e-5, rtol=0)
+
+
+def test_parts_come_in_order_and_are_no_larger_than_what_a_cache_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, hidden = model_and_hidden()
+    monkeypatch.setattr(tokens, "CACHED_SCORES", 20 * VOCABULARY)
+    seen = []
+
+    def choose(log_probs: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+        seen.append((part.start, len(log_probs)))
+        return log_probs.argmax(-1), hidden[part]
+
+    with torch.no_grad():
+        ids, same = choose_next(model, hidden, model.decoder.output.weight, choose)
+        expected = model.decoder.output(hidden).argmax(-1)
+    assert seen == [(0, 20), (20, 20), (40, 10)]
+    assert torch.equal(ids, expected)
+    assert torch.equal(same, hidden)

@@ -12,13 +12,14 @@ M hypotheses that won a place, V vocabulary.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from textvae.generation.blocks import largest
-from textvae.generation.scores import next_log_probs
+from textvae.generation.scores import choose_next
 from textvae.generation.walk import Decoded, Rules, permitted
 from textvae.model import SentenceVAE
 
@@ -105,8 +106,9 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
     ended = []
     for length in range(1, options.max_length + 1):
         hidden, state = model.decoder.read(ids, state, z[open_.owner])
-        log_probs = next_log_probs(model, hidden, rules.output_weight)
-        grown, parent, ids, rank = _compete(log_probs, open_, places, rules)
+        choose = partial(_continue, past=open_.past, rules=rules)
+        continuations = choose_next(model, hidden, rules.output_weight, choose)
+        grown, parent, ids, rank = _compete(open_, places, options.beams, *continuations)
         longer = grown._replace(past=torch.cat([grown.past, ids[:, None]], dim=1))
         results = grown._replace(score=grown.score / length**options.length_penalty)
         over = ids == rules.eos_id
@@ -130,11 +132,25 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
     return ended
 
 
-def _compete(log_probs: Tensor, open_: Hypotheses, places: Tensor, rules: Rules) -> Growth:
-    """The best continuations (R, V) of each sentence, as many as it has places left."""
-    width, size = rules.options.beams, len(places)
-    allowed = permitted(log_probs, open_.past, rules)
-    values, tokens = largest(allowed, min(width, allowed.shape[1]))
+def _continue(
+    log_probs: Tensor, part: slice, past: Tensor, rules: Rules
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest next tokens: log p after the rules, the model's own, ids, each (P, K)."""
+    allowed = permitted(log_probs, past[part], rules)
+    values, tokens = largest(allowed, min(rules.options.beams, allowed.shape[1]))
+    return values, log_probs.gather(1, tokens), tokens
+
+
+def _compete(
+    open_: Hypotheses,
+    places: Tensor,
+    width: int,
+    values: Tensor,
+    log_probs: Tensor,
+    tokens: Tensor,
+) -> Growth:
+    """The best continuations (R, K) of each sentence, as many as it has places left."""
+    size = len(places)
     row = torch.arange(len(values), device=values.device)
     seat = row - torch.searchsorted(open_.owner, open_.owner)  # among those of its sentence
     table = values.new_full((size, width, values.shape[1]), -torch.inf)
@@ -149,12 +165,12 @@ def _compete(log_probs: Tensor, open_: Hypotheses, places: Tensor, rules: Rules)
     owner, rank = won.nonzero(as_tuple=True)
     index = index[owner, rank]
     parent = rows[owner, index // values.shape[1]]
-    token = tokens[parent, index % values.shape[1]]
+    place = index % values.shape[1]
     grown = Hypotheses(
         owner,
         open_.past[parent],
-        open_.log_prob[parent] + log_probs[parent, token],
+        open_.log_prob[parent] + log_probs[parent, place],
         table.flatten(1)[owner, index],
         first[owner, rank] == torch.inf,
     )
-    return Growth(grown, parent, token, rank)
+    return Growth(grown, parent, tokens[parent, place], rank)

@@ -1,25 +1,36 @@
-"""Log-probabilities of the next token: `next_log_probs`.
+"""Choosing among the tokens that may come next: `choose_next`.
 
-Shapes: B sentences, H hidden units, V vocabulary, K likeliest tokens.
+Shapes: B sentences, P of a part, H hidden units, V vocabulary.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from textvae.generation.blocks import largest
+from textvae.losses.tokens import rows_at_once
 from textvae.model import SentenceVAE
 
-__all__ = ["next_log_probs"]
+__all__ = ["choose_next"]
 
 NUM_EXACT = 8
 """Likeliest tokens whose scores are multiplied again in fp32 where all are in less."""
 
+Choose = Callable[[Tensor, slice], tuple[Tensor, ...]]
+"""From log p of all tokens (P, V), which it may overwrite, of the sentences of a slice: what is to
+be known of them, each (P, …)."""
 
-def next_log_probs(model: SentenceVAE, hidden: Tensor, weight: Tensor) -> Tensor:
-    """Log p of every token, from what the output layer sees.
+
+def choose_next(
+    model: SentenceVAE, hidden: Tensor, weight: Tensor, choose: Choose
+) -> tuple[Tensor, ...]:
+    """Let a function choose from the log-probabilities of the next token, part by part.
+
+    Those of all sentences together would not fit into a CPU's cache, and only the choice is kept.
 
     In bf16 the product with the output embedding, which is most of the work, is rounded to three
     digits. Where one token or sentence is to be preferred to another, it is among the likeliest
@@ -29,13 +40,22 @@ def next_log_probs(model: SentenceVAE, hidden: Tensor, weight: Tensor) -> Tensor
         model: The model.
         hidden: Decoder outputs, (B, H).
         weight: The output embedding, (V, H), as it is or in bf16.
+        choose: The function, called on every part in order.
 
     Returns:
-        (B, V), fp32.
+        What it gave, each (B, …).
     """
-    output = model.decoder.output
-    scores = F.linear(hidden.to(weight.dtype), weight) + output.bias  # as precise as the bias
-    if weight.dtype != scores.dtype:
+    products = F.linear(hidden.to(weight.dtype), weight)
+    size, chosen = rows_at_once(products), []
+    for start in range(0, len(hidden), size):
+        part = slice(start, start + size)
+        chosen.append(choose(_log_probs(model.decoder.output, hidden[part], products[part]), part))
+    return tuple(torch.cat(parts) for parts in zip(*chosen, strict=True))
+
+
+def _log_probs(output: torch.nn.Linear, hidden: Tensor, products: Tensor) -> Tensor:
+    scores = products + output.bias  # as precise as the bias
+    if products.dtype != scores.dtype:
         ids = largest(scores, min(NUM_EXACT, scores.shape[1]))[1]
         exact = torch.einsum("bh,bkh->bk", hidden, output.weight[ids]) + output.bias[ids]
         scores.scatter_(1, ids, exact)

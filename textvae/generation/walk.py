@@ -8,6 +8,7 @@ Shapes: B sentences that have not ended, T tokens so far, V vocabulary, Z latent
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from textvae.generation import filters
 from textvae.generation.blocks import drawn, largest
 from textvae.generation.options import Decoding
-from textvae.generation.scores import next_log_probs
+from textvae.generation.scores import choose_next
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.model import SentenceVAE
 from textvae.precision import resolve_precision
@@ -115,10 +116,9 @@ def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[De
     state, ended = model.initial_state(z), []
     for step in range(rules.options.max_length):
         hidden, state = model.decoder.read(ids, state, z)
-        log_probs = next_log_probs(model, hidden, rules.output_weight)
-        allowed = permitted(log_probs, past, rules)
-        ids = _choose(allowed, rules.options, first + rows, step)
-        sums = sums + torch.cat([part.gather(1, ids[:, None]) for part in (log_probs, allowed)], 1)
+        choose = partial(_choose, past=past, rules=rules, rows=first + rows, step=step)
+        ids, log_probs = choose_next(model, hidden, rules.output_weight, choose)
+        sums = sums + log_probs
         going = (ids != rules.eos_id).nonzero()[:, 0]
         if len(going) < len(ids):
             over = (ids == rules.eos_id).nonzero()[:, 0]
@@ -131,7 +131,16 @@ def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[De
     return _in_order([*ended, (rows, past, sums)])
 
 
-def _choose(scores: Tensor, options: Decoding, rows: Tensor, step: int) -> Tensor:
+def _choose(
+    log_probs: Tensor, part: slice, past: Tensor, rules: Rules, rows: Tensor, step: int
+) -> tuple[Tensor, Tensor]:
+    """The next token, and its log p before and after the rules."""
+    allowed = permitted(log_probs, past[part], rules)
+    ids = _chosen(allowed, rules.options, rows[part], step)
+    return ids, torch.cat([each.gather(1, ids[:, None]) for each in (log_probs, allowed)], 1)
+
+
+def _chosen(scores: Tensor, options: Decoding, rows: Tensor, step: int) -> Tensor:
     if options.strategy != "sample":
         return largest(scores, 1)[1][:, 0]
     if options.temperature != 1:

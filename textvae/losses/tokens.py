@@ -1,5 +1,7 @@
 """`token_nll`: −log p of target tokens from a decoder's outputs, in bounded memory.
 
+Also offers `rows_at_once`, how much of the vocabulary's scores a cache holds.
+
 Shapes: N tokens, H hidden units, V vocabulary.
 """
 
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["MAX_SCORES", "token_nll"]
+__all__ = ["MAX_SCORES", "rows_at_once", "token_nll"]
 
 MAX_SCORES = 2**25
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 128 MiB in fp32."""
@@ -72,6 +74,12 @@ def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     return _softmax_nll(F.linear(hidden, weight), bias, targets, own)
 
 
+def rows_at_once(scores: Tensor) -> int:
+    """How many rows of (N, V) scores to take through a softmax together."""
+    on_cpu = scores.device.type == "cpu"
+    return max(1, CACHED_SCORES // scores.shape[1] if on_cpu else len(scores))
+
+
 def _target_products(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """The targets' own products, (N,), in fp32 at least whatever autocast does."""
     with torch.autocast(hidden.device.type, enabled=False):
@@ -92,10 +100,7 @@ def _softmax_nll(
     hundredths of a nat, which nearly cancels in their sum but not in the target's own score: that
     takes the place of the rounded one. `products` becomes probabilities if they are to be kept.
     """
-    num_tokens, vocab_size = products.shape
-    on_cpu = products.device.type == "cpu"
-    rows = max(1, CACHED_SCORES // vocab_size if on_cpu else num_tokens)
-    nll = []
+    nll, rows = [], rows_at_once(products)
     parts = (torch.split(of_all, rows) for of_all in (products, targets, target_products))
     for part, target, own in zip(*parts, strict=True):
         scores = part + bias
