@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, pairwise
+from mmap import MADV_DONTNEED
 from pathlib import Path
 
 import datasets
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textvae.batch import Batch
-from textvae.data import BatchLoader, DataError, EncodedSplit, encode_split, encoding
+from textvae.data import BatchLoader, DataError, EncodedSplit, batches, encode_split, encoding
 from textvae.tokenizer import EOS_ID, Tokenizer
 
 WORDS = ["a b c d e", "a", "b c", "a b c d", "e <unk> zoo"]
@@ -92,6 +93,7 @@ def test_ids_lie_in_a_memory_map(dataset: datasets.Dataset, tokenizer: Tokenizer
 def test_sentences_are_found_across_chunks(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("textvae.data.texts.SHARD_ROWS", 10_000)
     texts = WORDS * 5_000
     split = encode_split(on_disk(tmp_path, texts), tokenizer)
     assert len(split._ids) == 3
@@ -100,6 +102,25 @@ def test_sentences_are_found_across_chunks(
         assert split.sentence(index).tolist() == expected[index % 5]
     with pytest.raises(IndexError, match=r"index must lie in \[0, 24999\], got 25000"):
         split.sentence(25_000)
+
+
+def test_pages_are_let_go_and_come_back(
+    dataset: datasets.Dataset, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(encoding, "RELEASE_EVERY", 2)
+    split = encode_split(dataset, tokenizer)
+    released = list[int]()
+
+    class Watched:
+        def madvise(self, advice: int) -> None:
+            released.append(advice)
+            mapped.madvise(advice)
+
+    (mapped,) = split._maps
+    split._maps = [Watched()]  # type: ignore[list-item]
+    assert sentences(split) == sentences(split) == tokenizer.encode_batch(WORDS)
+    assert released == [MADV_DONTNEED] * 5
 
 
 def test_the_cache_knows_tokenizer_and_limits(
@@ -216,6 +237,29 @@ def test_an_epoch_can_be_taken_up_in_the_middle(start: int) -> None:
 def test_without_shuffling_batches_go_from_short_to_long() -> None:
     loader = BatchLoader(numbered([4, 1, 3, 1, 2]), batch_size=2, shuffle=False)
     assert indices(loader.epoch(0)) == indices(loader.epoch(9)) == [[1, 3], [4, 2], [0]]
+
+
+def test_blocks_are_sorted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = numbered(np.random.default_rng(1).integers(1, 9, size=500).tolist())
+    order = np.random.default_rng(2).permutation(500)
+    expected = order[np.argsort(split.lengths[order], kind="stable")]
+    for block in (1, 7, 100, 500, 1000):
+        monkeypatch.setattr(batches, "BLOCK", block)
+        found = batches._by_length(order.astype(np.int32), split.lengths)
+        assert found.tolist() == expected.tolist()
+
+
+def test_the_order_of_an_epoch_is_what_it_always_was() -> None:
+    lengths = np.random.default_rng(1).integers(1, 9, size=500)
+    loader = BatchLoader(numbered(lengths.tolist()), batch_size=8, seed=4)
+    random = np.random.default_rng([4, 3])
+    shuffled = random.permutation(500)
+    parts = np.split(shuffled[np.argsort(lengths[shuffled], kind="stable")], range(8, 500, 8))
+    expected = [parts[i].tolist() for i in random.permutation(len(parts))]
+    plan = loader.plan(3)
+    assert [part.tolist() for part in plan] == expected
+    assert [part.tolist() for part in plan[5:9]] == expected[5:9]
+    assert plan[-1].tolist() == expected[-1]
 
 
 def test_little_is_padding_and_batches_come_in_no_order_of_length() -> None:

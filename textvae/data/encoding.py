@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textvae.data.corpus import DataError, quietly
+from textvae.data.corpus import DataError
+from textvae.data.store import digest, map_shard, stored
+from textvae.data.texts import TextSplit
 from textvae.tokenizer import Tokenizer, find_reserved
 
 if TYPE_CHECKING:
@@ -21,7 +25,14 @@ __all__ = ["EncodedSplit", "TooLong", "encode_split"]
 TooLong = Literal["cut", "drop"]
 """What becomes of a sentence above the length limit."""
 
-ENCODING = 1
+MAPPED_BYTES = 64 * 2**20
+"""Files of more than these are not left in this process as they are read, only in the system's
+cache: a small corpus is read faster, a large one takes no more memory than a small one."""
+
+RELEASE_EVERY = 32
+"""Sentences read before their pages are let go: the system maps up to a megabyte around each."""
+
+ENCODING = 2
 """Counted up when the columns of the cached ids change, so that no old cache is taken."""
 
 
@@ -29,30 +40,44 @@ class EncodedSplit:
     """The ids of a split's sentences, without special tokens, by position.
 
     Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
-    larger than memory stays on disk. Lengths and flags are in memory, about 20 bytes a sentence.
+    larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
 
     Attributes:
-        lengths: (sentences,) int64, predicted tokens: ids, and EOS unless truncated.
+        lengths: (sentences,) int32, predicted tokens: ids, and EOS unless truncated.
         truncated: (sentences,) bool, whether the sentence was cut and so has no EOS.
-        rows: (sentences,) int64, position of each sentence in the text split; differs from its
-            position here where sentences were dropped.
         num_dropped: Sentences left out because they were too long.
     """
 
-    def __init__(self, columns: pyarrow.Table, *, num_dropped: int = 0) -> None:
-        """Take the columns `ids` (list of int32), `truncated` (bool) and `row` (int64)."""
-        self._ids: list[NDArray[np.int32]] = []
-        self._offsets: list[NDArray[np.int32]] = []
-        for chunk in columns["ids"].chunks:
-            self._ids.append(chunk.values.to_numpy())
-            self._offsets.append(chunk.offsets.to_numpy())
-        sizes = [len(offsets) - 1 for offsets in self._offsets]
-        self._first = np.concatenate([[0], np.cumsum(sizes)])
-        self.truncated: NDArray[np.bool_] = columns["truncated"].to_numpy()
-        self.rows: NDArray[np.int64] = columns["row"].to_numpy()
-        ids_per_sentence = np.concatenate([np.diff(offsets) for offsets in self._offsets])
-        self.lengths: NDArray[np.int64] = ids_per_sentence.astype(np.int64) + ~self.truncated
+    def __init__(
+        self,
+        shards: Sequence[pyarrow.Table],
+        *,
+        maps: Sequence[mmap.mmap] = (),
+        num_dropped: int = 0,
+    ) -> None:
+        """Take the columns `ids` (list of int32), `truncated` (uint8) and `row` (int32).
+
+        Args:
+            shards: Tables of these columns.
+            maps: The files that they lie in, if they do.
+            num_dropped: Sentences left out because they were too long.
+        """
+        lists = [chunk for shard in shards for chunk in shard["ids"].chunks]
+        # Not by `to_numpy`, which loads pandas: that is longer than all the rest.
+        self._ids: list[NDArray[Any]] = [np.from_dlpack(chunk.values) for chunk in lists]
+        self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
+        self._first = [0, *accumulate(map(len, lists))]
+        self._rows = [shard["row"] for shard in shards]
+        truncated = [np.from_dlpack(part) for shard in shards for part in shard["truncated"].chunks]
+        self.truncated: NDArray[np.bool_] = np.concatenate(truncated).view(bool)
+        self.lengths: NDArray[np.int32] = (~self.truncated).astype(np.int32)
+        for first, offsets in zip(self._first, self._offsets, strict=False):
+            self.lengths[first : first + len(offsets) - 1] += np.diff(offsets)
         self.num_dropped = num_dropped
+        # Not every system can let pages go while it keeps the map.
+        is_large = hasattr(mmap, "MADV_DONTNEED") and sum(map(len, maps)) > MAPPED_BYTES
+        self._maps = maps if is_large else ()
+        self._num_read = 0
 
     @classmethod
     def from_ids(
@@ -66,7 +91,7 @@ class EncodedSplit:
         if not sequences:
             raise DataError("sequences must hold at least one sentence, got none")
         _check_limit(max_length, "cut")
-        return cls(_columns(sequences, range(len(sequences)), max_length, "cut"))
+        return cls([_columns(sequences, 0, max_length, "cut")])
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -79,7 +104,15 @@ class EncodedSplit:
     @property
     def num_tokens(self) -> int:
         """Predicted tokens: every id, and one EOS for each sentence that was not cut."""
-        return int(self.lengths.sum())
+        return int(self.lengths.sum(dtype=np.int64))
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """(sentences,) int32, position of each sentence in the text split.
+
+        Differs from its position here where sentences were dropped.
+        """
+        return np.concatenate([rows.to_numpy() for rows in self._rows])
 
     @property
     def num_truncated(self) -> int:
@@ -94,14 +127,22 @@ class EncodedSplit:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index must lie in [0, {len(self) - 1}], got {index}")
-        chunk = int(np.searchsorted(self._first, index, side="right")) - 1
+        chunk = bisect_right(self._first, index) - 1
         local = index - self._first[chunk]
+        self._num_read += 1
+        if self._num_read % RELEASE_EVERY == 0:
+            self._release()
         start, stop = self._offsets[chunk][local : local + 2]
         return self._ids[chunk][start:stop]
 
+    def _release(self) -> None:
+        """Take the files' pages out of this process; those that are read again come back."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
+
 
 def encode_split(
-    dataset: Dataset,
+    dataset: TextSplit | Dataset,
     tokenizer: Tokenizer,
     *,
     max_length: int | None = None,
@@ -109,8 +150,10 @@ def encode_split(
 ) -> EncodedSplit:
     """Encode the sentences of a split, once: later calls find them in the cache.
 
+    Encoding that was broken off goes on where it was.
+
     Args:
-        dataset: A split with a column `text`.
+        dataset: A split with a column `text`; its content is the other part of the cache's key.
         tokenizer: Its whole content is part of the cache's key.
         max_length: Longest sentence in ids, EOS not counted; no limit if None.
         too_long: `"cut"` keeps the first `max_length` ids of a longer sentence, without EOS;
@@ -126,30 +169,23 @@ def encode_split(
     _check_limit(max_length, too_long)
     if dataset.num_rows == 0:
         raise DataError("dataset must hold at least one sentence, got none")
-    with quietly():
-        encoded = (
-            dataset.select_columns("text")
-            .with_format("arrow")
-            .map(
-                _encode_rows,
-                batched=True,
-                batch_size=10_000,
-                writer_batch_size=10_000,
-                with_indices=True,
-                remove_columns=["text"],
-                fn_kwargs={
-                    "tokenizer": tokenizer,
-                    "max_length": max_length,
-                    "too_long": too_long,
-                    "version": ENCODING,
-                },
-            )
-        )
-    if encoded.num_rows == 0:
+    split = dataset if isinstance(dataset, TextSplit) else TextSplit.from_dataset(dataset)
+    key = digest("ids", ENCODING, split.key, tokenizer.fingerprint, max_length, too_long)
+
+    def make(first: int, table: pyarrow.Table) -> pyarrow.Table:
+        ids = _encoded(table["text"].to_pylist(), first, tokenizer)
+        return _columns(ids, first, max_length, too_long)
+
+    found = stored(
+        split.root / f"ids-{key}", split.tables, make, title="tokenising", total=len(split)
+    )
+    num_dropped = len(split) - sum(found.sizes)
+    if num_dropped == len(split):
         raise DataError(
-            f"no sentence is left: all {dataset.num_rows} are longer than max_length {max_length}"
+            f"no sentence is left: all {len(split)} are longer than max_length {max_length}"
         )
-    return EncodedSplit(encoded.data, num_dropped=dataset.num_rows - encoded.num_rows)
+    shards, maps = zip(*map(map_shard, found.paths), strict=True)
+    return EncodedSplit(shards, maps=maps, num_dropped=num_dropped)
 
 
 def _check_limit(max_length: int | None, too_long: str) -> None:
@@ -159,25 +195,17 @@ def _check_limit(max_length: int | None, too_long: str) -> None:
         raise DataError(f"too_long must be cut or drop, got {too_long!r}")
 
 
-def _encode_rows(
-    table: pyarrow.Table,
-    rows: list[int],
-    tokenizer: Tokenizer,
-    max_length: int | None,
-    too_long: TooLong,
-    version: int,
-) -> Any:
-    texts = table["text"].to_pylist()
-    for row, text in zip(rows, texts, strict=True):
-        reserved = find_reserved(text)
-        if reserved is not None:
-            raise DataError(f"sentence {row + 1} contains the reserved token {reserved}")
-    return _columns(tokenizer.encode_batch(texts), rows, max_length, too_long)
+def _encoded(texts: list[str], first: int, tokenizer: Tokenizer) -> list[list[int]]:
+    if find_reserved("\n".join(texts)) is not None:
+        found = ((first + i, find_reserved(text)) for i, text in enumerate(texts, start=1))
+        number, reserved = next((i, token) for i, token in found if token is not None)
+        raise DataError(f"sentence {number} contains the reserved token {reserved}")
+    return tokenizer.encode_batch(texts)
 
 
 def _columns(
     sequences: Sequence[Sequence[int]],
-    rows: Sequence[int],
+    first: int,
     max_length: int | None,
     too_long: TooLong,
 ) -> pyarrow.Table:
@@ -185,7 +213,7 @@ def _columns(
 
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     truncated = np.zeros(len(sequences), dtype=bool)
-    kept_rows = np.asarray(rows, dtype=np.int64)
+    kept_rows = np.arange(first, first + len(sequences), dtype=np.int32)
     if max_length is not None:
         long = lengths > max_length
         if too_long == "cut":
@@ -200,7 +228,7 @@ def _columns(
     return pa.table(
         {
             "ids": pa.ListArray.from_arrays(offsets, flat),
-            "truncated": truncated,
+            "truncated": truncated.view(np.uint8),
             "row": kept_rows,
         }
     )

@@ -6,17 +6,17 @@ Treebank read their files with.
 
 from __future__ import annotations
 
-import glob
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from textvae.data.corpus import Corpus, DataError, clean, hold_out, quietly
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from textvae.data.corpus import Corpus, DataError
+from textvae.data.holding_out import hold_out
+from textvae.data.store import SHARD_ROWS, cache_root, digest, file_digest
+from textvae.data.texts import TextSplit, store_texts
 
 __all__ = ["SPLIT_NAMES", "load_directory", "load_file", "read_splits"]
 
@@ -52,87 +52,92 @@ def load_directory(path: Path, *, text_field: str, cache_dir: str | None) -> Cor
 
 def read_splits(
     files: Mapping[str, Path], *, text_field: str = "text", cache_dir: str | None = None
-) -> tuple[dict[str, Dataset], dict[str, int]]:
-    """Read and clean one file for each split.
+) -> tuple[dict[str, TextSplit], dict[str, int]]:
+    """Read and clean one file for each split, once: later calls find its content in the cache.
 
     Args:
         files: Path of every split; `.jsonl`, `.ndjson` and `.json` are JSON lines, all else plain
             text in UTF-8 with a sentence a line.
         text_field: Field of the sentence in JSON lines.
-        cache_dir: Where `datasets` keeps its Arrow files; its own default if None.
+        cache_dir: Where the Arrow files lie; see `cache_root`.
 
     Returns:
         The splits, and the number of empty lines left out of each.
 
     Raises:
-        DataError: If a file can't be read as what it is, or `clean` refuses it.
+        DataError: If a file can't be read as what it is, if a sentence contains a reserved token,
+            or if there is none.
     """
-    splits: dict[str, Dataset] = {}
+    splits: dict[str, TextSplit] = {}
     skipped: dict[str, int] = {}
     for name, path in files.items():
-        is_json = path.suffix in _JSON
-        splits[name], skipped[name] = clean(
-            _read(path, name, is_json, text_field, cache_dir),
-            str(path),
-            text_field=text_field if is_json else "text",
-        )
+        splits[name], skipped[name] = _read(path, text_field, cache_root(cache_dir))
     return splits, skipped
 
 
-def _read(path: Path, split: str, is_json: bool, text_field: str, cache_dir: str | None) -> Dataset:
-    import datasets
-
+def _read(path: Path, text_field: str, root: Path) -> tuple[TextSplit, int]:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
+    field = text_field if path.suffix in _JSON else None
+
+    def sentences(first: int, lines: list[str]) -> Any:
+        import pyarrow as pa
+
+        if field is not None:
+            numbered = enumerate(lines, start=first + 1)
+            lines = [_sentence(line, f"line {i} of {path}", field) for i, line in numbered]
+        return pa.array(lines, pa.string())
+
+    return store_texts(
+        lambda: _parts(path),
+        sentences,
+        where=str(path),
+        unit="line",
+        key=digest("file", file_digest(path), field),
+        root=root,
+    )
+
+
+def _parts(path: Path) -> Iterator[list[str]]:
     # A byte order mark, as some editors write it, would else become part of the first word.
-    options: dict[str, Any] = {} if is_json else {"encoding": "utf-8-sig"}
-    try:
-        with quietly():
-            dataset = datasets.load_dataset(
-                "json" if is_json else "text",
-                data_files={split: glob.escape(str(path.resolve()))},
-                split=split,
-                cache_dir=cache_dir,
-                **options,
-            )
-    # What goes wrong inside comes wrapped in the library's own errors, without place or reason.
-    except Exception as error:
-        _explain(path, is_json, text_field)
-        raise DataError(f"{path} could not be read: {error}") from error
-    if is_json and getattr(dataset.features.get(text_field), "dtype", None) != "string":
-        _explain(path, is_json, text_field)
-    return dataset
+    with path.open(encoding="utf-8-sig") as lines:
+        try:
+            while part := list(islice(lines, SHARD_ROWS)):
+                yield part
+        except UnicodeDecodeError:
+            _explain(path)
+            raise
 
 
-def _explain(path: Path, is_json: bool, text_field: str) -> None:
-    """Raise for the first line that is at fault, if there is one."""
+def _explain(path: Path) -> None:
+    """Raise for the first line that is not UTF-8."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                text = line.decode()
+                line.decode()
             except UnicodeDecodeError as fault:
                 raise DataError(
                     f"{path} is not UTF-8: line {number} has byte 0x{line[fault.start]:02x} "
                     f"at position {fault.start + 1}"
                 ) from None
-            if is_json and text.strip():
-                _check_record(text, number, path, text_field)
 
 
-def _check_record(text: str, number: int, path: Path, text_field: str) -> None:
-    where = f"line {number} of {path}"
+def _sentence(line: str, where: str, text_field: str) -> str:
+    """The sentence in a line of JSON; an empty line holds an empty one."""
+    if not line.strip():
+        return ""
     try:
-        record = json.loads(text)
+        record = json.loads(line)
     except ValueError as fault:
         raise DataError(f"{where} is not JSON: {fault}") from None
     if not isinstance(record, dict):
-        raise DataError(f"{where} must be a JSON object, got {text.strip()[:40]}")
+        raise DataError(f"{where} must be a JSON object, got {line.strip()[:40]}")
     if text_field not in record:
         raise DataError(f"{where} has no field {text_field!r}; it has {', '.join(record)}")
-    if not isinstance(record[text_field], str):
-        raise DataError(
-            f"{where} must have a string in {text_field!r}, got {json.dumps(record[text_field])}"
-        )
+    text = record[text_field]
+    if not isinstance(text, str):
+        raise DataError(f"{where} must have a string in {text_field!r}, got {json.dumps(text)}")
+    return text
 
 
 def _files_of_splits(directory: Path) -> dict[str, Path]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from textvae.data.corpus import Corpus, CorpusNotFound, DataError, clean, quietly
+from textvae.data.corpus import Corpus, CorpusNotFound, DataError
 from textvae.data.local import read_splits
+from textvae.data.rows import clean
+from textvae.data.store import cache_root, file_digest
+from textvae.data.texts import TextSplit
 from textvae.hub import require_repository
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 __all__ = ["EXPECTED", "Expected", "load_ptb"]
 
@@ -61,7 +61,7 @@ def load_ptb(data_dir: str | Path | None = None, *, cache_dir: str | None = None
 
     Args:
         data_dir: Directory that holds `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`.
-        cache_dir: Where `datasets` keeps its Arrow files; its own default if None.
+        cache_dir: Where the Arrow files lie; if None, where `datasets` keeps its own.
 
     Returns:
         The corpus. Lines lose the space at both ends, which the hub's copy does not have.
@@ -98,6 +98,8 @@ def _load_local(directory: Path, cache_dir: str | None) -> Corpus:
 
 
 def _check_file(path: Path, expected: Expected) -> None:
+    if file_digest(path) == expected.sha256:
+        return
     lines = [line.split() for line in path.read_bytes().splitlines()]
     # As in the original, a space at both ends: copies that lost it, or have other line ends, hold
     # the same text.
@@ -118,25 +120,26 @@ def _load_hub(cache_dir: str | None) -> Corpus:
     import datasets
 
     files = _download()
-    splits: dict[str, Dataset] = {}
+    splits: dict[str, TextSplit] = {}
     skipped: dict[str, int] = {}
     for split, path in files.items():
         where = f"the hub's copy of Penn Treebank ({HUB_ID}, {split})"
-        with quietly():
-            raw = datasets.load_dataset(
-                "parquet", data_files={split: path}, split=split, cache_dir=cache_dir
-            )
-        splits[split], skipped[split] = clean(raw, where, text_field="sentence", unit="row")
+        raw = datasets.load_dataset(
+            "parquet", data_files={split: path}, split=split, cache_dir=cache_dir
+        )
+        splits[split], skipped[split] = clean(
+            raw, where, text_field="sentence", root=cache_root(cache_dir)
+        )
         _check_rows(splits[split], where, EXPECTED[split])
     return Corpus("ptb", splits, "ptb", skipped)
 
 
-def _check_rows(dataset: Dataset, where: str, expected: Expected) -> None:
-    words = sum(len(text.split()) for text in dataset["text"][:])
-    if (dataset.num_rows, words) != (expected.lines, expected.words):
+def _check_rows(split: TextSplit, where: str, expected: Expected) -> None:
+    words = sum(len(text.split()) for text in split["text"])
+    if (split.num_rows, words) != (expected.lines, expected.words):
         raise DataError(
             f"{where} is a different one: expected {expected.lines} lines and {expected.words} "
-            f"words; found {dataset.num_rows} lines and {words} words"
+            f"words; found {split.num_rows} lines and {words} words"
         )
 
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textvae import grammar
-from textvae.data.corpus import (
-    Corpus,
-    CorpusNotFound,
-    DataError,
-    check_fractions,
-    clean,
-    hold_out,
-    quietly,
-)
+from textvae.data.corpus import Corpus, CorpusNotFound, DataError
+from textvae.data.holding_out import check_fractions, hold_out
 from textvae.data.local import SPLIT_NAMES, load_directory, load_file
 from textvae.data.ptb import load_ptb
+from textvae.data.rows import clean
+from textvae.data.store import SHARD_ROWS, cache_root, digest, read_shard, stored
+from textvae.data.texts import TextSplit
 from textvae.hub import require_repository
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 __all__ = ["load_corpus"]
 
@@ -58,7 +53,7 @@ def load_corpus(
             of its own; 0 for none.
         test_fraction: The same for test.
         seed: Draws the held-out sentences, and the embedded corpus itself.
-        cache_dir: Where `datasets` keeps its Arrow files; its own default if None.
+        cache_dir: Where the Arrow files lie; if None, where `datasets` keeps its own.
 
     Returns:
         The corpus; empty lines are left out and counted.
@@ -88,27 +83,34 @@ def load_corpus(
 
 
 def _load_grammar(seed: int, cache_dir: str | None) -> Corpus:
-    from datasets import Dataset
-
     # Part of the cache's key: a changed grammar must not be answered with old sentences.
     signature = repr((grammar.vocabulary(), grammar.entropy(), grammar.sample(20, seed)))
-    with quietly():
-        splits: dict[str, Dataset] = {
-            split: Dataset.from_generator(
-                _grammar_rows,
-                gen_kwargs={"split": split, "seed": seed, "signature": signature},
-                cache_dir=cache_dir,
-            )
-            for split in SPLIT_NAMES
-        }
+    splits: dict[str, TextSplit] = {}
+    for split in SPLIT_NAMES:
+        key, root = digest("grammar", split, seed, signature), cache_root(cache_dir)
+        found = stored(
+            root / f"grammar-{key}",
+            partial(_grammar_rows, split, seed),
+            _grammar_table,
+            title="drawing sentences",
+        )
+        shards = [partial(read_shard, path) for path in found.paths]
+        splits[split] = TextSplit(shards, found.sizes, key=key, root=root)
     return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0))
 
 
-def _grammar_rows(split: str, seed: int, signature: str) -> Iterator[dict[str, str]]:
+def _grammar_rows(split: str, seed: int) -> Iterator[list[dict[str, str]]]:
     # The held-out sets do not depend on how many training sentences are drawn after them.
     drawn = grammar.splits(seed) if split == "train" else grammar.splits(seed, train=0)
-    for sentence in getattr(drawn, split):
-        yield {"text": sentence.text, **sentence.factors}
+    rows = ({"text": sentence.text, **sentence.factors} for sentence in getattr(drawn, split))
+    while part := list(islice(rows, SHARD_ROWS)):
+        yield part
+
+
+def _grammar_table(first: int, rows: list[dict[str, str]]) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows)
 
 
 def _require_hub_id(name: str) -> None:
@@ -139,20 +141,19 @@ def _load_hub(
             ["set HF_HUB_OFFLINE=1 to use what was downloaded before"],
         ) from None
     try:
-        with quietly():
-            loaded: dict[str, Any] = datasets.load_dataset(name, cache_dir=cache_dir)
+        loaded: dict[str, Any] = datasets.load_dataset(name, cache_dir=cache_dir)
     # Networks, repositories and formats fail in ways of their own; the first line says which.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CorpusNotFound(f"the data set {name!r} could not be loaded: {reason}") from error
-    splits: dict[str, Dataset] = {}
+    splits: dict[str, TextSplit] = {}
     skipped: dict[str, int] = {}
     for split, aliases in SPLIT_NAMES.items():
         found = next((alias for alias in aliases if alias in loaded), None)
         if found is not None:
             where = f"the data set {name!r} ({found})"
             splits[split], skipped[split] = clean(
-                loaded[found], where, text_field=text_field, unit="row"
+                loaded[found], where, text_field=text_field, root=cache_root(cache_dir)
             )
     if "train" not in splits:
         raise DataError(f"the data set {name!r} has no split train; it has {', '.join(loaded)}")

@@ -12,12 +12,12 @@ import torch
 from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
 from textvae.config import DataConfig, RunConfig
-from textvae.data import Corpus, load_corpus
+from textvae.data import Corpus, load_corpus, train_tokenizer
 from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
+from textvae.processes import current, join
 from textvae.recipes.loaders import training_loaders
 from textvae.recipes.options import EXTENDABLE, PRETRAINING
-from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 
 __all__ = [
@@ -119,42 +119,67 @@ def phases(
         annealer: Takes the place of the configured schedule in the last phase.
 
     Yields:
-        Trainers; `fit` each before asking for the next.
+        Trainers; `fit` each before asking for the next. Where a launcher started several
+        processes, all must do so, and each is given its own.
 
     Raises:
         ValueError: As `start` and `resume`.
         FileExistsError: If a new run's directory is taken.
         FileNotFoundError: If there is no run to continue.
+        ElsewhereError: In the other processes, where one of several raises.
 
     Reference:
         Li et al. (2019), A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text.
     """
     if corpus is None:
-        run = _reopened(output_dir, options)
-        corpus = open_corpus(run.config.data_source, run.config.data)
+        processes = join(cpu=_is_kept_from_accelerators(output_dir))
+        run = processes.first(lambda: _reopened(output_dir, options))
+        config = run.config
+        found = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
         model = SentenceVAE.from_pretrained(run.path)
-        loaders = training_loaders(corpus, tokenizer_of(model), run.config)
+        loaders = processes.in_turn(lambda: training_loaders(found, tokenizer_of(model), config))
     else:
-        RunDirectory.refuse_if_taken(output_dir)
-        config = RunConfig.from_flat(corpus.source, dict(options))
-        model = _new_model(corpus, config)
-        loaders = training_loaders(corpus, tokenizer_of(model), config)
+        found = corpus
+        processes = join(cpu=options.get("device") == "cpu")
+        config, model = processes.first(lambda: _planned(found, options, output_dir))
+        loaders = processes.in_turn(lambda: training_loaders(found, tokenizer_of(model), config))
         # Not before all else is known to be right: a directory once there is refused next time.
-        run = RunDirectory.create(output_dir, config)
-        model.save_pretrained(run.path)
+        run = processes.first(lambda: _created(output_dir, config, model))
     is_new = not run.state_file.exists()
     if is_new and model.latent_dim > 0:
         for name in PRETRAINING:
             if getattr(run.config.training, f"{name}_epochs"):
-                pretraining = _pretraining(name, run, corpus)
+                pretraining = _pretraining(name, run, found)
                 if pretraining.ended is None:
                     yield pretraining
                 _take_weights(name, SentenceVAE.from_pretrained(pretraining.run.path), model)
         torch.manual_seed(run.config.training.seed)
     trainer = Trainer(model, *loaders, run, annealer=annealer)
     if not is_new:
-        trainer.resume()
+        processes.in_turn(trainer.resume)
     yield trainer
+
+
+def _is_kept_from_accelerators(output_dir: str | Path) -> bool:
+    """Whether an existing run trains on the CPU; False if there is none, which others tell."""
+    try:
+        return RunDirectory.open(output_dir).config.training.device == "cpu"
+    except (OSError, ValueError):
+        return False
+
+
+def _planned(
+    corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path
+) -> tuple[RunConfig, SentenceVAE]:
+    RunDirectory.refuse_if_taken(output_dir)
+    config = RunConfig.from_flat(corpus.source, dict(options))
+    return config, _new_model(corpus, config)
+
+
+def _created(output_dir: str | Path, config: RunConfig, model: SentenceVAE) -> RunDirectory:
+    run = RunDirectory.create(output_dir, config)
+    model.save_pretrained(run.path)
+    return run
 
 
 def _reopened(output_dir: str | Path, options: Mapping[str, Any]) -> RunDirectory:
@@ -167,8 +192,8 @@ def _reopened(output_dir: str | Path, options: Mapping[str, Any]) -> RunDirector
 
 
 def _new_model(corpus: Corpus, config: RunConfig) -> SentenceVAE:
-    tokenizer = Tokenizer.train(
-        corpus["train"]["text"][:],
+    tokenizer = train_tokenizer(
+        corpus["train"],
         config.data.tokenizer,
         vocab_size=config.data.vocab_size,
         min_count=config.data.min_count,
@@ -179,7 +204,7 @@ def _new_model(corpus: Corpus, config: RunConfig) -> SentenceVAE:
 
 def _pretraining(name: str, run: RunDirectory, corpus: Corpus) -> Trainer:
     directory = run.path / name
-    if directory.exists():
+    if current().first(directory.exists):
         return resume(directory)
     options = {**run.config.flat(), **PRETRAINING[name]}
     options["max_epochs"] = options[f"{name}_epochs"]
