@@ -7,6 +7,7 @@ can't be had, the embedded corpus takes its place, and every output says so.
     python scripts/train_ptb.py --data-dir DIR --seed 1
     python scripts/train_ptb.py --latent-dim 0               # the language model, as the floor
     python scripts/train_ptb.py --resume                     # after Ctrl-C, to the same result
+    torchrun --nproc-per-node 8 scripts/train_ptb.py         # on all of a machine's accelerators
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli
 from textvae.data import Corpus, CorpusNotFound, load_corpus, load_ptb
+from textvae.processes import is_first, join
 from textvae.recipes import RECIPES
 
 
@@ -31,7 +33,8 @@ def find_corpus(which: str, data_dir: str | None) -> Corpus:
     except CorpusNotFound as error:
         if which == "ptb" or data_dir is not None:
             raise
-        print(f"{error}: training on the embedded corpus instead", file=sys.stderr)
+        if is_first():
+            print(f"{error}: training on the embedded corpus instead", file=sys.stderr)
         return load_corpus("grammar")
 
 
@@ -56,9 +59,10 @@ def run(options: Namespace, given: dict[str, Any]) -> None:
         directory = Path(options.output_dir or latest_directory(options.corpus))
         cli.train(None, given, directory, command=command)
         return
-    corpus = find_corpus(options.corpus, options.data_dir)
-    directory = Path(options.output_dir or cli.new_directory(corpus.name))
-    cli.train(corpus, {**RECIPES[corpus.name], **given}, directory, command=command)
+    processes = join(cpu=options.device == "cpu")
+    corpus = processes.in_turn(lambda: find_corpus(options.corpus, options.data_dir))
+    directory = options.output_dir or processes.first(lambda: cli.new_directory(corpus.name))
+    cli.train(corpus, {**RECIPES[corpus.name], **given}, Path(directory), command=command)
 
 
 def main() -> int:

@@ -84,3 +84,11 @@ def test_what_it_refuses() -> None:
         collate([[5]], truncated=[], **IDS)
     with pytest.raises(ValueError, match="truncated sentence must have ids, sentence 1 has none"):
         collate([[5], []], truncated=[False, True], **IDS)
+
+
+def test_parts_are_every_nth_row_and_may_be_empty() -> None:
+    batch = collate([[5], [6, 7], [8, 9, 7]], **IDS)
+    parts = [batch.part(number, 2) for number in range(2)]
+    assert [part.indices.tolist() for part in parts] == [[0, 2], [1]]
+    assert parts[1].target_ids.tolist() == [[6, 7, 3, 0]]  # as wide as the whole
+    assert batch.part(3, 4).num_sentences == 0

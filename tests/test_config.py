@@ -42,6 +42,7 @@ FIELDS = [(config, field) for config in PARTS for field in dataclasses.fields(co
         ("clip_norm", 0.0, r"clip_norm must be above 0, got 0\.0"),
         ("batch_size", 0, "batch_size must be at least 1, got 0"),
         ("max_tokens", 0, "max_tokens must be at least 1, got 0"),
+        ("accumulate", 0, "accumulate must be at least 1, got 0"),
         ("max_epochs", 0, "max_epochs must be at least 1, got 0"),
         ("max_steps", 0, "max_steps must be at least 1, got 0"),
         ("lr_decay", 0.0, r"lr_decay must be between 0 and 1, got 0\.0"),

@@ -20,6 +20,7 @@ LAYERS = {
     "config": 0,
     "files": 0,
     "hub": 0,
+    "processes": 0,
     "precision": 1,
     "losses": 1,
     "batch": 1,
@@ -136,7 +137,7 @@ HEAVY = ("torch", "numpy", "datasets", "tokenizers", "accelerate", "safetensors"
 @pytest.mark.parametrize(
     "code",
     [
-        "import textvae; from textvae import annealers, grammar, config, files, hub",
+        "import textvae; from textvae import annealers, grammar, config, files, hub, processes",
         "from textvae import cli\n"
         "for arguments in (['--help'], ['train', '--help'], ['sample', '--help']):\n"
         "    try: cli.main(arguments)\n"

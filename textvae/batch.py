@@ -47,6 +47,10 @@ class Batch(NamedTuple):
         """The same batch with all four tensors on `device`."""
         return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
+    def part(self, number: int, count: int) -> Batch:
+        """Every `count`-th sentence from number `number` on, padded as here; may be none."""
+        return Batch(*(tensor[number::count].contiguous() for tensor in self))
+
 
 def collate(
     sequences: Sequence[Sequence[int] | NDArray[np.integer]],

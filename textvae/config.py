@@ -122,8 +122,12 @@ class TrainingConfig:
     momentum: float = option(0.0, "momentum of SGD")
     weight_decay: float = option(0.0, "weight decay")
     clip_norm: float = option(5.0, "largest gradient norm")
-    batch_size: int = option(32, "sentences per batch")
+    batch_size: int = option(32, "sentences per batch, of all processes together")
     max_tokens: int | None = option(None, "tokens per batch, padding counted, instead of sentences")
+    accumulate: int = option(1, "micro-batches a batch is cut into, to save memory")
+    max_scores: int = option(
+        2**27, "scores (tokens times vocabulary) held at a time; above it each is computed twice"
+    )
 
     max_epochs: int = option(20, "epochs at most")
     max_steps: int | None = option(None, "optimizer steps at most (default: no limit)")
@@ -157,6 +161,8 @@ class TrainingConfig:
             ("weight_decay", 0),
             ("batch_size", 1),
             ("max_tokens", 1),
+            ("accumulate", 1),
+            ("max_scores", 1),
             ("max_epochs", 1),
             ("max_steps", 1),
             ("lr_patience", 0),

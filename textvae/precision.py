@@ -21,7 +21,12 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
     Returns:
         `torch.float32` or `torch.bfloat16`.
+
+    Raises:
+        ValueError: If there is no such precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "auto":
         if device.type == "cuda":
             native = torch.cuda.is_bf16_supported()

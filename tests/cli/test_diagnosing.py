@@ -91,8 +91,8 @@ def test_five_hundred_samples_unless_asked_otherwise(
 
     monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
     call("diagnose", runs[0])
-    del asked["progress"]
-    amounts = {"num_samples": 500, "num_repeats": 1}
+    del asked["progress"], asked["processes"]
+    amounts = {"num_samples": 500, "num_repeats": 1, "precision": "auto"}
     assert asked == {"split": "test", "data_dir": None, "seed": 0, **amounts}
 
 

@@ -266,3 +266,20 @@ def test_what_comes_after_an_interruption_is_not_measured(
     other = make_run("after")
     found = recipes.diagnose_runs([run, other], num_samples=1, progress=interrupt("nll", 1))
     assert [each.name for each in found] == ["run"]
+
+
+def test_the_precision_of_the_nll_is_said_and_matters_little(run: Path) -> None:
+    exact, fast = (
+        recipes.diagnose_run(run, num_samples=20, precision=precision).diagnosis
+        for precision in ("fp32", "bf16")
+    )
+    assert (exact.nll_precision, fast.nll_precision) == ("fp32", "bf16")
+    assert exact.nll is not None
+    assert fast.nll is not None
+    assert 0 < abs(exact.nll - fast.nll) < 0.01
+    assert exact.elbo == fast.elbo
+
+
+def test_an_unknown_precision_is_refused(run: Path) -> None:
+    with pytest.raises(ValueError, match="precision must be one of auto, fp32, bf16, got 'fp8'"):
+        recipes.diagnose_run(run, precision="fp8")

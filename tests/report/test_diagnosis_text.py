@@ -28,6 +28,7 @@ def known(diagnosed: Diagnosed) -> Diagnosed:
         elbo=-22.625,
         elbo_ppl=4.0,
         nll=22.0,
+        nll_precision="fp32",
         nll_se=0.25,
         ppl=3.5,
         effective_samples=2.5,
@@ -51,7 +52,7 @@ def test_the_text_of_a_diagnosis(known: Diagnosed) -> None:
     shown = " ".join(lines[2].split())
     assert shown == "20.12 2.50 22.62 4.00 22.00 ± 0.25 3.50 1.75 1/3 2/3"
     assert lines[4] == (
-        "NLL ± standard error, 3 importance samples (2.50 effective); "
+        "NLL ± standard error, 3 importance samples (2.50 effective), fp32; "
         "MI can be at most log N = 2.48"
     )
     assert lines[6] == "KL per dimension │█▂ │ 3 dimensions, largest 2.000 nats"

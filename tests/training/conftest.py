@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
-from tests.sizes import SMALL
-from textvae import grammar
+from tests.training.building import opened, prepared, sixty_sentences
 from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, EncodedSplit
 from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
-
-OPTIONS = {**SMALL, "word_dropout": 0.2, "lr": 0.01, "max_epochs": 3, "log_every": 3}
-"""48 sentences to train on: an epoch is six steps."""
 
 STEPS = 6
 TIMING = ("seconds", "tokens_per_second")
@@ -30,9 +24,8 @@ TIMING = ("seconds", "tokens_per_second")
 
 @pytest.fixture(scope="session")
 def sixty() -> list[str]:
-    """Sentences of three to six words: 48 to train on, twelve to judge by."""
-    drawn = [sentence.text.split() for sentence in grammar.sample(60, seed=1)]
-    return [" ".join(words[: 3 + i % 4]) for i, words in enumerate(drawn)]
+    """48 sentences to train on, twelve to judge by."""
+    return sixty_sentences()
 
 
 @pytest.fixture(scope="session")
@@ -52,34 +45,11 @@ def build(sixty: list[str], vocabulary: Tokenizer) -> Callable[..., Trainer]:
         valid: list[str] = sixty[48:],
         **options: Any,
     ) -> Trainer:
-        is_new = not path.exists()
-        if is_new:
-            run = RunDirectory.create(path, RunConfig.from_flat("sixty", {**OPTIONS, **options}))
-            torch.manual_seed(run.config.training.seed)
-            sizes = vars(run.config.model)
-            SentenceVAE(len(vocabulary), **sizes, tokenizer=vocabulary).save_pretrained(path)
+        if not path.exists():
+            prepared(path, vocabulary, options)
         run = RunDirectory.open(path)
         run.reconfigure(RunConfig.from_flat("sixty", run.config.flat() | options))
-        training = run.config.training
-        trainer = Trainer(
-            SentenceVAE.from_pretrained(path),
-            BatchLoader(
-                EncodedSplit.from_ids(vocabulary.encode_batch(train)),
-                batch_size=training.batch_size,
-                seed=training.seed,
-            ),
-            BatchLoader(
-                EncodedSplit.from_ids(vocabulary.encode_batch(valid)), batch_size=5, shuffle=False
-            ),
-            run,
-            annealer=annealer,
-        )
-        if is_new:
-            torch.manual_seed(training.seed)
-        else:
-            torch.manual_seed(123)  # nothing may hang on what the process did before
-            trainer.resume()
-        return trainer
+        return opened(path, train, valid, annealer=annealer)
 
     return make
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from textvae import cli
+from textvae.processes import Processes
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 
 
@@ -38,6 +39,24 @@ def test_the_second_interrupts_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
     assert not isinstance(caught.value, SafeInterrupt)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("pressed", [signal.SIGINT, signal.SIGTERM])
+def test_of_several_processes_any_one_s_stops_all_and_none_at_once(
+    monkeypatch: pytest.MonkeyPatch, pressed: signal.Signals
+) -> None:
+    monkeypatch.setattr(Processes, "any", lambda processes, own: own)
+    before = signal.getsignal(pressed)
+    with Interrupt(Processes(1, 2)) as interrupt:
+        interrupt.check()
+        signal.raise_signal(pressed)
+        signal.raise_signal(pressed)
+        with pytest.raises(SafeInterrupt):
+            interrupt.check()
+    assert signal.getsignal(pressed) is before
+    monkeypatch.setattr(Processes, "any", lambda processes, own: True)
+    with Interrupt(Processes(0, 2)) as interrupt, pytest.raises(SafeInterrupt):
+        interrupt.check()  # another's
 
 
 def test_it_gives_the_handler_back_when_something_else_is_raised() -> None:

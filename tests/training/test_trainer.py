@@ -17,7 +17,8 @@ from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.diagnostics import Evaluation
 from textvae.losses import kl_divergence
 from textvae.training import Trainer, TrainingError
-from textvae.training.trainer import configured_annealer, resolve_precision
+from textvae.training.configured import configured_annealer
+from textvae.training.trainer import resolve_precision
 
 Build = Callable[..., Trainer]
 STEPS = 6  # of an epoch
@@ -518,12 +519,6 @@ def test_the_bar_shows_the_last_evaluation(
     trainer.fit()
     assert "valid" not in said[0]
     assert " valid 50.25 MI 0.50 AU 1 " in said[1]
-
-
-def test_one_process_only(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(ValueError, match="training runs in one process, got 2"):
-        build(tmp_path / "run")
 
 
 # From options to parts

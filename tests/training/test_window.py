@@ -11,6 +11,7 @@ import torch
 from textvae.batch import Batch
 from textvae.diagnostics import GradientNorms
 from textvae.losses import ELBOTerms
+from textvae.training.shares import Share
 from textvae.training.window import Means, Window
 
 MakeBatch = Callable[..., Batch]
@@ -28,10 +29,11 @@ def add(
     norm: float = 1.0,
 ) -> None:
     batch = make_batch([[5, 6]] * sentences)  # and EOS: three tokens each
+    share = Share(batch, sentences, batch.num_sentences, batch.num_tokens)
     terms = ELBOTerms(*(torch.tensor(float(value), requires_grad=True) for value in (rec, kl, kl)))
     window.add(
         step,
-        batch,
+        share,
         torch.tensor(loss, requires_grad=True),
         terms,
         GradientNorms(*torch.tensor([norm, 3 * norm, 0.0])),

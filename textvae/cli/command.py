@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
+from textvae.processes import ElsewhereError, is_first
+
 if TYPE_CHECKING:
     from textvae.model import SentenceVAE
 
@@ -41,7 +43,10 @@ class Command(NamedTuple):
 
 
 def exit_code_of(command: Callable[[], None]) -> int:
-    """Run a command, and turn what it raises into one plain line and an exit code."""
+    """Run a command, and turn what it raises into one plain line and an exit code.
+
+    Of several processes the one that something failed in says so.
+    """
     try:
         command()
         sys.stdout.flush()
@@ -49,7 +54,9 @@ def exit_code_of(command: Callable[[], None]) -> int:
         # The reader has enough, as in `textvae sample … | head`. Nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, ImportError) as error:
-        say(f"error: {error}", *getattr(error, "ways", ()))
+        _tell(f"error: {error}", *getattr(error, "ways", ()))
+        return 2
+    except ElsewhereError:
         return 2
     except RuntimeError as error:
         from textvae.training import TrainingError
@@ -100,6 +107,11 @@ def tell_unknown_words(model: SentenceVAE, texts: Sequence[str]) -> None:
 
 
 def say(*lines: str) -> None:
-    """To standard error: standard output is for results."""
+    """To standard error: standard output is for results. Of several processes the first speaks."""
+    if is_first():
+        _tell(*lines)
+
+
+def _tell(*lines: str) -> None:
     for line in lines:
         print(f"textvae: {line}", file=sys.stderr)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae.cli.command import Command, add_data, add_run, say
+from textvae.processes import current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.data import BatchLoader
@@ -29,6 +30,8 @@ STAGES = {
     "factors": "factors",
     "nll": "NLL",
 }
+SHARED = {"elbo", "nll"}
+"""Stages whose batches several processes share."""
 
 
 def _diagnose(options: Namespace) -> None:
@@ -37,6 +40,9 @@ def _diagnose(options: Namespace) -> None:
     _check_report(options)
     with _progress() as progress:
         found = recipes.diagnose_run(options.run, **_settings(options), progress=progress)
+    leave()
+    if not is_first():
+        return
     if options.json:
         _print_json(_plain(found))
     else:
@@ -53,6 +59,9 @@ def _compare(options: Namespace) -> None:
     _check_report(options)
     with _progress() as progress:
         found = recipes.diagnose_runs(options.runs, **_settings(options), progress=progress)
+    leave()
+    if not is_first():
+        return
     if options.json:
         _print_json({"runs": [_plain(each) for each in found]})
     else:
@@ -66,8 +75,8 @@ def _compare(options: Namespace) -> None:
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
-    names = ("split", "data_dir", "num_samples", "num_repeats", "seed")
-    return {name: options[name] for name in names}
+    names = ("split", "data_dir", "num_samples", "num_repeats", "seed", "precision")
+    return {name: options[name] for name in names} | {"processes": join(cpu=True)}
 
 
 def _plain(found: Diagnosed) -> dict[str, Any]:
@@ -110,14 +119,22 @@ def _progress() -> Iterator[Progress]:
     def stage(name: str, loader: BatchLoader) -> Callable[[], None]:
         while bars:
             bars.pop().close()
-        bar = tqdm(total=loader.num_sentences, desc=STAGES[name], unit=" sentences", leave=False)
+        bar = tqdm(
+            total=loader.num_sentences,
+            desc=STAGES[name],
+            unit=" sentences",
+            leave=False,
+            disable=not is_first(),
+        )
         bars.append(bar)
+        at_once = current().world if name in SHARED else 1
         begun = 0
 
         def batch() -> None:
             nonlocal begun
             # Batches come in any order, so each counts as one of average size.
-            bar.update(begun * loader.num_sentences // len(loader) - bar.n)
+            done = min(begun * at_once, len(loader))
+            bar.update(done * loader.num_sentences // len(loader) - bar.n)
             begun += 1
 
         return batch
@@ -148,6 +165,12 @@ def _add_settings(parser: ArgumentParser) -> None:
         "--num-repeats", default=1, type=int, help="independent estimates of it, for their spread"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="of the NLL: fp32, bf16 (thousandths of a nat off), or auto: bf16 where it is fast",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--report", type=str | None, help="also write this HTML file")
 

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from textvae.cli.command import Command, say
 from textvae.cli.options import add_training_options
+from textvae.processes import ALONE, current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.data import Corpus
@@ -21,6 +22,8 @@ NO_DATA = "DATA is missing: a file, a directory, grammar, ptb, or a hub id"
 
 def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, command: str) -> None:
     """Train, measure on the test split, and print what a person wants to see.
+
+    Of several processes all must call this; the first prints.
 
     Args:
         corpus: The corpus of a new run; None resumes the run in `directory`.
@@ -39,9 +42,13 @@ def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, co
             say(f"training ended: {trainer.fit()}")
     except KeyboardInterrupt:
         where = shlex.quote(str(directory))
-        say(f"interrupted; to go on: {command} --output-dir {where} --resume")
+        several = f" in {current().world} processes" if current() != ALONE else ""
+        say(f"interrupted; to go on{several}: {command} --output-dir {where} --resume")
         raise
-    print(report.closing(*recipes.finish(directory), directory))
+    measured = recipes.finish(directory)
+    leave()
+    if is_first():
+        print(report.closing(*measured, directory))
 
 
 def new_directory(name: str) -> Path:
@@ -73,16 +80,18 @@ def _train(options: Namespace) -> None:
         raise ValueError(NO_DATA)
     name = Path(str(options.data)).name.split(".")[0].removeprefix("ptb:")
     corpus, directory = None, Path(options.output_dir) if options.output_dir else None
+    # A run that is continued knows its device; before that is read, processes stay apart.
+    processes = ALONE if options.resume else join(cpu=options.device == "cpu")
     if options.data is not None:
         config = RunConfig.from_flat("", options.given)
-        corpus = recipes.open_corpus(options.data, config.data)
+        corpus = processes.in_turn(lambda: recipes.open_corpus(options.data, config.data))
     if options.resume:
         directory = directory or latest_directory(name)
         recipes.refuse_other_corpus(directory, corpus)
         corpus = None
     elif corpus is None:
         raise ValueError(NO_DATA)
-    directory = directory or new_directory(name)
+    directory = directory or processes.first(lambda: new_directory(name))
     command = f"textvae train {shlex.quote(options.data) if options.data else ''}".rstrip()
     train(corpus, options.given, directory, command=command)
 

@@ -32,6 +32,7 @@ from textvae.diagnostics.posterior import Moments, moments, posteriors
 from textvae.diagnostics.units import au_curve
 from textvae.diagnostics.verdict import Signs, judge
 from textvae.model import Posterior, SentenceVAE
+from textvae.processes import ALONE, Processes
 
 __all__ = ["Diagnosis", "FactorLabels", "diagnose"]
 
@@ -66,6 +67,7 @@ class Diagnosis:
         nll_se_repeats: Its standard error over repetitions; None with one.
         nll_is_partial: Whether it was cut short.
         nll_num_sentences: Sentences it is the mean of: fewer than M if cut short.
+        nll_precision: In which the output layer was multiplied for it: `"fp32"` or `"bf16"`.
         ppl: exp(all nats of `nll` / predicted tokens).
         bits_per_token: Bits per character where tokens are characters.
         effective_samples: Effective number of the K samples.
@@ -100,6 +102,7 @@ class Diagnosis:
     nll_se_repeats: float | None
     nll_is_partial: bool
     nll_num_sentences: int
+    nll_precision: str
     ppl: float | None
     bits_per_token: float | None
     effective_samples: float | None
@@ -149,6 +152,7 @@ def diagnose(
     free_bits: float | None = None,
     before_stage: Callable[[str], None] = lambda stage: None,
     before_batch: Callable[[], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Diagnosis:
     """Measure a model in every way there is, and judge it.
 
@@ -162,13 +166,14 @@ def diagnose(
         num_samples: Importance samples K, at least 1; None leaves the NLL out.
         num_repeats: Independent estimates of the NLL, at least 1.
         seed: Seed of all noise, at least 0.
-        precision: Arithmetic of the NLL's decoding.
+        precision: Of the NLL's products with the output embedding; see `importance_nll`.
         factors: Known factors of the sentences, if there are any.
         beta: Weight of the KL term last trained with, if known; for the words of the verdict.
         free_bits: Floor under each dimension's KL in training, if known; likewise.
         before_stage: Called with `"elbo"`, `"posteriors"`, `"ablation"`, `"factors"` (with factors)
             and `"nll"` (with samples) before each goes through its batches.
         before_batch: Called before each batch: a progress bar's or an interruption's place.
+        processes: Who shares the work of ELBO and NLL; all must call this, and get the same.
 
     Returns:
         The `Diagnosis`.
@@ -179,7 +184,14 @@ def diagnose(
     """
     _check(num_sentences, num_samples, num_repeats, seed)
     before_stage("elbo")
-    evaluation = evaluate(model, batches(), num_sentences, seed=seed, before_batch=before_batch)
+    evaluation = evaluate(
+        model,
+        batches(),
+        num_sentences,
+        seed=seed,
+        before_batch=before_batch,
+        processes=processes,
+    )
     before_stage("posteriors")
     posterior = posteriors(model, batches(), num_sentences, before_batch=before_batch)
     before_stage("ablation")
@@ -191,8 +203,14 @@ def diagnose(
     nll = None
     if num_samples is not None:
         before_stage("nll")
-        options = {"num_samples": num_samples, "num_repeats": num_repeats, "seed": seed}
-        nll = _nll(model, batches(), {**options, "precision": precision}, before_batch)
+        options = {
+            "num_samples": num_samples,
+            "num_repeats": num_repeats,
+            "seed": seed,
+            "precision": precision,
+            "processes": processes,
+        }
+        nll = _nll(model, batches(), options, before_batch)
     information = mutual_information(*posterior, seed=seed)
     described = moments(*posterior)
     signs = _signs(model, evaluation, nll, ablation, information, described)
@@ -200,6 +218,7 @@ def diagnose(
     return Diagnosis(
         **_of_elbo(evaluation),
         **_of_nll(nll, is_wanted=num_samples is not None),
+        nll_precision="bf16" if precision == torch.bfloat16 else "fp32",
         **_of_posterior(posterior, information, described, seed),
         **verdict._asdict(),
         ablation=ablation,

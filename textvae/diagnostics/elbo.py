@@ -24,6 +24,7 @@ from textvae.diagnostics.perplexity import perplexity
 from textvae.diagnostics.units import active_dimensions, active_units
 from textvae.losses import kl_per_dimension
 from textvae.model import SentenceVAE
+from textvae.processes import ALONE, Processes
 
 __all__ = ["MI_SENTENCES", "Evaluation", "evaluate"]
 
@@ -76,6 +77,7 @@ def evaluate(
     *,
     seed: int = 0,
     before_batch: Callable[[], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Measure the true ELBO and its parts on a split.
 
@@ -87,9 +89,10 @@ def evaluate(
         num_sentences: Size M of the split.
         seed: Seed of the posterior noise.
         before_batch: Called before each batch: a progress bar's or an interruption's place.
+        processes: Who shares the batches; all must call this, with the same arguments.
 
     Returns:
-        The split's `Evaluation`.
+        The split's `Evaluation`, in all processes.
 
     Raises:
         ValueError: If there is no sentence to measure.
@@ -99,7 +102,7 @@ def evaluate(
     )
     recs, mus, logvars, indices, num_tokens = [], [], [], [], 0
     with evaluation_mode(model):
-        for batch in batches:
+        for batch in processes.share(batches):
             if before_batch is not None:
                 before_batch()
             batch = batch.to(model.device)
@@ -109,12 +112,16 @@ def evaluate(
             logvars.append(out.logvar.cpu())
             indices.append(batch.indices.cpu())
             num_tokens += batch.num_tokens
-    if not recs:
+    found = [
+        [part for process in processes.gather(own) for part in process]
+        for own in (recs, mus, logvars, indices)
+    ]
+    if not found[0]:
         raise ValueError("there is no sentence to evaluate on")
     # In the split's order, so that no sum depends on how the batches were cut.
-    order = torch.cat(indices).argsort()
-    mu, logvar = torch.cat(mus)[order], torch.cat(logvars)[order]
-    return _summary(torch.cat(recs)[order], mu, logvar, noise, num_tokens)
+    order = torch.cat(found[3]).argsort()
+    rec, mu, logvar = (torch.cat(parts)[order] for parts in found[:3])
+    return _summary(rec, mu, logvar, noise, sum(processes.gather(num_tokens)))
 
 
 def _summary(rec: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, num_tokens: int) -> Evaluation:

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = ["MAX_SCORES", "rows_at_once", "token_nll"]
 
-MAX_SCORES = 2**25
-"""Scores (tokens × vocabulary) held at a time by `token_nll`: 128 MiB in fp32."""
+MAX_SCORES = 2**27
+"""Scores (tokens × vocabulary) held at a time by `token_nll`: 512 MiB in fp32."""
 
 CACHED_SCORES = 2**19
 """Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""

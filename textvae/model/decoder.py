@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.batch import Batch
-from textvae.losses import token_nll
+from textvae.losses.tokens import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
 from textvae.precision import autocast
 
@@ -45,6 +45,10 @@ class Decoder(nn.Module):
         pad_id: Id of padding.
         unk_id: Id that word dropout puts in.
         bos_id: Id that word dropout leaves alone.
+
+    Attributes:
+        max_scores: Scores (tokens × vocabulary) that `log_likelihood` holds at a time; what is
+            above goes through in chunks, whose scores a backward pass computes again.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Decoder(nn.Module):
         bos_id: int = 2,
     ) -> None:
         super().__init__()
+        self.max_scores = MAX_SCORES
         self.cell, self.num_layers, self.hidden_size = cell, num_layers, hidden_size
         self.word_dropout, self.unk_id, self.bos_id = word_dropout, unk_id, bos_id
         self.latent_to_input = latent_dim > 0 and latent_to in ("input", "both")
@@ -148,7 +153,8 @@ class Decoder(nn.Module):
         with nullcontext() if torch.is_grad_enabled() else autocast(z.device, torch.float32):
             outputs, _ = self._run(inputs, self.initial_state(z), z)
         mask = token_mask(lengths, targets.shape[1])
-        nll = token_nll(outputs[mask], self.output.weight, self.output.bias, targets[mask])
+        layer = self.output.weight, self.output.bias
+        nll = token_nll(outputs[mask], *layer, targets[mask], max_scores=self.max_scores)
         per_token = nll.new_zeros(targets.shape).masked_scatter(mask, nll)
         return -per_token.sum(-1).view(*samples, len(batch.lengths))
 

@@ -15,6 +15,8 @@ from textvae.data import BatchLoader, Corpus
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
+from textvae.precision import resolve_precision
+from textvae.processes import ALONE, Processes
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.measure import Subject, open_run
 
@@ -41,6 +43,13 @@ class Diagnosed(NamedTuple):
     name: str
 
 
+class _Settings(NamedTuple):
+    num_samples: int
+    num_repeats: int
+    seed: int
+    precision: str
+
+
 class _Opened(NamedTuple):
     run: RunDirectory
     subject: Subject
@@ -55,7 +64,9 @@ def diagnose_run(
     num_samples: int = 500,
     num_repeats: int = 1,
     seed: int = 0,
+    precision: str = "auto",
     progress: Progress = lambda stage, loader: lambda: None,
+    processes: Processes = ALONE,
 ) -> Diagnosed:
     """Measure a saved run in every way there is, and judge it.
 
@@ -70,7 +81,10 @@ def diagnose_run(
         num_samples: Importance samples K of the NLL, at least 1.
         num_repeats: Independent estimates of it, to see their spread.
         seed: Seed of all noise, at least 0.
+        precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
+            NLL, see `diagnostics.importance_nll`.
         progress: Told of each stage and each batch.
+        processes: Who shares the work; all must call this, and get the same.
 
     Returns:
         The run, with its diagnosis.
@@ -81,7 +95,9 @@ def diagnose_run(
             half of its tokens are unknown to the model (a model of byte-level BPE knows all).
         ValueError: If an argument is outside its range, or the split has but one sentence.
     """
-    return _diagnosed(_open(name, split, data_dir), num_samples, num_repeats, seed, progress)
+    opened = processes.in_turn(lambda: _open(name, split, data_dir))
+    settings = _Settings(num_samples, num_repeats, seed, precision)
+    return _diagnosed(opened, settings, progress, processes)
 
 
 def diagnose_runs(
@@ -92,7 +108,9 @@ def diagnose_runs(
     num_samples: int = 500,
     num_repeats: int = 1,
     seed: int = 0,
+    precision: str = "auto",
     progress: Progress = lambda stage, loader: lambda: None,
+    processes: Processes = ALONE,
 ) -> list[Diagnosed]:
     """Diagnose several runs on the same sentences, so that their NLLs can be compared.
 
@@ -103,7 +121,9 @@ def diagnose_runs(
         num_samples: Importance samples K.
         num_repeats: Independent estimates of each NLL.
         seed: Seed of all noise.
+        precision: As for `diagnose_run`.
         progress: Told of each stage and each batch.
+        processes: Who shares the work; all must call this, and get the same.
 
     Returns:
         The runs in the order given, up to the one whose NLL was cut short, if one was.
@@ -116,11 +136,12 @@ def diagnose_runs(
     """
     if len({Path(name).resolve() for name in names}) < max(2, len(names)):
         raise ValueError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
-    opened = [_open(name, split, data_dir) for name in names]
+    settings = _Settings(num_samples, num_repeats, seed, precision)
+    opened = processes.in_turn(lambda: [_open(name, split, data_dir) for name in names])
     _refuse_other_tokens(opened)
     found: list[Diagnosed] = []
     for each in opened:
-        found.append(_diagnosed(each, num_samples, num_repeats, seed, progress))
+        found.append(_diagnosed(each, settings, progress, processes))
         if found[-1].diagnosis.nll_is_partial:
             break
     return found
@@ -136,7 +157,7 @@ def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
 
 
 def _diagnosed(
-    opened: _Opened, num_samples: int, num_repeats: int, seed: int, progress: Progress
+    opened: _Opened, settings: _Settings, progress: Progress, processes: Processes
 ) -> Diagnosed:
     run, subject, name = opened
     loader, probes_on = subject.loader, _probe_loader(subject)
@@ -152,14 +173,16 @@ def _diagnosed(
         subject.model,
         lambda: loader.epoch(0),
         loader.num_sentences,
-        num_samples=num_samples,
-        num_repeats=num_repeats,
-        seed=seed,
+        num_samples=settings.num_samples,
+        num_repeats=settings.num_repeats,
+        seed=settings.seed,
+        precision=resolve_precision(settings.precision, subject.model.device),
         factors=None if probes_on is None else _factors(subject, probes_on),
         beta=_last_beta(run),
         free_bits=subject.config.training.free_bits,
         before_stage=before_stage,
         before_batch=lambda: tick(),
+        processes=processes,
     )
     return Diagnosed(subject, diagnosis, run, name)
 

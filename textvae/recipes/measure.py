@@ -13,6 +13,7 @@ from textvae.files import write_json
 from textvae.generation.decoding import tokenizer_of
 from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
+from textvae.processes import ALONE, Processes, current
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.runs import open_corpus
 from textvae.tokenizer import UNK_ID, UNK_TOKEN
@@ -104,7 +105,12 @@ def _refuse_other_vocabulary(subject: Subject) -> None:
 
 
 def evaluate_run(
-    name: str | Path, split: str = "test", *, data_dir: str | None = None, seed: int = 0
+    name: str | Path,
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    seed: int = 0,
+    processes: Processes = ALONE,
 ) -> Measured:
     """Measure a saved run's true ELBO on a split of its corpus.
 
@@ -113,6 +119,7 @@ def evaluate_run(
         split: `"train"`, `"valid"` or `"test"`.
         data_dir: Where the corpus is now, if not where the run found it.
         seed: Seed of the posterior noise.
+        processes: Who shares the work; all must call this.
 
     Returns:
         Model, corpus, split and evaluation.
@@ -122,14 +129,18 @@ def evaluate_run(
         DataError: If the corpus can't be had, has no such split, or if more than half of its tokens
             are unknown to the model (a model of byte-level BPE knows all).
     """
-    subject = open_run(name, split, data_dir=data_dir)
+    subject = processes.in_turn(lambda: open_run(name, split, data_dir=data_dir))
     loader = subject.loader
-    evaluation = evaluate(subject.model, loader.epoch(0), loader.num_sentences, seed=seed)
+    evaluation = evaluate(
+        subject.model, loader.epoch(0), loader.num_sentences, seed=seed, processes=processes
+    )
     return Measured(subject.model, subject.corpus, split, evaluation)
 
 
 def finish(output_dir: str | Path) -> tuple[Measured, dict[str, Any]]:
     """Measure a trained run on its test split (validation, if there is none) and keep the result.
+
+    Of the processes that trained it all must call this.
 
     Args:
         output_dir: Directory of the run.
@@ -137,9 +148,10 @@ def finish(output_dir: str | Path) -> tuple[Measured, dict[str, Any]]:
     Returns:
         The measurement, and what `results.json` now holds: it, and how the run went.
     """
-    run = RunDirectory.open(output_dir)
+    run, processes = RunDirectory.open(output_dir), current()
     corpus = open_corpus(run.config.data_source, run.config.data)
-    measured = evaluate_run(output_dir, "test" if "test" in corpus.splits else "valid")
+    split = "test" if "test" in corpus.splits else "valid"
+    measured = evaluate_run(output_dir, split, processes=processes)
     last, kept = run.evaluations()[-1], run.kept_evaluation()
     results = {
         "corpus": measured.corpus.name,
@@ -151,5 +163,6 @@ def finish(output_dir: str | Path) -> tuple[Measured, dict[str, Any]]:
         "minutes": round(last["seconds"] / 60, 1),
         "seed": run.config.training.seed,
     }
-    write_json(run.results_file, results)
+    if processes.is_first:
+        write_json(run.results_file, results)
     return measured, results

@@ -127,7 +127,7 @@ def _notes(diagnosis: Diagnosis) -> str:
         notes.insert(
             0,
             f"NLL ± standard error, {diagnosis.num_samples} importance samples "
-            f"({_or_dash(diagnosis.effective_samples)} effective)",
+            f"({_or_dash(diagnosis.effective_samples)} effective), {diagnosis.nll_precision}",
         )
     if diagnosis.nll_se_repeats is not None:
         notes.insert(1, f"± {diagnosis.nll_se_repeats:.3f} over repetitions")

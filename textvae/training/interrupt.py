@@ -10,6 +10,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from textvae.processes import ALONE, Processes
+
 __all__ = ["Interrupt", "SafeInterrupt"]
 
 
@@ -22,16 +24,25 @@ class Interrupt:
 
     Between two checks a training step runs to its end, so that what is saved is never half
     updated. A second Ctrl-C interrupts at once.
+
+    Of several processes any one's Ctrl-C stops all at the same check, and so does SIGTERM, which
+    a launcher sends to those left when one has ended. None is interrupted before: the launcher
+    ends those that take too long.
+
+    Args:
+        processes: Who works together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._noted = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take over SIGINT, where that is possible: in the main thread."""
+        """Take over the signals, where that is possible: in the main thread."""
+        signals = [signal.SIGINT] + [signal.SIGTERM] * (self._processes.world > 1)
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._note)
+            self._previous = {each: signal.signal(each, self._note) for each in signals}
         return self
 
     def __exit__(
@@ -40,19 +51,20 @@ class Interrupt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give SIGINT back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        """Give the signals back."""
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
 
     def check(self) -> None:
-        """Raise what was noted.
+        """Raise what was noted, in any process; all must check equally often.
 
         Raises:
             SafeInterrupt: If Ctrl-C was pressed since the context began.
         """
-        if self._noted:
+        if self._processes.any(self._noted):
             raise SafeInterrupt
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._processes.world == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from textvae.checkpoint import RunDirectory
+from textvae.processes import ALONE, Processes
 
 __all__ = ["Tracker"]
 
@@ -16,20 +17,26 @@ class Tracker:
     Args:
         run: The run.
         tensorboard: Also write events to `tensorboard/` of the run directory.
+        processes: Of these the first alone writes.
 
     Raises:
         ImportError: If TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, run: RunDirectory, *, tensorboard: bool = False) -> None:
+    def __init__(
+        self, run: RunDirectory, *, tensorboard: bool = False, processes: Processes = ALONE
+    ) -> None:
         self._run = run
-        self._writer: Any = _summary_writer(run) if tensorboard else None
+        self._is_writing = processes.is_first
+        self._writer: Any = _summary_writer(run) if tensorboard and self._is_writing else None
 
     def log(self, record: dict[str, Any]) -> None:
         """Write one record; its `split` and `step` say where in TensorBoard its numbers go.
 
         A list becomes a scalar per place: `kl_per_dim/0`, `kl_per_dim/1`, …
         """
+        if not self._is_writing:
+            return
         self._run.log(record)
         if self._writer is None:
             return

@@ -1,8 +1,11 @@
 """`Trainer`: one loop, one order in it.
 
-Forward, loss with the annealer's weight, backward, clip, optimizer step, annealer step, log; after
-each epoch the true ELBO (β = 1) on validation data, which alone decides what is kept, when the
-learning rate decays and when training ends, and only once annealing has ended.
+Forward, loss with the annealer's weight, backward (`gradient.py`), clip, optimizer step, annealer
+step, log; after each epoch the true ELBO (β = 1) on validation data, which alone decides what is
+kept, when the learning rate decays and when training ends, and only once annealing has ended.
+
+Of several processes each computes a share of every batch, all take the same decisions, and the
+first alone writes and speaks.
 """
 
 from __future__ import annotations
@@ -15,20 +18,22 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model
-from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 from tqdm import tqdm
 
-from textvae.annealers import KLAnnealer, build_annealer
+from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
-from textvae.config import TrainingConfig
 from textvae.data import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate, gradient_norms
-from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
-from textvae.precision import autocast, resolve_precision
+from textvae.precision import resolve_precision
+from textvae.processes import join
+from textvae.training.configured import configured_annealer, configured_optimizer
+from textvae.training.gradient import Gradient
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 from textvae.training.plateau import Plateau, Verdict
+from textvae.training.randomness import Randomness
+from textvae.training.shares import shares
 from textvae.training.tracking import Tracker
 from textvae.training.weight import WeightWatch
 from textvae.training.window import Window
@@ -55,7 +60,7 @@ class Trainer:
             step. Anything with those two serves. By default the configured schedule.
 
     Raises:
-        ValueError: If a split is empty, or the process is one of several.
+        ValueError: If a split is empty.
     """
 
     def __init__(
@@ -68,18 +73,32 @@ class Trainer:
         annealer: KLAnnealer | None = None,
     ) -> None:
         self.config = config = run.config.training
+        self.processes = join(cpu=config.device == "cpu")
         self.accelerator = Accelerator(cpu=config.device == "cpu")
-        if self.accelerator.num_processes > 1:
-            raise ValueError(f"training runs in one process, got {self.accelerator.num_processes}")
         self.train, self.valid, self.run = train, valid, run
         self.model = model.to(self.accelerator.device)
+        self.model.decoder.max_scores = config.max_scores
         self.annealer = annealer if annealer is not None else configured_annealer(config, train)
-        self.optimizer = self._new_optimizer(config.lr)
+        self.optimizer = configured_optimizer(config, self.model, config.lr)
         self.precision = resolve_precision(config.precision, self.accelerator.device)
+        self.randomness = Randomness(
+            self.accelerator.device,
+            self.processes,
+            is_cut=self.processes.world * config.accumulate > 1,
+        )
+        self.gradient = Gradient(
+            self.model,
+            self.annealer,
+            config,
+            accelerator=self.accelerator,
+            processes=self.processes,
+            precision=self.precision,
+            randomness=self.randomness,
+        )
         self.plateau = Plateau(config.lr_patience, config.max_lr_decays, config.early_stopping)
         self.weight = WeightWatch(self.annealer)
         self.window = Window(self.accelerator.device)
-        self.tracker = Tracker(run, tensorboard=config.tensorboard)
+        self.tracker = Tracker(run, tensorboard=config.tensorboard, processes=self.processes)
         self.epoch = self.batch = self.step = 0
         self.seconds = 0.0
         self._started: float | None = None
@@ -92,6 +111,8 @@ class Trainer:
     def fit(self) -> str:
         """Train until the configuration says enough. Ctrl-C saves, then raises.
 
+        Of several processes all must call this; Ctrl-C in any of them stops all.
+
         Returns:
             Why training ended, in words.
 
@@ -103,7 +124,8 @@ class Trainer:
         # Peaked softmax outputs make denormal numbers, on which CPUs multiply many times slower.
         torch.set_flush_denormal(True)
         self._started = self._logged = time.monotonic()
-        with Interrupt() as interrupt, self._bar() as bar:
+        self.randomness.begin(self.config.seed)
+        with Interrupt(self.processes) as interrupt, self._bar() as bar:
             try:
                 if self.step == 0:
                     self.save()  # from here on there is always a state to resume from
@@ -115,8 +137,10 @@ class Trainer:
                     self._judge_epoch(self._evaluate(interrupt))
                     if is_whole:
                         self.save()
+                self.processes.wait()  # the first has written all that others may now read
             except SafeInterrupt:
                 self.save()
+                self.processes.wait()
                 raise
             finally:
                 self.seconds += self._since_start()
@@ -126,24 +150,11 @@ class Trainer:
 
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
         self.model.train()
-        for batch in self.train.epoch(self.epoch, start=self.batch):
+        for share in shares(self.train, self.epoch, self.batch, self.processes):
             if self._has_done_all_steps():
                 break
-            batch = batch.to(self.accelerator.device)
 
-            with autocast(batch.lengths.device, self.precision):
-                out = self.model(batch)
-            terms = elbo_terms(
-                out.rec,
-                out.mu,
-                out.logvar,
-                free_bits=self.config.free_bits,
-                free_bits_kind=self.config.free_bits_kind,
-            )
-            weighed_kl = self.annealer(terms.kl_objective)
-            loss = terms.rec + weighed_kl
-
-            self.accelerator.backward(loss)
+            terms, weighed_kl, loss = self.gradient.add(share)
             norms = gradient_norms(self.model)
             clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, norms.total)
             self.optimizer.step()
@@ -153,22 +164,35 @@ class Trainer:
 
             self.step += 1
             self.batch += 1
-            self.window.add(self.step, batch, loss, terms, norms)
+            self.window.add(self.step, share, loss, terms, norms)
             bar.update()
             if self.step % self.config.log_every == 0:
                 self._log_window(bar)
             if self.step % self.config.save_every == 0:
                 self.save()
-            interrupt.check()
+            if self._may_read_back():
+                interrupt.check()
+
+    def _may_read_back(self) -> bool:
+        """Whether processes may ask each other: not at every step where an accelerator would wait.
+
+        Of one process, which asks nobody, always.
+        """
+        is_cheap = self.processes.world == 1 or self.accelerator.device.type == "cpu"
+        return is_cheap or self.step % self.config.log_every == 0
 
     def _evaluate(self, interrupt: Interrupt) -> Evaluation:
         began = time.monotonic()
+        is_alone = self.processes.world == 1
         evaluation = evaluate(
             self.model,
             self.valid.epoch(0),
             self.valid.num_sentences,
-            before_batch=interrupt.check,
+            # Shares differ in their number of batches: several processes can't agree in between.
+            before_batch=interrupt.check if is_alone else None,
+            processes=self.processes,
         )
+        interrupt.check()
         self._logged += time.monotonic() - began  # tokens/s is of training alone
         return evaluation
 
@@ -184,7 +208,7 @@ class Trainer:
             # Part of an epoch must not outdo the best whole one: a run that is later allowed more
             # steps would return to other weights than one that was never stopped.
             verdict = "wait"
-        if verdict == "better":
+        if verdict == "better" and self.processes.is_first:
             self.model.save_pretrained(self.run.path)
         elif verdict == "decay":
             self._return_to_best()
@@ -226,7 +250,8 @@ class Trainer:
     def _return_to_best(self) -> None:
         load_model(self.model, self.run.weights_file)
         # Moments and momentum were gathered on the way to the abandoned weights.
-        self.optimizer = self._new_optimizer(self.lr * self.config.lr_decay)
+        lr = self.lr * self.config.lr_decay
+        self.optimizer = configured_optimizer(self.config, self.model, lr)
 
     @property
     def lr(self) -> float:
@@ -241,6 +266,9 @@ class Trainer:
         """
         self._refuse_unless_finite()
         annealer_state = getattr(self.annealer, "state_dict", lambda: None)()
+        random = self.randomness.state_dict()  # of all processes, whoever writes
+        if not self.processes.is_first:
+            return
         self.run.save_state(
             {
                 "epoch": self.epoch,
@@ -255,7 +283,7 @@ class Trainer:
                 "weight": self.weight.state_dict(),
                 "plateau": self.plateau.state_dict(),
                 "window": self.window.state_dict(),
-                "random": _random_state(self.accelerator.device),
+                "random": random,
             }
         )
 
@@ -266,9 +294,10 @@ class Trainer:
 
         Raises:
             FileNotFoundError: If there is no training state.
-            ValueError: If the state does not fit the model.
+            ValueError: If the state does not fit the model, or is of another number of processes.
         """
         state = self.run.load_state()
+        self.randomness.load_state_dict(state["random"])
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -287,8 +316,8 @@ class Trainer:
                 self.annealer.step()
         if self.epoch > 0 and self.batch == 0:
             self.ended = self._reason_to_end()
-        _set_random_state(state["random"])
-        self.run.forget_metrics_after(self.step, is_judged=self.batch == 0)
+        if self.processes.is_first:
+            self.run.forget_metrics_after(self.step, is_judged=self.batch == 0)
 
     def _since_start(self) -> float:
         return 0.0 if self._started is None else time.monotonic() - self._started
@@ -302,6 +331,7 @@ class Trainer:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5,
+            disable=not self.processes.is_first,
         )
 
     def _log_window(self, bar: tqdm[Any]) -> None:
@@ -340,7 +370,7 @@ class Trainer:
         )
 
     def _warn_of_collapse(self, evaluation: Evaluation) -> None:
-        if self._has_collapsed(evaluation.kl):
+        if self._has_collapsed(evaluation.kl) and self.processes.is_first:
             tqdm.write(
                 f"warning: KL {evaluation.kl:.3f} nats per sentence at β {self.weight.value:.2f}: "
                 "the decoder ignores z (posterior collapse)",
@@ -359,39 +389,3 @@ class Trainer:
             f"{safe}. Try a smaller learning rate (now {self.lr:g}) or clip_norm "
             f"(now {self.config.clip_norm:g})"
         )
-
-    def _new_optimizer(self, lr: float) -> torch.optim.Optimizer:
-        config, parameters = self.config, self.model.parameters()
-        # One fused kernel over all parameters: ten times faster than the default on a CPU.
-        fused = self.accelerator.device.type in ("cpu", "cuda")
-        decay = config.weight_decay
-        if config.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, lr=lr, momentum=config.momentum, weight_decay=decay, fused=fused
-            )
-        adam = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        return adam(parameters, lr=lr, weight_decay=decay, fused=fused)
-
-
-def configured_annealer(config: TrainingConfig, train: BatchLoader) -> KLAnnealer:
-    """The configured schedule, its epochs turned into steps of `train`."""
-    return build_annealer(
-        config.annealer,
-        warmup_steps=round(config.warmup_epochs * len(train)),
-        max_beta=config.max_beta,
-        num_cycles=config.num_cycles,
-        cycle_ratio=config.cycle_ratio,
-    )
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])

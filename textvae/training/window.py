@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
 from textvae.diagnostics import GradientNorms
 from textvae.losses import ELBOTerms
+from textvae.training.shares import Share
 
 __all__ = ["Means", "Window"]
 
@@ -43,15 +43,15 @@ class Window:
         self._reset()
 
     def add(
-        self, step: int, batch: Batch, loss: Tensor, terms: ELBOTerms, norms: GradientNorms
+        self, step: int, share: Share, loss: Tensor, terms: ELBOTerms, norms: GradientNorms
     ) -> None:
-        """Add training step number `step` (from 1)."""
+        """Add training step number `step` (from 1), whose terms are those of the whole batch."""
         self._steps += 1
-        self._sentences += batch.num_sentences
-        self._rec += terms.rec.detach() * batch.num_sentences
-        self._kl += terms.kl.detach() * batch.num_sentences
+        self._sentences += share.num_sentences
+        self._rec += terms.rec.detach() * share.num_sentences
+        self._kl += terms.kl.detach() * share.num_sentences
         self._gradient_norms += torch.stack(norms)
-        self._tokens += batch.lengths.sum()
+        self._tokens += share.num_tokens
         is_finite = torch.isfinite(loss.detach()) & torch.isfinite(norms.total)
         is_first = ~is_finite & (self._bad_step == 0)
         self._bad_step = torch.where(is_first, step, self._bad_step)

@@ -1,0 +1,162 @@
+"""Tests of training in several processes: two of them give what one gives.
+
+The two are started once and go through every scenario; see `worker.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from filelock import FileLock
+
+from tests.training.building import prepared
+from tests.training.worker import LEFT_OUT
+from tests.two_processes import run_in_two
+from textvae.checkpoint import RunDirectory
+from textvae.losses import FREE_BITS
+from textvae.model import SentenceVAE
+from textvae.tokenizer import Tokenizer
+from textvae.training import Trainer
+
+STILL = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
+EQUAL: dict[str, dict[str, Any]] = {
+    "plain": {"max_steps": 12, "batch_size": 7},
+    **{
+        f"free-bits-{kind}": {"free_bits": 0.003, "free_bits_kind": kind, "max_steps": 3}
+        for kind in FREE_BITS
+    },
+    "micro-batches": {"free_bits": 0.003, "accumulate": 3, "batch_size": 7, "max_steps": 6},
+    "one-sentence": {"batch_size": 1, "max_steps": 4},
+    "one-sentence-cut": {"batch_size": 1, "max_steps": 4, "accumulate": 2},
+    "language-model": {"latent_dim": 0, "max_steps": 4},
+    "language-model-cut": {"latent_dim": 0, "accumulate": 2, "max_steps": 4},
+    "sgd": {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "clip_norm": 0.5, "max_steps": 7},
+}
+"""Without dropout, what one process gives too."""
+
+RESUMED = {"max_epochs": 2, "log_every": 1}
+SCENARIOS: dict[str, dict[str, Any]] = {
+    **{name: {"log_every": 1, **STILL, **options} for name, options in EQUAL.items()},
+    "decaying": {**STILL, "optimizer": "sgd", "lr": 3.0, "lr_patience": 0, "warmup_epochs": 0.0},
+    "dropout": RESUMED,
+    "dropout-interrupted": RESUMED,
+    "spoiled": {"log_every": 4},
+}
+TIMING = ("seconds", "tokens_per_second")
+
+
+class Two(NamedTuple):
+    """What two processes left behind."""
+
+    runs: Path
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def two(vocabulary: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Two:
+    """Started once, however many workers run these tests."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    directory = root / "two"
+    with FileLock(root / "two.lock"):
+        if not directory.exists():
+            for name, options in SCENARIOS.items():
+                prepared(directory / "runs" / name, vocabulary, options)
+            train_in_two(directory)
+    found = (json.loads((directory / f"{rank}.json").read_text()) for rank in (0, 1))
+    return Two(directory / "runs", *found)
+
+
+def train_in_two(directory: Path) -> None:
+    first, second = run_in_two("tests.training.worker", [str(directory)], directory)
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert "training:" in first.err
+    assert "training:" not in second.err  # one speaks
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    lines = RunDirectory.open(run).metrics()
+    return [{k: v for k, v in line.items() if k not in TIMING} for line in lines]
+
+
+@pytest.mark.parametrize("name", sorted(EQUAL))
+def test_two_give_what_one_gives(
+    build: Callable[..., Trainer], sixty: list[str], two: Two, tmp_path: Path, name: str
+) -> None:
+    options = {**SCENARIOS[name], "accumulate": 1}
+    alone = build(tmp_path / "run", train=sixty[: 48 - LEFT_OUT], **options)
+    alone.fit()
+    ours, theirs = metrics(alone.run.path), metrics(two.runs / name)
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        for key, value in mine.items():
+            expected = value if isinstance(value, str) else pytest.approx(value, rel=1e-4, abs=1e-6)
+            assert other[key] == expected, (key, mine["step"])
+    losses = [[line["rec"] + line["kl"] for line in lines[:10]] for lines in (ours, theirs)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    kept = alone.model.from_pretrained(alone.run.path).state_dict()
+    for key, tensor in SentenceVAE.from_pretrained(two.runs / name).state_dict().items():
+        assert float((tensor - kept[key]).abs().max()) < 1e-5, key
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_both_see_the_same(two: Two, name: str) -> None:
+    assert two.first[name] == two.second[name]
+
+
+def test_decays_came_up(two: Two) -> None:
+    assert "decay" in {line.get("verdict") for line in metrics(two.runs / "decaying")}
+
+
+def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two: Two) -> None:
+    assert two.first["dropout-interrupted"]["stopped"] == 4
+    assert metrics(two.runs / "dropout-interrupted") == metrics(two.runs / "dropout")
+    for name in ("model.safetensors", "tokenizer.json"):
+        whole, resumed = (two.runs / run / name for run in ("dropout", "dropout-interrupted"))
+        assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_their_dropout_differs(two: Two) -> None:
+    masks = RunDirectory.open(two.runs / "dropout").load_state()["random"]["masks"]
+    assert not masks[0]["cpu"].equal(masks[1]["cpu"])
+
+
+def test_a_loss_that_is_not_finite_stops_both(two: Two) -> None:
+    assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
+
+
+def test_another_number_of_processes_does_not_go_on(
+    build: Callable[..., Trainer], two: Two
+) -> None:
+    with pytest.raises(ValueError, match=r"trained in 2 processes .* as many only, got 1"):
+        build(two.runs / "dropout")
+
+
+def test_measures_of_shares_are_those_of_the_whole(two: Two) -> None:
+    for found in (two.first["measured"], two.second["measured"]):
+        for name, value in found["alone"].items():
+            assert found["together"][name] == pytest.approx(value, rel=1e-9), name
+        # The first process measured its share, batches 0 and 2 of three in the order drawn.
+        assert found["cut"]["is_partial"]
+        assert 0 < len(found["cut"]["indices"]) < 12
+
+
+def test_what_processes_tell_each_other(two: Two) -> None:
+    first, second = two.first["helpers"], two.second["helpers"]
+    for found in (first, second):
+        assert found["rows"] == [[2.0 * row, 2.0 * row + 1] for row in range(7)]
+        assert found["one_row"] == [[0, 1]]
+        assert found["gathered"] == ["from 0", "from 1"]
+        assert found["any"] == [True, False]
+        assert found["first"] == "made by 0"
+    assert (first["in_turn"], second["in_turn"]) == ("made by 0", "made by 1")
+    for how in ("refused_by_first", "refused_in_turn"):
+        assert first[how] == "ValueError: no, says 0"
+        assert second[how] == "ElsewhereError: another process failed: no, says 0"
+    assert (first["calls"], second["calls"]) == (["x"], [])  # the second's turn never came

@@ -1,0 +1,152 @@
+"""What each of several processes does for `test_processes.py`: every scenario, one after another.
+
+    python -m tests.training.worker DIRECTORY
+
+where the environment says which process this is, as a launcher sets it. Each run in
+DIRECTORY/runs is trained; what a process saw is written to DIRECTORY/RANK.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.training.building import opened, sixty_sentences
+from textvae.diagnostics import evaluate, importance_nll
+from textvae.processes import ALONE, ElsewhereError, Processes, join, leave
+from textvae.training import Trainer, TrainingError
+from textvae.training.interrupt import SafeInterrupt
+
+LEFT_OUT = 3
+"""Training sentences that are not used, so that batches do not divide evenly."""
+
+
+def trainer_of(run: Path, annealer: Any = None) -> Trainer:
+    sixty = sixty_sentences()
+    return opened(run, sixty[: 48 - LEFT_OUT], sixty[48:], annealer=annealer)
+
+
+class Spoiler:
+    """Breaks the loss of the second step."""
+
+    taken = 0
+
+    def __call__(self, kl: Any) -> Any:
+        return kl * (math.nan if self.taken == 1 else 1.0)
+
+    def step(self) -> None:
+        self.taken += 1
+
+
+def press_ctrl_c(trainer: Trainer, step: int, rank: int) -> None:
+    """In one process only."""
+    add = trainer.window.add
+
+    def press(number: int, *arguments: Any) -> None:
+        add(number, *arguments)
+        if number == step and trainer.processes.rank == rank:
+            signal.raise_signal(signal.SIGTERM)
+
+    trainer.window.add = press  # type: ignore[method-assign]
+
+
+def train(run: Path) -> dict[str, Any]:
+    """Fit a run; what its name asks for happens to it."""
+    found: dict[str, Any] = {}
+    trainer = trainer_of(run, Spoiler() if "spoiled" in run.name else None)
+    if "interrupted" in run.name:
+        press_ctrl_c(trainer, step=4, rank=1)
+        try:
+            trainer.fit()
+        except SafeInterrupt:
+            found["stopped"] = trainer.step
+        trainer = trainer_of(run)
+    try:
+        found["ended"] = trainer.fit()
+    except TrainingError as error:
+        found["error"] = str(error)
+    found["elbo"] = trainer.last_evaluation and trainer.last_evaluation.elbo
+    found["parameters"] = [float(p.detach().double().sum()) for p in trainer.model.parameters()]
+    return found
+
+
+def measure(run: Path, processes: Processes) -> dict[str, Any]:
+    """One process' figures and those of all together."""
+    trainer = trainer_of(run)
+    model, valid = trainer.model, trainer.valid
+    found: dict[str, Any] = {}
+    for name, who in (("alone", ALONE), ("together", processes)):
+        evaluation = evaluate(model, valid.epoch(0), valid.num_sentences, processes=who)
+        nll = importance_nll(model, valid.epoch(0), num_samples=7, num_repeats=2, processes=who)
+        found[name] = evaluation.to_dict() | {
+            "nll": nll.nll,
+            "se": nll.se,
+            "se_repeats": nll.se_repeats,
+            "ppl": nll.ppl,
+            "is_partial": nll.is_partial,
+            "per_sentence": nll.per_sentence.tolist(),
+        }
+
+    def cut() -> None:
+        if processes.rank == 1:
+            raise KeyboardInterrupt
+
+    nll = importance_nll(
+        model, valid.epoch(0), num_samples=7, before_batch=cut, processes=processes
+    )
+    found["cut"] = {"is_partial": nll.is_partial, "indices": nll.indices.tolist()}
+    return found
+
+
+def failing(function: Callable[[], Any]) -> str:
+    try:
+        function()
+    except (ValueError, ElsewhereError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def helpers(processes: Processes) -> dict[str, Any]:
+    """What the functions of `Processes` give."""
+    calls: list[str] = []
+    rows = torch.arange(14.0).view(7, 2)
+
+    def refuse() -> None:
+        raise ValueError(f"no, says {processes.rank}")
+
+    return {
+        "rows": processes.gather_rows(rows[processes.rank :: processes.world], 7).tolist(),
+        "one_row": processes.gather_rows(rows[:1][processes.rank :], 1).tolist(),
+        "gathered": processes.gather(f"from {processes.rank}"),
+        "any": [processes.any(processes.rank == 1), processes.any(False)],
+        "first": processes.first(lambda: f"made by {processes.rank}"),
+        "in_turn": processes.in_turn(lambda: f"made by {processes.rank}"),
+        "refused_by_first": failing(lambda: processes.first(refuse)),
+        "refused_in_turn": failing(
+            lambda: processes.in_turn(lambda: (calls.append("x"), refuse()))
+        ),
+        "calls": calls,
+    }
+
+
+def main(directory: Path) -> None:
+    torch.set_num_threads(1)
+    processes = join(cpu=True)
+    found = {"helpers": helpers(processes)}
+    for run in sorted((directory / "runs").iterdir()):
+        found[run.name] = train(run)
+    found["measured"] = measure(directory / "runs" / "dropout", processes)
+    (directory / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
+    leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
