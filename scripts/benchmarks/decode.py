@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
-from benchmarks.measuring import Benchmark, Pair, Plan, at_least
+from benchmarks.arithmetic import flops_per_token
+from benchmarks.measuring import Benchmark, Limit, Pair, Plan, at_least
+from benchmarks.subject import PRECISIONS, PTB_SIZE, new_model, sizes
 from benchmarks.usual import beam_one_at_a_time, drawn, likeliest, one_at_a_time
 from textvae.generation import MAX_LENGTH, NUM_BEAMS, decode, decode_scored
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 __all__ = ["DECODE"]
-
-PTB_SIZE: dict[str, Any] = {
-    "vocab_size": 10_000,
-    "embedding_dim": 256,
-    "encoder_hidden_size": 256,
-    "decoder_hidden_size": 256,
-    "latent_dim": 32,
-}
 
 UNTRAINED_LENGTH = 25
 """Tokens of every sentence of an untrained model: a little more than Penn Treebank's mean."""
@@ -42,6 +35,7 @@ def add_decode_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--num-reference", type=int, default=64, help="of these, decoded by the usual loop"
     )
+    parser.add_argument("--precision", choices=[*PRECISIONS, "both"], default="both", help="ours")
     parser.add_argument(
         "--max-length",
         type=int | None,
@@ -61,13 +55,17 @@ def plan_decode(options: Namespace) -> Plan:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(options.num_sentences, model.latent_dim, generator=generator)
     half, some = z[: len(z) // 2], z[: options.num_reference]
+    chosen = list(PRECISIONS) if options.precision == "both" else [options.precision]
+    pairs = []
+    for name in chosen:
+        pairs += [
+            sampling(model, z, some, length, name),
+            greedy(model, z, some, length, name),
+            beam(model, half, some[: len(half)], length, name),
+        ]
     return Plan(
-        [
-            sampling(model, z, some, length),
-            greedy(model, z, some, length),
-            beam(model, half, some[: len(half)], length),
-        ],
-        "fp32",
+        pairs,
+        f"{' and '.join(chosen)}; the usual loop's is fp32",
         decode_setting(options.run, model, len(z), len(some), length),
     )
 
@@ -76,10 +74,9 @@ def decode_setting(
     run: str | None, model: SentenceVAE, num_sentences: int, num_reference: int, length: int
 ) -> dict[str, str]:
     """Which model, which codes, and what is not as it would be in use."""
-    sizes = ", ".join(f"{name} {model.arguments[name]}" for name in PTB_SIZE)
     untrained = f"random weights, no sentence ends by itself: all are cut at {length} tokens"
     return {
-        "model": f"{untrained if run is None else run} ({sizes})",
+        "model": f"{untrained if run is None else run} ({sizes(model)})",
         "codes": f"{num_sentences} from the prior, {num_sentences // 2} for beam search",
         "usual loop": f"one sentence at a time, of the first {num_reference} codes at most; its "
         f"beam search goes on until {NUM_BEAMS} sentences are complete",
@@ -94,10 +91,8 @@ def untrained_model() -> SentenceVAE:
     weights are large, because some words must stand out as they do in a trained model: among
     10,000 equal ones the likeliest would be a matter of rounding.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = SentenceVAE(**PTB_SIZE).eval()
-        torch.nn.init.normal_(model.decoder.output.weight)
+    model = new_model().eval()
+    torch.nn.init.normal_(model.decoder.output.weight, generator=torch.Generator().manual_seed(0))
     words = (f"word{i}" for i in range(PTB_SIZE["vocab_size"] - 4))
     model.tokenizer = Tokenizer.train([" ".join(words)])
     silence(model, EOS_ID)
@@ -115,11 +110,11 @@ def num_tokens(sentences: Sequence[Sequence[int]], max_length: int) -> int:
     return sum(min(len(ids) + 1, max_length) for ids in sentences)
 
 
-def sampling(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair:
+def sampling(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int, precision: str) -> Pair:
     """Draws are random on both sides, so nothing but their lengths can be compared."""
 
     def ours() -> list[list[int]]:
-        return decode(model, z, strategy="sample", max_length=max_length)
+        return decode(model, z, strategy="sample", max_length=max_length, precision=precision)
 
     def reference() -> list[list[int]]:
         return one_at_a_time(model, some, max_length, drawn)
@@ -129,19 +124,21 @@ def sampling(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pa
         return "{:.1f} and {:.1f} tokens a sentence".format(*lengths)
 
     return Pair(
-        f"sampling, {len(z)} sentences",
+        f"sampling, {len(z)} sentences, {precision}",
         "tokens/s",
         check,
         lambda: num_tokens(ours(), max_length),
         lambda: num_tokens(reference(), max_length),
+        token_limit(model, precision),
+        token_limit(model),
     )
 
 
-def greedy(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair:
+def greedy(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int, precision: str) -> Pair:
     """The sentences must be the same, but for those in which rounding decides a tie."""
 
     def ours() -> list[list[int]]:
-        return decode(model, z, max_length=max_length)
+        return decode(model, z, max_length=max_length, precision=precision)
 
     def reference() -> list[list[int]]:
         return one_at_a_time(model, some, max_length, likeliest)
@@ -151,15 +148,17 @@ def greedy(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair
         return agreement("identical", [a == b for a, b in pairs])
 
     return Pair(
-        f"greedy, {len(z)} sentences",
+        f"greedy, {len(z)} sentences, {precision}",
         "tokens/s",
         check,
         lambda: num_tokens(ours(), max_length),
         lambda: num_tokens(reference(), max_length),
+        token_limit(model, precision),
+        token_limit(model),
     )
 
 
-def beam(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair:
+def beam(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int, precision: str) -> Pair:
     """Both find the best they can; neither must be far behind the other on the whole.
 
     The searches differ in two rules: textvae keeps a place for the greedy sentence, and stops as
@@ -167,7 +166,14 @@ def beam(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair:
     """
 
     def ours() -> list[float]:
-        found = decode_scored(model, z, strategy="beam", num_beams=NUM_BEAMS, max_length=max_length)
+        found = decode_scored(
+            model,
+            z,
+            strategy="beam",
+            num_beams=NUM_BEAMS,
+            max_length=max_length,
+            precision=precision,
+        )
         return [best.log_prob for best in found]
 
     def reference() -> list[float]:
@@ -177,12 +183,19 @@ def beam(model: SentenceVAE, z: Tensor, some: Tensor, max_length: int) -> Pair:
         return comparison(ours()[: len(some)], reference())
 
     return Pair(
-        f"beam of {NUM_BEAMS}, {len(z)} sentences",
+        f"beam of {NUM_BEAMS}, {len(z)} sentences, {precision}",
         "sentences/s",
         check,
         lambda: len(ours()),
         lambda: len(reference()),
+        no_limit="how many hypotheses a search goes through is not counted",
     )
+
+
+def token_limit(model: SentenceVAE, precision: str = "fp32") -> Limit:
+    """Of decoding, on both sides. How long sentences get matters little: see `arithmetic.py`."""
+    flops = flops_per_token(model, UNTRAINED_LENGTH, encodings=0)
+    return Limit(flops, PRECISIONS[precision])
 
 
 def agreement(what: str, same: Sequence[bool]) -> str:

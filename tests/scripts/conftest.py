@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import datasets
 import pytest
 
+from tests.scripts import benchmarking
 from tests.scripts.running import SCRIPTS, Answer
 from tests.sizes import TINY
 from textvae import grammar, recipes
@@ -56,6 +56,20 @@ def study(
 
 
 @pytest.fixture
+def benchmark(
+    study: Callable[[str], tuple[ModuleType, Callable[..., Answer]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Answer]:
+    """The `main` of `benchmark.py`, with tiny models and tiny matrix products."""
+    monkeypatch.syspath_prepend(SCRIPTS)  # as python does for a script
+    _, run = study("benchmark")
+    for name, value in benchmarking.TINY.items():
+        monkeypatch.setitem(benchmarking.part("subject").PTB_SIZE, name, value)
+    monkeypatch.setattr(benchmarking.part("arithmetic"), "SIDE", 32)
+    return run
+
+
+@pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Names of the runs that a sweep trains: tiny ones, in this process."""
     whole, names = grammar.splits, list[str]()
@@ -82,5 +96,5 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setattr(sweep, "wait", lambda sentinels, seconds: None)
     monkeypatch.setattr(grammar, "splits", small)
     monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": OPTIONS, "ptb": OPTIONS})
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
     return names

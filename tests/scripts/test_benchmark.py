@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Callable
@@ -13,39 +12,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.scripts.benchmarking import TINY, part
 from tests.scripts.running import SCRIPTS
 from textvae.generation import decode, decode_scored
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
-TINY = {
-    "vocab_size": 20,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 4,
-    "decoder_hidden_size": 8,
-    "latent_dim": 3,
-}
 QUICK = ["--num-sentences=6", "--num-reference=2", "--rounds=1", "--threads=1"]
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(study: Callable[[str], tuple[Any, Run]], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The script's `main`, with a tiny model for the one of Penn Treebank's size."""
-    monkeypatch.syspath_prepend(SCRIPTS)  # as python does for a script
-    _, run = study("benchmark")
-    monkeypatch.setattr(part("decode"), "PTB_SIZE", TINY)
-    return run
+def run(benchmark: Run) -> Run:
+    return benchmark
 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPTS)
-
-
-def part(name: str) -> Any:
-    return importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture
@@ -68,9 +53,12 @@ def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found) == {
         "benchmark", "machine", "versions", "threads", "precision", "rounds", "model", "codes",
-        "usual loop", "tokens", "pairs",
+        "usual loop", "tokens", "pairs", "also",
     }  # fmt: skip
-    assert (found["benchmark"], found["precision"]) == ("decode", "fp32")
+    assert (found["benchmark"], found["precision"]) == (
+        "decode",
+        "fp32 and bf16; the usual loop's is fp32",
+    )
     assert (found["threads"], found["rounds"]) == (1, 2)
     assert f"torch {torch.__version__}" in found["versions"]
     assert "random weights" in found["model"]
@@ -78,8 +66,10 @@ def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
     assert "vocab_size 20" in found["model"]
 
     names = ["sampling, 6 sentences", "greedy, 6 sentences", "beam of 5, 3 sentences"]
-    assert [pair["name"] for pair in found["pairs"]] == names
-    assert [p["unit"] for p in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"]
+    assert [pair["name"] for pair in found["pairs"]] == [
+        f"{name}, {precision}" for precision in ("fp32", "bf16") for name in names
+    ]
+    assert [p["unit"] for p in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"] * 2
     for pair in found["pairs"]:
         assert {"agreement", "ratio", "ratio_min", "ratio_max"} < set(pair)
         ratios = [
@@ -88,7 +78,15 @@ def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
         assert len(ratios) == 2
         assert pair["ratio"] == pytest.approx(sum(ratios) / 2)  # the median of two
         assert [pair["ratio_min"], pair["ratio_max"]] == [min(ratios), max(ratios)]
+        searches = "hypotheses" in pair.get("no_limit", "")
+        assert searches == (pair["unit"] == "sentences/s")
         for side in (pair["ours"], pair["reference"]):
+            assert (side["share_of_limit"] is None) == searches
+            if not searches:
+                assert side["share_of_limit"] == pytest.approx(
+                    side["median"] * side["flops_per_unit"] / side["matrix_flops_per_second"],
+                    rel=0.9,  # medians of two rounds: not of the same one
+                )
             assert 0 < side["min"] <= side["median"] <= side["max"]
     agreed = [pair["agreement"] for pair in found["pairs"]]
     assert agreed[0] == "25.0 and 25.0 tokens a sentence"
@@ -96,20 +94,22 @@ def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
     assert " of 2 as likely" in agreed[2]
 
     header, table = answer.out.split("\nmedian (least–most):\n\n")
-    told = {key: found[key] for key in found if key not in ("benchmark", "pairs")}
+    told = {key: found[key] for key in found if key not in ("benchmark", "pairs", "also")}
     assert header == "".join(f"{key}: {value}\n" for key, value in told.items())
     columns, _, *rows = table.splitlines()
-    assert columns == "|  | unit | textvae | usual loop | ratio | results |"
+    assert columns == ("|  | unit | textvae | usual loop | ratio | of the limit | results |")
     for row, pair in zip(rows, found["pairs"], strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert (cells[0], cells[1], cells[-1]) == (pair["name"], pair["unit"], pair["agreement"])
         number = part("measuring").number
+        share = pair["ours"]["share_of_limit"]
+        assert cells[5] == ("–" if share is None else f"{share:.0%}")
         assert cells[4].startswith(f"{number(pair['ratio'])} ({number(pair['ratio_min'])}–")
 
 
 def test_decode_with_a_run(run: Run, tiny_model: SentenceVAE, tmp_path: Path) -> None:
     tiny_model.save_pretrained(tmp_path / "some-run")
-    answer = run("decode", "--run=some-run", *QUICK, "--max-length=9", "--json=found.json")
+    answer = run("decode", "--run=some-run", "--precision=fp32", *QUICK, "--max-length=9", "--json=found.json")
     assert (answer.code, answer.err) == (0, "")
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["model"].startswith("some-run (vocab_size 13, ")
@@ -127,6 +127,15 @@ def test_decode_with_a_run(run: Run, tiny_model: SentenceVAE, tmp_path: Path) ->
         (["decode", "--run=./gone"], "gone"),
         (["decode", "--json=gone/found.json"], "no directory for --json gone/found.json"),
         (["decode", "--rouns=3"], "rouns"),
+        (["train", "--steps=0"], "steps must be at least 1, got 0"),
+        (["train", "--batch-size=0"], "batch-size must be at least 1, got 0"),
+        (["train", "--precision=fp8"], "fp8"),
+        (["train", "--data-dir=./gone"], "gone"),
+        (["evaluate", "--num-samples=0"], "num-samples must be at least 1, got 0"),
+        (["evaluate", "--num-sentences=0"], "num-sentences must be at least 1, got 0"),
+        (["evaluate", "--num-reference=0"], "num-reference must be at least 1, got 0"),
+        (["evaluate", "--run=./gone"], "gone"),
+        (["scale", "--steps=0"], "steps must be at least 1, got 0"),
         (["decoding"], "decode"),  # what there is
         ([], "decode"),
     ],
@@ -163,13 +172,69 @@ def test_the_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         "name": "p",
         "unit": "x/s",
         "agreement": "the same",
-        "ours": {"median": 20.0, "min": 40 / 3, "max": 40.0, "rounds": [40.0, 20.0, 40 / 3]},
-        "reference": {"median": 2.5, "min": 5 / 3, "max": 5.0, "rounds": [5.0, 2.5, 5 / 3]},
+        "ours": {
+            "median": 20.0,
+            "min": 40 / 3,
+            "max": 40.0,
+            "rounds": [40.0, 20.0, 40 / 3],
+            "share_of_limit": None,
+        },
+        "reference": {
+            "median": 2.5,
+            "min": 5 / 3,
+            "max": 5.0,
+            "rounds": [5.0, 2.5, 5 / 3],
+            "share_of_limit": None,
+        },
         "ratio": pytest.approx(8.0),  # whatever the machine's speed
         "ratio_min": pytest.approx(8.0),
         "ratio_max": pytest.approx(8.0),
+        "no_limit": "not bound by matrix products",
     }
     assert order == ["a", "b"] * 3
+
+
+def test_a_rates_share_of_its_limit_is_taken_round_by_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measuring = part("measuring")
+    products = {
+        torch.float32: iter([100.0, 50.0, 20.0]),
+        torch.bfloat16: iter([400.0, 200.0, 80.0]),
+    }
+    monkeypatch.setattr(measuring, "matrix_rate", lambda precision: next(products[precision]))
+    ours = iter([20.0, 10.0, 4.0])  # the machine is slower every round, for all alike
+    reference = iter([5.0, 2.5, 1.0])
+    pair = measuring.Pair(
+        "p",
+        "x/s",
+        lambda: "the same",
+        lambda: measuring.Timed(next(ours), 1.0),
+        lambda: measuring.Timed(2 * next(reference), 2.0),  # its own clock, not the wall's
+        measuring.Limit(6.0, torch.bfloat16),
+        measuring.Limit(2.0),
+        is_growth=True,
+    )
+    found = measuring.measure(pair, 3)
+    assert found["ratio"] == pytest.approx(4.0)
+    assert found["ours"]["share_of_limit"] == pytest.approx(6 * 20 / 400)
+    assert found["ours"]["matrix_flops_per_second"] == 200.0
+    assert found["reference"]["share_of_limit"] == pytest.approx(2 * 5 / 100)
+    # Four units in the time of one, each of three times the arithmetic.
+    assert found["growth_over_arithmetic"] == pytest.approx(1 / (4 * 3))
+    assert "no_limit" not in found
+    row = measuring.line(found, "first")
+    assert (row["of the limit"], row["time / arithmetic"]) == ("30%", "0.0833")
+    assert row["first"] == "2.5 (1–5)"
+
+
+def test_results_apart_are_refused() -> None:
+    close = part("measuring").close
+    assert close("loss", [10.0, 5.0], [10.0, 5.001], 1e-3) == "loss 0.0002 apart"
+    with pytest.raises(RuntimeError, match=r"the same: loss 0.0002 apart, 0.0001 is allowed"):
+        close("loss", [10.0, 5.0], [10.0, 5.001], 1e-4)
+    with pytest.raises(RuntimeError, match="loss nan apart"):
+        close("loss", [math.nan], [1.0], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +248,8 @@ def test_the_untrained_model_never_ends_and_knows_its_vocabulary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoding = part("decode")
-    monkeypatch.setattr(decoding, "PTB_SIZE", TINY)
+    for name, value in TINY.items():
+        monkeypatch.setitem(part("subject").PTB_SIZE, name, value)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     model = decoding.untrained_model()

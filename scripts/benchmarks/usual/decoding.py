@@ -1,6 +1,4 @@
-"""The usual loop, written here once, plainly, in the way public sentence-VAE code does it.
-
-Decoding: one sentence at a time, a call of the model for each token, lists.
+"""Decoding as usual: one sentence at a time, a call of the model for each token, lists.
 
 Shapes: B sentences, K open hypotheses, V vocabulary, Z latent dimensions.
 """
