@@ -109,7 +109,14 @@ def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
 
 def test_decode_with_a_run(run: Run, tiny_model: SentenceVAE, tmp_path: Path) -> None:
     tiny_model.save_pretrained(tmp_path / "some-run")
-    answer = run("decode", "--run=some-run", "--precision=fp32", *QUICK, "--max-length=9", "--json=found.json")
+    answer = run(
+        "decode",
+        "--run=some-run",
+        "--precision=fp32",
+        *QUICK,
+        "--max-length=9",
+        "--json=found.json",
+    )
     assert (answer.code, answer.err) == (0, "")
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["model"].startswith("some-run (vocab_size 13, ")
