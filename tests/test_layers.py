@@ -21,6 +21,7 @@ LAYERS = {
     "files": 0,
     "hub": 0,
     "processes": 0,
+    "cpu": 1,
     "precision": 1,
     "losses": 1,
     "batch": 1,

@@ -49,8 +49,15 @@ class RunDirectory:
         self.results_file = path / "results.json"
 
     @classmethod
-    def create(cls, path: str | Path, config: RunConfig) -> Self:
+    def create(
+        cls, path: str | Path, config: RunConfig, *, longest_sentence: int | None = None
+    ) -> Self:
         """Make the directory of a new run and write its configuration.
+
+        Args:
+            path: The directory.
+            config: The configuration.
+            longest_sentence: Most tokens of a sentence that is trained on, EOS not counted.
 
         Raises:
             FileExistsError: If a run or anything else is there already.
@@ -58,7 +65,7 @@ class RunDirectory:
         cls.refuse_if_taken(path)
         run = cls(Path(path), config)
         run.path.mkdir(parents=True, exist_ok=True)
-        write_json(run.config_file, {"run": config.to_dict()})
+        write_json(run.config_file, {"run": config.to_dict(), "longest_sentence": longest_sentence})
         return run
 
     @staticmethod

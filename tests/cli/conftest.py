@@ -60,7 +60,7 @@ def short_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("runs") / "short"
     lively.save_pretrained(path)
     config = path / "config.json"
-    write_json(config, {**read_json(config), "run": {"data": {"max_length": 4}}})
+    write_json(config, {**read_json(config), "longest_sentence": 4})
     return str(path)
 
 

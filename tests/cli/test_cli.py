@@ -354,8 +354,19 @@ def test_a_line_break_within_a_sentence_is_not_printed(
         assert call(*command).out == "a b\n\n\nc d\n"
 
 
+def test_a_text_longer_than_any_in_training_is_refused(run: str, fifty: Path) -> None:
+    lengths = [len(line.split()) for line in fifty.read_text().splitlines()]
+    answer = call("reconstruct", run, "the " * (max(lengths) + 1))
+    assert answer.code == 2
+    found = re.search(r"must have at most (\d+) tokens, as in training, got", answer.err)
+    assert found is not None, answer.err
+    longest = int(found[1])
+    assert longest in lengths  # of those that were not held out
+    assert call("reconstruct", run, "the " * longest, "--max-length=9").code == 0
+
+
 def test_reconstruct_tells_unknown_words(run: str, fifty: Path) -> None:
-    known = fifty.read_text().splitlines()[0]
+    known = min(fifty.read_text().splitlines(), key=len)
     answer = call("reconstruct", run, known, "xyzzy " + known + " plugh xyzzy", "--max-length=9")
     assert answer.code == 0
     assert answer.out.count("\n") == 2

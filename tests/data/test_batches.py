@@ -48,6 +48,7 @@ def test_sentences_are_encoded_in_order(dataset: datasets.Dataset, tokenizer: To
     split = encode_split(dataset, tokenizer)
     assert sentences(split) == tokenizer.encode_batch(WORDS)
     assert split.lengths.tolist() == [6, 2, 3, 5, 4]
+    assert split.longest == 5
     assert (len(split), split.num_sentences, split.num_tokens) == (5, 5, 20)
     assert (split.num_truncated, split.num_dropped) == (0, 0)
 
@@ -60,7 +61,7 @@ def test_long_sentences_are_cut_without_a_false_end(
     assert split.truncated.tolist() == [True, False, False, True, False]
     assert (split.num_truncated, split.num_dropped) == (2, 0)
     assert split.lengths.tolist() == [3, 2, 3, 3, 4]
-    assert split.num_tokens == 15
+    assert (split.num_tokens, split.longest) == (15, 3)
     for batch in BatchLoader(split, batch_size=2).epoch(0):
         for row, target, length in zip(batch.indices, batch.target_ids, batch.lengths, strict=True):
             assert (EOS_ID in target.tolist()) == (not split.truncated[row])

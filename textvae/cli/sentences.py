@@ -186,10 +186,9 @@ def telling(model: SentenceVAE, texts: Iterable[str]) -> Iterator[str]:
 
 
 def longest_of(run: str) -> int | None:
-    """Most tokens of a sentence that a run was trained on, None if it knows no limit."""
-    config = read_json(find_pretrained(run) / "config.json")
-    limit: int | None = config.get("run", {}).get("data", {}).get("max_length")
-    return limit
+    """Most tokens of a sentence that a run was trained on, None if it does not say."""
+    longest: int | None = read_json(find_pretrained(run) / "config.json").get("longest_sentence")
+    return longest
 
 
 def show(options: Namespace, records: Sequence[dict[str, Any]], line: str = "{text}") -> None:

@@ -107,6 +107,11 @@ class EncodedSplit:
         return int(self.lengths.sum(dtype=np.int64))
 
     @property
+    def longest(self) -> int:
+        """Ids of the longest sentence, EOS not counted."""
+        return int((self.lengths - ~self.truncated).max())
+
+    @property
     def rows(self) -> NDArray[np.int32]:
         """(sentences,) int32, position of each sentence in the text split.
 

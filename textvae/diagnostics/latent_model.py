@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from textvae.batch import Batch
+from textvae.cpu import full_speed
 from textvae.model import Posterior
 
 __all__ = ["LatentModel", "evaluation_mode"]
@@ -49,6 +50,7 @@ def evaluation_mode(model: LatentModel) -> Iterator[None]:
     was_training = model.training
     model.train(False)
     try:
-        yield
+        with full_speed(model.device):
+            yield
     finally:
         model.train(was_training)

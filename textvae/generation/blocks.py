@@ -69,8 +69,8 @@ def drawn(probabilities: Tensor, shares: Tensor) -> Tensor:
 
 
 def _width(scores: Tensor) -> int:
-    """Columns of a block."""
-    return max(1, math.isqrt(scores.shape[1]))
+    """Columns of a block: about the root of all, a power of 2, which vector units like."""
+    return int(2 ** (math.log2(scores.shape[1]) // 2))
 
 
 def _blocks(scores: Tensor, width: int) -> list[Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from textvae.cpu import full_speed
 from textvae.generation.beam import beam_search
 from textvae.generation.options import Decoding
 from textvae.generation.walk import Decoded, Rules, rules_of, walk
@@ -133,6 +134,7 @@ def _in_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     z, found = z.to(model.device), []
-    for first in range(0, len(z), batch_size):
-        found += find(model, z[first : first + batch_size], rules, first)
+    with full_speed(model.device):
+        for first in range(0, len(z), batch_size):
+            found += find(model, z[first : first + batch_size], rules, first)
     return found

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textvae.generation.blocks import largest
-from textvae.losses.tokens import rows_at_once
+from textvae.losses.tokens import cached_rows, multiplied_rows
 from textvae.model import SentenceVAE
 
 __all__ = ["choose_next"]
@@ -45,11 +45,14 @@ def choose_next(
     Returns:
         What it gave, each (B, …).
     """
-    products = F.linear(hidden.to(weight.dtype), weight)
-    size, chosen = rows_at_once(products), []
-    for start in range(0, len(hidden), size):
-        part = slice(start, start + size)
-        chosen.append(choose(_log_probs(model.decoder.output, hidden[part], products[part]), part))
+    chosen, start = [], 0
+    for block in torch.split(hidden, multiplied_rows(hidden, weight)):
+        products = F.linear(block.to(weight.dtype), weight)
+        rows = cached_rows(products)
+        for few, scores in zip(torch.split(block, rows), torch.split(products, rows), strict=True):
+            part = slice(start, start + len(few))
+            chosen.append(choose(_log_probs(model.decoder.output, few, scores), part))
+            start = part.stop
     return tuple(torch.cat(parts) for parts in zip(*chosen, strict=True))
 
 

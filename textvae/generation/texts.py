@@ -38,8 +38,8 @@ def check_texts(
     Args:
         model: The model, with a tokenizer.
         texts: B sentences; unknown words are read as `<unk>`.
-        max_tokens: Most tokens of a text. A model knows no limit, a run does if it was trained
-            with `max_length`.
+        max_tokens: Most tokens of a text. A model knows no limit; a run says how long the longest
+            sentence was that it was trained on.
 
     Returns:
         Ids of each text, without special tokens.

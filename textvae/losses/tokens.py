@@ -1,6 +1,7 @@
 """`token_nll`: −log p of target tokens from a decoder's outputs, in bounded memory.
 
-Also offers `rows_at_once`, how much of the vocabulary's scores a cache holds.
+Also offers `multiplied_rows` and `cached_rows`: of how many tokens to multiply, and then to look
+at, the scores together.
 
 Shapes: N tokens, H hidden units, V vocabulary.
 """
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["MAX_SCORES", "rows_at_once", "token_nll"]
+__all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
 
 MAX_SCORES = 2**27
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 512 MiB in fp32."""
@@ -23,8 +24,9 @@ MAX_SCORES = 2**27
 CACHED_SCORES = 2**19
 """Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""
 
-MULTIPLIED_ROWS = 1024
-"""Tokens whose scores are one matrix product on a CPU where none of them are kept."""
+MULTIPLIED_SCORES = 2**23 - 2**11
+"""Scores that are one matrix product on a CPU where none are kept: less than 32 MiB in fp32, of
+which the memory is used again (`cpu.full_speed`)."""
 
 
 def token_nll(
@@ -64,7 +66,7 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     if torch.is_grad_enabled():
         nll: Tensor = _SoftmaxNLL.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
         return nll
-    rows = MULTIPLIED_ROWS if hidden.device.type == "cpu" else max(1, len(hidden))
+    rows = multiplied_rows(hidden, weight)
     parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     return torch.cat([_whole_nll(h, weight, bias, t) for h, t in parts])
 
@@ -74,10 +76,18 @@ def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     return _softmax_nll(F.linear(hidden, weight), bias, targets, own)
 
 
-def rows_at_once(scores: Tensor) -> int:
+def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
+    """How many rows of hidden units (N, H) to multiply with the output embedding (V, H) at once."""
+    return _rows(MULTIPLIED_SCORES, len(hidden), len(weight), hidden.device)
+
+
+def cached_rows(scores: Tensor) -> int:
     """How many rows of (N, V) scores to take through a softmax together."""
-    on_cpu = scores.device.type == "cpu"
-    return max(1, CACHED_SCORES // scores.shape[1] if on_cpu else len(scores))
+    return _rows(CACHED_SCORES, len(scores), scores.shape[1], scores.device)
+
+
+def _rows(at_once: int, num_rows: int, vocab_size: int, device: torch.device) -> int:
+    return max(1, at_once // vocab_size if device.type == "cpu" else num_rows)
 
 
 def _target_products(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -100,7 +110,7 @@ def _softmax_nll(
     hundredths of a nat, which nearly cancels in their sum but not in the target's own score: that
     takes the place of the rounded one. `products` becomes probabilities if they are to be kept.
     """
-    nll, rows = [], rows_at_once(products)
+    nll, rows = [], cached_rows(products)
     parts = (torch.split(of_all, rows) for of_all in (products, targets, target_products))
     for part, target, own in zip(*parts, strict=True):
         scores = part + bias

@@ -144,7 +144,8 @@ def phases(
         config, model = processes.first(lambda: _planned(found, options, output_dir))
         loaders = processes.in_turn(lambda: training_loaders(found, tokenizer_of(model), config))
         # Not before all else is known to be right: a directory once there is refused next time.
-        run = processes.first(lambda: _created(output_dir, config, model))
+        longest = loaders[0].split.longest
+        run = processes.first(lambda: _created(output_dir, config, model, longest))
     is_new = not run.state_file.exists()
     if is_new and model.latent_dim > 0:
         for name in PRETRAINING:
@@ -176,8 +177,10 @@ def _planned(
     return config, _new_model(corpus, config)
 
 
-def _created(output_dir: str | Path, config: RunConfig, model: SentenceVAE) -> RunDirectory:
-    run = RunDirectory.create(output_dir, config)
+def _created(
+    output_dir: str | Path, config: RunConfig, model: SentenceVAE, longest: int
+) -> RunDirectory:
+    run = RunDirectory.create(output_dir, config, longest_sentence=longest)
     model.save_pretrained(run.path)
     return run
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
 from textvae.checkpoint import RunDirectory
+from textvae.cpu import full_speed
 from textvae.data import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate, gradient_norms
 from textvae.model import SentenceVAE
@@ -125,7 +126,8 @@ class Trainer:
         torch.set_flush_denormal(True)
         self._started = self._logged = time.monotonic()
         self.randomness.begin(self.config.seed)
-        with Interrupt(self.processes) as interrupt, self._bar() as bar:
+        device = self.accelerator.device
+        with full_speed(device), Interrupt(self.processes) as interrupt, self._bar() as bar:
             try:
                 if self.step == 0:
                     self.save()  # from here on there is always a state to resume from
