@@ -42,6 +42,7 @@ class Switches:
         own_gradient: Scores, softmax and gradient in one: `token_nll`, and with it all of textvae's
             forward pass.
         fused: Fused Adam, the norms of whole and parts in one pass, nothing read back.
+        full_speed: fp32 products by the CPU's quickest library, freed memory used again.
         bf16: Matrices are multiplied in bf16.
     """
 
@@ -50,6 +51,7 @@ class Switches:
     real_tokens: bool = False
     own_gradient: bool = False
     fused: bool = False
+    full_speed: bool = False
     bf16: bool = False
 
     @property
@@ -64,6 +66,7 @@ NAMES = {
     "real_tokens": "+ scores at real tokens only",
     "own_gradient": "+ output layer's own gradient",
     "fused": "+ fused Adam, nothing read back",
+    "full_speed": "+ products and memory of cpu.full_speed",
     "bf16": "+ bf16 products",
 }
 

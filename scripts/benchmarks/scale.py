@@ -24,6 +24,7 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import Benchmark, Limit, Pair, Plan, at_least
 from benchmarks.subject import PRECISIONS, PTB_SIZE, new_model, sizes
 from textvae.batch import Batch, collate
+from textvae.cpu import full_speed
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
 from textvae.precision import autocast
@@ -104,8 +105,9 @@ def growth(size: Size, steps: int, precision: torch.dtype, stepper: Callable[[in
 
     def work(of: Size) -> float:
         step, batch = stepper(of.vocab_size), synthetic(of)
-        for _ in range(steps):
-            step(batch)
+        with full_speed(torch.device("cpu")):
+            for _ in range(steps):
+                step(batch)
         return steps * of.num_tokens
 
     own, first = limit(size, precision), limit(FIRST, precision)

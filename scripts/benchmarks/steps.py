@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from benchmarks.train import (
 )
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms
 from textvae.batch import collate
+from textvae.cpu import full_speed
 from textvae.model import SentenceVAE
 from textvae.precision import autocast
 from textvae.report.pictures import checked_path, new_figure, save
@@ -100,7 +102,8 @@ def rung_steps(sentences: Sentences, batch_size: int, on: Switches) -> Timed:
     model = new_model().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=on.fused)
     batches = batches_of(sentences.ids, batch_size, on)
-    return timed(lambda batch: train_step(model, optimizer, batch, on), batches)
+    with full_speed(model.device) if on.full_speed else nullcontext():
+        return timed(lambda batch: train_step(model, optimizer, batch, on), batches)
 
 
 def gains(found: Found) -> dict[str, float]:
