@@ -1,10 +1,11 @@
-"""The exercises of VAE courses as experiments: what warm-up, β, optimizer, rate and free bits do.
+"""The exercises of VAE courses as experiments: what warm-up, β, optimizer, rate, free bits do.
 
     python scripts/experiments.py warmup            # warm-ups of 1 to 50 epochs
     python scripts/experiments.py beta              # β of 0.1, 1, 4, 10
     python scripts/experiments.py optimizers        # Adam, AdamW, SGD with momentum
     python scripts/experiments.py learning-rates    # 1e-2 to 1e-5
     python scripts/experiments.py free-bits         # floors, and the five kinds of them
+    python scripts/experiments.py precision         # fp32 and bf16
 
 Each trains the embedded corpus' recipe (with --data-dir, that of Penn Treebank, or the defaults on
 any other corpus) with the options in question, several seeds each, and writes a table (Markdown,
@@ -108,12 +109,21 @@ def free_bits(floors: Sequence[float] = (0.0, 0.02, 0.05, 0.1, 0.2)) -> Experime
     )
 
 
+def precision() -> Experiment:
+    """Products in bf16 with all else in fp32, as `--precision auto` trains where hardware can."""
+    return Experiment(
+        "Does training in bf16 cost anything?",
+        {name: {"precision": name} for name in ("fp32", "bf16")},
+    )
+
+
 EXPERIMENTS: Mapping[str, Callable[[], Experiment]] = {
     "warmup": warmup,
     "beta": beta,
     "optimizers": optimizers,
     "learning-rates": learning_rates,
     "free-bits": free_bits,
+    "precision": precision,
 }
 
 COLUMNS = {"rec": "rec", "KL": "kl", "−ELBO": "loss", "AU": "au", "active dims": "active"}

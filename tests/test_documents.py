@@ -27,6 +27,7 @@ HEADINGS = {
     "optimizers": "Optimizers",
     "learning-rates": "Learning rates",
     "free-bits": "Free bits",
+    "precision": "Precision",
 }
 """Experiments, and the part of results/README.md that each stands in."""
 

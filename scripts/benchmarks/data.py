@@ -1,14 +1,17 @@
-"""From text to batches, against the usual loop: the first batch, tokenising, an epoch."""
+"""From text to batches, against the usual loop: first batch, tokenising, an epoch; start-up."""
 
 from __future__ import annotations
 
 import atexit
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
@@ -30,6 +33,9 @@ from textvae.recipes import source_and_recipe
 __all__ = ["DATA"]
 
 SPLITS = ("train", "valid", "test")
+
+STARTS = 5
+"""Processes, of which the median counts."""
 
 NO_LIMIT = "no matrix products in it"
 
@@ -83,7 +89,10 @@ def plan_data(options: Namespace) -> Plan:
             "usual loop": "lines split at blanks, a dict, lists of ids, random padded batches",
             "first batch": "in fresh processes, import of torch not counted",
         },
-        also={"seconds to the first batch": partial(seconds_to_first_batch, texts)},
+        also={
+            "seconds to the first batch": partial(seconds_to_first_batch, texts),
+            "seconds to start": seconds_to_start,
+        },
     )
 
 
@@ -201,6 +210,23 @@ def seconds_to_first_batch(texts: Texts) -> dict[str, float]:
         "cached": seconds("textvae_way", texts, cache),
         "usual loop": seconds("usual_way", texts, cache),
     }
+
+
+def seconds_to_start() -> dict[str, float]:
+    """Of whole processes, Python's own start included; medians."""
+    commands = {
+        "textvae --help": ["-m", "textvae.cli", "--help"],
+        "import torch": ["-c", "import torch"],
+        "all names of textvae": ["-c", "from textvae import *"],
+    }
+    return {name: median(map(run_time, [command] * STARTS)) for name, command in commands.items()}
+
+
+def run_time(arguments: list[str]) -> float:
+    """Seconds that Python takes to run something."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
 
 
 DATA = Benchmark("text to batches", add_data_options, plan_data)

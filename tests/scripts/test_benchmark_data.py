@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_data_from_options_to_results(
             return getattr(here, function)(*args)
 
     monkeypatch.setattr(part("data"), "in_fresh_process", in_this_process)
+    monkeypatch.setattr(part("data"), "run_time", lambda arguments: float(len(arguments)))
     answer = run("data", "--batch-size=8", "--rounds=2", "--threads=1", "--json=found.json")
     assert (answer.code, answer.err) == (0, "")
     found = json.loads((tmp_path / "found.json").read_text())
@@ -73,6 +75,11 @@ def test_data_from_options_to_results(
     assert pairs["an epoch's batches"]["agreement"].startswith("padding ")
     seconds = found["also"]["seconds to the first batch"]
     assert list(seconds) == ["new cache", "cached", "usual loop"]
+    assert found["also"]["seconds to start"] == {
+        "textvae --help": 3.0,
+        "import torch": 2.0,
+        "all names of textvae": 2.0,
+    }
     # Once unmeasured and two rounds, of each; then one new cache, and the same again.
     new, cached, last = caches[:3], caches[3:6], caches[6:]
     assert (len(set(new)), len(set(cached)), len(last), len(set(last))) == (3, 1, 2, 1)
@@ -168,6 +175,13 @@ def test_the_peak_is_seen() -> None:
         found = look("some ")
     assert found["some anonymous MB"] >= most - 10
     assert found["some peak MB"] >= most - 10
+
+
+def test_a_start_takes_time_or_fails() -> None:
+    data = part("data")
+    assert data.run_time(["-c", "import time; time.sleep(0.2)"]) > 0.2
+    with pytest.raises(subprocess.CalledProcessError):
+        data.run_time(["-c", "import nothing"])
 
 
 def test_a_fresh_process_answers_or_fails(tmp_path: Path) -> None:
