@@ -171,7 +171,7 @@ def train(texts: str, steps: int) -> dict[str, float]:
 @contextmanager
 def watched() -> Iterator[Callable[[str], dict[str, float]]]:
     """Gives what tells the peaks so far, in megabytes."""
-    peak, over = memory("RssAnon"), threading.Event()
+    peak, over, most = memory("RssAnon"), threading.Event(), 0.0
 
     def watch() -> None:
         nonlocal peak
@@ -179,8 +179,13 @@ def watched() -> Iterator[Callable[[str], dict[str, float]]]:
             peak = max(peak, memory("RssAnon"))
 
     def look(prefix: str) -> dict[str, float]:
-        anonymous = max(peak, memory("RssAnon"))
-        return {f"{prefix}peak MB": memory("VmHWM"), f"{prefix}anonymous MB": anonymous}
+        nonlocal most
+        # The system counts pages per processor and adds up late: its peak can seem to fall.
+        most = max(most, memory("VmHWM"))
+        return {
+            f"{prefix}peak MB": most,
+            f"{prefix}anonymous MB": max(peak, memory("RssAnon")),
+        }
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
