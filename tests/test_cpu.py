@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from textvae import cpu
+from textvae.batch import Batch
 from textvae.cpu import full_speed
+from textvae.diagnostics import evaluate, importance_nll, z_ablation
+from textvae.generation import decode
+from textvae.model import SentenceVAE
 
 CPU = torch.device("cpu")
 
@@ -106,7 +111,7 @@ def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         assert setting() == before
 
 
-@pytest.mark.skipif("glibc" not in str(__import__("platform").libc_ver()), reason="glibc only")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's way with memory")
 def test_freed_memory_is_used_again() -> None:
     with full_speed(CPU):
         for _ in range(3):
@@ -115,3 +120,23 @@ def test_freed_memory_is_used_again() -> None:
         for _ in range(10):
             torch.ones(2**22)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 4096
+
+
+def test_evaluation_and_decoding_are_at_full_speed(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: SentenceVAE, make_batch: Callable[..., Batch]
+) -> None:
+    pretend(monkeypatch)
+    before, seen = setting(), list[str]()
+    tiny_model.decoder.rnn.register_forward_hook(lambda *_: seen.append(setting()))
+    batches = [make_batch([[4, 5], [6]])]
+    for work in (
+        lambda: evaluate(tiny_model, batches, 2),
+        lambda: importance_nll(tiny_model, batches, num_samples=2),
+        lambda: z_ablation(tiny_model, batches, 2),
+        lambda: decode(tiny_model, torch.zeros(2, 3), max_length=2),
+        lambda: decode(tiny_model, torch.zeros(2, 3), max_length=2, strategy="beam"),
+    ):
+        seen.clear()
+        work()
+        assert set(seen) == {"bf16"}
+        assert setting() == before

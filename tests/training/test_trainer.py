@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textvae import cpu
 from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.diagnostics import Evaluation
 from textvae.losses import kl_divergence
@@ -519,6 +520,20 @@ def test_the_bar_shows_the_last_evaluation(
     trainer.fit()
     assert "valid" not in said[0]
     assert " valid 50.25 MI 0.50 AU 1 " in said[1]
+
+
+def test_steps_are_at_full_speed(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_onednn_is_quicker", lambda: True)
+    matmul, seen = torch.backends.mkldnn.matmul, list[str]()
+    before = matmul.fp32_precision
+    trainer = build(tmp_path / "run", max_steps=1, precision="fp32")
+    weight = trainer.model.decoder.output.weight
+    trainer.model.register_forward_hook(lambda *_: seen.append(matmul.fp32_precision))
+    weight.register_hook(lambda _: seen.append(matmul.fp32_precision))
+    trainer.fit()
+    assert (seen[:2], matmul.fp32_precision) == (["bf16", "bf16"], before)
 
 
 # From options to parts
