@@ -25,7 +25,8 @@ def full_speed(device: torch.device) -> Iterator[None]:
     Products in fp32: PyTorch's default, MKL, uses half the width of AMD's vector units that have
     AVX-512, and oneDNN all of it. PyTorch leaves fp32 to oneDNN where bf16 is allowed inside,
     which oneDNN makes use of on matrix units (AMX) only: there, and wherever products turn out to
-    be rounded, nothing is changed.
+    be rounded, nothing is changed. Inside, PyTorch's older way to ask for the precision,
+    `torch.get_float32_matmul_precision`, may raise that both ways are mixed.
     """
     if device.type != "cpu":
         yield
