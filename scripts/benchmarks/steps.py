@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -90,7 +90,7 @@ def same_loss(model: SentenceVAE, usual: UsualVAE, ids: list[list[int]], on: Swi
     """Compare a rung's loss of a batch with the usual loop's, with the same noise."""
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
     batch = collate(ids, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
-    with autocast(model.device, PRECISIONS[on.precision]):
+    with at_its_speed(model, on), autocast(model.device, PRECISIONS[on.precision]):
         rec, kl = terms(model, batch, noise, on)  # with its graph, as a step has it
     usual_rec, usual_kl = loss_terms(usual, PaddedBatch.of(ids), noise)
     found, expected = (rec + kl).item(), (usual_rec + usual_kl).item()
@@ -102,8 +102,13 @@ def rung_steps(sentences: Sentences, batch_size: int, on: Switches) -> Timed:
     model = new_model().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=on.fused)
     batches = batches_of(sentences.ids, batch_size, on)
-    with full_speed(model.device) if on.full_speed else nullcontext():
+    with at_its_speed(model, on):
         return timed(lambda batch: train_step(model, optimizer, batch, on), batches)
+
+
+def at_its_speed(model: SentenceVAE, on: Switches) -> AbstractContextManager[None]:
+    """The context in which a rung computes."""
+    return full_speed(model.device) if on.full_speed else nullcontext()
 
 
 def gains(found: Found) -> dict[str, float]:

@@ -54,13 +54,21 @@ def lively_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) ->
     return str(path)
 
 
-@pytest.fixture(scope="session")
-def short_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(
+    scope="session",
+    params=[{"longest_sentence": 4}, {"run": {"data": {"max_length": 4}}}],
+    ids=["noted", "older"],
+)
+def short_run(
+    request: pytest.FixtureRequest,
+    lively: SentenceVAE,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
     """The same model, trained on sentences of at most 4 tokens."""
     path = tmp_path_factory.mktemp("runs") / "short"
     lively.save_pretrained(path)
     config = path / "config.json"
-    write_json(config, {**read_json(config), "longest_sentence": 4})
+    write_json(config, {**read_json(config), **request.param})
     return str(path)
 
 

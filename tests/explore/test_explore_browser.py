@@ -136,6 +136,7 @@ def test_dimensions(opened: Opened) -> None:
     # Key by key, as a person would: the first one can come before the tab is ready to listen.
     opened.page.get_by_label("Sentence", exact=True).press_sequentially("  zebras")
     wait_for(opened, "#moved", "zebras")
+    wait_for(opened, "#moved", "read as <unk>: ")
     began = sliders.first.input_value()
     sliders.first.fill("-3")
     opened.page.get_by_label("Sentence", exact=True).fill("")
@@ -202,3 +203,4 @@ def test_nothing_sticks_out(opened: Opened, width: int, name: str) -> None:
     opened.page.wait_for_function(
         "width => document.documentElement.scrollWidth <= width", arg=width
     )
+    assert opened.page.evaluate("innerWidth") == width

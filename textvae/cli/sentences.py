@@ -187,7 +187,10 @@ def telling(model: SentenceVAE, texts: Iterable[str]) -> Iterator[str]:
 
 def longest_of(run: str) -> int | None:
     """Most tokens of a sentence that a run was trained on, None if it does not say."""
-    longest: int | None = read_json(find_pretrained(run) / "config.json").get("longest_sentence")
+    config = read_json(find_pretrained(run) / "config.json")
+    longest: int | None = config.get("longest_sentence")
+    if longest is None:  # saved before runs noted it, or a model alone
+        longest = config.get("run", {}).get("data", {}).get("max_length")
     return longest
 
 
