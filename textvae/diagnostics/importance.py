@@ -28,7 +28,7 @@ from textvae.processes import ALONE, Processes
 
 __all__ = ["ImportanceNLL", "importance_nll"]
 
-MAX_TOKENS_CPU = 1024
+MAX_TOKENS_CPU = 4096
 """Tokens decoded at once on a CPU: more bring nothing but memory."""
 
 MAX_TOKENS_ACCELERATOR = 2**16

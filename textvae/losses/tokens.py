@@ -8,6 +8,7 @@ Shapes: N tokens, H hidden units, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,6 +28,10 @@ CACHED_SCORES = 2**19
 MULTIPLIED_SCORES = 2**23 - 2**11
 """Scores that are one matrix product on a CPU where none are kept: less than 32 MiB in fp32, of
 which the memory is used again (`cpu.full_speed`)."""
+
+NUM_EXACT = 128
+"""Words that are likely for some of the tokens multiplied together, whose products are taken again
+in fp32 where all are in less."""
 
 
 def token_nll(
@@ -72,8 +77,19 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
 
 
 def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    own = _target_products(hidden, weight, targets)
-    return _softmax_nll(F.linear(hidden, weight), bias, targets, own)
+    own = _own_scores(hidden, weight, bias, targets)
+    products = F.linear(hidden, weight)
+    is_rounded = products.dtype != own.dtype
+    log_sums, likeliest = [], bias.new_zeros(len(bias))
+    for _, p, log_sum in _softmax(products, bias, targets, own):
+        log_sums.append(log_sum)
+        if is_rounded:
+            torch.maximum(likeliest, p.amax(0), out=likeliest)
+    nll = torch.cat(log_sums) - own
+    if is_rounded:
+        words = likeliest.topk(min(NUM_EXACT, len(likeliest))).indices
+        nll += _gain(words, hidden, weight[words], bias[words], products, targets, nll + own)
+    return nll
 
 
 def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
@@ -90,40 +106,55 @@ def _rows(at_once: int, num_rows: int, vocab_size: int, device: torch.device) ->
     return max(1, at_once // vocab_size if device.type == "cpu" else num_rows)
 
 
-def _target_products(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """The targets' own products, (N,), in fp32 at least whatever autocast does."""
+def _own_scores(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """The targets' own scores, (N,), in fp32 at least whatever autocast does."""
     with torch.autocast(hidden.device.type, enabled=False):
-        return (hidden.to(weight.dtype) * weight[targets]).sum(-1)
+        return (hidden.to(weight.dtype) * weight[targets]).sum(-1) + bias[targets]
 
 
-def _softmax_nll(
-    products: Tensor,
-    bias: Tensor,
-    targets: Tensor,
-    target_products: Tensor,
-    *,
-    keep_probabilities: bool = False,
-) -> Tensor:
-    """−log p, (N,), from the products (N, V) of hidden units and output embedding.
+def _softmax(
+    products: Tensor, bias: Tensor, targets: Tensor, own: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Probabilities from the products (N, V) of hidden units and output embedding, in cache.
 
     Bias, softmax and logarithm are in fp32 at least. Products in less are rounded by some
     hundredths of a nat, which nearly cancels in their sum but not in the target's own score: that
-    takes the place of the rounded one. `products` becomes probabilities if they are to be kept.
+    (N,) takes the place of the rounded one.
+
+    Yields:
+        A part (P, V) of the products, its probabilities and the logarithm of their softmax's sum,
+        (P,).
     """
-    nll, rows = [], cached_rows(products)
-    parts = (torch.split(of_all, rows) for of_all in (products, targets, target_products))
-    for part, target, own in zip(*parts, strict=True):
-        scores = part + bias
-        scores.scatter_(1, target[:, None], (own + bias[target])[:, None])
+    rows = cached_rows(products)
+    parts = (torch.split(of_all, rows) for of_all in (products, targets, own))
+    for part, target, score in zip(*parts, strict=True):
+        scores = (part + bias).scatter_(1, target[:, None], score[:, None])
         largest = scores.amax(-1)
         p = torch.softmax(scores, -1)
         # The logarithm of the softmax's sum, from the likeliest token, whose p is never tiny. The
         # two maxima cost a tenth of what exponentials of a log-softmax would.
-        log_sum = largest - p.amax(-1).log()
-        nll.append(log_sum - scores.gather(1, target[:, None])[:, 0])
-        if keep_probabilities:
-            part.copy_(p)
-    return torch.cat(nll)
+        yield part, p, largest - p.amax(-1).log()
+
+
+def _gain(
+    words: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    products: Tensor,
+    targets: Tensor,
+    log_sums: Tensor,
+) -> Tensor:
+    """What the logarithms of sums (N,) lack for having been taken over rounded products (N, V).
+
+    The products of some words (W,), whose weights (W, H) and biases (W,) are given, are taken
+    again as they should be. The targets' scores were right already.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        exact = F.linear(hidden.to(weight.dtype), weight, bias)  # (N, W)
+    rounded = products.gather(1, words.expand_as(exact)) + bias
+    gains = torch.expm1(exact - rounded) * torch.exp(rounded - log_sums[:, None])
+    return gains.masked_fill_(words == targets[:, None], 0).sum(-1).log1p()
 
 
 class _SoftmaxNLL(torch.autograd.Function):
@@ -141,13 +172,16 @@ class _SoftmaxNLL(torch.autograd.Function):
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
         with torch.autocast(kind, enabled=False):
             error = hidden @ weight_t
-            own = _target_products(hidden, weight, targets)
-            nll = _softmax_nll(error, bias, targets, own, keep_probabilities=True)
+            own = _own_scores(hidden, weight, bias, targets)
+            log_sums = []
+            for part, p, log_sum in _softmax(error, bias, targets, own):
+                part.copy_(p)
+                log_sums.append(log_sum)
         # With p the softmax and y the target's one-hot row, d nll / d scores = p − y.
         error[torch.arange(len(targets), device=targets.device), targets] -= 1
         ctx.save_for_backward(hidden, weight_t, error)
         ctx.dtypes = (weight.dtype, bias.dtype)
-        return nll
+        return torch.cat(log_sums) - own
 
     @staticmethod
     @once_differentiable
