@@ -1,4 +1,7 @@
-"""What a CPU needs to be as fast as it can: `full_speed`. Results are the same, to rounding."""
+"""What a CPU needs to be as fast as it can: `full_speed`, and `laid_out` for a matrix.
+
+Results are the same, to rounding.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch import Tensor
 
-__all__ = ["full_speed"]
+__all__ = ["full_speed", "laid_out"]
 
 LARGEST_KEPT = 2**25 - 2**13
 """Bytes of the largest block that glibc keeps when it is freed: 32 MiB with what it adds."""
@@ -37,6 +41,17 @@ def full_speed(device: torch.device) -> Iterator[None]:
         return
     with _fp32_by_onednn():
         yield
+
+
+def laid_out(weight: Tensor) -> Tensor:
+    """A layer's weight (V, H) as many batches are multiplied with it quickest.
+
+    oneDNN brings a matrix in fp32 that it meets transposed into order anew for each product, which
+    takes a fifth of its time, for few rows two thirds. As long as a single batch does.
+    """
+    if weight.device.type == "cpu" and weight.dtype == torch.float32 and _onednn_is_quicker():
+        return weight.t().contiguous().t()
+    return weight
 
 
 @cache

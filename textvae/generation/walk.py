@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from textvae.cpu import laid_out
 from textvae.generation import filters
 from textvae.generation.blocks import drawn, largest
 from textvae.generation.options import Decoding
@@ -79,7 +80,7 @@ def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rul
     weight = model.decoder.output.weight
     if resolve_precision(options.precision, model.device) == torch.bfloat16:
         weight = weight.bfloat16()
-    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id, weight)
+    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id, laid_out(weight))
 
 
 def permitted(log_probs: Tensor, past: Tensor, rules: Rules) -> Tensor:

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from textvae.cpu import laid_out
+
 __all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
 
 MAX_SCORES = 2**27
@@ -25,9 +27,9 @@ MAX_SCORES = 2**27
 CACHED_SCORES = 2**19
 """Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""
 
-MULTIPLIED_SCORES = 2**23 - 2**11
-"""Scores that are one matrix product on a CPU where none are kept: less than 32 MiB in fp32, of
-which the memory is used again (`cpu.full_speed`)."""
+MULTIPLIED_BYTES = 2**25 - 2**13
+"""Of scores that are one matrix product on a CPU: as many as memory is used again for
+(`cpu.full_speed`)."""
 
 NUM_EXACT = 128
 """Words that are likely for some of the tokens multiplied together, whose products are taken again
@@ -68,15 +70,16 @@ def token_nll(
 
 
 def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    if torch.is_grad_enabled():
-        nll: Tensor = _SoftmaxNLL.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
-        return nll
     rows = multiplied_rows(hidden, weight)
     parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    return torch.cat([_whole_nll(h, weight, bias, t) for h, t in parts])
+    if torch.is_grad_enabled():
+        return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
+    if _product_dtype(weight) == weight.dtype:
+        weight = laid_out(weight)
+    return torch.cat([_evaluated_nll(h, weight, bias, t) for h, t in parts])
 
 
-def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def _evaluated_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     own = _own_scores(hidden, weight, bias, targets)
     products = F.linear(hidden, weight)
     is_rounded = products.dtype != own.dtype
@@ -94,7 +97,8 @@ def _whole_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
 
 def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
     """How many rows of hidden units (N, H) to multiply with the output embedding (V, H) at once."""
-    return _rows(MULTIPLIED_SCORES, len(hidden), len(weight), hidden.device)
+    at_once = MULTIPLIED_BYTES // _product_dtype(weight).itemsize
+    return _rows(at_once, len(hidden), len(weight), hidden.device)
 
 
 def cached_rows(scores: Tensor) -> int:
@@ -104,6 +108,11 @@ def cached_rows(scores: Tensor) -> int:
 
 def _rows(at_once: int, num_rows: int, vocab_size: int, device: torch.device) -> int:
     return max(1, at_once // vocab_size if device.type == "cpu" else num_rows)
+
+
+def _product_dtype(weight: Tensor) -> torch.dtype:
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def _own_scores(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -167,10 +176,9 @@ class _SoftmaxNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        kind = hidden.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        dtype = _product_dtype(weight)
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
-        with torch.autocast(kind, enabled=False):
+        with torch.autocast(hidden.device.type, enabled=False):
             error = hidden @ weight_t
             own = _own_scores(hidden, weight, bias, targets)
             log_sums = []
