@@ -1,4 +1,4 @@
-"""Choosing by the next token's log-probabilities, in fp32 and with the product in bf16."""
+"""Choosing by the next token's scores, in fp32 and with the product in bf16."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def model_and_hidden() -> tuple[SentenceVAE, torch.Tensor]:
 
 
 def next_log_probs(model: SentenceVAE, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return choose_next(model, hidden, weight, lambda log_probs, part: (log_probs,))[0]
+    return choose_next(model, hidden, weight, lambda scores, part: (scores.log_softmax(-1),))[0]
 
 
 def test_they_are_the_log_softmax_of_the_output_layer() -> None:
@@ -51,9 +51,9 @@ def test_parts_come_in_order_and_are_no_larger_than_what_a_cache_holds(
     monkeypatch.setattr(tokens, "CACHED_SCORES", 20 * VOCABULARY)
     seen = []
 
-    def choose(log_probs: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-        seen.append((part.start, len(log_probs)))
-        return log_probs.argmax(-1), hidden[part]
+    def choose(scores: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+        seen.append((part.start, len(scores)))
+        return scores.argmax(-1), hidden[part]
 
     with torch.no_grad():
         ids, same = choose_next(model, hidden, model.decoder.output.weight, choose)

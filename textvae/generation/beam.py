@@ -133,9 +133,10 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
 
 
 def _continue(
-    log_probs: Tensor, part: slice, past: Tensor, rules: Rules
+    scores: Tensor, part: slice, past: Tensor, rules: Rules
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest next tokens: log p after the rules, the model's own, ids, each (P, K)."""
+    log_probs = scores.log_softmax(-1)
     allowed = permitted(log_probs, past[part], rules)
     values, tokens = largest(allowed, min(rules.options.beams, allowed.shape[1]))
     return values, log_probs.gather(1, tokens), tokens

@@ -79,6 +79,12 @@ class Decoding:
         """Width of the search: `num_beams` or its default."""
         return NUM_BEAMS if self.num_beams is None else self.num_beams
 
+    @property
+    def draws_from_model(self) -> bool:
+        """Whether tokens are drawn from the model's own distribution, but for forbidden ones."""
+        chosen = self.temperature, self.repetition_penalty, self.top_k, self.top_p, self.typical_p
+        return self.strategy == "sample" and chosen == (1, 1, None, None, None)
+
     def _misplaced(self) -> list[str]:
         if self.strategy not in STRATEGIES:
             return [f"strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}"]

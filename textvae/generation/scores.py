@@ -21,14 +21,14 @@ NUM_EXACT = 8
 """Likeliest tokens whose scores are multiplied again in fp32 where all are in less."""
 
 Choose = Callable[[Tensor, slice], tuple[Tensor, ...]]
-"""From log p of all tokens (P, V), which it may overwrite, of the sentences of a slice: what is to
-be known of them, each (P, …)."""
+"""From the scores of all tokens before softmax (P, V), which it may overwrite, of the sentences of
+a slice: what is to be known of them, each (P, …)."""
 
 
 def choose_next(
     model: SentenceVAE, hidden: Tensor, weight: Tensor, choose: Choose
 ) -> tuple[Tensor, ...]:
-    """Let a function choose from the log-probabilities of the next token, part by part.
+    """Let a function choose from the scores of the next token, part by part.
 
     Those of all sentences together would not fit into a CPU's cache, and only the choice is kept.
 
@@ -49,17 +49,17 @@ def choose_next(
     for block in torch.split(hidden, multiplied_rows(hidden, weight)):
         products = F.linear(block.to(weight.dtype), weight)
         rows = cached_rows(products)
-        for few, scores in zip(torch.split(block, rows), torch.split(products, rows), strict=True):
+        for few, some in zip(torch.split(block, rows), torch.split(products, rows), strict=True):
             part = slice(start, start + len(few))
-            chosen.append(choose(_log_probs(model.decoder.output, few, scores), part))
+            chosen.append(choose(_scores(model.decoder.output, few, some), part))
             start = part.stop
     return tuple(torch.cat(parts) for parts in zip(*chosen, strict=True))
 
 
-def _log_probs(output: torch.nn.Linear, hidden: Tensor, products: Tensor) -> Tensor:
+def _scores(output: torch.nn.Linear, hidden: Tensor, products: Tensor) -> Tensor:
     scores = products + output.bias  # as precise as the bias
     if products.dtype != scores.dtype:
         ids = largest(scores, min(NUM_EXACT, scores.shape[1]))[1]
         exact = torch.einsum("bh,bkh->bk", hidden, output.weight[ids]) + output.bias[ids]
         scores.scatter_(1, ids, exact)
-    return scores.log_softmax(-1)
+    return scores
