@@ -12,7 +12,7 @@ import torch
 
 from textvae import cpu
 from textvae.batch import Batch
-from textvae.cpu import full_speed
+from textvae.cpu import full_speed, laid_out
 from textvae.diagnostics import evaluate, importance_nll, z_ablation
 from textvae.generation import decode
 from textvae.model import SentenceVAE
@@ -109,6 +109,21 @@ def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = setting()
     with full_speed(torch.device("meta")):
         assert setting() == before
+
+
+def test_a_weight_is_laid_out_where_onednn_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    weight = torch.randn(7, 3)
+    assert laid_out(weight) is weight
+    with full_speed(CPU):
+        found = laid_out(weight)
+        assert torch.equal(found, weight)
+        assert found.stride() == (1, 7)
+        for other in (weight.bfloat16(), weight.double(), torch.empty(7, 3, device="meta")):
+            assert laid_out(other) is other
+        pretend(monkeypatch, is_exact=False)
+        cpu._onednn_is_quicker.cache_clear()
+        assert laid_out(weight) is weight
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's way with memory")

@@ -44,14 +44,21 @@ def full_speed(device: torch.device) -> Iterator[None]:
 
 
 def laid_out(weight: Tensor) -> Tensor:
-    """A layer's weight (V, H) as many batches are multiplied with it quickest.
+    """A layer's weight (V, H), within `full_speed`, as batches are multiplied with it quickest.
 
-    oneDNN brings a matrix in fp32 that it meets transposed into order anew for each product, which
-    takes a fifth of its time, for few rows two thirds. As long as a single batch does.
+    oneDNN brings a matrix in fp32 that it meets transposed into order for each product anew, which
+    takes a fifth of the time, and with few rows two thirds.
     """
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and _onednn_is_quicker():
+    is_in_fp32 = weight.device.type == "cpu" and weight.dtype == torch.float32
+    if is_in_fp32 and _is_onednns() and _onednn_is_quicker():
         return weight.t().contiguous().t()
     return weight
+
+
+def _is_onednns() -> bool:
+    """Whether oneDNN has been asked to multiply fp32."""
+    asked: str = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    return asked == "bf16"
 
 
 @cache

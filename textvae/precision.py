@@ -1,10 +1,14 @@
-"""In which arithmetic matrices are multiplied: `PRECISIONS`, `resolve_precision`, `autocast`."""
+"""In which arithmetic matrices are multiplied.
+
+Offers `PRECISIONS`, `resolve_precision`, `autocast` and `product_dtype`.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-__all__ = ["PRECISIONS", "autocast", "resolve_precision"]
+__all__ = ["PRECISIONS", "autocast", "product_dtype", "resolve_precision"]
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -40,3 +44,9 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """The context of the forward pass; parameters, losses and KL stay in fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The type in which a weight is multiplied: autocast's where that is on, else its own."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from textvae.batch import Batch
-from textvae.generation import STRATEGIES, Decoded, decode, decode_n_best, decode_scored, filters
+from textvae.generation import (
+    STRATEGIES,
+    Decoded,
+    Decoding,
+    decode,
+    decode_n_best,
+    decode_scored,
+    filters,
+)
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 
@@ -111,6 +119,21 @@ def test_padding_and_beginning_never_come_out(tiny_model: SentenceVAE, strategy:
     found = decode(tiny_model, codes(20, 3), strategy=strategy, max_length=20)
     assert {PAD_ID, BOS_ID, EOS_ID}.isdisjoint({token for ids in found for token in ids})
     assert any(found)
+
+
+@pytest.mark.parametrize("padding", [0.0, 50.0, 95.0, 1e4])
+def test_draws_from_the_model_itself_are_those_of_any_other_distribution(
+    tiny_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch, padding: float
+) -> None:
+    push(tiny_model, PAD_ID, padding)
+    options = {"strategy": "sample", "max_length": 12, "min_length": 3, "forbidden": [5]}
+    at_once = decode_scored(tiny_model, codes(50, 3), **options)
+    monkeypatch.setattr(Decoding, "draws_from_model", False)
+    otherwise = decode_scored(tiny_model, codes(50, 3), **options)
+    for one, other in zip(at_once, otherwise, strict=True):
+        assert one.ids == other.ids
+        assert one.log_prob == pytest.approx(other.log_prob, rel=1e-5)
+        assert one.score == pytest.approx(other.score, rel=1e-5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -68,6 +68,23 @@ def test_all_faults_are_named_at_once() -> None:
     assert str(fault.value).count(";") == 3
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"temperature": 2.0},
+        {"top_k": 3},
+        {"top_p": 0.5},
+        {"typical_p": 0.5},
+        {"repetition_penalty": 2.0},
+        {"strategy": "greedy"},
+    ],
+)
+def test_options_that_make_another_distribution(other: dict[str, Any]) -> None:
+    plain = Decoding(strategy="sample", min_length=1, forbidden=[7], allow_unknown=False)
+    assert plain.draws_from_model
+    assert not dataclasses.replace(plain, **other).draws_from_model
+
+
 def test_options_stay_as_they_were_checked() -> None:
     options = Decoding(strategy="beam", max_length=7)
     assert options.beams == NUM_BEAMS == 5

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from textvae.losses import token_nll
+from textvae.losses import token_nll, tokens
 
 few = settings(max_examples=40)
 
@@ -154,6 +154,49 @@ def test_autocast_comes_close_and_stays_fp32(max_scores: int) -> None:
         assert gradient.dtype == torch.float32
         assert (gradient - exact).norm() < 0.02 * exact.norm()
     assert nll.ne(expected).any(), "autocast was not in effect"
+
+
+def rounded_nll(num_exact: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    """NLL of 300 tokens with peaked distributions, evaluated in bf16, and in fp64."""
+    *inputs, targets = output_layer(300, 64, 1000, seed=5, dtype=torch.float32)
+    monkeypatch.setattr(tokens, "NUM_EXACT", num_exact)
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = token_nll(*inputs, targets)
+        return found, expected_nll(*(tensor.double() for tensor in inputs), targets)
+
+
+def test_an_evaluation_in_bf16_takes_the_likeliest_products_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, expected = rounded_nll(0, monkeypatch)
+    without = (found - expected).abs()
+    assert without.mean() > 0.005  # the setting is one in which rounding matters
+    found, expected = rounded_nll(128, monkeypatch)
+    assert (found - expected).abs().mean() < without.mean() / 3
+
+
+def test_with_all_products_taken_again_nothing_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, expected = rounded_nll(1000, monkeypatch)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+def test_training_multiplies_no_more_scores_than_memory_is_kept_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    *inputs, targets = output_layer(12, 1, 4, seed=2)
+    upstream = random(12, seed=3)
+    seen, of_part = [], tokens._softmax
+    monkeypatch.setattr(
+        tokens, "_softmax", lambda p, *rest: seen.append(len(p)) or of_part(p, *rest)
+    )
+    expected = torch.autograd.grad(expected_nll(*inputs, targets), inputs, upstream)
+    for num_bytes, blocks in ((8 * 4 * 5, [5, 5, 2]), (8 * 4 * 2, [12])):  # too low to pay
+        seen.clear()
+        monkeypatch.setattr(tokens, "MULTIPLIED_BYTES", num_bytes)
+        found = torch.autograd.grad(token_nll(*inputs, targets), inputs, upstream)
+        assert seen == blocks
+        torch.testing.assert_close(found, expected)
 
 
 def test_fp32_results_are_fp32() -> None:

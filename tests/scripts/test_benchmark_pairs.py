@@ -13,6 +13,7 @@ import torch
 from tests.scripts.benchmarking import part
 from textvae import grammar
 from textvae.data import BatchLoader, EncodedSplit
+from textvae.losses import tokens
 
 Run = Callable[..., Any]
 QUICK = ["--rounds=1", "--threads=1", "--json=found.json"]
@@ -84,7 +85,10 @@ def test_the_trainer_trains(benchmark: Run) -> None:
     assert not before.equal(model.decoder.output.weight)
 
 
-def test_evaluate(benchmark: Run, text_file: Path, tmp_path: Path) -> None:
+def test_evaluate(
+    benchmark: Run, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "NUM_EXACT", 4)  # else no word of so few would be rounded
     sizes = ["--num-samples=7", "--num-sentences=3", "--num-reference=2"]
     answer = benchmark("evaluate", f"--data-dir={text_file}", *sizes, *QUICK)
     assert (answer.code, answer.err) == (0, "")
@@ -96,7 +100,7 @@ def test_evaluate(benchmark: Run, text_file: Path, tmp_path: Path) -> None:
         assert pair["ours"]["share_of_limit"] > 0
     assert list(found["also"]) == ["fp32 beside fp64", "bf16 beside fp64"]
     fp32, bf16 = (one["largest |Δ|, nats"] for one in found["also"].values())
-    assert fp32 < bf16 < 0.5
+    assert fp32 < bf16 < 0.01
     assert "\nbf16 beside fp64: mean |Δ|, nats " in answer.out
 
 
@@ -130,7 +134,7 @@ def test_a_step_learns_and_its_memory_is_measured_apart(benchmark: Run) -> None:
     assert int(batch.target_ids.max()) < 2000
     step = scale.training_step(2000, scale.PRECISIONS["fp32"])
     first = step(batch)
-    assert step(batch) < first
+    assert min(step(batch) for _ in range(5)) < first  # of one step, z's noise could hide it
 
     found = scale.memory(size, "fp32")
     assert found["MiB of all scores"] == 32 * 32 * 2000 * 4 / 2**20

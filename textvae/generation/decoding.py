@@ -123,7 +123,6 @@ def _in_batches(
     options: Decoding,
     batch_size: int | None,
 ) -> list[Result]:
-    rules = rules_of(model, tokenizer_of(model), options)
     if z.ndim != 2 or z.shape[1] != model.latent_dim:
         raise ValueError(
             f"z must have the shape (sentences, {model.latent_dim}), got {tuple(z.shape)}"
@@ -135,6 +134,7 @@ def _in_batches(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     z, found = z.to(model.device), []
     with full_speed(model.device):
+        rules = rules_of(model, tokenizer_of(model), options)
         for first in range(0, len(z), batch_size):
             found += find(model, z[first : first + batch_size], rules, first)
     return found

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from textvae.cpu import laid_out
+from textvae.precision import product_dtype
 
 __all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
 
@@ -71,10 +72,13 @@ def token_nll(
 
 def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     rows = multiplied_rows(hidden, weight)
+    is_training = torch.is_grad_enabled()
+    if is_training and rows < 3 * hidden.shape[1]:
+        rows = len(hidden)  # the weight's gradient, added up over many blocks, would cost more
     parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    if torch.is_grad_enabled():
+    if is_training:
         return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
-    if _product_dtype(weight) == weight.dtype:
+    if product_dtype(weight) == weight.dtype:
         weight = laid_out(weight)
     return torch.cat([_evaluated_nll(h, weight, bias, t) for h, t in parts])
 
@@ -97,7 +101,7 @@ def _evaluated_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
 
 def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
     """How many rows of hidden units (N, H) to multiply with the output embedding (V, H) at once."""
-    at_once = MULTIPLIED_BYTES // _product_dtype(weight).itemsize
+    at_once = MULTIPLIED_BYTES // product_dtype(weight).itemsize
     return _rows(at_once, len(hidden), len(weight), hidden.device)
 
 
@@ -108,11 +112,6 @@ def cached_rows(scores: Tensor) -> int:
 
 def _rows(at_once: int, num_rows: int, vocab_size: int, device: torch.device) -> int:
     return max(1, at_once // vocab_size if device.type == "cpu" else num_rows)
-
-
-def _product_dtype(weight: Tensor) -> torch.dtype:
-    kind = weight.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def _own_scores(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -176,7 +175,7 @@ class _SoftmaxNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        dtype = _product_dtype(weight)
+        dtype = product_dtype(weight)
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
         with torch.autocast(hidden.device.type, enabled=False):
             error = hidden @ weight_t
