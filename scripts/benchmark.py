@@ -7,6 +7,7 @@
     python scripts/benchmark.py scale                    # time beside arithmetic, as sizes grow
     python scripts/benchmark.py data --data-dir DIR      # from text to batches
     python scripts/benchmark.py memory                   # memory as a corpus grows
+    python scripts/benchmark.py device --data-dir DIR    # textvae alone, on a GPU if there is one
 
 All are of a model of Penn Treebank's size, untrained; `evaluate` and `decode` take a trained one
 too (--run RUN). Both sides of a pair do the same work in one process, in turn (A B A B …), after
@@ -27,6 +28,7 @@ from typing import Any
 import torch
 from benchmarks.data import DATA
 from benchmarks.decode import DECODE
+from benchmarks.device import DEVICE
 from benchmarks.evaluate import EVALUATE
 from benchmarks.measuring import Benchmark, at_least, line, measure, surroundings, told
 from benchmarks.memory import MEMORY
@@ -47,6 +49,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "scale": SCALE,
     "data": DATA,
     "memory": MEMORY,
+    "device": DEVICE,
 }
 
 

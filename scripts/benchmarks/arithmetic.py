@@ -16,10 +16,12 @@ from torch import nn
 from textvae.cpu import full_speed
 from textvae.model import SentenceVAE
 
-__all__ = ["flops_per_layer", "flops_per_token", "matrix_rate"]
+__all__ = ["CPU", "flops_per_layer", "flops_per_token", "matrix_rate", "settle"]
 
-SIDE = 2048
-"""Of the square matrices."""
+CPU = torch.device("cpu")
+
+SIDE, SIDE_ON_ACCELERATOR = 2048, 8192
+"""Of the square matrices: large enough to keep a processor busy."""
 
 PRODUCTS = 5
 """Of which the median counts."""
@@ -72,16 +74,24 @@ def z_weights(rnn: nn.RNNBase, latent_dim: int) -> int:
     return len(rnn.get_parameter("weight_ih_l0")) * latent_dim
 
 
-def matrix_rate(precision: torch.dtype) -> float:
+def matrix_rate(precision: torch.dtype, device: torch.device = CPU) -> float:
     """Floating-point operations per second of a large square matrix product.
 
     By the quickest library there is: a limit that another one could exceed would be none.
     """
-    a, b = torch.randn(2, SIDE, SIDE).to(precision)
+    side = SIDE if device.type == "cpu" else SIDE_ON_ACCELERATOR
+    a, b = torch.randn(2, side, side, device=device).to(precision)
     seconds = []
-    with full_speed(a.device):
+    with full_speed(device):
         for _ in range(PRODUCTS + 1):
             start = time.perf_counter()
             F.linear(a, b)
+            settle(device)
             seconds.append(time.perf_counter() - start)
-    return 2 * SIDE**3 / median(seconds[1:])  # the first one warms up
+    return 2 * side**3 / median(seconds[1:])  # the first one warms up
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a device has done all that it was given: accelerators work on behind the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

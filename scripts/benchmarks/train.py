@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from benchmarks.arithmetic import flops_per_token
+from benchmarks.arithmetic import CPU, flops_per_token, settle
 from benchmarks.measuring import Benchmark, Limit, Pair, Plan, Timed, at_least, close
 from benchmarks.subject import PRECISIONS, Sentences, new_model, sizes, some_sentences
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms, random_batches, train_on
@@ -29,7 +29,7 @@ from textvae.precision import autocast
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from textvae.training import Trainer
 
-__all__ = ["TRAIN"]
+__all__ = ["TRAIN", "add_sample_options", "our_steps", "sample"]
 
 WARM_UP = 3
 """Steps before the clock starts: the optimizer makes its state, the allocator its pools."""
@@ -125,24 +125,34 @@ def same_loss(model: SentenceVAE, usual: UsualVAE, ids: list[list[int]], precisi
 
 
 class Stopwatch(ConstantAnnealer):
-    """An annealer that notes when each optimizer step was done.
+    """An annealer that notes when optimizer steps were done: the last of the warm-up, and the last.
 
     From one to the next there is all that a training step has, and nothing of what comes before
     the first or after the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_steps: int, device: torch.device) -> None:
         super().__init__()
+        self.noted = (WARM_UP, num_steps)
+        self.device = device
         self.times: list[float] = []
 
     def step(self) -> None:
         """Move on by one step, and note the time."""
         super().step()
-        self.times.append(time.perf_counter())
+        if self.current_step in self.noted:
+            settle(self.device)
+            self.times.append(time.perf_counter())
 
 
-def our_steps(model: SentenceVAE, sentences: Sentences, batch_size: int, precision: str) -> Timed:
-    """An epoch of a Trainer, in a run directory that is not kept."""
+def our_steps(
+    model: SentenceVAE,
+    sentences: Sentences,
+    batch_size: int,
+    precision: str,
+    device: torch.device = CPU,
+) -> Timed:
+    """An epoch of a Trainer, in a run directory that is not kept, on the CPU or the best device."""
     options = {
         **NO_DROPOUT,
         "batch_size": batch_size,
@@ -150,21 +160,21 @@ def our_steps(model: SentenceVAE, sentences: Sentences, batch_size: int, precisi
         "lr": LEARNING_RATE,
         "clip_norm": CLIP_NORM,
         "precision": precision,
-        "device": "cpu",
+        "device": "cpu" if device.type == "cpu" else "auto",
         "max_epochs": 1,
         "save_every": 2 * len(sentences.ids),  # never within the epoch
     }
     train = BatchLoader(EncodedSplit.from_ids(sentences.ids), batch_size=batch_size)
     valid = BatchLoader(EncodedSplit.from_ids(sentences.ids[:2]))
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(len(train), device)
     with tempfile.TemporaryDirectory() as directory:
         config = RunConfig.from_flat("benchmark", options)
         run = RunDirectory.create(Path(directory) / "run", config)
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar's
             Trainer(model, train, valid, run, annealer=stopwatch).fit()
     unmeasured = sum(batch.num_tokens for batch in islice(train.epoch(0), WARM_UP))
-    seconds = stopwatch.times[-1] - stopwatch.times[WARM_UP - 1]
-    return Timed(sentences.num_tokens - unmeasured, seconds)
+    began, ended = stopwatch.times
+    return Timed(sentences.num_tokens - unmeasured, ended - began)
 
 
 def usual_steps(model: UsualVAE, sentences: Sentences, batch_size: int) -> Timed:
