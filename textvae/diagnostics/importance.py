@@ -115,8 +115,8 @@ def importance_nll(
         num_repeats: Independent estimates R of each sentence, at least 1, to see their spread.
         seed: Seed of noise and order, at least 0.
         precision: `torch.bfloat16` for the decoder's products with the output embedding, most of
-            the work; all else, and the targets' own products, are in fp32. On Penn Treebank a
-            sentence's NLL is then some thousandths of a nat off.
+            the work; all else, the targets' own products and those of the likeliest words are in
+            fp32. On Penn Treebank a sentence's NLL is then about a thousandth of a nat off.
         max_tokens: Most tokens decoded at once, padding counted, at least 1; one sentence alone
             may be longer. By default what the model's device is fastest with.
         before_batch: Called before each batch: a progress bar's or an interruption's place.

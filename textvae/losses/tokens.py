@@ -87,16 +87,16 @@ def _evaluated_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     own = _own_scores(hidden, weight, bias, targets)
     products = F.linear(hidden, weight)
     is_rounded = products.dtype != own.dtype
-    log_sums, likeliest = [], bias.new_zeros(len(bias))
+    parts, likeliest = [], bias.new_zeros(len(bias))
     for _, p, log_sum in _softmax(products, bias, targets, own):
-        log_sums.append(log_sum)
+        parts.append(log_sum)
         if is_rounded:
             torch.maximum(likeliest, p.amax(0), out=likeliest)
-    nll = torch.cat(log_sums) - own
+    log_sums = torch.cat(parts)
     if is_rounded:
         words = likeliest.topk(min(NUM_EXACT, len(likeliest))).indices
-        nll += _gain(words, hidden, weight[words], bias[words], products, targets, nll + own)
-    return nll
+        log_sums += _gain(words, hidden, weight[words], bias[words], products, targets, log_sums)
+    return log_sums - own
 
 
 def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
