@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textvae.generation.scores import NUM_EXACT, choose_next
+from textvae.generation.scores import NUM_EXACT, Scores, choose_next
 from textvae.losses import tokens
 from textvae.model import SentenceVAE
 
@@ -18,7 +18,7 @@ def model_and_hidden() -> tuple[SentenceVAE, torch.Tensor]:
 
 
 def next_log_probs(model: SentenceVAE, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return choose_next(model, hidden, weight, lambda scores, part: (scores.log_softmax(-1),))[0]
+    return choose_next(model, hidden, weight, lambda scores: (scores.of_all.log_softmax(-1),))[0]
 
 
 def test_they_are_the_log_softmax_of_the_output_layer() -> None:
@@ -51,9 +51,10 @@ def test_parts_come_in_order_and_are_no_larger_than_what_a_cache_holds(
     monkeypatch.setattr(tokens, "CACHED_SCORES", 20 * VOCABULARY)
     seen = []
 
-    def choose(scores: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-        seen.append((part.start, len(scores)))
-        return scores.argmax(-1), hidden[part]
+    def choose(scores: Scores) -> tuple[torch.Tensor, ...]:
+        assert scores.likeliest is None
+        seen.append((scores.part.start, len(scores.of_all)))
+        return scores.of_all.argmax(-1), hidden[scores.part]
 
     with torch.no_grad():
         ids, same = choose_next(model, hidden, model.decoder.output.weight, choose)

@@ -18,9 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from textvae.generation.blocks import largest
-from textvae.generation.scores import choose_next
-from textvae.generation.walk import Decoded, Rules, permitted
+from textvae.generation.scores import Scores, choose_next
+from textvae.generation.walk import Decoded, Rules, likeliest, permitted
 from textvae.model import SentenceVAE
 
 __all__ = ["beam_search"]
@@ -132,13 +131,11 @@ def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> lis
     return ended
 
 
-def _continue(
-    scores: Tensor, part: slice, past: Tensor, rules: Rules
-) -> tuple[Tensor, Tensor, Tensor]:
+def _continue(scores: Scores, past: Tensor, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest next tokens: log p after the rules, the model's own, ids, each (P, K)."""
-    log_probs = scores.log_softmax(-1)
-    allowed = permitted(log_probs, past[part], rules)
-    values, tokens = largest(allowed, min(rules.options.beams, allowed.shape[1]))
+    log_probs = scores.of_all.log_softmax(-1)
+    allowed = permitted(log_probs, past[scores.part], rules)
+    values, tokens = likeliest(allowed, rules.options.beams, scores.likeliest, rules)
     return values, log_probs.gather(1, tokens), tokens
 
 

@@ -6,6 +6,7 @@ Shapes: B sentences, P of a part, H hidden units, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +16,28 @@ from textvae.generation.blocks import largest
 from textvae.losses.tokens import cached_rows, multiplied_rows
 from textvae.model import SentenceVAE
 
-__all__ = ["choose_next"]
+__all__ = ["Scores", "choose_next"]
 
 NUM_EXACT = 8
 """Likeliest tokens whose scores are multiplied again in fp32 where all are in less."""
 
-Choose = Callable[[Tensor, slice], tuple[Tensor, ...]]
-"""From the scores of all tokens before softmax (P, V), which it may overwrite, of the sentences of
-a slice: what is to be known of them, each (P, …)."""
+
+class Scores(NamedTuple):
+    """What the next tokens of some sentences score.
+
+    Attributes:
+        part: Which sentences these are.
+        of_all: Scores of all tokens before softmax, (P, V); may be overwritten.
+        likeliest: Ids of the largest, (P, K), where they had to be looked for; else None.
+    """
+
+    part: slice
+    of_all: Tensor
+    likeliest: Tensor | None
+
+
+Choose = Callable[[Scores], tuple[Tensor, ...]]
+"""From the scores of a part: what is to be known of its sentences, each (P, …)."""
 
 
 def choose_next(
@@ -51,15 +66,17 @@ def choose_next(
         rows = cached_rows(products)
         for few, some in zip(torch.split(block, rows), torch.split(products, rows), strict=True):
             part = slice(start, start + len(few))
-            chosen.append(choose(_scores(model.decoder.output, few, some), part))
+            chosen.append(choose(Scores(part, *_scores(model.decoder.output, few, some))))
             start = part.stop
     return tuple(torch.cat(parts) for parts in zip(*chosen, strict=True))
 
 
-def _scores(output: torch.nn.Linear, hidden: Tensor, products: Tensor) -> Tensor:
+def _scores(
+    output: torch.nn.Linear, hidden: Tensor, products: Tensor
+) -> tuple[Tensor, Tensor | None]:
     scores = products + output.bias  # as precise as the bias
-    if products.dtype != scores.dtype:
-        ids = largest(scores, min(NUM_EXACT, scores.shape[1]))[1]
-        exact = torch.einsum("bh,bkh->bk", hidden, output.weight[ids]) + output.bias[ids]
-        scores.scatter_(1, ids, exact)
-    return scores
+    if products.dtype == scores.dtype:
+        return scores, None
+    ids = largest(scores, min(NUM_EXACT, scores.shape[1]))[1]
+    exact = torch.einsum("bh,bkh->bk", hidden, output.weight[ids]) + output.bias[ids]
+    return scores.scatter_(1, ids, exact), ids

@@ -1,7 +1,7 @@
 """One token after the other: greedy decoding and drawing, and what beam search shares with them.
 
-Offers `walk`, the rules that every strategy keeps (`Rules`, `rules_of`, `permitted`) and the
-result, `Decoded`.
+Offers `walk`, the rules that every strategy keeps (`Rules`, `rules_of`, `permitted`,
+`likeliest`) and the result, `Decoded`.
 
 Shapes: B sentences that have not ended, T tokens so far, V vocabulary, Z latent dimensions.
 """
@@ -18,13 +18,13 @@ from textvae.cpu import laid_out
 from textvae.generation import filters
 from textvae.generation.blocks import drawn, largest
 from textvae.generation.options import Decoding
-from textvae.generation.scores import choose_next
+from textvae.generation.scores import Scores, choose_next
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.model import SentenceVAE
 from textvae.precision import resolve_precision
 from textvae.tokenizer import Tokenizer
 
-__all__ = ["Decoded", "Rules", "permitted", "rules_of", "walk"]
+__all__ = ["Decoded", "Rules", "likeliest", "permitted", "rules_of", "walk"]
 
 LEAST_LOG_P = -60.0
 """Below, a draw's log p is of numbers that fp32 holds no better than as zero or nearly so."""
@@ -98,6 +98,25 @@ def permitted(log_probs: Tensor, past: Tensor, rules: Rules) -> Tensor:
     return _without_banned(log_probs, past, rules, -torch.inf)
 
 
+def likeliest(
+    allowed: Tensor, number: int, among: Tensor | None, rules: Rules
+) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens after the rules, of (B, V): values and ids, each (B, K).
+
+    Args:
+        allowed: From `permitted`.
+        number: How many; all, if there are fewer.
+        among: Ids that were the likeliest before the rules, (B, M), if that is known: then only
+            these are looked at, unless the rules have left too few of them.
+        rules: The rules.
+    """
+    if among is not None and rules.options.repetition_penalty == 1 and number <= among.shape[1]:
+        values, places = allowed.gather(1, among).topk(number)
+        if bool((values[:, -1] > -torch.inf).all()):
+            return values, among.gather(1, places)
+    return largest(allowed, min(number, allowed.shape[1]))
+
+
 def _without_banned(values: Tensor, past: Tensor, rules: Rules, by: float) -> Tensor:
     """Overwrite the (B, V) values of tokens that must not come."""
     values.index_fill_(1, rules.banned, by)
@@ -141,18 +160,19 @@ def walk(model: SentenceVAE, z: Tensor, rules: Rules, first: int = 0) -> list[De
     return _in_order([*ended, (rows, past, sums)])
 
 
-def _choose(
-    scores: Tensor, part: slice, past: Tensor, rules: Rules, shares: Tensor
-) -> tuple[Tensor, Tensor]:
+def _choose(scores: Scores, past: Tensor, rules: Rules, shares: Tensor) -> tuple[Tensor, Tensor]:
     """The next token, and its log p before and after the rules."""
-    past, shares = past[part], shares[part]
+    past, shares = past[scores.part], shares[scores.part]
     if rules.options.draws_from_model:
-        ids, log_p = _drawn_from_model(scores, past, rules, shares)
+        ids, log_p = _drawn_from_model(scores.of_all, past, rules, shares)
         if bool((log_p > LEAST_LOG_P).all()):
             return ids, log_p.expand(-1, 2)
-    log_probs = scores.log_softmax(-1)
+    log_probs = scores.of_all.log_softmax(-1)
     allowed = permitted(log_probs, past, rules)
-    ids = _chosen(allowed, rules.options, shares)
+    if rules.options.strategy == "sample":
+        ids = _drawn(allowed, rules.options, shares)
+    else:
+        ids = likeliest(allowed, 1, scores.likeliest, rules)[1][:, 0]
     return ids, torch.cat([each.gather(1, ids[:, None]) for each in (log_probs, allowed)], 1)
 
 
@@ -168,9 +188,7 @@ def _drawn_from_model(
     return ids, p.gather(1, ids[:, None]).log()
 
 
-def _chosen(scores: Tensor, options: Decoding, shares: Tensor) -> Tensor:
-    if options.strategy != "sample":
-        return largest(scores, 1)[1][:, 0]
+def _drawn(scores: Tensor, options: Decoding, shares: Tensor) -> Tensor:
     if options.temperature != 1:
         scores = filters.temperature(scores, options.temperature)
     if options.top_k is not None:
