@@ -42,7 +42,7 @@ def test_a_benchmarks_table_is_what_it_measured(path: Path) -> None:
 
 def test_every_benchmark_is_shown() -> None:
     names = {read_json(path)["benchmark"] for path in FILES}
-    assert names == {"train", "steps", "evaluate", "decode", "scale", "data", "memory"}
+    assert names == {"train", "steps", "evaluate", "decode", "scale", "data", "memory", "device"}
     assert len(FILES) == len(names) + 1  # decode twice, with a trained model and without
 
 
