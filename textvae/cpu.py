@@ -50,12 +50,12 @@ def laid_out(weight: Tensor) -> Tensor:
     takes a fifth of the time, and with few rows two thirds.
     """
     is_in_fp32 = weight.device.type == "cpu" and weight.dtype == torch.float32
-    if is_in_fp32 and _is_onednns() and _onednn_is_quicker():
+    if is_in_fp32 and _onednn_is_asked() and _onednn_is_quicker():
         return weight.t().contiguous().t()
     return weight
 
 
-def _is_onednns() -> bool:
+def _onednn_is_asked() -> bool:
     """Whether oneDNN has been asked to multiply fp32."""
     asked: str = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     return asked == "bf16"

@@ -29,6 +29,9 @@ NUM_OPERATORS = 10
 
 Figures = Mapping[str, Any]
 
+Work = tuple[Callable[[], float | Timed], Limit]
+"""What is done, and what bounds its rate."""
+
 
 def add_device_options(parser: ArgumentParser) -> None:
     """What is trained on, and how much is evaluated and decoded."""
@@ -71,9 +74,6 @@ def plan_device(options: Namespace) -> Plan:
         },
         also=also,
     )
-
-
-Work = tuple[Callable[[], float | Timed], Limit]
 
 
 def training(sentences: Sentences, options: Namespace, device: torch.device, name: str) -> Work:
