@@ -47,7 +47,7 @@ def laid_out(weight: Tensor) -> Tensor:
     """A layer's weight (V, H), within `full_speed`, as batches are multiplied with it quickest.
 
     oneDNN brings a matrix in fp32 that it meets transposed into order for each product anew, which
-    takes a fifth of the time, and with few rows two thirds.
+    with few rows takes longer than the product.
     """
     is_in_fp32 = weight.device.type == "cpu" and weight.dtype == torch.float32
     if is_in_fp32 and _onednn_is_asked() and _onednn_is_quicker():

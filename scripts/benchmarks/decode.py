@@ -17,7 +17,7 @@ from textvae.generation import MAX_LENGTH, NUM_BEAMS, decode, decode_scored
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
-__all__ = ["DECODE", "UNTRAINED_LENGTH", "num_tokens", "untrained_model"]
+__all__ = ["DECODE", "UNTRAINED_LENGTH", "num_tokens", "token_limit", "untrained_model"]
 
 UNTRAINED_LENGTH = 25
 """Tokens of every sentence of an untrained model: a little more than Penn Treebank's mean."""

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch.profiler import profile, supported_activities
 
 from benchmarks.arithmetic import CPU, flops_per_token, matrix_rate, settle
-from benchmarks.decode import UNTRAINED_LENGTH, num_tokens, untrained_model
+from benchmarks.decode import UNTRAINED_LENGTH, num_tokens, token_limit, untrained_model
 from benchmarks.evaluate import our_estimate
 from benchmarks.measuring import Benchmark, Limit, Plan, Timed, at_least, rate
 from benchmarks.subject import PRECISIONS, Sentences, new_model
@@ -102,8 +102,7 @@ def sampling(options: Namespace, device: torch.device, name: str) -> Work:
     model, length = untrained_model().to(device), UNTRAINED_LENGTH
     z = torch.randn(options.num_sampled, model.latent_dim)
     decoding = {"strategy": "sample", "max_length": length, "precision": name}
-    limit = Limit(flops_per_token(model, length, encodings=0), PRECISIONS[name])
-    return lambda: num_tokens(decode(model, z, **decoding), length), limit
+    return lambda: num_tokens(decode(model, z, **decoding), length), token_limit(model, name)
 
 
 def rates(
