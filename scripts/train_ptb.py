@@ -20,8 +20,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli
 from textvae.data import Corpus, CorpusNotFound, load_corpus, load_ptb
-from textvae.processes import is_first, join
 from textvae.recipes import RECIPES
+from textvae.runtime import is_first, join
 
 
 def find_corpus(which: str, data_dir: str | None) -> Corpus:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from textvae import cpu
+from textvae import runtime
 from textvae.batch import Batch
-from textvae.cpu import full_speed, laid_out
 from textvae.diagnostics import evaluate, importance_nll, z_ablation
 from textvae.generation import decode
 from textvae.model import SentenceVAE
+from textvae.runtime import column_major, full_speed
 
 CPU = torch.device("cpu")
 
@@ -24,9 +24,9 @@ ABLE = {"cpu_name": "AMD EPYC", "avx512_f": True, "amx_tile": False}
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    cpu._onednn_is_quicker.cache_clear()
+    runtime._onednn_is_quicker.cache_clear()
     yield
-    cpu._onednn_is_quicker.cache_clear()
+    runtime._onednn_is_quicker.cache_clear()
 
 
 def setting() -> str:
@@ -35,7 +35,7 @@ def setting() -> str:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, is_exact: bool = True, **able: Any) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**ABLE, **able})
-    monkeypatch.setattr(cpu, "_is_exact", lambda: is_exact)
+    monkeypatch.setattr(runtime, "_is_exact", lambda: is_exact)
 
 
 def test_products_are_those_of_fp32() -> None:
@@ -49,7 +49,7 @@ def test_products_are_those_of_fp32() -> None:
 
 def test_whole_numbers_tell_rounding_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
     product = torch.Tensor.__matmul__
-    assert cpu._is_exact() or torch.cpu.get_capabilities().get("amx_tile")
+    assert runtime._is_exact() or torch.cpu.get_capabilities().get("amx_tile")
 
     def rounded(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         if a.dtype != torch.float32:
@@ -57,7 +57,7 @@ def test_whole_numbers_tell_rounding_from_none(monkeypatch: pytest.MonkeyPatch) 
         return product(a.bfloat16().float(), b.bfloat16().float())
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
-    assert not cpu._is_exact()
+    assert not runtime._is_exact()
 
 
 def test_the_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,25 +105,27 @@ def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise AssertionError("asked")
 
-    monkeypatch.setattr(cpu, "_onednn_is_quicker", refuse)
+    monkeypatch.setattr(runtime, "_onednn_is_quicker", refuse)
     before = setting()
     with full_speed(torch.device("meta")):
         assert setting() == before
 
 
-def test_a_weight_is_laid_out_where_onednn_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_is_column_major_where_onednn_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pretend(monkeypatch)
     weight = torch.randn(7, 3)
-    assert laid_out(weight) is weight
+    assert column_major(weight) is weight
     with full_speed(CPU):
-        found = laid_out(weight)
+        found = column_major(weight)
         assert torch.equal(found, weight)
         assert found.stride() == (1, 7)
         for other in (weight.bfloat16(), weight.double(), torch.empty(7, 3, device="meta")):
-            assert laid_out(other) is other
+            assert column_major(other) is other
         pretend(monkeypatch, is_exact=False)
-        cpu._onednn_is_quicker.cache_clear()
-        assert laid_out(weight) is weight
+        runtime._onednn_is_quicker.cache_clear()
+        assert column_major(weight) is weight
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's way with memory")

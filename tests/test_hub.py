@@ -1,4 +1,4 @@
-"""Tests of `textvae.hub`, none of which reaches a network."""
+"""Tests of `textvae.files`, none of which reaches a network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from textvae import hub
-from textvae.hub import MODEL_FILES, find_pretrained, require_repository
+from textvae import files
+from textvae.files import MODEL_FILES, find_pretrained, require_repository
 
 
 def saved(directory: Path, *files: str) -> Path:
@@ -97,7 +97,7 @@ def test_a_mistyped_path_costs_no_look_up(
 ) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "require_repository", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(files, "require_repository", lambda *_: pytest.fail("asked the hub"))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(FileNotFoundError, match=f"no run directory at '{re.escape(name)}'$"):
         find_pretrained(name)
@@ -154,7 +154,7 @@ def test_a_repository_that_is_there_passes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", repo_info)
     require_repository("somebody/a-corpus", "dataset")
-    assert asked == [("somebody/a-corpus", "dataset", hub.SECONDS)]
+    assert asked == [("somebody/a-corpus", "dataset", files.SECONDS)]
 
 
 def test_a_repository_that_is_not_there(answer: Callable[[Callable[[], Any]], None]) -> None:
@@ -183,7 +183,7 @@ def test_a_hub_that_hangs(
 ) -> None:
     release = threading.Event()
     answer(lambda: release.wait(30))
-    monkeypatch.setattr(hub, "SECONDS", 0.1)
+    monkeypatch.setattr(files, "SECONDS", 0.1)
     start = time.perf_counter()
     with pytest.raises(ConnectionError, match=r"the hub did not answer within 0\.1 seconds"):
         require_repository("a/b", "model")

@@ -20,16 +20,13 @@ ROOMS = (
     "grammar",
     "config",
     "files",
-    "hub",
-    "processes",
-    "cpu",
-    "precision",
+    "runtime",
     "tokenizer",
     "batch",
     "data",
     "losses",
     "model",
-    "checkpoint",
+    "run",
     "interop",
     "quality",
     "diagnostics",
@@ -42,7 +39,7 @@ ROOMS = (
 )
 """A room imports only rooms that stand above it here; README tells what lives in each."""
 
-LIGHT = ROOMS[: ROOMS.index("cpu")]
+LIGHT = ROOMS[: ROOMS.index("tokenizer")]
 """Rooms that load the standard library only, so that help and annealers cost no torch."""
 
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from textvae.cpu import full_speed
 from textvae.model import SentenceVAE
+from textvae.runtime import full_speed
 
 __all__ = ["CPU", "flops_per_layer", "flops_per_token", "matrix_rate", "settle"]
 

@@ -25,7 +25,7 @@ from textvae.data import BatchLoader, EncodedSplit
 from textvae.diagnostics import gradient_norms
 from textvae.losses import elbo_terms, kl_per_dimension
 from textvae.model import Posterior, SentenceVAE
-from textvae.precision import autocast
+from textvae.runtime import autocast
 from textvae.tokenizer import PAD_ID
 
 __all__ = ["Switches", "batches_of", "rungs", "terms", "train_step"]
@@ -66,7 +66,7 @@ NAMES = {
     "real_tokens": "+ scores at real tokens only",
     "own_gradient": "+ output layer's own gradient",
     "fused": "+ fused Adam, nothing read back",
-    "full_speed": "+ products and memory of cpu.full_speed",
+    "full_speed": "+ products and memory of runtime.full_speed",
     "bf16": "+ bf16 products",
 }
 

@@ -24,10 +24,9 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import Benchmark, Limit, Pair, Plan, at_least
 from benchmarks.subject import PRECISIONS, PTB_SIZE, new_model, sizes
 from textvae.batch import Batch, collate
-from textvae.cpu import full_speed
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
-from textvae.precision import autocast
+from textvae.runtime import autocast, full_speed
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 __all__ = ["SCALE"]

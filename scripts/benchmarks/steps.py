@@ -28,11 +28,10 @@ from benchmarks.train import (
 )
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms
 from textvae.batch import collate
-from textvae.cpu import full_speed
 from textvae.model import SentenceVAE
-from textvae.precision import autocast
 from textvae.report.pictures import checked_path, new_figure, save
 from textvae.report.plotting import drawn_in, require_matplotlib
+from textvae.runtime import autocast, full_speed
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 __all__ = ["STEPS"]

@@ -20,12 +20,12 @@ from benchmarks.subject import PRECISIONS, Sentences, new_model, sizes, some_sen
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms, random_batches, train_on
 from textvae.annealers import ConstantAnnealer
 from textvae.batch import Batch, collate
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
-from textvae.precision import autocast
+from textvae.run import RunDirectory
+from textvae.runtime import autocast
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from textvae.training import Trainer
 

@@ -10,7 +10,7 @@ import pytest
 from tests.sizes import TINY, flags
 from tests.two_processes import run_in_two
 from textvae import grammar
-from textvae.checkpoint import RunDirectory
+from textvae.run import RunDirectory
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from textvae import grammar, hub
+from textvae import files, grammar
 from textvae.data import Corpus, CorpusNotFound, DataError, load_corpus
 
 
@@ -245,7 +245,7 @@ def test_the_embedded_corpus_brings_its_factors() -> None:
 def test_a_mistyped_path_is_never_looked_up_on_the_hub(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "SECONDS", None)
+    monkeypatch.setattr(files, "SECONDS", None)
     monkeypatch.setattr("textvae.data.sources.require_repository", None)
     with pytest.raises(CorpusNotFound, match=re.escape(f"no file or directory {source!r} (a corp")):
         load_corpus(source)
@@ -282,7 +282,7 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, lambda: time.sleep(30))
-    monkeypatch.setattr(hub, "SECONDS", 0.1)
+    monkeypatch.setattr(files, "SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(CorpusNotFound, match=r"the hub did not answer within 0\.1 seconds"):
         load_corpus("owner/name")

@@ -16,7 +16,6 @@ import torch
 from tests.sizes import SMALL
 from textvae import grammar, recipes
 from textvae.batch import collate
-from textvae.checkpoint import RunDirectory
 from textvae.data import Corpus, DataError, load_corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.generation.decoding import tokenizer_of
@@ -24,6 +23,7 @@ from textvae.model import SentenceVAE
 from textvae.quality import factor_path, reconstruction_figures, text_figures
 from textvae.recipes import Quality, language_models, quality_run
 from textvae.recipes.language_models import LanguageModel, planned_model, sample_loaders, trained
+from textvae.run import RunDirectory
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 

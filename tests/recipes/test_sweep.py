@@ -18,9 +18,9 @@ import torch
 
 from tests.sizes import SMALL
 from textvae import grammar, recipes
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.recipes import SweepError, SweptRun, finish, open_corpus, sweep
+from textvae.run import RunDirectory
 from textvae.training import TrainingError
 
 # The function of that name hides the module.

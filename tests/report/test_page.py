@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from textvae import report
-from textvae.checkpoint import RunDirectory
 from textvae.diagnostics.factors import FactorProbe
 from textvae.recipes import Diagnosed
 from textvae.report import figures
 from textvae.report.figures import Line, Picture
+from textvae.run import RunDirectory
 
 VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle"}
 

@@ -15,7 +15,7 @@ from tests.scripts import benchmarking
 from tests.scripts.running import SCRIPTS, Answer
 from tests.sizes import TINY
 from textvae import grammar, recipes
-from textvae.checkpoint import RunDirectory
+from textvae.run import RunDirectory
 
 OPTIONS = {
     **TINY,

@@ -27,7 +27,7 @@ NAMES = [
     "+ scores at real tokens only",
     "+ output layer's own gradient",
     "+ fused Adam, nothing read back",
-    "+ products and memory of cpu.full_speed",
+    "+ products and memory of runtime.full_speed",
     "+ bf16 products",
 ]
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.scripts.running import assert_refused
 from textvae import grammar
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.recipes import RECIPES, SweptRun
 from textvae.report import pictures
+from textvae.run import RunDirectory
 
 Study = Callable[[str], tuple[Any, Callable[..., Any]]]
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.scripts.running import assert_refused
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.files import write_json
 from textvae.recipes import RECIPES
 from textvae.report import pictures
+from textvae.run import RunDirectory
 
 Study = Callable[[str], tuple[Any, Callable[..., Any]]]
 

@@ -14,9 +14,9 @@ import pytest
 
 from tests.scripts import running
 from textvae import cli, grammar
-from textvae.checkpoint import RunDirectory
 from textvae.data import ptb
 from textvae.recipes import RECIPES
+from textvae.run import RunDirectory
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
 

@@ -10,11 +10,11 @@ import torch
 from tests.sizes import SMALL
 from textvae import grammar
 from textvae.annealers import KLAnnealer
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
 from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 

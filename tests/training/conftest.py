@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tests.training.building import opened, prepared, sixty_sentences
 from textvae.annealers import KLAnnealer
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 

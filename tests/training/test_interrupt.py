@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from textvae import cli
-from textvae.processes import Processes
+from textvae.runtime import Processes
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 
 

@@ -17,9 +17,9 @@ from filelock import FileLock
 from tests.training.building import prepared
 from tests.training.worker import LEFT_OUT
 from tests.two_processes import run_in_two
-from textvae.checkpoint import RunDirectory
 from textvae.losses import FREE_BITS
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 

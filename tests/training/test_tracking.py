@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
+from textvae.run import RunDirectory
 from textvae.training.tracking import Tracker
 
 

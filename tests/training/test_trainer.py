@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae import cpu
+from textvae import runtime
 from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.diagnostics import Evaluation
 from textvae.losses import kl_divergence
@@ -525,7 +525,7 @@ def test_the_bar_shows_the_last_evaluation(
 def test_steps_are_at_full_speed(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "_onednn_is_quicker", lambda: True)
+    monkeypatch.setattr(runtime, "_onednn_is_quicker", lambda: True)
     matmul, seen = torch.backends.mkldnn.matmul, list[str]()
     before = matmul.fp32_precision
     trainer = build(tmp_path / "run", max_steps=1, precision="fp32")

@@ -21,7 +21,7 @@ import torch
 
 from tests.training.building import opened, sixty_sentences
 from textvae.diagnostics import evaluate, importance_nll
-from textvae.processes import ALONE, ElsewhereError, Processes, join, leave
+from textvae.runtime import ALONE, ElsewhereError, Processes, join, leave
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt
 

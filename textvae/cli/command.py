@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-from textvae.processes import ElsewhereError, is_first
+from textvae.runtime import ElsewhereError, is_first
 
 if TYPE_CHECKING:
     from textvae.model import SentenceVAE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae.cli.command import Command, add_data, add_run, say
-from textvae.processes import current, is_first, join, leave
+from textvae.runtime import current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.data import BatchLoader

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from textvae.cli.command import add_run, load, print_lines, say, tell_unknown_words
-from textvae.files import read_json
-from textvae.hub import find_pretrained
+from textvae.files import find_pretrained, read_json
 
 if TYPE_CHECKING:
     from textvae.model import SentenceVAE

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from textvae.cli.command import Command, say
 from textvae.cli.options import add_training_options
-from textvae.processes import ALONE, current, is_first, join, leave
+from textvae.runtime import ALONE, current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.data import Corpus

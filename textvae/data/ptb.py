@@ -11,7 +11,7 @@ from textvae.data.local import read_splits
 from textvae.data.rows import clean
 from textvae.data.store import cache_root, file_digest
 from textvae.data.texts import TextSplit
-from textvae.hub import require_repository
+from textvae.files import require_repository
 
 __all__ = ["EXPECTED", "Expected", "load_ptb"]
 

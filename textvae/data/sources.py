@@ -17,7 +17,7 @@ from textvae.data.ptb import load_ptb
 from textvae.data.rows import clean
 from textvae.data.store import SHARD_ROWS, cache_root, digest, read_shard, stored
 from textvae.data.texts import TextSplit
-from textvae.hub import require_repository
+from textvae.files import require_repository
 
 __all__ = ["load_corpus"]
 

@@ -32,7 +32,7 @@ from textvae.diagnostics.posterior import Moments, moments, posteriors
 from textvae.diagnostics.units import au_curve
 from textvae.diagnostics.verdict import Signs, judge
 from textvae.model import Posterior, SentenceVAE
-from textvae.processes import ALONE, Processes
+from textvae.runtime import ALONE, Processes
 
 __all__ = ["Diagnosis", "FactorLabels", "diagnose"]
 

@@ -24,7 +24,7 @@ from textvae.diagnostics.perplexity import perplexity
 from textvae.diagnostics.units import active_dimensions, active_units
 from textvae.losses import kl_per_dimension
 from textvae.model import SentenceVAE
-from textvae.processes import ALONE, Processes
+from textvae.runtime import ALONE, Processes
 
 __all__ = ["MI_SENTENCES", "Evaluation", "evaluate"]
 

@@ -23,8 +23,7 @@ from torch import Tensor
 from textvae.batch import Batch
 from textvae.diagnostics.latent_model import LatentModel, evaluation_mode
 from textvae.diagnostics.perplexity import perplexity
-from textvae.precision import autocast
-from textvae.processes import ALONE, Processes
+from textvae.runtime import ALONE, Processes, autocast
 
 __all__ = ["ImportanceNLL", "importance_nll"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from textvae.batch import Batch
-from textvae.cpu import full_speed
 from textvae.model import Posterior
+from textvae.runtime import full_speed
 
 __all__ = ["LatentModel", "evaluation_mode"]
 

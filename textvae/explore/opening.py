@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from textvae.checkpoint import RunDirectory
 from textvae.data import DataError
 from textvae.explore.corpus import Sentences, read_sentences
 from textvae.explore.session import Session, within
+from textvae.files import find_pretrained
 from textvae.generation import sample
-from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 
 __all__ = ["open_session"]
 

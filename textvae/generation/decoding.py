@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from textvae.cpu import full_speed
 from textvae.generation.beam import beam_search
 from textvae.generation.options import Decoding
 from textvae.generation.walk import Decoded, Rules, rules_of, walk
 from textvae.model import SentenceVAE
+from textvae.runtime import full_speed
 from textvae.tokenizer import Tokenizer
 
 __all__ = ["decode", "decode_n_best", "decode_scored", "tokenizer_of"]

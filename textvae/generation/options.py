@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from textvae.precision import PRECISIONS
+from textvae.runtime import PRECISIONS
 
 __all__ = ["MAX_LENGTH", "NUM_BEAMS", "STRATEGIES", "Decoding"]
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from textvae.cpu import laid_out
-from textvae.precision import product_dtype
+from textvae.runtime import column_major, product_dtype
 
 __all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
 
@@ -30,7 +29,7 @@ CACHED_SCORES = 2**19
 
 MULTIPLIED_BYTES = 2**25 - 2**13
 """Of scores that are one matrix product on a CPU: as many as memory is used again for
-(`cpu.full_speed`)."""
+(`runtime.full_speed`)."""
 
 NUM_EXACT = 128
 """Words that are likely for some of the tokens multiplied together, whose products are taken again
@@ -79,7 +78,7 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     if is_training:
         return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
     if product_dtype(weight) == weight.dtype:
-        weight = laid_out(weight)
+        weight = column_major(weight)
     return torch.cat([_evaluated_nll(h, weight, bias, t) for h, t in parts])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from textvae.batch import Batch
 from textvae.losses.tokens import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
-from textvae.precision import autocast
+from textvae.runtime import autocast
 
 __all__ = ["LATENT_TO", "Decoder", "DecoderState"]
 

@@ -14,8 +14,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from textvae.batch import Batch
-from textvae.files import read_json, replacing, write_json
-from textvae.hub import find_pretrained
+from textvae.files import find_pretrained, read_json, replacing, write_json
 from textvae.model.decoder import LATENT_TO, Decoder, DecoderState
 from textvae.model.encoder import CELLS, POOLINGS, Encoder
 from textvae.tokenizer import Tokenizer

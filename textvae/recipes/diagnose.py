@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from textvae.checkpoint import RunDirectory
 from textvae.data import BatchLoader, Corpus
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
+from textvae.files import find_pretrained
 from textvae.generation.decoding import tokenizer_of
-from textvae.hub import find_pretrained
-from textvae.precision import resolve_precision
-from textvae.processes import ALONE, Processes
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.measure import Subject, open_run
+from textvae.run import RunDirectory
+from textvae.runtime import ALONE, Processes, resolve_precision
 
 __all__ = ["Diagnosed", "Progress", "diagnose_run", "diagnose_runs"]
 

@@ -15,14 +15,13 @@ from typing import NamedTuple
 
 import torch
 
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
-from textvae.files import write_json
+from textvae.files import find_pretrained, write_json
 from textvae.generation.decoding import tokenizer_of
-from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
 from textvae.recipes.measure import Subject
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, Corpus, DataError
 from textvae.diagnostics import Evaluation, evaluate
-from textvae.files import write_json
+from textvae.files import find_pretrained, write_json
 from textvae.generation.decoding import tokenizer_of
-from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
-from textvae.processes import ALONE, Processes, current
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.runs import open_corpus
+from textvae.run import RunDirectory
+from textvae.runtime import ALONE, Processes, current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN
 
 __all__ = ["Measured", "Subject", "evaluate_run", "finish", "open_run"]

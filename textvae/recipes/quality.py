@@ -18,9 +18,9 @@ import numpy as np
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, DataError, EncodedSplit
 from textvae.diagnostics import evaluate
+from textvae.files import find_pretrained
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.generation.decoding import tokenizer_of
-from textvae.hub import find_pretrained
 from textvae.model import SentenceVAE
 from textvae.quality import (
     PathStep,

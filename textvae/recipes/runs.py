@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from textvae.annealers import KLAnnealer
-from textvae.checkpoint import RunDirectory
 from textvae.config import DataConfig, RunConfig
 from textvae.data import Corpus, load_corpus, train_tokenizer
 from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
-from textvae.processes import current, join
 from textvae.recipes.loaders import training_loaders
 from textvae.recipes.options import EXTENDABLE, PRETRAINING
+from textvae.run import RunDirectory
+from textvae.runtime import current, join
 from textvae.training import Trainer
 
 __all__ = [

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from textvae.checkpoint import RunDirectory
 from textvae.config import RunConfig
 from textvae.recipes.measure import finish
 from textvae.recipes.runs import open_corpus, phases
+from textvae.run import RunDirectory
 from textvae.training import TrainingError
 from textvae.training.interrupt import Interrupt
 

@@ -21,8 +21,7 @@ from textvae.batch import Batch
 from textvae.config import TrainingConfig
 from textvae.losses import ELBOTerms, elbo_terms
 from textvae.model import SentenceVAE, VAEOutput
-from textvae.precision import autocast
-from textvae.processes import Processes
+from textvae.runtime import Processes, autocast
 from textvae.training.randomness import Randomness
 from textvae.training.shares import Share
 

@@ -10,7 +10,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from textvae.processes import ALONE, Processes
+from textvae.runtime import ALONE, Processes
 
 __all__ = ["Interrupt", "SafeInterrupt"]
 

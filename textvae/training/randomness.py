@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.processes import Processes
+from textvae.runtime import Processes
 from textvae.training.shares import Share
 
 __all__ = ["Randomness"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from textvae.batch import Batch
 from textvae.data import BatchLoader
-from textvae.processes import Processes
+from textvae.runtime import Processes
 
 __all__ = ["Share", "shares"]
 

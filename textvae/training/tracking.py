@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from textvae.checkpoint import RunDirectory
-from textvae.processes import ALONE, Processes
+from textvae.run import RunDirectory
+from textvae.runtime import ALONE, Processes
 
 __all__ = ["Tracker"]
 

@@ -22,13 +22,11 @@ from torch.nn.utils import clip_grads_with_norm_
 from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
-from textvae.checkpoint import RunDirectory
-from textvae.cpu import full_speed
 from textvae.data import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate, gradient_norms
 from textvae.model import SentenceVAE
-from textvae.precision import resolve_precision
-from textvae.processes import join
+from textvae.run import RunDirectory
+from textvae.runtime import full_speed, join, resolve_precision
 from textvae.training.configured import configured_annealer, configured_optimizer
 from textvae.training.gradient import Gradient
 from textvae.training.interrupt import Interrupt, SafeInterrupt

@@ -12,16 +12,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-__all__ = ["ALONE", "ElsewhereError", "Processes", "current", "is_first", "join", "leave"]
-
 T = TypeVar("T")
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
+"""A CPU that has one of these multiplies bf16 at twice the rate of fp32 at least."""
+
+LARGEST_KEPT = 2**25 - 2**13
+"""Bytes of the largest block that glibc keeps when it is freed: 32 MiB with what it adds."""
 
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other: the first may have a large corpus to prepare. One that
@@ -196,3 +205,128 @@ def _tried(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
         return function(), None
     except Exception as error:
         return None, error
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The type in which to multiply matrices.
+
+    Args:
+        precision: `"fp32"`, `"bf16"`, or `"auto"`: bf16 where the hardware multiplies it natively.
+        device: Where the model is.
+
+    Returns:
+        `torch.float32` or `torch.bfloat16`.
+
+    Raises:
+        ValueError: If there is no such precision.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported()
+        else:
+            able = torch.cpu.get_capabilities()
+            native = device.type == "cpu" and any(able.get(name) for name in BF16_INSTRUCTIONS)
+        precision = "bf16" if native else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """The context of the forward pass; parameters, losses and KL stay in fp32."""
+    import torch
+
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The type in which a weight is multiplied: autocast's where that is on, else its own."""
+    import torch
+
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
+@contextmanager
+def full_speed(device: torch.device) -> Iterator[None]:
+    """Context for work on a CPU; on other devices it does nothing.
+
+    Memory: glibc gives freed blocks back to the system and has the next ones zeroed, page by page,
+    which can take as long as filling them with scores. It keeps blocks up to the largest that it
+    has seen freed, so it is shown one. That lasts beyond the context.
+
+    Products in fp32: PyTorch's default, MKL, uses half the width of AMD's vector units that have
+    AVX-512, and oneDNN all of it. PyTorch leaves fp32 to oneDNN where bf16 is allowed inside,
+    which oneDNN makes use of on matrix units (AMX) only: there, and wherever products turn out to
+    be rounded, nothing is changed. Inside, PyTorch's older way to ask for the precision,
+    `torch.get_float32_matmul_precision`, may raise that both ways are mixed.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    import torch
+
+    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
+    if not _onednn_is_quicker():
+        yield
+        return
+    with _fp32_by_onednn():
+        yield
+
+
+def column_major(weight: Tensor) -> Tensor:
+    """A layer's weight (V, H), within `full_speed`, as batches are multiplied with it quickest.
+
+    oneDNN brings a matrix in fp32 that it meets transposed into order for each product anew, which
+    with few rows takes longer than the product.
+    """
+    import torch
+
+    is_in_fp32 = weight.device.type == "cpu" and weight.dtype == torch.float32
+    if is_in_fp32 and _onednn_is_asked() and _onednn_is_quicker():
+        return weight.t().contiguous().t()
+    return weight
+
+
+def _onednn_is_asked() -> bool:
+    """Whether oneDNN has been asked to multiply fp32."""
+    import torch
+
+    asked: str = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    return asked == "bf16"
+
+
+@cache
+def _onednn_is_quicker() -> bool:
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    is_halved = "AMD" in able.get("cpu_name", "") and able.get("avx512_f", False)
+    has_matrix_units = able.get("amx_tile", False)
+    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return is_there and is_halved and not has_matrix_units and _is_exact()
+
+
+@contextmanager
+def _fp32_by_onednn() -> Iterator[None]:
+    import torch
+
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def _is_exact() -> bool:
+    """Whether oneDNN's products hold whole numbers of 12 bits, which bf16 and tf32 would round."""
+    import torch
+
+    odd = 2049 + 2 * torch.arange(512 * 256).remainder(1023).view(512, 256)
+    signs = torch.arange(256 * 1024).remainder(3).view(256, 1024) - 1
+    with _fp32_by_onednn():
+        return torch.equal(odd.float() @ signs.float(), (odd.double() @ signs.double()).float())

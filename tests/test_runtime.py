@@ -1,4 +1,4 @@
-"""Tests of `textvae.processes` for one process; of several: `tests/training/test_processes.py`."""
+"""Tests of `textvae.runtime` for one process; of several: `tests/training/test_processes.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from textvae.cli import exit_code_of
 from textvae.cli.command import say
-from textvae.processes import ALONE, ElsewhereError, Processes, current, is_first, join, leave
+from textvae.runtime import ALONE, ElsewhereError, Processes, current, is_first, join, leave
 
 
 def test_without_a_launcher_one_works_alone() -> None:

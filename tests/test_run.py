@@ -1,4 +1,4 @@
-"""Tests of `textvae.checkpoint`."""
+"""Tests of `textvae.run`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from textvae import checkpoint
-from textvae.checkpoint import RunDirectory
+from textvae import run as run_module
 from textvae.config import RunConfig
+from textvae.run import RunDirectory
 
 
 def new_run(path: Path, **options: Any) -> RunDirectory:
@@ -166,7 +166,7 @@ def test_a_crash_while_saving_leaves_the_last_good_state(
             path.write_bytes(written)
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", crash)
+    monkeypatch.setattr(run_module, "save_file", crash)
     with pytest.raises(OSError, match="no space left"):
         run.save_state({"step": 2})
     assert run.load_state() == {"step": 1}
@@ -186,7 +186,7 @@ def test_a_damaged_state_is_named(run: RunDirectory) -> None:
 
 
 def test_tensors_alone_are_no_state(run: RunDirectory) -> None:
-    checkpoint.save_file({"a": torch.ones(1)}, run.state_file)
+    run_module.save_file({"a": torch.ones(1)}, run.state_file)
     with pytest.raises(ValueError, match="can't be read"):
         run.load_state()
 
