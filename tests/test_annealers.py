@@ -636,7 +636,7 @@ def test_build_fills_the_warmup_with_cycles() -> None:
         (
             lambda: build_annealer("cyclical", warmup_steps=3, num_cycles=4),
             ValueError,
-            "num_cycles must be at least 1 and at most 3, got 4",
+            "0 or at least num_cycles, 4, got 3; training.s come from warmup_epochs",
         ),
     ],
 )

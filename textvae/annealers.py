@@ -1,11 +1,8 @@
 """Schedules for the weight of the KL term: closed forms, and annealers that a training loop steps.
 
-A VAE whose KL term weighs in fully from the first batch often learns to ignore its latent variable.
-An annealer starts that weight low and raises it: `kl = annealer(kl)` weighs a KL, be it a number or
-a tensor of any framework, and `annealer.step()` follows every optimizer step.
-
-Steps are whole numbers, counted from 0. Every argument is checked: a wrong type is a TypeError, a
-value out of range a ValueError, and either says what is allowed and what was given.
+`kl = annealer(kl)` weighs a KL, a number or a tensor of any framework; `annealer.step()` follows
+every optimizer step. Steps are integers counted from 0. A wrong type is a TypeError, a value out of
+range an InputError (a ValueError).
 
 Reference:
     Bowman et al. 2016, arXiv:1511.06349 (one rise); Fu et al. 2019, arXiv:1903.10145 (cycles).
@@ -14,28 +11,12 @@ Reference:
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol, SupportsIndex, runtime_checkable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = [
-    "ANNEALERS",
-    "Annealer",
-    "ConstantAnnealer",
-    "CosineAnnealer",
-    "CyclicalAnnealer",
-    "KLAnnealer",
-    "LinearAnnealer",
-    "ScheduledAnnealer",
-    "SigmoidAnnealer",
-    "build_annealer",
-    "cosine_annealing",
-    "cyclical_annealing",
-    "linear_annealing",
-    "sigmoid_annealing",
-]
+from textvae.checks import InputError, choose, integer, number, one_of, switch
 
 
 def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
@@ -46,26 +27,25 @@ def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> flo
         warmup_steps: Steps until full weight; 0 means full weight from the first step.
         max_beta: The full weight, in [0, inf).
     """
-    step, warmup_steps = _count("step", step), _count("warmup_steps", warmup_steps)
+    step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
     progress = 1.0 if step >= warmup_steps else step / warmup_steps
-    return _number("max_beta", max_beta, "[0, inf)") * progress
+    return number("max_beta", max_beta, "[0, inf)") * progress
 
 
 def cosine_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
     """Return the weight on half a cosine wave; its ends and arguments are `linear_annealing`'s."""
-    progress = linear_annealing(step, warmup_steps)
-    return _number("max_beta", max_beta, "[0, inf)") * _CURVES["cosine"](progress)
+    return number("max_beta", max_beta, "[0, inf)") * _cosine(linear_annealing(step, warmup_steps))
 
 
 def sigmoid_annealing(step: int, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> float:
-    """Return `max_beta / (1 + exp(-x))` with `x = (step - warmup_steps / 2) / (warmup_steps / k)`.
+    """Return `max_beta / (1 + exp(-x))` with `x = k * (step / warmup_steps - 1 / 2)`.
 
-    The curve only comes near its ends: with `k=10` it starts at 0.0067 `max_beta`, stands at 0.9933
-    `max_beta` after the warm-up, and creeps on; `SigmoidAnnealer` meets them exactly. `x` runs from
-    `-k / 2` to `k / 2`, with `k` in [1e-6, inf); the other arguments are `linear_annealing`'s.
+    The curve only comes near its ends: with `k=10` it starts at 0.0067 `max_beta`, is at 0.9933
+    `max_beta` after the warm-up, and goes on rising; `SigmoidAnnealer` meets both ends exactly.
+    `k`, in [1e-6, inf), says how steep it is; the other arguments are `linear_annealing`'s.
     """
-    step, warmup_steps = _count("step", step), _count("warmup_steps", warmup_steps)
-    max_beta, k = _number("max_beta", max_beta, "[0, inf)"), _number("k", k, "[1e-6, inf)")
+    step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
+    max_beta, k = number("max_beta", max_beta, "[0, inf)"), number("k", k, "[1e-6, inf)")
     x = k * (step / warmup_steps - 0.5) if warmup_steps else math.inf
     return max_beta * (0.5 + 0.5 * math.tanh(0.5 * x))  # the logistic of x, which can't overflow
 
@@ -78,17 +58,34 @@ def cyclical_annealing(
     Args:
         step: Optimizer steps taken before this batch.
         cycle_length: Steps of one cycle, at least 1.
-        ratio: Part of a cycle spent rising, in (0, 1]; at 1, cycles end one step below full weight.
+        ratio: Part of a cycle spent rising, in (0, 1], rounded down to whole steps; at 1, cycles
+            end one step below full weight.
         max_beta: The full weight, in [0, inf).
     """
-    cycle_length = _count("cycle_length", cycle_length, 1)
-    position, ratio = _count("step", step) % cycle_length, _number("ratio", ratio, "(0, 1]")
+    cycle_length = integer("cycle_length", cycle_length, 1)
+    position, ratio = integer("step", step, 0) % cycle_length, number("ratio", ratio, "(0, 1]")
     return linear_annealing(position, int(cycle_length * ratio), max_beta)
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 - math.cos(math.pi * progress))
+
+
+def _logistic(progress: float, k: float = 10) -> float:
+    # logistic(x) = (1 + tanh(x / 2)) / 2: dividing tanh by its last value makes both ends exact.
+    return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
+
+
+_CURVES: dict[str, Callable[[float], float]] = {
+    "linear": float,
+    "cosine": _cosine,
+    "sigmoid": _logistic,
+}
 
 
 @runtime_checkable
 class KLAnnealer(Protocol):
-    """All that a training loop asks of an annealer, so that anyone's serves."""
+    """All that a training loop asks of an annealer; one that watches the KL sees it in the call."""
 
     def __call__(self, kl: Any, /) -> Any:
         """Return `kl` times the weight of the present batch."""
@@ -98,7 +95,7 @@ class KLAnnealer(Protocol):
 
 
 class ScheduledAnnealer(ABC):
-    """What the annealers here share: a weight that is a pure function of one counter, the state."""
+    """An annealer whose weight is a pure function of one counter, which is all its state."""
 
     current_step: int = 0
     _settled_from: int | None = 0  # first step from which the weight stays as it is; None: never
@@ -108,7 +105,7 @@ class ScheduledAnnealer(ABC):
 
     def value_at(self, step: int) -> float:
         """Return the weight of the batch after `step` optimizer steps, the first being at 0."""
-        return self._weight(_count("step", step))
+        return self._weight(integer("step", step, 0))
 
     @property
     def value(self) -> float:
@@ -129,19 +126,18 @@ class ScheduledAnnealer(ABC):
         self.current_step += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes as training goes on: the counter, not the settings."""
+        """Return what changes during training: the counter, not the settings."""
         return {"current_step": self.current_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken; a malformed state raises and changes nothing."""
         old = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(old):
-            raise ValueError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
-        checks = {name: _switch if isinstance(old[name], bool) else _count for name in old}
-        vars(self).update({name: check(name, state[name]) for name, check in checks.items()})
+            raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
+        checks: dict[type, Callable[..., Any]] = {int: partial(integer, low=0), bool: switch}
+        vars(self).update({name: checks[type(old[name])](name, state[name]) for name in old})
 
     def __repr__(self) -> str:
-        """Return the class, its settings and its counter."""
         shown = {**vars(self), "current_step": self.current_step}.items()
         pairs = ", ".join(f"{name}={value!r}" for name, value in shown if name[0] != "_")
         return f"{type(self).__name__}({pairs})"
@@ -151,7 +147,7 @@ class ConstantAnnealer(ScheduledAnnealer):
     """No annealing: the same weight, `beta` in [0, inf), at every step."""
 
     def __init__(self, beta: float = 1.0) -> None:
-        self.beta = _number("beta", beta, "[0, inf)")
+        self.beta = number("beta", beta, "[0, inf)")
 
     def _weight(self, step: int) -> float:
         return self.beta
@@ -161,8 +157,8 @@ class LinearAnnealer(ScheduledAnnealer):
     """Straight rise from 0 to `max_beta`, with the arguments of `linear_annealing`."""
 
     def __init__(self, warmup_steps: int, max_beta: float = 1.0) -> None:
-        self.warmup_steps = self._settled_from = _count("warmup_steps", warmup_steps)
-        self.max_beta = _number("max_beta", max_beta, "[0, inf)")
+        self.warmup_steps = self._settled_from = integer("warmup_steps", warmup_steps, 0)
+        self.max_beta = number("max_beta", max_beta, "[0, inf)")
 
     def _weight(self, step: int) -> float:
         return linear_annealing(step, self.warmup_steps, self.max_beta)
@@ -184,11 +180,10 @@ class SigmoidAnnealer(LinearAnnealer):
 
     def __init__(self, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> None:
         super().__init__(warmup_steps, max_beta)
-        self.k = _number("k", k, "[1e-6, inf)")
+        self.k = number("k", k, "[1e-6, inf)")
 
     def _weight(self, step: int) -> float:
-        progress = linear_annealing(step, self.warmup_steps)
-        return self.max_beta * _stretched_logistic(progress, self.k)
+        return self.max_beta * _logistic(linear_annealing(step, self.warmup_steps), self.k)
 
 
 class CyclicalAnnealer(ScheduledAnnealer):
@@ -219,18 +214,18 @@ class CyclicalAnnealer(ScheduledAnnealer):
     ) -> None:
         if (cycle_length is None) == (total_steps is None):
             both = (cycle_length, total_steps)
-            raise ValueError(f"exactly one of cycle_length and total_steps is needed, got {both}")
+            raise InputError(f"exactly one of cycle_length and total_steps is needed, got {both}")
         if cycle_length is None:
-            total_steps = _count("total_steps", total_steps)
-            self._pattern = total_steps, _count("num_cycles", num_cycles, 1, total_steps or None)
+            total_steps = integer("total_steps", total_steps, 0)
+            self._pattern = total_steps, integer("num_cycles", num_cycles, 1, total_steps or None)
         else:
-            self._pattern = _count("cycle_length", cycle_length, 1), 1
+            self._pattern = integer("cycle_length", cycle_length, 1), 1
             if num_cycles is not None:
-                total_steps = self._pattern[0] * _count("num_cycles", num_cycles, 1)
+                total_steps = self._pattern[0] * integer("num_cycles", num_cycles, 1)
         self.cycle_length, self.num_cycles, self.total_steps = cycle_length, num_cycles, total_steps
-        self.ratio = _number("ratio", ratio, "(0, 1]")
-        self.shape = _choice("shape", shape, _CURVES)
-        self.max_beta = _number("max_beta", max_beta, "[0, inf)")
+        self.ratio = number("ratio", ratio, "(0, 1]")
+        self.shape = one_of("shape", shape, _CURVES)
+        self.max_beta = number("max_beta", max_beta, "[0, inf)")
         # The weight is settled where the last cycle has risen; at once if there are no steps.
         self._settled_from = total_steps and sum(self._start_and_rise(total_steps - 1))
 
@@ -241,7 +236,7 @@ class CyclicalAnnealer(ScheduledAnnealer):
         return self.max_beta * _CURVES[self.shape](linear_annealing(step - start, rise))
 
     def _start_and_rise(self, step: int) -> tuple[int, int]:
-        # Cycle i starts at floor(i * steps / cycles): whole numbers, so exact at any length.
+        # Cycle i starts at floor(i * steps / cycles), in integers, so exact at any length.
         steps, cycles = self._pattern
         index = ((step + 1) * cycles - 1) // steps
         start, end = index * steps // cycles, (index + 1) * steps // cycles
@@ -249,10 +244,10 @@ class CyclicalAnnealer(ScheduledAnnealer):
 
 
 class Annealer(ScheduledAnnealer):
-    """The annealer of https://github.com/hubertrybka/vae-annealing, also where ours differ.
+    """The annealer of https://github.com/hubertrybka/vae-annealing, with its own rules.
 
-    The counter stops at `total_steps`. In cyclical mode it becomes zero the moment it gets there,
-    so cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic
+    The counter stops at `total_steps`. In cyclical mode it returns to zero on reaching it, so
+    cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic
     keeps the package's slope of one per step, nearly a jump where `total_steps` is large, but never
     overflows, and runs from exactly `baseline` to exactly 1; `SigmoidAnnealer` fills its length.
 
@@ -272,18 +267,14 @@ class Annealer(ScheduledAnnealer):
         cyclical: bool = False,
         disable: bool = False,
     ) -> None:
-        self.total_steps = _count("total_steps", total_steps, 1)
-        self.shape = _choice("shape", shape, ("linear", "cosine", "logistic"))
-        self.baseline = _number("baseline", baseline, "[0, 1]")
-        self.cyclical, self.disable = _switch("cyclical", cyclical), _switch("disable", disable)
+        self.total_steps = integer("total_steps", total_steps, 1)
+        self.shape = one_of("shape", shape, ("linear", "cosine", "logistic"))
+        self.baseline = number("baseline", baseline, "[0, 1]")
+        self.cyclical, self.disable = switch("cyclical", cyclical), switch("disable", disable)
 
     def value_at(self, step: int) -> float:
-        """Return the weight after `step` steps from new, had `cyclical` always been as it is now.
-
-        `value` is `value_at(current_step)`, except that an annealer switched to cyclical while it
-        holds at `total_steps` still gives the coming batch full weight.
-        """
-        step = _count("step", step)
+        """Return the weight after `step` steps from new, were `cyclical` always as it is now."""
+        step = integer("step", step, 0)
         return self._weight(step % self.total_steps if self.cyclical else step)
 
     @property
@@ -303,20 +294,20 @@ class Annealer(ScheduledAnnealer):
 
     def set_cyclical(self, value: bool) -> None:
         """Switch cyclical mode on or off, from the next step on."""
-        self.cyclical = _switch("value", value)
+        self.cyclical = switch("value", value)
 
     cyclical_setter = set_cyclical  # The package's documentation has both names.
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counter and the cyclical switch, which may be thrown during training."""
+        """Return the counter and the cyclical switch, which may change during training."""
         return {**super().state_dict(), "cyclical": self.cyclical}
 
     def _weight(self, step: int) -> float:
         progress = 1.0 if self.disable else linear_annealing(step, self.total_steps)
         if self.shape == "logistic":
-            progress = _stretched_logistic(progress, k=self.total_steps)
-        elif self.shape == "cosine":
-            progress = _CURVES["cosine"](progress)
+            progress = _logistic(progress, k=self.total_steps)
+        else:
+            progress = _CURVES[self.shape](progress)
         return self.baseline + (1.0 - self.baseline) * progress
 
 
@@ -341,59 +332,20 @@ def build_annealer(
 
     Args:
         name: A key of `ANNEALERS`; 'constant' has its full weight from the first step.
-        warmup_steps: Steps until full weight for good.
+        warmup_steps: Steps until full weight for good; for 'cyclical' 0 or at least `num_cycles`.
         max_beta: The full weight, in [0, inf).
         num_cycles: How many cycles fill `warmup_steps`; for 'cyclical' only.
         cycle_ratio: Part of a cycle spent rising, in (0, 1]; for 'cyclical' only.
     """
-    annealer = ANNEALERS[_choice("name", name, ANNEALERS)]
+    annealer = choose(ANNEALERS, "name", name)
     if name == "constant":
         return annealer(max_beta)
-    if name == "cyclical":
-        sizes = {"num_cycles": num_cycles, "total_steps": warmup_steps}
-        return annealer(**sizes, ratio=cycle_ratio, max_beta=max_beta)
-    return annealer(warmup_steps, max_beta)
-
-
-def _stretched_logistic(progress: float, k: float) -> float:
-    # logistic(x) = (1 + tanh(x / 2)) / 2: dividing tanh by its last value makes both ends exact.
-    return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
-
-
-_CURVES: dict[str, Callable[[float], float]] = {
-    "linear": lambda progress: progress,
-    "cosine": lambda progress: 0.5 * (1.0 - math.cos(math.pi * progress)),
-    "sigmoid": lambda progress: _stretched_logistic(progress, k=10),
-}
-
-
-def _count(name: str, value: object, low: int = 0, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    count = operator.index(value)
-    if count < low or (high is not None and count > high):
-        limit = "" if high is None else f" and at most {high}"
-        raise ValueError(f"{name} must be at least {low}{limit}, got {count}")
-    return count
-
-
-def _number(name: str, value: object, interval: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    low, high = map(float, interval[1:-1].split(", "))
-    if not low <= number <= high or number == (low if interval[0] == "(" else math.inf):
-        raise ValueError(f"{name} must be in {interval}, got {number}")
-    return number
-
-
-def _switch(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
-def _choice(name: str, value: str, allowed: Collection[str]) -> str:
-    if value not in tuple(allowed):
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    return value
+    if name != "cyclical":
+        return annealer(warmup_steps, max_beta)
+    if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
+        raise InputError(
+            f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, got {warmup_steps}; "
+            "training's come from warmup_epochs (--warmup-epochs)"
+        )
+    sizes = {"num_cycles": num_cycles, "total_steps": warmup_steps}
+    return annealer(**sizes, ratio=cycle_ratio, max_beta=max_beta)

@@ -1,9 +1,5 @@
 """Text to ids and back: words, characters or byte-level BPE, on the `tokenizers` library.
 
-Offers `Tokenizer` (train, encode, decode, save, load), the ids that never change (`PAD_ID`,
-`UNK_ID`, `BOS_ID`, `EOS_ID`), and `find_reserved`, which finds text that would be mistaken for a
-special token.
-
 `<unk>` inside a text is an ordinary word (Penn Treebank is full of it) and becomes `UNK_ID`.
 A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in.
 """
@@ -22,46 +18,27 @@ from typing import Any, Literal, get_args
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from textvae.checks import InputError, at_least, one_of
 from textvae.files import replacing
 
-__all__ = [
-    "BOS_ID",
-    "EOS_ID",
-    "PAD_ID",
-    "UNK_ID",
-    "UNK_TOKEN",
-    "Kind",
-    "Tokenizer",
-    "find_reserved",
-]
-
 Kind = Literal["word", "char", "bpe"]
-"""What a token is: a whitespace-separated word, a character, or a piece of a word."""
-
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 UNK_TOKEN = "<unk>"
 RESERVED = ("<pad>", "<bos>", "<eos>")
 SPECIALS = ("<pad>", UNK_TOKEN, "<bos>", "<eos>")
 
 DEFAULT_BPE_SIZE = 8000
-"""Vocabulary size of BPE where none is asked for: words and characters end by themselves."""
 
-# What Rust's `char::is_whitespace` holds, so that counting here and splitting in the library
-# agree; Python's `str.split` would also split at U+001C to U+001F.
-_WHITESPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_PATTERNS = {
-    "word": re.compile(f"[^{_WHITESPACE}]+"),
-    "char": re.compile(f"{UNK_TOKEN}|.", re.DOTALL),
-}
+# The library splits at Rust's whitespace; Python's `str.split`, twice as fast as a pattern, splits
+# at U+001C to U+001F too.
 _ONLY_PYTHON_SPLITS_AT = re.compile("[\x1c-\x1f]")
-_RESERVED = re.compile("|".join(RESERVED))
+_WORD = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+_CHARACTER = re.compile(f"{UNK_TOKEN}|.", re.DOTALL)
 
 
 def find_reserved(text: str) -> str | None:
     """The first reserved token (`<pad>`, `<bos>`, `<eos>`) that `text` contains, or None."""
-    if _RESERVED.search(text) is None:
-        return None
-    return next(token for token in RESERVED if token in text)
+    return next((token for token in RESERVED if token in text), None)
 
 
 class Tokenizer:
@@ -71,32 +48,24 @@ class Tokenizer:
     vocabulary; BOS, EOS and padding are added when a batch is built, never here.
     """
 
-    pad_id = PAD_ID
-    unk_id = UNK_ID
-    bos_id = BOS_ID
-    eos_id = EOS_ID
+    pad_id, unk_id, bos_id, eos_id = PAD_ID, UNK_ID, BOS_ID, EOS_ID
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        """Wrap a tokenizer of the `tokenizers` library.
-
-        Args:
-            backend: A word, character or BPE tokenizer as `train` builds it.
+        """Wrap a tokenizer of the `tokenizers` library, of one of the kinds that `train` builds.
 
         Raises:
-            ValueError: If it is of another kind, if the special tokens do not have their ids, or
+            InputError: If it is of another kind, if the special tokens do not have their ids, or
                 if the ids have holes.
         """
         self._backend = backend
-        self._kind = _kind_of(backend)
+        self.kind = _kind_of(backend)
         self._vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
         ids = {token: self._vocabulary.get(token) for token in SPECIALS}
         if list(ids.values()) != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
-            raise ValueError(f"special tokens must have the ids 0, 1, 2, 3, got {ids}")
-        if max(self._vocabulary.values()) != len(self._vocabulary) - 1:
-            raise ValueError(
-                f"ids must have no holes, got {len(self._vocabulary)} tokens "
-                f"with ids up to {max(self._vocabulary.values())}"
-            )
+            raise InputError(f"special tokens must have the ids 0, 1, 2, 3, got {ids}")
+        size, last = len(self._vocabulary), max(self._vocabulary.values())
+        if last != size - 1:
+            raise InputError(f"ids must have no holes, got {size} tokens with ids up to {last}")
 
     @classmethod
     def train(
@@ -107,7 +76,7 @@ class Tokenizer:
         vocab_size: int | None = None,
         min_count: int = 1,
     ) -> Tokenizer:
-        """Take the vocabulary from texts. The same texts give the same ids.
+        """Return a tokenizer with the vocabulary of some texts; the same texts give the same ids.
 
         Args:
             texts: The training sentences.
@@ -118,32 +87,19 @@ class Tokenizer:
             min_count: Words and characters seen less often become `<unk>`; for BPE, pairs seen
                 less often are not merged.
 
-        Returns:
-            The tokenizer.
-
         Raises:
-            ValueError: If an argument is out of its range, if there are no texts, or if one
+            InputError: If an argument is out of its range, if there are no texts, or if one
                 contains a reserved token; its number counts from 1.
         """
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        one_of("kind", kind, get_args(Kind))
         smallest = len(SPECIALS) + (256 if kind == "bpe" else 1)
-        if vocab_size is not None and vocab_size < smallest:
-            raise ValueError(
-                f"vocab_size of a {kind} tokenizer must be at least {smallest}, got {vocab_size}"
-            )
-        if min_count < 1:
-            raise ValueError(f"min_count must be at least 1, got {min_count}")
+        at_least(smallest, **{f"vocab_size of a {kind} tokenizer": vocab_size})
+        at_least(1, min_count=min_count)
         checked = _checked(texts)
         if kind == "bpe":
             return cls(_train_bpe(checked, vocab_size or DEFAULT_BPE_SIZE, min_count))
-        counts = Counter(chain.from_iterable(map(_splitting(kind), checked)))
+        counts = Counter(chain.from_iterable(map(_SPLIT[kind], checked)))
         return cls(_from_counts(counts, kind, vocab_size, min_count))
-
-    @property
-    def kind(self) -> Kind:
-        """`"word"`, `"char"` or `"bpe"`."""
-        return self._kind
 
     @property
     def vocab_size(self) -> int:
@@ -154,11 +110,11 @@ class Tokenizer:
         return len(self._vocabulary)
 
     def __repr__(self) -> str:
-        return f"Tokenizer(kind={self._kind!r}, vocab_size={self.vocab_size})"
+        return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The same bytes in every process, so that caches keyed by them are found again.
-        return _from_json, (self._backend.to_str(),)
+        return Tokenizer, (self._backend,)
 
     @property
     def fingerprint(self) -> str:
@@ -166,29 +122,25 @@ class Tokenizer:
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without BOS and EOS.
-
-        Raises:
-            ValueError: If the text contains a reserved token.
-        """
+        """Return the ids of a text, without BOS and EOS; see `encode_batch`."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts at once.
+        """Return the ids of many texts at once.
 
         Raises:
-            ValueError: If a text contains a reserved token; its number counts from 1.
+            InputError: If a text contains a reserved token; its number counts from 1.
         """
         checked = list(_checked(texts, may_be_none=True))
-        if self._kind != "bpe":
+        if self.kind != "bpe":
             # A look-up gives what the library gives, at a tenth of its time.
-            split, look_up = _splitting(self._kind), self._vocabulary.get
+            split, look_up = _SPLIT[self.kind], self._vocabulary.get
             return [list(map(look_up, split(text), repeat(UNK_ID))) for text in checked]
         encodings = self._backend.encode_batch_fast(checked, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of a sequence of ids, up to the first EOS; BOS and padding are left out.
+        """Return the text of ids up to the first EOS; BOS and padding are left out.
 
         Words come back with single spaces between them, characters and BPE exactly; an unknown
         token shows as `<unk>`.
@@ -197,32 +149,31 @@ class Tokenizer:
             ids: Ids as a sequence, an array or a tensor of one dimension.
 
         Raises:
-            ValueError: If an id is not in the vocabulary.
+            InputError: If an id is not in the vocabulary.
         """
         return self.decode_batch([ids])[0]
 
     def decode_batch(self, sequences: Iterable[Iterable[int]]) -> list[str]:
-        """Texts of many sequences of ids; see `decode`."""
+        """Return the texts of many sequences of ids; see `decode`."""
         kept = [self._until_eos(ids) for ids in sequences]
         # `skip_special_tokens` would leave the choice to flags in the file; it was made above.
         texts: list[str] = self._backend.decode_batch(kept, skip_special_tokens=False)
         return texts
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words (or characters) of `text` that become `<unk>`, each once, in order.
+        """Return what words (or characters) of `text` become `<unk>`, each once, in order.
 
-        Always empty for BPE, which can spell anything.
+        BPE has none: it can spell anything.
         """
-        if self._kind == "bpe":
+        if self.kind == "bpe":
             return []
-        tokens = dict.fromkeys(_splitting(self._kind)(text))
+        tokens = dict.fromkeys(_SPLIT[self.kind](text))
         return [token for token in tokens if token not in self._vocabulary]
 
     def save(self, path: str | Path) -> None:
         """Write one `tokenizer.json` in the `tokenizers` library's own format.
 
-        Args:
-            path: The file; an existing one is replaced once the new one is whole.
+        An existing file is replaced once the new one is complete.
         """
         with replacing(Path(path)) as temporary:
             temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
@@ -233,14 +184,14 @@ class Tokenizer:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is not a tokenizer of one of the three kinds.
+            InputError: If the file is not a tokenizer of one of the three kinds.
         """
         text = Path(path).read_bytes()
         try:
             return cls(tokenizers.Tokenizer.from_buffer(text))
         # The library raises bare `Exception` for a file it can't read.
         except Exception as error:
-            raise ValueError(f"{path} is not a tokenizer of textvae: {error}") from None
+            raise InputError(f"{path} is not a tokenizer of textvae: {error}") from None
 
     def _until_eos(self, ids: Iterable[int]) -> list[int]:
         values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
@@ -248,36 +199,28 @@ class Tokenizer:
             values = values[: values.index(EOS_ID)]
         wrong = [value for value in values if not 0 <= value < len(self._vocabulary)]
         if wrong:
-            raise ValueError(f"ids must lie in [0, {len(self._vocabulary) - 1}], got {wrong[0]}")
+            raise InputError(f"ids must lie in [0, {len(self._vocabulary) - 1}], got {wrong[0]}")
         return [value for value in values if value not in (PAD_ID, BOS_ID)]
 
 
-def _splitting(kind: Kind) -> Callable[[str], list[str]]:
-    """What splits a text into words or characters."""
-    return _words if kind == "word" else _PATTERNS[kind].findall
-
-
 def _words(text: str) -> list[str]:
-    # Python's own way takes half the time where both agree.
-    return _PATTERNS["word"].findall(text) if _ONLY_PYTHON_SPLITS_AT.search(text) else text.split()
+    return _WORD.findall(text) if _ONLY_PYTHON_SPLITS_AT.search(text) else text.split()
 
 
-def _from_json(state: str) -> Tokenizer:
-    return Tokenizer(tokenizers.Tokenizer.from_str(state))
+_SPLIT: dict[str, Callable[[str], list[str]]] = {"word": _words, "char": _CHARACTER.findall}
 
 
 def _checked(texts: Iterable[str], *, may_be_none: bool = False) -> Iterator[str]:
     number = 0
     for number, text in enumerate(texts, start=1):
-        reserved = find_reserved(text)
-        if reserved is not None:
-            raise ValueError(
+        if reserved := find_reserved(text):
+            raise InputError(
                 f"text {number} contains the reserved token {reserved}; "
-                f"remove it or write it otherwise"
+                "remove it or write it otherwise"
             )
         yield text
     if number == 0 and not may_be_none:
-        raise ValueError("texts must hold at least one sentence, got none")
+        raise InputError("texts must hold at least one sentence, got none")
 
 
 def _kind_of(backend: tokenizers.Tokenizer) -> Kind:
@@ -289,7 +232,7 @@ def _kind_of(backend: tokenizers.Tokenizer) -> Kind:
         ("BPE", "ByteLevel"): "bpe",
     }
     if parts not in kinds:
-        raise ValueError(f"model and pre-tokenizer must be one of {list(kinds)}, got {parts}")
+        raise InputError(f"model and pre-tokenizer must be one of {list(kinds)}, got {parts}")
     return kinds[parts]
 
 
@@ -300,12 +243,9 @@ def _from_counts(
     # leaves a hole in the ids; a vocabulary from a counter does neither.
     del counts[UNK_TOKEN]
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [word for word, count in ranked if count >= min_count]
-    room = None if vocab_size is None else vocab_size - len(SPECIALS)
-    tokens = [*SPECIALS, *words[:room]]
-    backend = tokenizers.Tokenizer(
-        models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNK_TOKEN)
-    )
+    tokens = [*SPECIALS, *(word for word, count in ranked if count >= min_count)][:vocab_size]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK_TOKEN))
     if kind == "word":
         backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     else:

@@ -26,6 +26,7 @@ from itertools import product
 from random import Random
 from typing import NamedTuple
 
+from textvae.checks import integer
 from textvae.grammar.rules import FACTORS, Option, Slot, build_slots
 
 __all__ = [
@@ -43,15 +44,10 @@ __all__ = [
 
 
 class GrammarSentence(NamedTuple):
-    """A sentence and what decided it.
+    """A sentence and what decided it."""
 
-    Attributes:
-        text: Lower-case words separated by single spaces, 11 to 20 of them, without punctuation.
-        factors: The value of every factor in `FACTORS`.
-    """
-
-    text: str
-    factors: dict[str, str]
+    text: str  # 11 to 20 lower-case words separated by single spaces, no punctuation
+    factors: dict[str, str]  # the value of every factor in `FACTORS`
 
 
 class GrammarSplits(NamedTuple):
@@ -63,32 +59,18 @@ class GrammarSplits(NamedTuple):
 
 
 class Derivation(NamedTuple):
-    """One way in which the grammar can say a sentence.
+    """One way in which the grammar can say a sentence."""
 
-    Attributes:
-        factors: The value of every factor in `FACTORS`.
-        log_prob: Natural logarithm of the joint probability of these factors and the sentence.
-    """
-
-    factors: dict[str, str]
-    log_prob: float
+    factors: dict[str, str]  # the value of every factor in `FACTORS`
+    log_prob: float  # natural logarithm of the joint probability of factors and sentence
 
 
 def sample(n: int, seed: int = 0) -> list[GrammarSentence]:
-    """Draws sentences; the first k of them do not depend on n.
+    """Draw `n` independent sentences with their factors; the first k of them don't depend on `n`.
 
-    Args:
-        n: How many, at least 0.
-        seed: Any integer; the same seed gives the same sentences.
-
-    Returns:
-        n independent sentences with their factors.
-
-    Raises:
-        TypeError: If n or seed is not an integer.
-        ValueError: If n is negative.
+    The same seed, any integer, gives the same sentences.
     """
-    _check_count("n", n)
+    integer("n", n, 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     # Random(-1) and Random(1) are the same generator: keep every integer its own.
@@ -99,46 +81,24 @@ def sample(n: int, seed: int = 0) -> list[GrammarSentence]:
 def splits(
     seed: int = 0, *, train: int = 20_000, valid: int = 2_000, test: int = 2_000
 ) -> GrammarSplits:
-    """Draws a training, a validation and a test set.
+    """Draw a training, a validation and a test set.
 
     All are independent draws from the same grammar, so that its entropy is the best NLL on each of
-    them. Nothing is removed: a sentence may occur twice, in one split or in two, as often as chance
-    has it, which is hardly ever (24,000 sentences hold no pair, as a rule). Validation and test
-    sets do not depend on the size of the training set.
-
-    Args:
-        seed: Any integer.
-        train: Number of training sentences, at least 0.
-        valid: Number of validation sentences, at least 0.
-        test: Number of test sentences, at least 0.
-
-    Returns:
-        The three lists.
-
-    Raises:
-        TypeError: If an argument is not an integer.
-        ValueError: If a size is negative.
+    them. Nothing is removed: by chance a sentence may occur twice, in one split or in two, which
+    hardly ever happens (24,000 sentences hold no pair, as a rule). Validation and test sets do not
+    depend on the size of the training set.
     """
     for name, size in (("train", train), ("valid", valid), ("test", test)):
-        _check_count(name, size)
+        integer(name, size, 0)
     drawn = sample(valid + test + train, seed)
     return GrammarSplits(drawn[valid + test :], drawn[:valid], drawn[valid : valid + test])
 
 
 def parse(sentence: str) -> list[Derivation]:
-    """Finds every way in which the grammar can say a sentence.
+    """Find every way in which the grammar can say a sentence, words separated by white space.
 
     This grammar is unambiguous, so there is one derivation or none, but nothing here relies on
     that.
-
-    Args:
-        sentence: Words separated by white space.
-
-    Returns:
-        The derivations, none where the sentence is not of the grammar.
-
-    Raises:
-        TypeError: If the sentence is not a string.
     """
     if not isinstance(sentence, str):
         raise TypeError(f"sentence must be a string, got {type(sentence).__name__}")
@@ -146,16 +106,9 @@ def parse(sentence: str) -> list[Derivation]:
 
 
 def log_prob(sentence: str) -> float:
-    """Gives the exact log-probability of a sentence, summed over all its derivations.
+    """Return the exact log-probability of a sentence, nats, `-inf` outside the grammar.
 
-    Args:
-        sentence: Words separated by white space.
-
-    Returns:
-        Natural logarithm of its probability; `-inf` outside the grammar.
-
-    Raises:
-        TypeError: If the sentence is not a string.
+    It is summed over all derivations of the sentence.
     """
     terms = [derivation.log_prob for derivation in parse(sentence)]
     if not terms:
@@ -166,25 +119,18 @@ def log_prob(sentence: str) -> float:
 
 @cache
 def entropy() -> float:
-    """Gives the exact entropy of a sentence, the mean NLL that no model can better.
+    """Return the exact entropy of a sentence, the mean NLL that no model can better, in nats.
 
     As a sentence tells its factors and what was chosen in each slot (the grammar is unambiguous),
     its entropy is that of all choices together: of the factors, and of every slot averaged over the
     factors it depends on.
-
-    Returns:
-        Nats per sentence.
     """
     factors = math.fsum(math.log(len(values)) for values in FACTORS.values())
     return factors + math.fsum(_slot_entropy(slot) for slot in build_slots())
 
 
 def vocabulary() -> list[str]:
-    """Lists every word the grammar can say.
-
-    Returns:
-        The word types in alphabetical order.
-    """
+    """List every word that the grammar can say, in alphabetical order."""
     return sorted(
         {
             word
@@ -194,13 +140,6 @@ def vocabulary() -> list[str]:
             for word in option.words
         }
     )
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
 
 
 def _draw_sentence(random: Random) -> GrammarSentence:
@@ -225,7 +164,7 @@ def _draw_option(options: tuple[Option, ...], random: Random) -> Option:
 def _derive(
     words: tuple[str, ...], slots: tuple[Slot, ...], known: Mapping[str, str], log_joint: float
 ) -> Iterator[Derivation]:
-    """Reads words from left to right, deciding a factor at the first slot that depends on it."""
+    """Read words from left to right, deciding a factor at the first slot that depends on it."""
     if not slots:
         if not words:
             yield Derivation({name: known[name] for name in FACTORS}, log_joint)
@@ -244,7 +183,7 @@ def _derive(
 
 
 def _slot_entropy(slot: Slot) -> float:
-    """Averages the entropy of a slot over its factors, in nats."""
+    """The entropy of a slot averaged over its factors, in nats."""
     terms = [
         -option.prob * math.log(option.prob)
         for options in slot.options.values()

@@ -9,40 +9,23 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["DAYS", "FREQUENCIES", "HOURS", "OPENERS", "TEMPERS", "TOPICS", "Temper", "Topic"]
-
 
 class Topic(NamedTuple):
-    """The words a topic brings, each field a string that `textvae.grammar.rules` splits.
+    """The words of a topic, each field a string that `textvae.grammar.rules` splits."""
 
-    Attributes:
-        subjects: Who acts; `singular/plural` where the plural is irregular.
-        verbs: What they do; `base/past` where the past is irregular.
-        qualities: Adjectives of the object.
-        objects: What it is done to, plurals and mass nouns only (they follow `the`, `some`, `any`
-            and `their` alike).
-        places: Where; whole phrases of two or three words, separated by commas.
-    """
-
-    subjects: str
-    verbs: str
-    qualities: str
-    objects: str
-    places: str
+    subjects: str  # `singular/plural` where the plural is irregular
+    verbs: str  # `base/past` where the past is irregular
+    qualities: str  # adjectives of the object
+    objects: str  # plurals and mass nouns, which follow `the`, `some`, `any` and `their` alike
+    places: str  # phrases of two or three words, separated by commas
 
 
 class Temper(NamedTuple):
-    """The words a temper brings, each field a string that `textvae.grammar.rules` splits.
+    """The words of a temper, each field a string that `textvae.grammar.rules` splits."""
 
-    Attributes:
-        adjectives: Adjectives of the subject.
-        adverbs: Adverbs of the verb.
-        closings: How it is done; whole phrases of at most three words, separated by commas.
-    """
-
-    adjectives: str
-    adverbs: str
-    closings: str
+    adjectives: str  # of the subject
+    adverbs: str  # of the verb
+    closings: str  # how it is done: phrases of at most three words, separated by commas
 
 
 TOPICS: dict[str, Topic] = {

@@ -1,14 +1,14 @@
-"""The rules of the embedded corpus: its factors and, slot by slot, what each of them lets be said.
+"""The rules of the embedded corpus: its factors, and what each slot of a sentence may say.
 
-A sentence is a row of slots read from left to right; `?` marks those that may stay empty:
+A sentence is a row of slots from left to right; `?` marks those that may stay empty:
 
     opener the ADJECTIVE SUBJECT will? frequency ADVERB? VERB determiner QUALITY? OBJECT CLOSING?
     PLACE? day hour
 
-What a slot says depends on nothing but the factors it names, so the factors are all that ties
-distant words together. Day and hour name none: a sentence ends with words that tell nothing of it,
-so that an encoder must carry what counts past them. Mood and polarity change words, not their
-number: a factor that shifted the rest of the sentence could be told from positions alone.
+What a slot says depends only on the factors it names, so only the factors tie distant words
+together. Day and hour depend on none: an encoder must carry what it knows past these last words.
+Mood and polarity change words, not their number: a factor that shifted the rest of the sentence
+could be told from positions alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from itertools import product
 from typing import NamedTuple
 
 from textvae.grammar.lexicon import DAYS, FREQUENCIES, HOURS, OPENERS, TEMPERS, TOPICS
-
-__all__ = ["FACTORS", "Option", "Slot", "build_slots"]
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "topic": tuple(TOPICS),
@@ -33,29 +31,18 @@ FACTORS: dict[str, tuple[str, ...]] = {
 
 
 class Option(NamedTuple):
-    """One thing a slot may say.
+    """One thing a slot may say."""
 
-    Attributes:
-        words: The words, possibly none.
-        prob: Its probability, in (0, 1], given the factors of its slot.
-    """
-
-    words: tuple[str, ...]
-    prob: float
+    words: tuple[str, ...]  # possibly none
+    prob: float  # in (0, 1], given the factors of its slot
 
 
 class Slot(NamedTuple):
-    """One place of the sentence.
-
-    Attributes:
-        name: What stands there.
-        given: Names of the factors that decide what may stand there.
-        options: For each combination of their values, what may stand there; probabilities sum to 1.
-    """
+    """One place of the sentence."""
 
     name: str
-    given: tuple[str, ...]
-    options: dict[tuple[str, ...], tuple[Option, ...]]
+    given: tuple[str, ...]  # names of the factors that decide what it says
+    options: dict[tuple[str, ...], tuple[Option, ...]]  # by the values of these factors
 
 
 def _plural(noun: str) -> str:
@@ -135,11 +122,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], Callable[..., dict[str, float]]], ...]
 
 @cache
 def build_slots() -> tuple[Slot, ...]:
-    """Writes the rules out as tables, once.
-
-    Returns:
-        The slots of a sentence from left to right.
-    """
+    """The slots of a sentence from left to right, with their options as tables."""
     slots = []
     for name, given, rule in _RULES:
         options = {

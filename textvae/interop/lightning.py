@@ -1,23 +1,7 @@
 """An annealer in PyTorch Lightning: a callback that steps it, logs its weight and saves its state.
 
-Needs the extra `textvae[interop]`. The module weighs its KL with the annealer that the callback
-steps; that is all the two share:
-
-    class VAE(LightningModule):
-        def __init__(self, annealer):
-            super().__init__()
-            self.annealer = annealer
-            ...
-
-        def training_step(self, batch, index):
-            rec, kl = self(batch)
-            return rec + self.annealer(kl)
-
-    annealer = LinearAnnealer(warmup_steps=2000)
-    trainer = Trainer(callbacks=[KLAnnealingCallback(annealer)])
-    trainer.fit(VAE(annealer), batches)
-
-Validate on `rec + kl`: an annealed validation loss is lowest where the model is no VAE.
+The module's `training_step` returns `rec + annealer(kl)`; its `validation_step` should judge
+`rec + kl`, because an annealed loss is lowest where the model is no VAE.
 """
 
 from __future__ import annotations
@@ -34,8 +18,6 @@ except ImportError as error:
         'textvae.interop.lightning needs PyTorch Lightning: pip install "textvae[interop]"'
     ) from error
 
-__all__ = ["KLAnnealingCallback"]
-
 
 class KLAnnealingCallback(Callback):
     """Steps an annealer once for every batch that ends in an optimizer step.
@@ -46,7 +28,8 @@ class KLAnnealingCallback(Callback):
     Args:
         annealer: The object that the module's `training_step` calls on its KL. Where it has
             `value`, that is logged; where it has `state_dict` and `load_state_dict`, it is saved.
-        name: Under which the weight of each batch is logged; unlike for each of several callbacks.
+        name: Under which the weight of each batch is logged; each of several callbacks needs its
+            own.
     """
 
     def __init__(self, annealer: KLAnnealer, name: str = "beta") -> None:
@@ -60,26 +43,16 @@ class KLAnnealingCallback(Callback):
         return str(self._generate_state_key(name=self.name))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Catch up, should the checkpoint have been written between optimizer and annealer."""
+        """Catch up if it was saved after the optimizer's step, before the annealer's."""
         self._follow(trainer)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *unused: Any
     ) -> None:
-        """Log the weight that this batch will see."""
+        """Log the weight that this batch has seen, then step if the optimizer has stepped."""
         value = getattr(self.annealer, "value", None)
         if value is not None:
             pl_module.log(self.name, value)
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Step the annealer if the optimizer has stepped."""
         self._follow(trainer)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,18 +1,7 @@
-"""Drop-in for the vae-annealing package: `Annealer`, and `VAELoss`, which returns BCE and KL apart.
+"""Drop-in for https://github.com/hubertrybka/vae-annealing: `Annealer` and `VAELoss`.
 
-In place of `from annealing import Annealer` and `from loss import VAELoss`, one line will do:
-
-    from textvae.interop.vae_annealing import Annealer, VAELoss
-
-Both do what the package's documentation says, also where its code does not: it hands the
-arguments of the cross-entropy over in the wrong order, and its logistic overflows. As documented,
-cycles start again on reaching `total_steps`, one step short of full weight; the schedule that
-reaches and holds it in every cycle is `textvae.annealers.CyclicalAnnealer`.
-
-Shapes: B pictures or other data points of a batch, Z latent dimensions.
-
-Reference:
-    https://github.com/hubertrybka/vae-annealing
+Both do what the package's documentation says, also where its code does not: it hands the arguments
+of the cross-entropy over in the wrong order, and its logistic overflows.
 """
 
 from __future__ import annotations
@@ -20,10 +9,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.annealers import Annealer
+from textvae.annealers import Annealer as Annealer  # offered here under the package's name
+from textvae.checks import InputError
 from textvae.losses import kl_divergence
-
-__all__ = ["Annealer", "VAELoss"]
 
 
 class VAELoss(nn.Module):
@@ -47,26 +35,21 @@ class VAELoss(nn.Module):
             `(bce, kld)`: −log p(x0|z) and KL(q(z|x0) ‖ N(0, I)), each a scalar, nats, summed.
 
         Raises:
-            ValueError: If shapes or numbers of data points disagree, or `x` or `x0` leaves [0, 1].
+            InputError: If shapes or numbers of data points disagree, or `x` or `x0` leaves [0, 1].
         """
         if x.shape != x0.shape:
-            raise ValueError(
+            raise InputError(
                 f"x and x0 must have the same shape, got {tuple(x.shape)} and {tuple(x0.shape)}"
             )
         if x.shape[:1] != mu.shape[:1]:
-            raise ValueError(
+            raise InputError(
                 "x and mu must have equally many rows, got the shapes "
                 f"{tuple(x.shape)} and {tuple(mu.shape)}"
             )
-        _refuse_outside_unit("x", x)
-        _refuse_outside_unit("x0", x0)
+        for name, values in (("x", x), ("x0", x0)):
+            inside = (values >= 0) & (values <= 1)  # NaN is not
+            if not inside.all():
+                found = values[~inside][0].item()
+                raise InputError(f"{name} must be in [0, 1], got {found}")
         bce = F.binary_cross_entropy(x, x0.to(x.dtype), reduction="sum")
         return bce, kl_divergence(mu, logvar)
-
-
-def _refuse_outside_unit(name: str, values: Tensor) -> None:
-    # Asked so that NaN is refused too.
-    inside = (values >= 0) & (values <= 1)
-    if not inside.all():
-        found = values[~inside][0].item()
-        raise ValueError(f"{name} must be in [0, 1], got {found}")
