@@ -1,0 +1,273 @@
+"""Quality of sentences: against sacrebleu, and against answers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textvae import grammar
+from textvae.quality import (
+    PathStep,
+    ReconstructionFigures,
+    accepted_share,
+    bleu,
+    distinct,
+    duplicates,
+    exact_match,
+    factor_path,
+    length_distance,
+    novel_ngrams,
+    novelty,
+    reconstruction_figures,
+    self_bleu,
+    text_figures,
+)
+
+# --- BLEU
+
+TEXT = st.lists(st.sampled_from(["a", "b", "c", "<unk>", "."]), max_size=9).map(" ".join)
+
+
+def quadratic_self_bleu(texts: list[str]) -> float:
+    """As it is defined: sacrebleu's sentence BLEU with all the others as references."""
+    scores = [
+        sacrebleu.sentence_bleu(text, texts[:i] + texts[i + 1 :], tokenize="none").score
+        for i, text in enumerate(texts)
+    ]
+    return math.fsum(scores) / len(scores)
+
+
+@given(st.lists(TEXT, min_size=2, max_size=7), st.randoms())
+def test_self_bleu_is_sacrebleus_in_any_order(texts: list[str], random: Random) -> None:
+    assert self_bleu(texts) == pytest.approx(quadratic_self_bleu(texts), abs=1e-9)
+    shuffled = random.sample(texts, len(texts))
+    assert self_bleu(shuffled) == pytest.approx(self_bleu(texts), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["a b c d"] * 3 + ["x"], 75.0),  # three have their double, the fourth shares nothing
+        (["a b", "c d"], 0.0),  # nothing shared, nothing smoothed
+        (["a", "a"], 100.0),  # no more words in a row than there are
+        (["", ""], 0.0),  # nothing said
+        # Of "a a", one a is in "a" and no pair: (1/2 · 1/2)^(1/2) with the smoothed pair 1/2.
+        # "a" is whole in "a a", but half as long: exp(1 − 2).
+        (["a a", "a"], 50 * (0.5 + math.exp(-1))),
+        # Lengths 1 and 3 are as near to 2: the shorter counts, so that "a b" is not too short.
+        (["a b", "a", "a b c"], 100 * (1 + math.exp(-1) + math.exp(math.log(2 / 3 / 4) / 3)) / 3),
+    ],
+)
+def test_self_bleu_by_hand(texts: list[str], expected: float) -> None:
+    assert self_bleu(texts) == pytest.approx(expected)
+
+
+def test_self_bleu_takes_linear_time() -> None:
+    random = Random(0)
+    texts = [" ".join(random.choices("abcdefghij", k=12)) for _ in range(3000)]
+    began = time.perf_counter()
+    self_bleu(texts)
+    assert time.perf_counter() - began < 10  # every pair compared takes minutes
+
+
+@pytest.mark.parametrize(
+    ("reconstructions", "texts", "expected"),
+    [
+        (["a b c d e"], ["a b c d e"], 100.0),
+        (["a b c d"], ["w x y z"], 0.0),
+        # Precisions 4/5, 3/4, 2/3, 1/2: of a corpus, so no smoothing is needed.
+        (["a b c d x"], ["a b c d e"], 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25),
+        # As good a beginning, but four words for five: exp(1 − 5/4).
+        (["a b c d"], ["a b c d e"], 100 * math.exp(-0.25)),
+        (["a <unk> b ."], ["a <unk> b ."], 100.0),  # <unk> and full stops are words
+        (["a  b c\td"], [" a b c d"], 100.0),  # and white space is not
+        # Of the corpus, not a mean: 5 of 9 words, 3 of 7 pairs, 2 of 5 triples, 1 of 3 fours.
+        (
+            ["a b c d", "a x y z w"],
+            ["a b c d", "a b c d e"],
+            100 * (5 / 9 * 3 / 7 * 2 / 5 * 1 / 3) ** 0.25,
+        ),
+    ],
+)
+def test_bleu_by_hand(reconstructions: list[str], texts: list[str], expected: float) -> None:
+    assert bleu(reconstructions, texts) == pytest.approx(expected)
+    exact = exact_match(reconstructions, texts)
+    assert reconstruction_figures(reconstructions, texts) == ReconstructionFigures(
+        len(texts), bleu(reconstructions, texts), exact
+    )
+
+
+def test_exact_match_is_word_for_word() -> None:
+    assert exact_match(["a b", " a  b", "b a", "a"], ["a b"] * 4) == 0.5
+
+
+def test_without_sacrebleu_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(ImportError, match=r'needs sacrebleu: pip install "textvae\[quality\]"'):
+        bleu(["a"], ["a"])
+    assert self_bleu(["a", "a"]) == 100.0  # which needs none
+
+
+# --- texts beside the training set's
+
+TEXTS = ["a b a b a", "c", "a  b", "a b"]
+TRAINING = ["b a b a", "c", "x y z"]
+
+
+@pytest.mark.parametrize(
+    ("order", "is_distinct", "is_novel"),
+    [
+        (1, 3 / 10, 0.0),  # a, b, c among ten words; all three were trained on
+        (2, 2 / 6, 0.0),  # ab, ba among four and one and one; both in one sentence of the training
+        (3, 2 / 3, 0.0),  # aba twice, bab once
+        (4, 2 / 2, 1 / 2),  # abab, baba, of which the first is new
+        (5, 1.0, 1.0),  # no training sentence has five words
+        (6, 0.0, 0.0),  # and no text has six
+    ],
+)
+def test_ngrams(order: int, is_distinct: float, is_novel: float) -> None:
+    assert distinct(TEXTS, order) == pytest.approx(is_distinct)
+    assert novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
+
+
+def test_ngrams_count_as_often_as_they_occur_and_inside_sentences() -> None:
+    assert novel_ngrams(["a a a b"], ["b"], 1) == 3 / 4
+    assert novel_ngrams(["a b"], ["x a", "b y"], 2) == 1.0
+    assert distinct(["a b", "c d"], 3) == 0.0
+
+
+@given(
+    st.lists(TEXT, min_size=1, max_size=6),
+    st.lists(TEXT, max_size=6),
+    st.integers(1, 4),
+)
+def test_shares_as_defined(texts: list[str], training: list[str], order: int) -> None:
+    def listed(sentences: list[str]) -> list[list[str]]:
+        words = [sentence.split() for sentence in sentences]
+        return [x[i : i + order] for x in words for i in range(len(x) - order + 1)]
+
+    own, known = listed(texts), listed(training)
+    different = [x for x, after in pairwise([*sorted(own), None]) if x != after]
+    assert distinct(texts, order) == (len(different) / len(own) if own else 0)
+    new = [x for x in own if x not in known]
+    assert novel_ngrams(texts, training, order) == (len(new) / len(own) if own else 0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "repeated", "new"),
+    [
+        (["a", "b"], 0.0, 1.0),
+        (TEXTS, 1 / 4, 3 / 4),  # white space does not make two sentences of "a b"; "c" is known
+        (["a", "a", "a", "b"], 2 / 4, 1.0),  # one of three may stay
+        (["b a  b a", "c"], 0.0, 0.0),
+        (["b a b"], 0.0, 1.0),  # part of a known sentence is none
+        (["", ""], 1 / 2, 1.0),
+        ([], 0.0, 0.0),
+    ],
+)
+def test_duplicates_and_novelty(texts: list[str], repeated: float, new: float) -> None:
+    assert (duplicates(texts), novelty(texts, TRAINING)) == (repeated, new)
+
+
+def of_lengths(lengths: list[int]) -> list[str]:
+    return [" ".join(["w"] * length) for length in lengths]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "expected"),
+    [
+        ([3], [5], 2.0),
+        ([1, 5], [3, 3], 2.0),  # the same mean is not the same lengths
+        ([0], [0, 4], 2.0),  # half of it moves by four
+        ([2, 2, 2], [2], 0.0),  # how many there are does not matter
+    ],
+)
+def test_length_distance(own: list[int], others: list[int], expected: float) -> None:
+    assert length_distance(of_lengths(own), of_lengths(others)) == pytest.approx(expected)
+
+
+LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=8)
+
+
+@given(LENGTHS, LENGTHS)
+def test_length_distance_is_that_of_lengths_in_order(own: list[int], others: list[int]) -> None:
+    """For equally many, it is the mean distance between the shortest, the next, and so on."""
+    alike = sorted(own * len(others)), sorted(others * len(own))
+    moved = [abs(a - b) for a, b in zip(*alike, strict=True)]
+    found = length_distance(of_lengths(own), of_lengths(others))
+    assert found == pytest.approx(sum(moved) / len(moved), abs=1e-9)
+    assert found == pytest.approx(length_distance(of_lengths(others), of_lengths(own)), abs=1e-9)
+
+
+def test_all_figures_together() -> None:
+    assert asdict(text_figures(TEXTS, TRAINING)) == {
+        "num_sentences": 4,
+        "self_bleu": self_bleu(TEXTS),
+        "distinct": (0.3, 2 / 6, 2 / 3, 1.0),
+        "duplicates": 0.25,
+        "novelty": 0.75,
+        "novel_4grams": 0.5,
+        "length_mean": 2.5,
+        "length_sd": 1.5,  # of 5, 1, 2, 2
+        "length_distance": length_distance(TEXTS, TRAINING),
+    }
+
+
+# --- sentences of the embedded corpus
+
+SENTENCE = "perhaps the shy nurse always treats the patients on monday morning"
+PLURAL = "perhaps the shy nurses always treat the patients on monday morning"
+PAST_DENIED = "perhaps the shy nurses never treated the patients on monday morning"
+BROKEN = "perhaps the shy nurses never treats the patients on monday morning"
+
+
+def test_the_grammar_accepts_what_it_draws() -> None:
+    texts = [sentence.text for sentence in grammar.sample(20, seed=1)]
+    assert accepted_share(texts) == 1.0
+    assert accepted_share([*texts, *texts, *([BROKEN] * 8), "", "<unk>"]) == 0.8
+
+
+def test_a_path_says_what_changes_where() -> None:
+    both = {"tense": ("present", "past"), "polarity": ("affirmed", "denied")}
+    assert factor_path([BROKEN, SENTENCE, SENTENCE, PLURAL, BROKEN, PAST_DENIED]) == (
+        PathStep(BROKEN, False, {}),  # no factors, so none that change
+        PathStep(SENTENCE, True, {}),  # the first with factors
+        PathStep(SENTENCE, True, {}),
+        PathStep(PLURAL, True, {"number": ("singular", "plural")}),
+        PathStep(BROKEN, False, {}),
+        PathStep(PAST_DENIED, True, both),  # against the last sentence that had factors
+    )
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda: self_bleu([]), "texts must be at least 2, got 0"),
+        (lambda: text_figures(["a"], TRAINING), "texts must be at least 2, got 1"),
+        (lambda: bleu([], []), "equally many and at least 1, got 0 and 0"),
+        (lambda: exact_match(["a"], []), "equally many and at least 1, got 1 and 0"),
+        (lambda: reconstruction_figures(["a"], ["a", "b"]), "at least 1, got 1 and 2"),
+        (lambda: distinct(TEXTS, 0), "order must be at least 1, got 0"),
+        (lambda: novel_ngrams(TEXTS, TRAINING, 0), "order must be at least 1, got 0"),
+        (lambda: length_distance([], ["a"]), "texts must hold at least one sentence, got 0"),
+        (lambda: length_distance(["a"], []), "others must hold at least one sentence, got 0"),
+        (lambda: accepted_share([]), "texts must hold at least one sentence, got 0"),
+    ],
+)
+def test_refusals(measure: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure()
