@@ -91,6 +91,8 @@ def make_model() -> Callable[..., SentenceVAE]:
             "embedding_dim": 5,
             "encoder_hidden_size": 4,
             "decoder_hidden_size": 5,
+            "embedding_dropout": 0.0,
+            "output_dropout": 0.0,
         }
         model = SentenceVAE(vocab_size, **{**sizes, **arguments})
         generator = torch.Generator().manual_seed(seed)

@@ -1,52 +1,75 @@
 """Configuration of a run: frozen dataclasses, checked when built, to and from a file.
 
-Offers `ModelConfig`, `DataConfig`, `TrainingConfig` and `RunConfig`, which holds one of each.
-Each field's `help` becomes the command line's help. Field names are unique across the three, so
-that flags and YAML files need no sections. Configs end where a run is put together: components
-take plain arguments.
+Each field's help becomes the command line's. Field names are unique across the dataclasses, so
+that flags and YAML files need no sections. Training configurations end where a run is put
+together: components take plain arguments.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from types import NoneType
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
-__all__ = ["DataConfig", "ModelConfig", "RunConfig", "TrainingConfig"]
+from textvae.checks import InputError, integer, number, one_of, refuse, switch
 
 T = TypeVar("T")
 
 
-def option(default: T, help: str) -> T:
-    """A dataclass field with a default and a help text."""
-    field: T = dataclasses.field(default=default, metadata={"help": help})
+def option(default: T, help: str, within: str = "[1, inf)") -> T:
+    """A dataclass field with a default, a help text, and the interval that a number lies in."""
+    field: T = dataclasses.field(default=default, metadata={"help": help, "within": within})
     return field
 
 
-def _below(config: Any, *least: tuple[str, float]) -> list[str]:
-    """What is to be said of values below their least, or without bound."""
-    faults = []
-    for name, low in least:
-        value = getattr(config, name)
-        if value is not None and not value >= low:
-            faults.append(f"{name} must be at least {low}, got {value}")
-        elif value == math.inf:
-            faults.append(f"{name} must be finite, got {value}")
-    return faults
+class Options:
+    """Base of the dataclasses below: checks all fields when built, by their types and intervals.
+
+    Raises:
+        InputError: With all faults at once.
+    """
+
+    def __post_init__(self) -> None:
+        """Check all fields."""
+        refuse(self.faults())
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong; a subclass adds what several fields must be to each other."""
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            within = field.metadata.get("within", "[1, inf)")
+            try:
+                _check(field.name, getattr(self, field.name), hints[field.name], within)
+            except (TypeError, InputError) as fault:
+                yield str(fault)
 
 
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise ValueError("; ".join(faults))
+def _check(name: str, value: Any, hint: Any, within: str) -> None:
+    kinds = get_args(hint)
+    if NoneType in kinds:
+        if value is None:
+            return
+        hint = next(kind for kind in kinds if kind is not NoneType)
+    if get_origin(hint) is Literal:
+        one_of(name, value, kinds)
+    elif hint is bool:
+        switch(name, value)
+    elif hint is str and not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
+    elif hint is int:
+        integer(name, value, int(within[1:].split(",")[0]))
+    elif hint is float:
+        number(name, value, within)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Sizes and shape of the model; `SentenceVAE` checks them."""
+class ModelConfig(Options):
+    """Sizes and shape of the model."""
 
-    latent_dim: int = option(32, "dimensions of z; 0 trains a language model, the floor")
+    latent_dim: int = option(32, "dimensions of z; 0: a language model, the floor", "[0, inf)")
+    posterior: str = option("gaussian", "how the encoder's summary becomes q(z|x): gaussian")
     embedding_dim: int = option(256, "width of the word embeddings")
     encoder_cell: Literal["gru", "lstm"] = option("gru", "recurrent cell of the encoder")
     encoder_hidden_size: int = option(256, "units per encoder layer and direction")
@@ -58,82 +81,102 @@ class ModelConfig:
     decoder_num_layers: int = option(1, "decoder layers")
     latent_to: Literal["state", "input", "both"] = option("both", "how z enters the decoder")
     word_dropout: float = option(
-        0.0, "share of the decoder's input words replaced by <unk> in training"
+        0.0, "share of the decoder's input words replaced by <unk> in training", "[0, 1]"
     )
-    embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs")
-    output_dropout: float = option(0.5, "dropout on the decoder's outputs")
+    embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs", "[0, 1]")
+    output_dropout: float = option(0.5, "dropout on the decoder's outputs", "[0, 1]")
     tied_embeddings: bool = option(False, "decoder's output layer shares its embedding")
-    embedding_range: float = option(0.1, "embeddings start uniform in ± this")
+    # How loud words are beside z, whose dimensions have variance 1, at the decoder's input.
+    embedding_range: float = option(0.1, "embeddings start uniform in ± this", "(0, inf)")
+
+    def faults(self) -> Iterator[str]:
+        """Tied embeddings must be of one width."""
+        yield from super().faults()
+        width, hidden = self.embedding_dim, self.decoder_hidden_size
+        if self.tied_embeddings and width != hidden:
+            yield (
+                "tied_embeddings needs embedding_dim equal to decoder_hidden_size, "
+                f"got {width} and {hidden}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Options):
     """Where sentences come from and how they become token ids."""
 
     tokenizer: Literal["word", "char", "bpe"] = option("word", "what a token is")
-    vocab_size: int | None = option(None, "keep this many tokens at most (default: all)")
+    vocab_size: int | None = option(
+        None, "keep this many tokens at most (default: all)", "[5, inf)"
+    )
     min_count: int = option(1, "keep tokens seen at least this often")
     max_length: int | None = option(None, "longest sentence in tokens (default: no limit)")
     too_long: Literal["cut", "drop"] = option("cut", "what to do with longer sentences")
     text_field: str = option("text", "field of the sentence in JSON lines and hub data sets")
-    valid_fraction: float = option(0.05, "share held out for validation where there is no split")
-    test_fraction: float = option(0.05, "share held out for test where there is no split")
-    split_seed: int = option(0, "seed of held-out shares and of the embedded corpus")
+    valid_fraction: float = option(
+        0.05, "share held out for validation where there is no split", "(0, 1)"
+    )
+    test_fraction: float = option(0.05, "share held out for test where there is no split", "(0, 1)")
+    split_seed: int = option(0, "seed of held-out shares and of the embedded corpus", "[0, inf)")
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        faults = _below(self, ("min_count", 1), ("vocab_size", 5), ("max_length", 1))
-        held_out = self.valid_fraction + self.test_fraction
-        if not (self.valid_fraction > 0 and self.test_fraction > 0 and held_out < 1):
-            faults.append(
-                "valid_fraction and test_fraction must be above 0 and add up to less than 1, got "
+    def faults(self) -> Iterator[str]:
+        """Something must be left to train on."""
+        yield from super().faults()
+        if self.valid_fraction + self.test_fraction >= 1:
+            yield (
+                "valid_fraction and test_fraction must add up to less than 1, got "
                 f"{self.valid_fraction} and {self.test_fraction}"
             )
-        _refuse(faults)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Options):
     """Objective, optimisation and bookkeeping of one training."""
 
     annealer: Literal["constant", "linear", "sigmoid", "cosine", "cyclical"] = option(
         "linear", "schedule of the KL weight"
     )
-    warmup_epochs: float = option(5.0, "epochs until the schedule holds its full weight")
+    warmup_epochs: float = option(5.0, "epochs until the schedule has its full weight", "[0, inf)")
     num_cycles: int = option(4, "cycles of the cyclical schedule within the warm-up")
-    cycle_ratio: float = option(0.5, "rising share of each cycle")
-    max_beta: float = option(1.0, "full KL weight; evaluation is at 1 whatever this says")
+    cycle_ratio: float = option(0.5, "rising share of each cycle", "(0, 1]")
+    max_beta: float = option(
+        1.0, "full KL weight; evaluation is at 1 whatever this says", "[0, inf)"
+    )
     free_bits: float = option(
-        0.0, "floor under the KL, nats: per dimension, or per sentence for total and target"
+        0.0,
+        "floor under the KL, nats: per dimension, or per sentence for total and target",
+        "[0, inf)",
     )
     free_bits_kind: Literal["batch", "max", "mask", "total", "target"] = option(
         "batch", "floor under each dimension's batch mean, each KL (max, mask) or all; or a target"
     )
 
     autoencoder_epochs: int = option(
-        0, "epochs as an autoencoder first, of which the encoder is kept"
+        0, "epochs as an autoencoder first, of which the encoder is kept", "[0, inf)"
     )
     language_model_epochs: int = option(
-        0, "epochs as a language model first, of which the decoder is kept"
+        0, "epochs as a language model first, of which the decoder is kept", "[0, inf)"
     )
 
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer")
-    lr: float = option(1e-3, "learning rate at the start")
-    momentum: float = option(0.0, "momentum of SGD")
-    weight_decay: float = option(0.0, "weight decay")
-    clip_norm: float = option(5.0, "largest gradient norm")
+    lr: float = option(1e-3, "learning rate at the start", "(0, inf)")
+    momentum: float = option(0.0, "momentum of SGD", "[0, inf)")
+    weight_decay: float = option(0.0, "weight decay", "[0, inf)")
+    clip_norm: float = option(5.0, "largest gradient norm", "(0, inf]")
     batch_size: int = option(32, "sentences per batch, of all processes together")
     max_tokens: int | None = option(None, "tokens per batch, padding counted, instead of sentences")
-    accumulate: int = option(1, "micro-batches a batch is cut into, to save memory")
     max_scores: int = option(
         2**27, "scores (tokens times vocabulary) held at a time; above it each is computed twice"
     )
 
     max_epochs: int = option(20, "epochs at most")
     max_steps: int | None = option(None, "optimizer steps at most (default: no limit)")
-    lr_decay: float = option(0.5, "factor on the learning rate at a plateau")
-    lr_patience: int = option(2, "epochs without a better ELBO before the learning rate decays")
-    max_lr_decays: int = option(5, "decays after which the learning rate counts as exhausted")
+    lr_decay: float = option(0.5, "factor on the learning rate at a plateau", "(0, 1)")
+    lr_patience: int = option(
+        2, "epochs without a better ELBO before the learning rate decays", "[0, inf)"
+    )
+    max_lr_decays: int = option(
+        5, "decays after which the learning rate counts as exhausted", "[0, inf)"
+    )
     early_stopping: int | None = option(
         None, "epochs without a better ELBO before training stops (default: never)"
     )
@@ -142,43 +185,10 @@ class TrainingConfig:
         "auto", "arithmetic of training; auto takes bf16 where the hardware multiplies it natively"
     )
     device: Literal["auto", "cpu"] = option("auto", "auto takes the best there is")
-    seed: int = option(0, "seed of initialisation, order, dropout and noise")
+    seed: int = option(0, "seed of initialisation, order, dropout and noise", "[0, inf)")
     log_every: int = option(50, "steps between lines in metrics.jsonl")
     save_every: int = option(2000, "steps between saved training states, besides each epoch's end")
     tensorboard: bool = option(False, "also write TensorBoard events (extra: track)")
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        faults = _below(
-            self,
-            ("warmup_epochs", 0),
-            ("num_cycles", 1),
-            ("max_beta", 0),
-            ("free_bits", 0),
-            ("autoencoder_epochs", 0),
-            ("language_model_epochs", 0),
-            ("momentum", 0),
-            ("weight_decay", 0),
-            ("batch_size", 1),
-            ("max_tokens", 1),
-            ("accumulate", 1),
-            ("max_scores", 1),
-            ("max_epochs", 1),
-            ("max_steps", 1),
-            ("lr_patience", 0),
-            ("max_lr_decays", 0),
-            ("early_stopping", 1),
-            ("log_every", 1),
-            ("save_every", 1),
-        )
-        for name in ("lr", "clip_norm"):
-            if not getattr(self, name) > 0:
-                faults.append(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 < self.lr_decay < 1:
-            faults.append(f"lr_decay must be between 0 and 1, got {self.lr_decay}")
-        if not 0 < self.cycle_ratio <= 1:
-            faults.append(f"cycle_ratio must be above 0 and at most 1, got {self.cycle_ratio}")
-        _refuse(faults)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,41 +205,46 @@ class RunConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_flat(cls, data_source: str, options: dict[str, Any]) -> Self:
+    def from_flat(
+        cls,
+        data_source: str,
+        options: Mapping[str, Any],
+        *,
+        model: type[ModelConfig] = ModelConfig,
+    ) -> Self:
         """Sort flat options, as flags and YAML files give them, into the three parts.
 
         Raises:
-            ValueError: If an option is unknown or out of range.
+            InputError: If an option is unknown or out of range; all faults are told at once.
         """
-        parts = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
+        parts = {"model": model, "data": DataConfig, "training": TrainingConfig}
         names = {part: {f.name for f in dataclasses.fields(c)} for part, c in parts.items()}
         unknown = sorted(set(options) - set().union(*names.values()))
-        if unknown:
-            raise ValueError(f"unknown options: {', '.join(unknown)}")
+        faults = [f"unknown options: {', '.join(unknown)}"] if unknown else []
         chosen: dict[str, Any] = {}
-        faults: list[str] = []
         for part, config in parts.items():
             try:
                 chosen[part] = config(**{k: v for k, v in options.items() if k in names[part]})
-            except ValueError as error:
+            except InputError as error:
                 faults.append(str(error))
-        _refuse(faults)
+        refuse(faults)
         return cls(data_source=data_source, **chosen)
 
     def flat(self) -> dict[str, Any]:
         """The options of all parts in one dictionary: the inverse of `from_flat`."""
-        parts: Sequence[Any] = (self.model, self.data, self.training)
+        parts = (self.model, self.data, self.training)
         return {k: v for part in parts for k, v in dataclasses.asdict(part).items()}
 
     @classmethod
-    def from_dict(cls, run: dict[str, Any]) -> Self:
+    def from_dict(cls, run: Mapping[str, Any], *, model: type[ModelConfig] = ModelConfig) -> Self:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: If a section is missing, or an option is unknown or out of range.
+            InputError: If a section is missing, or an option is unknown or out of range.
         """
         missing = {"data_source", "model", "data", "training"} - set(run)
         if missing:
-            raise ValueError(f"missing in the configuration: {', '.join(sorted(missing))}")
+            raise InputError(f"missing in the configuration: {', '.join(sorted(missing))}")
         options = {k: v for part in ("model", "data", "training") for k, v in run[part].items()}
-        return cls.from_flat(run["data_source"], options)
+        options.pop("accumulate", None)  # older runs have it
+        return cls.from_flat(run["data_source"], options, model=model)

@@ -49,7 +49,7 @@ def flops_per_layer(model: SentenceVAE, length: float, *, encodings: float = 1) 
     if decoder.latent_to_state:
         counts["initial state"] = weights(decoder.latent_to_cell) / length
     if model.latent_dim > 0:
-        heads = weights(model.mu) + weights(model.logvar)
+        heads = weights(model.head.mu) + weights(model.head.logvar)
         counts["encoder"] = encodings * weights(model.encoder.rnn)
         counts["posterior"] = encodings * heads / length
     return {layer: 2 * count for layer, count in counts.items()}

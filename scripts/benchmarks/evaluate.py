@@ -133,7 +133,7 @@ def our_estimate(
 def same_noise(model: UsualVAE, sentences: Sequence[list[int]], num_samples: int) -> list[float]:
     """The usual loop's NLL of each sentence, with the noise that textvae draws for it."""
     return [
-        importance_nll_of_one(model, ids, noise_of(i, num_samples, model.mu.out_features))
+        importance_nll_of_one(model, ids, noise_of(i, num_samples, model.latent_dim))
         for i, ids in enumerate(sentences)
     ]
 

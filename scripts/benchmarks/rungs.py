@@ -24,7 +24,7 @@ from textvae.batch import Batch
 from textvae.data import BatchLoader, EncodedSplit
 from textvae.diagnostics import gradient_norms
 from textvae.losses import elbo_terms, kl_per_dimension
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, Posterior, SentenceVAE
 from textvae.runtime import autocast
 from textvae.tokenizer import PAD_ID
 
@@ -66,7 +66,7 @@ NAMES = {
     "real_tokens": "+ scores at real tokens only",
     "own_gradient": "+ output layer's own gradient",
     "fused": "+ fused Adam, nothing read back",
-    "full_speed": "+ products and memory of runtime.full_speed",
+    "full_speed": "+ products and memory of cpu.full_speed",
     "bf16": "+ bf16 products",
 }
 
@@ -126,7 +126,7 @@ def packed_posterior(model: SentenceVAE, batch: Batch) -> Posterior:
         enforce_sorted=False,
     )
     hidden = model.encoder.rnn(packed)[1][-1]
-    return Posterior(model.mu(hidden), model.logvar(hidden))
+    return Gaussian(model.head.mu(hidden), model.head.logvar(hidden))
 
 
 def decoder_outputs(model: SentenceVAE, batch: Batch, z: Tensor) -> Tensor:

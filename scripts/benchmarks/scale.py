@@ -164,7 +164,7 @@ def gradient(model: SentenceVAE, batch: Batch, precision: torch.dtype) -> float:
     """Loss of a batch, nats per sentence, and its gradient, which is left in the parameters."""
     with autocast(model.device, precision):
         out = model(batch)
-    terms = elbo_terms(out.rec, out.mu, out.logvar)
+    terms = elbo_terms(out.terms["rec"], *out.posterior)
     loss = terms.rec + terms.kl
     loss.backward()
     return loss.item()

@@ -84,4 +84,4 @@ def new_model(**options: Any) -> SentenceVAE:
 
 def sizes(model: SentenceVAE) -> str:
     """A model's sizes, in words."""
-    return ", ".join(f"{name} {model.arguments[name]}" for name in PTB_SIZE)
+    return ", ".join(f"{name} {getattr(model.config, name)}" for name in PTB_SIZE)

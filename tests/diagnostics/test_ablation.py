@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from textvae.batch import Batch
 from textvae.diagnostics import evaluate
 from textvae.diagnostics.ablation import Ablation, z_ablation
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, Posterior, SentenceVAE
 
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5], [7, 7, 7], [4], [12, 11, 10]]
 
@@ -41,7 +41,7 @@ class Listener(nn.Module):
 
     def encode(self, batch: Batch) -> Posterior:
         mu = self.mu[batch.indices]
-        return Posterior(mu, torch.full_like(mu, -40.0))
+        return Gaussian(mu, torch.full_like(mu, -40.0))
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
         self.heard[:, batch.indices] = z

@@ -185,9 +185,9 @@ def test_factors_are_told_by_draws_and_not_by_means(
     # Means that differ by little tell the sentence to whoever sees them; z, under noise, does not.
     model = make_model(latent_dim=1)
     with torch.no_grad():
-        model.mu.weight.mul_(1e-4)
-        model.logvar.weight.zero_()
-        model.logvar.bias.zero_()
+        model.head.mu.weight.mul_(1e-4)
+        model.head.logvar.weight.zero_()
+        model.head.logvar.bias.zero_()
     values = [str(i % 2) for i in range(12)]
     mu = posteriors(model, batches(), 12).mu
     told = [str(int(m > mu.median())) for m in mu[:, 0]]
@@ -203,7 +203,7 @@ def test_factors_are_told_by_draws_and_not_by_means(
 
 def test_a_diverged_model_is_called_broken(model: SentenceVAE, batches: Any) -> None:
     with torch.no_grad():
-        model.mu.weight.fill_(math.nan)
+        model.head.mu.weight.fill_(math.nan)
     found = diagnose(model, batches, 12, num_samples=2, factors=factor_labels(batches))
     assert found.verdict == "broken"
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["mi"] is None
@@ -217,9 +217,9 @@ def test_what_is_known_of_training_reaches_the_words(
     with torch.no_grad():
         # Better than guessing, or it would be called untrained: only these words occur.
         model.decoder.output.bias[:13] += 4
-        for parameter in (model.mu.weight, model.logvar.weight, model.logvar.bias):
+        for parameter in (model.head.mu.weight, model.head.logvar.weight, model.head.logvar.bias):
             parameter.zero_()
-        model.mu.bias.fill_(1.0)
+        model.head.mu.bias.fill_(1.0)
 
     def judged(**known: float) -> Diagnosis:
         return diagnose(model, batches, 12, num_samples=None, **known)

@@ -13,7 +13,7 @@ from torch.distributions import Normal, kl_divergence
 
 from textvae.batch import Batch
 from textvae.diagnostics import Evaluation, active_units, evaluate, gradient_norm
-from textvae.model import SentenceVAE, VAEOutput
+from textvae.model import Gaussian, SentenceVAE, VAEOutput
 
 # Truncated ones among them: they have one token less to predict.
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5], [7, 7, 7], [4], [12, 11, 10]]
@@ -55,7 +55,8 @@ class Measured(nn.Module):
 
     def forward(self, batch: Batch, noise: Tensor) -> VAEOutput:
         self.seen_noise[batch.indices] = noise
-        return VAEOutput(*(x[batch.indices] for x in (self.rec, self.mu, self.logvar)))
+        rec, mu, logvar = (x[batch.indices] for x in (self.rec, self.mu, self.logvar))
+        return VAEOutput(Gaussian(mu, logvar), noise, {"rec": rec})
 
 
 def close(first: Evaluation, second: Evaluation) -> bool:
@@ -293,7 +294,7 @@ def test_active_units_by_hand() -> None:
 def test_gradient_norm_is_that_of_clipping(make_model: MakeModel, batches: Batches) -> None:
     model = make_model()
     assert gradient_norm(model).item() == 0
-    model(batches([list(range(8))])[0]).rec.sum().backward()
+    model(batches([list(range(8))])[0]).terms["rec"].sum().backward()
     norm = gradient_norm(model)
     assert norm.shape == ()
     flat = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

@@ -29,7 +29,7 @@ def with_gradients(
 ) -> SentenceVAE:
     model = make_model(**arguments)
     out = model(make_batch([[5, 6, 7], [8, 9], [10]]))
-    terms = elbo_terms(out.rec, out.mu, out.logvar)
+    terms = elbo_terms(out.terms["rec"], *out.posterior)
     (terms.rec + terms.kl_objective).backward()
     return model
 

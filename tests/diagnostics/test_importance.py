@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from textvae.batch import Batch
 from textvae.diagnostics import evaluate
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, Posterior, SentenceVAE
 
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5], [7, 7, 7], [4], [12, 11, 10]]
 NUM_TOKENS = 5 + 2 + 1 + 7 + 3 + 4 + 2 + 4
@@ -68,7 +68,7 @@ class LinearGaussian(nn.Module):
         return -MultivariateNormal(self.b, covariance).log_prob(self.x)
 
     def encode(self, batch: Batch) -> Posterior:
-        return Posterior(self.q.mean[batch.indices], 2 * self.q.stddev[batch.indices].log())
+        return Gaussian(self.q.mean[batch.indices], 2 * self.q.stddev[batch.indices].log())
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
         self.tokens_at_once.append(len(z) * batch.input_ids.numel())
@@ -86,7 +86,7 @@ class Spoken(nn.Module):
         self.nll = torch.as_tensor(nll).double()
 
     def encode(self, batch: Batch) -> Posterior:
-        return Posterior(torch.zeros(len(batch.indices), 0), torch.zeros(len(batch.indices), 0))
+        return Gaussian(torch.zeros(len(batch.indices), 0), torch.zeros(len(batch.indices), 0))
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
         return -self.nll[batch.indices].expand(len(z), -1)

@@ -33,7 +33,7 @@ def every_sentence(
     model: SentenceVAE, make_batch: MakeBatch, z: Tensor, max_length: int, penalty: float = 0.0
 ) -> list[tuple[float, list[int]]]:
     """Every sentence of up to `max_length` tokens, the best score first."""
-    content = [UNK_ID, *range(4, model.arguments["vocab_size"])]
+    content = [UNK_ID, *range(4, model.vocab_size)]
     sentences = [
         list(ids)
         for length in range(max_length + 1)

@@ -43,7 +43,7 @@ def greedy_by_likelihood(
     model: SentenceVAE, make_batch: MakeBatch, z: Tensor, max_length: int
 ) -> list[int]:
     """One sentence: every continuation is scored from its beginning, and the best one kept."""
-    content = [UNK_ID, *range(4, model.arguments["vocab_size"])]
+    content = [UNK_ID, *range(4, model.vocab_size)]
     ids: list[int] = []
     while len(ids) < max_length:
         ends = make_batch([ids])
@@ -316,7 +316,7 @@ def test_forbidden_tokens_do_not_come(lively_model: SentenceVAE, strategy: str) 
 
 
 def test_the_last_word_is_said_to_the_end(tiny_model: SentenceVAE) -> None:
-    size = tiny_model.arguments["vocab_size"]
+    size = tiny_model.vocab_size
     options = {"forbidden": [UNK_ID, *range(4, size - 1)], "min_length": 3, "max_length": 3}
     for strategy in STRATEGIES:
         found = decode(tiny_model, codes(2, 3), strategy=strategy, **options)
@@ -394,7 +394,7 @@ def test_n_best_lists_are_of_beam_search(
 
 
 def test_a_model_without_tokenizer_says_so(make_model: MakeModel) -> None:
-    with pytest.raises(ValueError, match=r"the model has no tokenizer: set model\.tokenizer"):
+    with pytest.raises(ValueError, match=r"the model has no tokenizer: build it"):
         decode(make_model(), codes(2, 3))
 
 

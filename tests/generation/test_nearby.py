@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from textvae.generation import METRICS, encode, latent_distances, nearby, neighbours
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, Posterior, SentenceVAE
 
 Codes = Callable[..., Tensor]
 
 
 def test_distances(codes: Codes) -> None:
-    query = Posterior(codes(1, 3), codes(1, 3, seed=2))
-    corpus = Posterior(codes(8, 3, seed=3), codes(8, 3, seed=4))
+    query = Gaussian(codes(1, 3), codes(1, 3, seed=2))
+    corpus = Gaussian(codes(8, 3, seed=3), codes(8, 3, seed=4))
     found = {metric: latent_distances(query, corpus, metric) for metric in METRICS}
     for i in range(8):
         one, other = query.mu[0], corpus.mu[i]
@@ -33,14 +33,14 @@ def test_distances(codes: Codes) -> None:
 
 
 def test_the_same_sentence_is_no_distance_away(codes: Codes) -> None:
-    one = Posterior(codes(1, 3), codes(1, 3, seed=2))
+    one = Gaussian(codes(1, 3), codes(1, 3, seed=2))
     for metric in METRICS:
         assert latent_distances(one, one, metric).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_mean_of_zero_is_at_right_angles_to_all() -> None:
-    zero = Posterior(torch.zeros(1, 3), torch.zeros(1, 3))
-    assert latent_distances(zero, Posterior(torch.ones(2, 3), torch.zeros(2, 3))).tolist() == [1, 1]
+    zero = Gaussian(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert latent_distances(zero, Gaussian(torch.ones(2, 3), torch.zeros(2, 3))).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -118,7 +118,7 @@ def test_a_language_model_has_nothing_to_encode(language_model: SentenceVAE) -> 
 def test_a_model_without_tokenizer_says_so(make_model: MakeModel) -> None:
     model = make_model()
     for call in (lambda: sample(model, 2), lambda: encode(model, ["a dog"])):
-        with pytest.raises(ValueError, match=r"the model has no tokenizer: set model\.tokenizer"):
+        with pytest.raises(ValueError, match=r"the model has no tokenizer: build it"):
             call()
 
 
@@ -162,8 +162,8 @@ def test_samples_of_the_aggregate_come_from_posteriors(
     lively_model: SentenceVAE, texts: list[str]
 ) -> None:
     with torch.no_grad():  # posteriors so narrow that a draw is the mean
-        lively_model.logvar.weight.zero_()
-        lively_model.logvar.bias.fill_(-40.0)
+        lively_model.head.logvar.weight.zero_()
+        lively_model.head.logvar.bias.fill_(-40.0)
     options: dict[str, Any] = {"strategy": "greedy", "max_length": 8, "allow_unknown": True}
     found = sample(lively_model, 60, source="aggregate", texts=texts, **options)
     assert set(found) == set(reconstruct(lively_model, texts, max_length=8))
@@ -213,8 +213,8 @@ def test_reconstructions_through_a_draw(lively_model: SentenceVAE, texts: list[s
     assert back(0) == back(0)
     assert back(0) != back(1)
     with torch.no_grad():
-        lively_model.logvar.weight.zero_()
-        lively_model.logvar.bias.fill_(-40.0)
+        lively_model.head.logvar.weight.zero_()
+        lively_model.head.logvar.bias.fill_(-40.0)
     assert back(0) == reconstruct(lively_model, texts, max_length=9)
 
 

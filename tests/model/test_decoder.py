@@ -12,7 +12,6 @@ from torch import Tensor
 
 from textvae.batch import Batch
 from textvae.model import Decoder
-from textvae.model.decoder import LATENT_TO
 
 PAD, UNK, BOS, EOS = range(4)
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5]]
@@ -20,7 +19,7 @@ TRUNCATED = [False, False, False, True, False]
 
 MakeBatch = Callable[..., Batch]
 
-KINDS = list(itertools.product(("lstm", "gru"), (1, 2), LATENT_TO))
+KINDS = list(itertools.product(("lstm", "gru"), (1, 2), ("state", "input", "both")))
 every_kind = pytest.mark.parametrize(("cell", "layers", "latent_to"), KINDS)
 
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.model.encoder import CELLS, POOLINGS, Encoder, token_mask
+from textvae.model.encoder import CELLS, Encoder, token_mask
+
+POOLINGS = ("last", "mean", "max")
 
 KINDS = list(itertools.product(CELLS, (1, 2), (False, True), POOLINGS))
 SENTENCES = [[5, 6, 7, 3], [8, 3], [3], [9, 4, 4, 9, 5, 3], [6, 5, 3], [7, 8]]

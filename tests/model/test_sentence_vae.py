@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -17,8 +18,8 @@ from torch.distributions import Normal
 
 from textvae.batch import Batch
 from textvae.losses import elbo_terms
-from textvae.model import Posterior, SentenceVAE
-from textvae.model.encoder import CELLS, POOLINGS
+from textvae.model import Gaussian, SentenceVAE
+from textvae.model.encoder import CELLS
 from textvae.tokenizer import Tokenizer
 
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5]]
@@ -26,6 +27,10 @@ TRUNCATED = [False, False, False, True, False]
 
 MakeModel = Callable[..., SentenceVAE]
 MakeBatch = Callable[..., Batch]
+
+
+def options_of(model: SentenceVAE) -> dict[str, Any]:
+    return {"vocab_size": model.vocab_size, **dataclasses.asdict(model.config)}
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def rows_of(batch: Batch, rows: list[int]) -> Batch:
 
 
 def test_a_draw_is_the_mean_and_noise_times_the_deviation() -> None:
-    posterior = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(9)]]))
+    posterior = Gaussian(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(9)]]))
     torch.testing.assert_close(posterior.sample(torch.zeros(1, 2)), posterior.mu)
     torch.testing.assert_close(
         posterior.sample(torch.tensor([[2.0, -1.0]])), torch.tensor([[3.0, -5.0]])
@@ -54,7 +59,7 @@ def test_a_draw_is_the_mean_and_noise_times_the_deviation() -> None:
 
 
 def test_draws_come_from_the_global_generator_if_no_noise_is_given() -> None:
-    posterior = Posterior(torch.zeros(3, 2), torch.zeros(3, 2))
+    posterior = Gaussian(torch.zeros(3, 2), torch.zeros(3, 2))
     torch.manual_seed(5)
     first, second = posterior.sample(), posterior.sample()
     torch.manual_seed(5)
@@ -67,7 +72,7 @@ def test_draws_are_differentiable_in_both_parameters() -> None:
     mu = torch.zeros(1, 2, requires_grad=True)
     logvar = torch.full((1, 2), math.log(4), requires_grad=True)
     noise = torch.tensor([[1.0, -3.0]])
-    Posterior(mu, logvar).sample(noise).sum().backward()
+    Gaussian(mu, logvar).sample(noise).sum().backward()
     assert mu.grad is not None
     assert logvar.grad is not None
     assert mu.grad.tolist() == [[1, 1]]
@@ -79,21 +84,27 @@ def test_a_pass_equals_a_loop_over_sentences(
 ) -> None:
     model, noise = make_model(), draws(5, 3)
     out = model(batch, noise)
-    assert (out.rec.shape, out.mu.shape, out.logvar.shape) == ((5,), (5, 3), (5, 3))
+    assert (out.terms["rec"].shape, out.posterior.mu.shape, out.posterior.logvar.shape) == (
+        (5,),
+        (5, 3),
+        (5, 3),
+    )
     for b, (ids, cut) in enumerate(zip(SENTENCES, TRUNCATED, strict=True)):
         alone = make_batch([ids], truncated=[cut])
         hidden = model.encoder(alone.target_ids, alone.lengths)
-        mu, logvar = model.mu(hidden), model.logvar(hidden)
+        mu, logvar = model.head.mu(hidden), model.head.logvar(hidden)
         z = mu + torch.exp(logvar / 2) * noise[b]
-        torch.testing.assert_close(out.mu[b : b + 1], mu)
-        torch.testing.assert_close(out.logvar[b : b + 1], logvar)
-        torch.testing.assert_close(out.rec[b : b + 1], -model.decoder.log_likelihood(alone, z))
-    assert (out.rec > 0).all()
+        torch.testing.assert_close(out.posterior.mu[b : b + 1], mu)
+        torch.testing.assert_close(out.posterior.logvar[b : b + 1], logvar)
+        torch.testing.assert_close(
+            out.terms["rec"][b : b + 1], -model.decoder.log_likelihood(alone, z)
+        )
+    assert (out.terms["rec"] > 0).all()
 
 
 @pytest.mark.parametrize(
     ("cell", "layers", "bidirectional", "pooling"),
-    list(itertools.product(CELLS, (1, 2), (False, True), POOLINGS)),
+    list(itertools.product(CELLS, (1, 2), (False, True), ("last", "mean", "max"))),
 )
 def test_per_sentence_values_do_not_depend_on_the_batch(
     make_model: MakeModel, batch: Batch, cell: str, layers: int, bidirectional: bool, pooling: str
@@ -188,10 +199,12 @@ def test_a_language_model_has_no_encoder_and_no_kl(make_model: MakeModel, batch:
     assert all(name.startswith("decoder.") for name, _ in model.named_parameters())
     assert not any("latent" in name for name, _ in model.named_parameters())
     out = model(batch)
-    assert out.mu.shape == out.logvar.shape == (5, 0)
+    assert out.posterior.mu.shape == out.posterior.logvar.shape == (5, 0)
     terms = elbo_terms(*out)
     assert (terms.kl.item(), terms.kl_objective.item()) == (0, 0)
-    torch.testing.assert_close(out.rec, model(batch, draws(5, 0)).rec, rtol=0, atol=0)
+    torch.testing.assert_close(
+        out.terms["rec"], model(batch, draws(5, 0)).terms["rec"], rtol=0, atol=0
+    )
     terms.rec.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -234,7 +247,7 @@ def test_sizes_are_free(make_model: MakeModel, batch: Batch) -> None:
         decoder_num_layers=3,
         latent_to="state",
     )
-    assert model(batch).mu.shape == (5, 2)
+    assert model(batch).posterior.mu.shape == (5, 2)
     state = model.initial_state(torch.zeros(4, 2))
     assert [part.shape for part in state] == [(3, 4, 7)]
     assert model.step(torch.full((4,), 5), state, torch.zeros(4, 2))[0].shape == (4, 17)
@@ -277,12 +290,12 @@ def test_arguments_reach_their_parts() -> None:
         ("decoder_hidden_size", 0, "decoder_hidden_size must be at least 1, got 0"),
         ("decoder_num_layers", 0, "decoder_num_layers must be at least 1, got 0"),
         ("encoder_cell", "rnn", "encoder_cell must be one of gru, lstm, got 'rnn'"),
-        ("decoder_cell", "GRU", "decoder_cell must be one of gru, lstm, got 'GRU'"),
+        ("decoder_cell", "GRU", "decoder_cell must be one of lstm, gru, got 'GRU'"),
         ("pooling", "sum", "pooling must be one of last, mean, max, got 'sum'"),
         ("latent_to", "none", "latent_to must be one of state, input, both, got 'none'"),
-        ("word_dropout", 1.5, r"word_dropout must be from 0 to 1, got 1\.5"),
-        ("embedding_dropout", -0.1, r"embedding_dropout must be from 0 to 1, got -0\.1"),
-        ("output_dropout", math.nan, "output_dropout must be from 0 to 1, got nan"),
+        ("word_dropout", 1.5, r"word_dropout must be in \[0, 1\], got 1\.5"),
+        ("embedding_dropout", -0.1, r"embedding_dropout must be in \[0, 1\], got -0\.1"),
+        ("output_dropout", math.nan, r"output_dropout must be in \[0, 1\], got nan"),
     ],
 )
 def test_an_argument_outside_its_range_is_refused(argument: str, value: Any, message: str) -> None:
@@ -293,7 +306,7 @@ def test_an_argument_outside_its_range_is_refused(argument: str, value: Any, mes
 def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(
         ValueError,
-        match=r"encoder_cell must be .+; word_dropout must be .+; latent_dim must be .+; "
+        match=r"latent_dim must be .+; encoder_cell must be .+; word_dropout must be .+; "
         r"tied_embeddings needs embedding_dim equal to decoder_hidden_size, got 8 and 256$",
     ):
         SentenceVAE(
@@ -338,7 +351,7 @@ def test_what_is_saved_comes_back(
     model.save_pretrained(tmp_path / "new" / "run")
     assert model.training, "saving must not change the mode"
     loaded = SentenceVAE.from_pretrained(tmp_path / "new" / "run")
-    assert loaded.arguments == model.arguments
+    assert loaded.config == model.config
     assert loaded.tokenizer is not None
     assert loaded.tokenizer.fingerprint == word_tokenizer.fingerprint
     assert not any(module.training for module in loaded.modules())
@@ -359,7 +372,7 @@ def test_a_run_directory_holds_plain_files_and_no_rest(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["config.json", "model.safetensors", "tokenizer.json"]
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config == {"model": tiny_model.arguments}
+    assert config == {"model": options_of(tiny_model)}
     assert "tokenizer" not in config["model"]
 
 
@@ -370,7 +383,10 @@ def test_other_sections_of_the_configuration_are_kept(
     (tmp_path / "config.json").write_text(json.dumps({"run": run, "model": {"old": 1}}))
     tiny_model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config == {"run": run, "model": tiny_model.arguments}
+    assert config == {
+        "run": run,
+        "model": options_of(tiny_model),
+    }
 
 
 def test_loading_takes_a_device(tiny_model: SentenceVAE, tmp_path: Path) -> None:

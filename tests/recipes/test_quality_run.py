@@ -18,7 +18,6 @@ from textvae import grammar, recipes
 from textvae.batch import collate
 from textvae.data import Corpus, DataError, load_corpus
 from textvae.generation import interpolate, reconstruct, sample
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.quality import factor_path, reconstruction_figures, text_figures
 from textvae.recipes import Quality, language_models, quality_run
@@ -105,7 +104,7 @@ def test_samples_are_measured_beside_as_many_real_sentences(vae: Path, corpus: C
 def test_all_of_a_split_that_has_no_more(vae: Path, corpus: Corpus) -> None:
     found = quality_run(vae, num_samples=50)
     model = SentenceVAE.from_pretrained(vae)
-    known = set(tokenizer_of(model).unknown_words(" ".join(corpus["test"]["text"][:])))
+    known = set(model.tokenizer.unknown_words(" ".join(corpus["test"]["text"][:])))
     assert known  # so that it shows whether they are taken as the model reads them
     texts = [
         " ".join("<unk>" if word in known else word for word in text.split())
@@ -151,7 +150,7 @@ def test_sentences_are_as_long_as_the_run_reads_them(corpus: Corpus, tmp_path: P
     assert found.perplexities is not None
     # No training sentence ends, so an end that was made up would be all but impossible.
     model = SentenceVAE.from_pretrained(found.perplexities.language_model)
-    tokenizer = tokenizer_of(model)
+    tokenizer = model.tokenizer
     texts = sample(SentenceVAE.from_pretrained(cut), 20, max_length=5, allow_unknown=True, seed=0)
     ids = tokenizer.encode_batch(texts)
     assert {len(sentence) for sentence in ids} >= {5}
@@ -211,7 +210,7 @@ def test_a_language_model_that_is_given_is_taken(
     assert found.real == pytest.approx(real)
     model = SentenceVAE.from_pretrained(language_model)
     texts = sample(SentenceVAE.from_pretrained(vae), 10, seed=5, allow_unknown=True)
-    ids = tokenizer_of(model).encode_batch(texts)
+    ids = model.tokenizer.encode_batch(texts)
     longest = 2 * (20 + 1)
     by_hand = perplexity_by_hand(
         model, [x[:longest] for x in ids], [len(x) <= longest for x in ids]
@@ -239,7 +238,7 @@ def test_language_models_are_trained_once_and_kept(
         assert (found.config.model.latent_dim, found.config.model.word_dropout) == (0, 0.0)
         assert found.kept_evaluation() == json.loads(found.results_file.read_text())
         own = SentenceVAE.from_pretrained(run).tokenizer
-        assert tokenizer_of(SentenceVAE.from_pretrained(directory)).fingerprint == (
+        assert SentenceVAE.from_pretrained(directory).tokenizer.fingerprint == (
             own and own.fingerprint
         )
     monkeypatch.setattr(Trainer, "fit", lambda _: pytest.fail("both have been trained"))
@@ -293,7 +292,7 @@ def test_what_fails_before_training_leaves_no_directory(run: Path) -> None:
         raise DataError("no samples")
 
     with pytest.raises(DataError, match="no samples"):
-        trained(planned, tokenizer_of(model), fail)
+        trained(planned, model.tokenizer, fail)
     assert not (run / "quality").exists()
 
 

@@ -89,7 +89,7 @@ def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) 
     trainer = recipes.start(corpus, options(seed=5, max_tokens=60), tmp_path / "run")
     model, run = trainer.model, trainer.run
     assert run.config == RunConfig.from_flat(corpus.source, options(seed=5, max_tokens=60))
-    assert (model.latent_dim, model.arguments["decoder_hidden_size"]) == (3, 8)
+    assert (model.latent_dim, model.config.decoder_hidden_size) == (3, 8)
     assert model.tokenizer is not None
     assert trainer.train.num_sentences == 32
     assert trainer.train.seed == 5
@@ -122,7 +122,7 @@ def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> Non
 def test_what_is_wrong_leaves_no_directory(corpus: Corpus, tmp_path: Path) -> None:
     for wrong, message in [
         ({"latent_dims": 3}, "unknown options: latent_dims"),
-        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
+        ({"lr": 0.0}, r"lr must be in \(0, inf\), got 0.0"),
         ({"embedding_dim": 0}, "embedding_dim must be at least 1, got 0"),
         ({"tokenizer": "words"}, "kind must be one of word, char, bpe, got 'words'"),
         ({"max_tokens": 3}, "max_tokens must be at least"),

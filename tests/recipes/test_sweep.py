@@ -178,7 +178,7 @@ def test_two_names_of_the_same_options_are_one_run(
         ({"seeds": [1, 2, 1]}, r"seeds must be at least one, no two alike, got \[1, 2, 1\]"),
         ({"base": {"latent_dims": 3}}, "unknown options: latent_dims"),
         ({"configurations": {"a": {}, "b": {"betas": 1}}}, "unknown options: betas"),
-        ({"configurations": {"a": {}, "b": {"lr": 0.0}}}, "lr must be above 0, got 0.0"),
+        ({"configurations": {"a": {}, "b": {"lr": 0.0}}}, r"lr must be in \(0, inf\), got 0.0"),
         ({"source": "gone.txt"}, "gone.txt"),
     ],
 )

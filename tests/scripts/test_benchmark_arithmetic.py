@@ -67,7 +67,7 @@ def test_linear_layers_are_counted_as_torch_does() -> None:
     found = part("arithmetic").flops_per_layer(model, 1)
     for name, layers, width in (
         ("output", [model.decoder.output], 8),
-        ("posterior", [model.mu, model.logvar], 4),
+        ("posterior", [model.head.mu, model.head.logvar], 4),
         ("initial state", [model.decoder.latent_to_cell], 3),
     ):
         inputs = torch.randn(7, width, requires_grad=True)

@@ -55,7 +55,7 @@ def test_a_rungs_loss_is_the_usual_loops_and_another_is_refused(
     same_loss = part("steps").same_loss
     assert " apart" in same_loss(tiny_model, usual, SENTENCES, on)
     with torch.no_grad():
-        tiny_model.logvar.bias += 0.5
+        tiny_model.head.logvar.bias += 0.5
     with pytest.raises(RuntimeError, match="don't do the same: loss"):
         same_loss(tiny_model, usual, SENTENCES, on)
 
@@ -86,7 +86,7 @@ def test_a_rungs_step_is_the_usual_loops(
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_last_rung_multiplies_in_bf16(name: str, tiny_model: SentenceVAE) -> None:
     rungs, dtypes = part("rungs"), list[torch.dtype]()
-    tiny_model.mu.register_forward_hook(lambda *_: dtypes.append(_[2].dtype))
+    tiny_model.head.mu.register_forward_hook(lambda *_: dtypes.append(_[2].dtype))
     batch = collate(SENTENCES, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
     optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
     rungs.train_step(tiny_model, optimizer, batch, rungs.rungs()[name])

@@ -12,7 +12,6 @@ from textvae import grammar
 from textvae.annealers import KLAnnealer
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
@@ -47,7 +46,7 @@ def opened(
     """The trainer of a run, where that is now."""
     run = RunDirectory.open(path)
     model, training = SentenceVAE.from_pretrained(path), run.config.training
-    encode = tokenizer_of(model).encode_batch
+    encode = model.tokenizer.encode_batch
     trainer = Trainer(
         model,
         BatchLoader(

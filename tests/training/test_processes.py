@@ -30,11 +30,8 @@ EQUAL: dict[str, dict[str, Any]] = {
         f"free-bits-{kind}": {"free_bits": 0.003, "free_bits_kind": kind, "max_steps": 3}
         for kind in FREE_BITS
     },
-    "micro-batches": {"free_bits": 0.003, "accumulate": 3, "batch_size": 7, "max_steps": 6},
     "one-sentence": {"batch_size": 1, "max_steps": 4},
-    "one-sentence-cut": {"batch_size": 1, "max_steps": 4, "accumulate": 2},
     "language-model": {"latent_dim": 0, "max_steps": 4},
-    "language-model-cut": {"latent_dim": 0, "accumulate": 2, "max_steps": 4},
     "sgd": {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "clip_norm": 0.5, "max_steps": 7},
 }
 """Without dropout, what one process gives too."""
@@ -89,7 +86,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def test_two_give_what_one_gives(
     build: Callable[..., Trainer], sixty: list[str], two: Two, tmp_path: Path, name: str
 ) -> None:
-    options = {**SCENARIOS[name], "accumulate": 1}
+    options = SCENARIOS[name]
     alone = build(tmp_path / "run", train=sixty[: 48 - LEFT_OUT], **options)
     alone.fit()
     ours, theirs = metrics(alone.run.path), metrics(two.runs / name)

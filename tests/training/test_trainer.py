@@ -410,7 +410,9 @@ def test_a_collapse_is_said(
     trainer = build(
         tmp_path / "run", **{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options}
     )
-    for head in (getattr(trainer.model, name, None) for name in ("mu", "logvar")):
+    for head in (
+        getattr(trainer.model.head, n) for n in ("mu", "logvar") if trainer.model.latent_dim
+    ):
         if head is not None:
             torch.nn.init.zeros_(head.weight)
             torch.nn.init.zeros_(head.bias)

@@ -104,10 +104,9 @@ def _jitter(options: Namespace) -> None:
 def _decoded(model: SentenceVAE, z: Tensor, options: Namespace) -> list[dict[str, Any]]:
     """The sentence of each latent code, (B, Z), and its log p(x|z)."""
     from textvae.generation import decode_scored
-    from textvae.generation.decoding import tokenizer_of
 
     found = decode_scored(model, z, **decoding_of(options))
-    texts = tokenizer_of(model).decode_batch([one.ids for one in found])
+    texts = model.tokenizer.decode_batch([one.ids for one in found])
     return [
         {"text": text, "log_prob": one.log_prob} for text, one in zip(texts, found, strict=True)
     ]

@@ -249,7 +249,7 @@ def _signs(
         num_active=evaluation.active_dimensions,
         latent_dim=model.latent_dim,
         tokens_per_sentence=evaluation.num_tokens / evaluation.num_sentences,
-        vocab_size=model.arguments["vocab_size"],
+        vocab_size=model.vocab_size,
     )
 
 

@@ -107,9 +107,9 @@ def evaluate(
                 before_batch()
             batch = batch.to(model.device)
             out = model(batch, noise[batch.indices.cpu()].to(model.device))
-            recs.append(out.rec.double().cpu())
-            mus.append(out.mu.cpu())
-            logvars.append(out.logvar.cpu())
+            recs.append(out.terms["rec"].double().cpu())
+            mus.append(out.posterior.parameters[0].cpu())
+            logvars.append(out.posterior.parameters[1].cpu())
             indices.append(batch.indices.cpu())
             num_tokens += batch.num_tokens
     found = [

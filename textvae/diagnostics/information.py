@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from textvae.losses import kl_per_dimension
-from textvae.model import Posterior
+from textvae.model import Gaussian, Posterior
 
 __all__ = ["MutualInformation", "mi_per_dimension", "mutual_information"]
 
@@ -137,7 +137,7 @@ def mi_per_dimension(
     z = posterior.sample(_noise(mu, seed)[rows])
     gains = []
     for d in range(z.shape[1]):
-        alone = Posterior(posterior.mu[:, d : d + 1], posterior.logvar[:, d : d + 1])
+        alone = Gaussian(posterior.mu[:, d : d + 1], posterior.logvar[:, d : d + 1])
         own, mixture = _log_densities(z[:, d : d + 1], alone, None)
         gains.append(float((own - mixture).mean()))
     return gains
@@ -146,7 +146,7 @@ def mi_per_dimension(
 def _centred(mu: Tensor, logvar: Tensor) -> Posterior:
     """The posteriors in fp64, moved so that the squares in `_log_densities` stay small."""
     mu = mu.double()
-    return Posterior(mu - mu.mean(0), logvar.double())
+    return Gaussian(mu - mu.mean(0), logvar.double())
 
 
 def _noise(mu: Tensor, seed: int) -> Tensor:
@@ -188,7 +188,7 @@ def _classic(z: Tensor, posterior: Posterior, log_prior: Tensor, kl: float) -> M
     estimates, sizes, aggregate = [], [], []
     for start in range(0, len(z), CLASSIC_BATCH):
         rows = slice(start, start + CLASSIC_BATCH)
-        batch = Posterior(posterior.mu[rows], posterior.logvar[rows])
+        batch = Gaussian(posterior.mu[rows], posterior.logvar[rows])
         _, mixture = _log_densities(z[rows], batch, None)
         # E_q[log q(z|x)] of a diagonal Gaussian.
         negative_entropy = -0.5 * (1 + LOG_2_PI + batch.logvar).sum(1)

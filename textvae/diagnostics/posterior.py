@@ -21,7 +21,7 @@ from torch import Tensor
 
 from textvae.batch import Batch
 from textvae.diagnostics.latent_model import LatentModel, evaluation_mode
-from textvae.model import Posterior
+from textvae.model import Gaussian, Posterior
 
 __all__ = ["Moments", "moments", "posteriors"]
 
@@ -66,7 +66,7 @@ def posteriors(
             f"batches must hold every sentence of the split, got {int(seen.sum())} of "
             f"{num_sentences}"
         )
-    return Posterior(mu, logvar)
+    return Gaussian(mu, logvar)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from textvae.diagnostics import Diagnosis, diagnose
 from textvae.explore.corpus import MAX_CHARACTERS, Sentences
 from textvae.generation import MAX_LENGTH, Neighbour, decode, encode, latent_distances, lerp, sample
 from textvae.losses import kl_per_dimension
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, SentenceVAE
 from textvae.tokenizer import Tokenizer
 
 __all__ = ["MAX_SAMPLES", "NUM_DIMENSIONS", "TEMPERATURES", "Dimension", "Map", "Session", "within"]
@@ -217,7 +217,7 @@ class Session:
         """
         k = int(within("k", k, 1, MAX_NEIGHBOURS))
         mean, texts = self._mean(text)[None], self.sentences.texts
-        distances = latent_distances(Posterior(mean, mean), self.posterior, "euclidean")
+        distances = latent_distances(Gaussian(mean, mean), self.posterior, "euclidean")
         order = distances.argsort(stable=True).tolist()
         others = [row for row in order if texts[row] != text.strip()]
         return [Neighbour(texts[row], float(distances[row]), row) for row in others[:k]]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from textvae.generation.beam import beam_search
@@ -19,9 +18,8 @@ from textvae.generation.options import Decoding
 from textvae.generation.walk import Decoded, Rules, rules_of, walk
 from textvae.model import SentenceVAE
 from textvae.runtime import full_speed
-from textvae.tokenizer import Tokenizer
 
-__all__ = ["decode", "decode_n_best", "decode_scored", "tokenizer_of"]
+__all__ = ["decode", "decode_n_best", "decode_scored"]
 
 MAX_SCORES = 2**24
 """Scores (sentences × beams × vocabulary) held at a time where no batch size is given: 64 MiB."""
@@ -104,18 +102,6 @@ def decode_n_best(
     return _in_batches(find, model, z, chosen, batch_size)
 
 
-def tokenizer_of(model: SentenceVAE) -> Tokenizer:
-    """The model's tokenizer.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if model.tokenizer is None:
-        raise ValueError("the model has no tokenizer: set model.tokenizer, or load a saved run")
-    return model.tokenizer
-
-
-@torch.no_grad()
 def _in_batches(
     find: Callable[[SentenceVAE, Tensor, Rules, int], list[Result]],
     model: SentenceVAE,
@@ -129,12 +115,12 @@ def _in_batches(
         )
     if batch_size is None:
         beams = options.beams if options.strategy == "beam" else 1
-        batch_size = max(1, MAX_SCORES // (model.arguments["vocab_size"] * beams))
+        batch_size = max(1, MAX_SCORES // (model.vocab_size * beams))
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     z, found = z.to(model.device), []
     with full_speed(model.device):
-        rules = rules_of(model, tokenizer_of(model), options)
+        rules = rules_of(model, model.tokenizer, options)
         for first in range(0, len(z), batch_size):
             found += find(model, z[first : first + batch_size], rules, first)
     return found

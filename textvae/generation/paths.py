@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.generation.decoding import decode_scored, tokenizer_of
+from textvae.generation.decoding import decode_scored
 from textvae.generation.texts import encode, speak
 from textvae.model import SentenceVAE
 
@@ -140,7 +140,7 @@ def interpolation(
         edit_distance(one, other) / max(len(one), len(other), 1) for one, other in pairwise(ids)
     )
     log_probs = tuple(one.log_prob for one in found)
-    return Path(tokenizer_of(model).decode_batch(ids), z, distances, log_probs)
+    return Path(model.tokenizer.decode_batch(ids), z, distances, log_probs)
 
 
 def traverse(

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from textvae.batch import collate
-from textvae.generation.decoding import decode, tokenizer_of
+from textvae.generation.decoding import decode
 from textvae.generation.streams import CHOICE, normals, uniforms
-from textvae.model import Posterior, SentenceVAE
+from textvae.model import Gaussian, Posterior, SentenceVAE
 
 __all__ = ["SOURCES", "check_texts", "encode", "jitter", "jitter_codes", "reconstruct"]
 __all__ += ["reconstruct_codes", "sample", "sample_codes", "speak"]
@@ -55,7 +55,7 @@ def check_texts(
         raise ValueError("this is a language model (latent_dim 0): it has no latent code")
     if len(texts) == 0:
         raise ValueError("texts must hold at least one sentence, got 0")
-    sentences = tokenizer_of(model).encode_batch(list(texts))
+    sentences = model.tokenizer.encode_batch(list(texts))
     for number, ids in enumerate(sentences, start=1):
         if not ids:
             raise ValueError(
@@ -87,7 +87,7 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         ValueError: See `check_texts`.
     """
     sentences = check_texts(model, texts, max_tokens=max_tokens)
-    tokenizer = tokenizer_of(model)
+    tokenizer = model.tokenizer
     lengths = np.array([len(ids) for ids in sentences])
     order = np.argsort(lengths, kind="stable")
     parts = []
@@ -106,12 +106,12 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         parts.append((batch.indices, *model.encode(batch)))
     indices, mu, logvar = (torch.cat(part) for part in zip(*parts, strict=True))
     back = indices.argsort()
-    return Posterior(mu[back], logvar[back])
+    return Gaussian(mu[back], logvar[back])
 
 
 def speak(model: SentenceVAE, z: Tensor, **options: Any) -> list[str]:
     """The text of each latent code, (B, Z): `decode`, then the tokenizer."""
-    return tokenizer_of(model).decode_batch(decode(model, z, **options))
+    return model.tokenizer.decode_batch(decode(model, z, **options))
 
 
 def sample(
@@ -169,7 +169,7 @@ def sample_codes(
     rows = torch.arange(num_sentences, device=z.device)
     share = uniforms(seed, CHOICE, rows, torch.zeros_like(rows))
     chosen = (share * len(texts)).long()
-    return Posterior(posterior.mu[chosen], posterior.logvar[chosen]).sample(z)
+    return Gaussian(posterior.mu[chosen], posterior.logvar[chosen]).sample(z)
 
 
 def reconstruct(

@@ -69,7 +69,7 @@ def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rul
     Raises:
         ValueError: If a forbidden id is not in the vocabulary, or if no token is left.
     """
-    size = model.arguments["vocab_size"]
+    size = model.vocab_size
     wrong = [token for token in options.forbidden if not 0 <= token < size]
     if wrong:
         raise ValueError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")

@@ -1,7 +1,20 @@
-"""The sentence VAE: `Encoder`, `Decoder` and `SentenceVAE`, which joins them."""
+"""The sentence VAE: `Encoder`, a posterior's head and `Decoder`, joined in `SentenceVAE`."""
 
+from textvae.model.auxiliary import AUXILIARIES
 from textvae.model.decoder import Decoder, DecoderState
 from textvae.model.encoder import Encoder
-from textvae.model.sentence_vae import Posterior, SentenceVAE, VAEOutput
+from textvae.model.posterior import HEADS, Gaussian, GaussianHead, Posterior
+from textvae.model.sentence_vae import SentenceVAE, VAEOutput
 
-__all__ = ["Decoder", "DecoderState", "Encoder", "Posterior", "SentenceVAE", "VAEOutput"]
+__all__ = [
+    "AUXILIARIES",
+    "HEADS",
+    "Decoder",
+    "DecoderState",
+    "Encoder",
+    "Gaussian",
+    "GaussianHead",
+    "Posterior",
+    "SentenceVAE",
+    "VAEOutput",
+]

@@ -17,10 +17,7 @@ from textvae.batch import Batch
 from textvae.losses.tokens import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
 from textvae.runtime import autocast
-
-__all__ = ["LATENT_TO", "Decoder", "DecoderState"]
-
-LATENT_TO = ("state", "input", "both")
+from textvae.tokenizer import BOS_ID, PAD_ID, UNK_ID
 
 DecoderState = tuple[Tensor, ...]
 """(h,) for a GRU, (h, c) for an LSTM, each (L, B, H)."""
@@ -42,9 +39,6 @@ class Decoder(nn.Module):
         embedding_dropout: Dropout on embedded inputs.
         output_dropout: Dropout on the outputs of each recurrent layer.
         tied_embeddings: Output layer shares the input embedding; needs E = H.
-        pad_id: Id of padding.
-        unk_id: Id that word dropout puts in.
-        bos_id: Id that word dropout leaves alone.
 
     Attributes:
         max_scores: Scores (tokens × vocabulary) that `log_likelihood` holds at a time; what is
@@ -65,18 +59,15 @@ class Decoder(nn.Module):
         embedding_dropout: float = 0.0,
         output_dropout: float = 0.0,
         tied_embeddings: bool = False,
-        pad_id: int = 0,
-        unk_id: int = 1,
-        bos_id: int = 2,
     ) -> None:
         super().__init__()
         self.max_scores = MAX_SCORES
         self.cell, self.num_layers, self.hidden_size = cell, num_layers, hidden_size
-        self.word_dropout, self.unk_id, self.bos_id = word_dropout, unk_id, bos_id
+        self.word_dropout = word_dropout
         self.latent_to_input = latent_dim > 0 and latent_to in ("input", "both")
         self.latent_to_state = latent_dim > 0 and latent_to in ("state", "both")
 
-        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=pad_id)
+        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=PAD_ID)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.rnn = CELLS[cell](
             embedding_dim + (latent_dim if self.latent_to_input else 0),
@@ -174,4 +165,4 @@ class Decoder(nn.Module):
         if not self.training or self.word_dropout == 0:
             return ids
         dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
-        return ids.masked_fill(dropped & (ids != self.bos_id), self.unk_id)
+        return ids.masked_fill(dropped & (ids != BOS_ID), UNK_ID)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["CELLS", "POOLINGS", "Encoder", "token_mask"]
+from textvae.tokenizer import PAD_ID
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
-POOLINGS = ("last", "mean", "max")
 
 
 def token_mask(lengths: Tensor, max_length: int) -> Tensor:
@@ -33,7 +32,6 @@ class Encoder(nn.Module):
         cell: `"gru"` or `"lstm"`.
         bidirectional: Read each sentence in both directions.
         pooling: `"last"` state, `"mean"` or `"max"` over the sentence's tokens.
-        pad_id: Id of padding, whose embedding stays zero.
     """
 
     def __init__(
@@ -46,14 +44,13 @@ class Encoder(nn.Module):
         cell: str = "gru",
         bidirectional: bool = False,
         pooling: str = "last",
-        pad_id: int = 0,
     ) -> None:
         super().__init__()
         self.pooling = pooling
         self.bidirectional = bidirectional
         self.hidden_size = hidden_size
         self.output_size = hidden_size * (2 if bidirectional else 1)
-        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=pad_id)
+        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=PAD_ID)
         self.rnn = CELLS[cell](
             embedding_dim,
             hidden_size,

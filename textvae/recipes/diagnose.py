@@ -13,7 +13,6 @@ from typing import NamedTuple
 from textvae.data import BatchLoader, Corpus
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.files import find_pretrained
-from textvae.generation.decoding import tokenizer_of
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.measure import Subject, open_run
 from textvae.run import RunDirectory
@@ -203,7 +202,7 @@ def _probe_loader(subject: Subject) -> BatchLoader | None:
     known = set(corpus[subject.split].column_names) > {"text"}
     if not known or split not in corpus.splits or subject.model.latent_dim == 0:
         return None
-    return evaluation_loader(corpus, split, tokenizer_of(subject.model), subject.config.data)
+    return evaluation_loader(corpus, split, subject.model.tokenizer, subject.config.data)
 
 
 def _factors(subject: Subject, loader: BatchLoader) -> FactorLabels:
@@ -234,7 +233,7 @@ def _refuse_other_tokens(opened: Sequence[_Opened]) -> None:
 def _tokens(subject: Subject) -> str:
     """A hash of every token that is predicted."""
     split = subject.loader.split
-    hashed = hashlib.sha256(tokenizer_of(subject.model).fingerprint.encode())
+    hashed = hashlib.sha256(subject.model.tokenizer.fingerprint.encode())
     hashed.update(split.lengths.tobytes())
     for index in range(len(split)):
         hashed.update(split.sentence(index).tobytes())
@@ -245,5 +244,5 @@ def _described(opened: _Opened) -> str:
     run, subject, _ = opened
     return (
         f"{run.path} has {subject.loader.num_tokens:,} of {subject.corpus.name} "
-        f"({subject.split} split, vocabulary of {len(tokenizer_of(subject.model)):,})"
+        f"({subject.split} split, vocabulary of {len(subject.model.tokenizer):,})"
     )

@@ -18,7 +18,6 @@ import torch
 from textvae.config import RunConfig
 from textvae.data import BatchLoader, EncodedSplit
 from textvae.files import find_pretrained, write_json
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.recipes.measure import Subject
 from textvae.run import RunDirectory
@@ -62,7 +61,7 @@ def given_model(name: str | Path, subject: Subject) -> LanguageModel:
         raise ValueError(
             f"language_model must be a run with latent_dim 0, got {model.latent_dim} in {name}"
         )
-    own, other = tokenizer_of(subject.model), tokenizer_of(model)
+    own, other = subject.model.tokenizer, model.tokenizer
     if other.fingerprint != own.fingerprint or config.data != subject.config.data:
         raise ValueError(
             "language_model must be of the same corpus, read in the same way (vocabulary, splits "

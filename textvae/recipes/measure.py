@@ -9,7 +9,6 @@ from textvae.config import RunConfig
 from textvae.data import BatchLoader, Corpus, DataError
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.files import find_pretrained, write_json
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.recipes.loaders import evaluation_loader
 from textvae.recipes.runs import open_corpus
@@ -80,7 +79,7 @@ def open_run(name: str | Path, split: str = "test", *, data_dir: str | None = No
     if data_dir is not None:
         source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir
     corpus = open_corpus(source, config.data)
-    loader = evaluation_loader(corpus, split, tokenizer_of(model), config.data)
+    loader = evaluation_loader(corpus, split, model.tokenizer, config.data)
     subject = Subject(model, corpus, split, loader, config)
     _refuse_other_vocabulary(subject)
     return subject
@@ -92,7 +91,7 @@ def _refuse_other_vocabulary(subject: Subject) -> None:
     An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other.
     """
     texts = subject.corpus[subject.split]["text"][:MAX_CHECKED]
-    encoded = tokenizer_of(subject.model).encode_batch(texts)
+    encoded = subject.model.tokenizer.encode_batch(texts)
     num_tokens = sum(map(len, encoded))
     unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
     if unknown > MAX_UNKNOWN * num_tokens:

@@ -20,7 +20,6 @@ from textvae.data import BatchLoader, DataError, EncodedSplit
 from textvae.diagnostics import evaluate
 from textvae.files import find_pretrained
 from textvae.generation import interpolate, reconstruct, sample
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.quality import (
     PathStep,
@@ -179,7 +178,7 @@ def quality_run(
     if perplexities is None:
         perplexities = "no" if language_model is None else "forward"
     subject = open_run(name, split, data_dir=data_dir)
-    data, tokenizer = subject.config.data, tokenizer_of(subject.model)
+    data, tokenizer = subject.config.data, subject.model.tokenizer
     training = evaluation_loader(subject.corpus, "train", tokenizer, data).split
     job = _Job(name, subject, training, seed, temperature, progress)
     models = None
@@ -250,7 +249,7 @@ def _sampled(job: _Job, num_samples: int) -> list[list[int]]:
         max_length=_limit(job) + 1,
         allow_unknown=True,
     )
-    return tokenizer_of(model).encode_batch(texts)
+    return model.tokenizer.encode_batch(texts)
 
 
 def _limit(job: _Job) -> int:
@@ -262,7 +261,7 @@ def _limit(job: _Job) -> int:
 def _texts(job: _Job, split: EncodedSplit, rows: Sequence[int] | None = None) -> list[str]:
     """Sentences as the model reads them, all of a split if `rows` is None."""
     chosen = range(len(split)) if rows is None else rows
-    return tokenizer_of(job.subject.model).decode_batch(split.sentence(row) for row in chosen)
+    return job.subject.model.tokenizer.decode_batch(split.sentence(row) for row in chosen)
 
 
 # Perplexities
@@ -299,7 +298,7 @@ def _num_samples(job: _Job) -> int:
 
 
 def _perplexities(job: _Job, models: _Models, samples: EncodedSplit) -> Perplexities:
-    tokenizer, corpus = tokenizer_of(job.subject.model), job.subject.corpus
+    tokenizer, corpus = job.subject.model.tokenizer, job.subject.corpus
     chosen = models.of_corpus
     _announce(job, chosen, "the training split")
     model = trained(chosen, tokenizer, lambda: training_loaders(corpus, tokenizer, chosen.config))
@@ -320,7 +319,7 @@ def _reverse(job: _Job, chosen: LanguageModel) -> float:
         ids = _sampled(job, _num_samples(job))
         return sample_loaders(ids, num_train, _limit(job), chosen.config)
 
-    model = trained(chosen, tokenizer_of(job.subject.model), loaders)
+    model = trained(chosen, job.subject.model.tokenizer, loaders)
     return _perplexity(model, job.subject.loader)
 
 

@@ -12,7 +12,6 @@ import torch
 from textvae.annealers import KLAnnealer
 from textvae.config import DataConfig, RunConfig
 from textvae.data import Corpus, load_corpus, train_tokenizer
-from textvae.generation.decoding import tokenizer_of
 from textvae.model import SentenceVAE
 from textvae.recipes.loaders import training_loaders
 from textvae.recipes.options import EXTENDABLE, PRETRAINING
@@ -137,12 +136,12 @@ def phases(
         config = run.config
         found = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
         model = SentenceVAE.from_pretrained(run.path)
-        loaders = processes.in_turn(lambda: training_loaders(found, tokenizer_of(model), config))
+        loaders = processes.in_turn(lambda: training_loaders(found, model.tokenizer, config))
     else:
         found = corpus
         processes = join(cpu=options.get("device") == "cpu")
         config, model = processes.first(lambda: _planned(found, options, output_dir))
-        loaders = processes.in_turn(lambda: training_loaders(found, tokenizer_of(model), config))
+        loaders = processes.in_turn(lambda: training_loaders(found, model.tokenizer, config))
         # Not before all else is known to be right: a directory once there is refused next time.
         longest = loaders[0].split.longest
         run = processes.first(lambda: _created(output_dir, config, model, longest))

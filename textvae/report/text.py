@@ -44,7 +44,7 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     return (
         f"{trainer.run.path}: {trainer.run.config.data_source}, {split.num_sentences:,} sentences "
         f"of {split.num_tokens:,} tokens to train on{left_out}\n"
-        f"{kind}, vocabulary {model.arguments['vocab_size']:,}, {parameters:,} parameters, "
+        f"{kind}, vocabulary {model.vocab_size:,}, {parameters:,} parameters, "
         f"{precision} on {trainer.accelerator.device}"
     )
 

@@ -9,7 +9,6 @@ Shapes: B sentences of the whole batch, b of a process's share, Z latent dimensi
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from textvae.annealers import KLAnnealer
-from textvae.batch import Batch
 from textvae.config import TrainingConfig
 from textvae.losses import ELBOTerms, elbo_terms
 from textvae.model import SentenceVAE, VAEOutput
@@ -79,69 +77,23 @@ class Gradient:
         """Add the gradient of a batch, of which this process computes a share."""
         noise = self._randomness.noise(share, self._model.latent_dim)
         share = share._replace(batch=share.batch.to(self._accelerator.device))
-        if self._config.accumulate == 1:
-            return self._add_at_once(share, noise)
-        assert noise is not None
-        return self._add_in_parts(share, noise)
-
-    def _add_at_once(self, share: Share, noise: Tensor | None) -> Pass:
         with autocast(self._accelerator.device, self._precision):
             out = self._parallel(share.batch, noise)
-        rec, mu, logvar = self._of_all(out, share)
-        terms = self._terms(rec, mu, logvar)
+        terms = self._terms(*self._of_all(out, share))
         weighed_kl = self._annealer(terms.kl_objective)
         loss = terms.rec + weighed_kl
         self._backward(loss)
         return Pass(terms, weighed_kl, loss)
 
-    def _of_all(self, own: VAEOutput, share: Share) -> VAEOutput:
+    def _of_all(self, own: VAEOutput, share: Share) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of all rows of the batch; the gradient goes to this process's only."""
+        rec, (mu, logvar) = own.terms["rec"], own.posterior.parameters
         if self._processes.world == 1:
-            return own
-        rows = torch.cat([own.rec[:, None], own.mu, own.logvar], 1)[: share.num_own]
+            return rec, mu, logvar
+        rows = torch.cat([rec[:, None], mu, logvar], 1)[: share.num_own]
         of_all = self._processes.gather_rows(rows, share.num_sentences)  # (B, 1 + 2Z)
         of_all[self._processes.rank :: self._processes.world] = rows
-        return VAEOutput(of_all[:, 0], *of_all[:, 1:].chunk(2, 1))
-
-    def _add_in_parts(self, share: Share, noise: Tensor) -> Pass:
-        """The same in micro-batches, with no more than one of them in memory.
-
-        The annealer and the floor have to see the whole batch's KL before the first part's
-        backward pass. So posteriors come first, without a graph; the loss' gradient with respect
-        to them is what each part then carries back through the encoder. Encoding twice costs
-        little beside decoding.
-        """
-        count = min(self._config.accumulate, share.batch.num_sentences)
-        parts = [share.batch.part(number, count) for number in range(count)]
-        posteriors = self._posteriors(parts, share).requires_grad_()  # (B, 2Z)
-        mu, logvar = posteriors.chunk(2, 1)
-        terms = self._terms(mu.new_zeros(share.num_sentences), mu, logvar)
-        weighed_kl = self._annealer(terms.kl_objective)
-        (slopes,) = torch.autograd.grad(weighed_kl, posteriors)
-        slopes = slopes[self._processes.rank :: self._processes.world]  # (b, 2Z)
-        recs = mu.new_zeros(share.batch.num_sentences, 1)
-        for number, part in enumerate(parts):
-            is_last = number == count - 1
-            # Gradients are added up over processes once, with the last part.
-            with nullcontext() if is_last else self._accelerator.no_sync(self._parallel):
-                with autocast(self._accelerator.device, self._precision):
-                    out = self._parallel(part, noise[number::count])
-                recs[number::count, 0] = out.rec.detach()
-                kl = torch.cat([out.mu, out.logvar], 1)[: share.num_own] * slopes[number::count]
-                self._backward(out.rec[: share.num_own].sum() / share.num_sentences + kl.sum())
-        rec = self._processes.gather_rows(recs[: share.num_own], share.num_sentences).mean()
-        return Pass(terms._replace(rec=rec), weighed_kl, rec + weighed_kl)
-
-    @torch.no_grad()
-    def _posteriors(self, parts: list[Batch], share: Share) -> Tensor:
-        """Means and log-variances of all rows of the batch, (B, 2Z)."""
-        rows = torch.empty(
-            share.batch.num_sentences, 2 * self._model.latent_dim, device=self._accelerator.device
-        )
-        for number, part in enumerate(parts):
-            with autocast(self._accelerator.device, self._precision):
-                rows[number :: len(parts)] = torch.cat(self._model.encode(part), 1)
-        return self._processes.gather_rows(rows[: share.num_own], share.num_sentences)
+        return of_all[:, 0], *of_all[:, 1:].chunk(2, 1)
 
     def _terms(self, rec: Tensor, mu: Tensor, logvar: Tensor) -> ELBOTerms:
         return elbo_terms(

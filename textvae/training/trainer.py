@@ -83,7 +83,7 @@ class Trainer:
         self.randomness = Randomness(
             self.accelerator.device,
             self.processes,
-            is_cut=self.processes.world * config.accumulate > 1,
+            is_cut=self.processes.world > 1,
         )
         self.gradient = Gradient(
             self.model,

@@ -9,6 +9,7 @@ Shapes: B sentences, T tokens, E embedding, H hidden, V vocabulary, Z latent.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class UsualVAE(nn.Module):
         Raises:
             ValueError: If it is no model of one GRU and one LSTM layer without dropout.
         """
-        arguments = model.arguments
+        arguments = {"vocab_size": model.vocab_size, **dataclasses.asdict(model.config)}
         wanted: dict[str, Any] = {
             "encoder_cell": "gru",
             "encoder_num_layers": 1,

@@ -1,0 +1,164 @@
+"""The posterior q(z|x): what all other rooms ask of it, its families, and the heads that give it.
+
+Shapes: S samples, B sentences, Z latent dimensions, H width of the encoder's summary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from textvae.config import ModelConfig
+from textvae.losses import kl_per_dimension
+
+
+class Posterior(ABC):
+    """q(z|x) of B sentences, beside the prior p(z) = N(0, I).
+
+    Losses, estimators and pages ask for what stands here and nothing else, so that a family of
+    your own needs the abstract methods only.
+
+    Args:
+        parameters: The family's tensors, each with a row per sentence.
+    """
+
+    def __init__(self, *parameters: Tensor) -> None:
+        self.parameters = parameters
+
+    def __len__(self) -> int:
+        return len(self.parameters[0])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The posterior with a function applied to each parameter, as `lambda t: t[rows]`."""
+        return type(self)(*map(function, self.parameters))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """The posteriors of several batches in one, their sentences in a row."""
+        columns = zip(*(part.parameters for part in parts), strict=True)
+        return cls(*map(torch.cat, columns))
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Means, (B, Z)."""
+
+    @property
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Variances, (B, Z)."""
+
+    @abstractmethod
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """Draw z, differentiably.
+
+        Args:
+            noise: Standard normal draws, (B, Z) or (S, B, Z); drawn here if not given.
+
+        Returns:
+            Latent codes of the noise's shape.
+        """
+
+    @abstractmethod
+    def kl(self) -> Tensor:
+        """KL(q(z_d|x) ‖ p(z_d)) of every dimension, (B, Z), nats."""
+
+    @abstractmethod
+    def kl_to(self, other: Self) -> Tensor:
+        """KL of each of these from the other's of the same row, (B,), nats; rows broadcast."""
+
+    @abstractmethod
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """Log q(z|x) − log p(z), nats: z (…, B, Z), or broadcast to it, → (…, B)."""
+
+    @abstractmethod
+    def dimension(self, d: int) -> Self:
+        """The posterior of dimension d alone, Z = 1."""
+
+    def pairwise_log_ratio(self, z: Tensor) -> Tensor:
+        """`log_ratio` of each of S codes (S, Z) under each of the B posteriors, (S, B)."""
+        return self.log_ratio(z[:, None])
+
+
+class Gaussian(Posterior):
+    """Diagonal Gaussians.
+
+    Args:
+        mu: Means, (B, Z).
+        logvar: Logarithms of the variances, (B, Z).
+    """
+
+    def __init__(self, mu: Tensor, logvar: Tensor) -> None:
+        super().__init__(mu, logvar)
+        self.mu, self.logvar = mu, logvar
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.parameters)
+
+    @property
+    def mean(self) -> Tensor:
+        """Means, (B, Z)."""
+        return self.mu
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances, (B, Z)."""
+        return self.logvar.exp()
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """Z = mu + sigma · noise (Kingma & Welling 2014, section 2.4); see `Posterior`."""
+        if noise is None:
+            noise = torch.randn_like(self.mu)
+        return self.mu + torch.exp(0.5 * self.logvar) * noise
+
+    def kl(self) -> Tensor:
+        """In closed form; see `Posterior`."""
+        return kl_per_dimension(self.mu, self.logvar)
+
+    def kl_to(self, other: Self) -> Tensor:
+        """In closed form; see `Posterior`."""
+        # expm1 keeps the digits where the variances are nearly equal.
+        change = self.logvar - other.logvar
+        moved = (self.mu - other.mu).square() * torch.exp(-other.logvar)
+        return 0.5 * (torch.expm1(change) - change + moved).sum(-1)
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """Both densities hold the same ½ log 2π; see `Posterior`."""
+        distance = (z - self.mu).square() * torch.exp(-self.logvar)
+        return 0.5 * (z.square() - distance - self.logvar).sum(-1)
+
+    def pairwise_log_ratio(self, z: Tensor) -> Tensor:
+        """As one matrix product, since −½ Σ_d (z_d − mu_d)² / var_d is linear in z and z²."""
+        centre = self.mu.mean(0)  # keeps the squares small, and so their digits
+        mu, moved, precision = self.mu - centre, z - centre, torch.exp(-self.logvar)
+        weights = torch.cat([precision * mu, -0.5 * precision], 1).T  # (2 Z, B)
+        constant = -0.5 * (mu.square() * precision + self.logvar).sum(1)  # (B,)
+        features = torch.cat([moved, moved.square()], 1)  # (S, 2 Z)
+        return torch.addmm(constant, features, weights) + 0.5 * z.square().sum(1, keepdim=True)
+
+    def dimension(self, d: int) -> Self:
+        """See `Posterior`."""
+        return self.map(lambda parameter: parameter[:, d : d + 1])
+
+
+class GaussianHead(nn.Module):
+    """Means and log-variances, each a linear function of the encoder's summary."""
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.mu = nn.Linear(input_size, config.latent_dim)
+        self.logvar = nn.Linear(input_size, config.latent_dim)
+
+    def forward(self, summary: Tensor) -> Gaussian:
+        """(B, H) → the posteriors of B sentences."""
+        # fp32 whatever autocast does: KL and the draw of z are too delicate for bf16.
+        return Gaussian(self.mu(summary).float(), self.logvar(summary).float())
+
+
+HEADS: dict[str, Callable[[int, ModelConfig], Any]] = {"gaussian": GaussianHead}
+"""By the names of the option `posterior`: modules that turn the encoder's summary (B, H) into a
+`Posterior`, built from H and the model's configuration. Enter one of your own before you train."""
