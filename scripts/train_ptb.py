@@ -19,7 +19,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli
-from textvae.data import Corpus, CorpusNotFound, load_corpus, load_ptb
+from textvae.corpus import Corpus, CorpusNotFound, load_corpus
 from textvae.recipes import RECIPES
 from textvae.runtime import is_first, join
 
@@ -29,7 +29,7 @@ def find_corpus(which: str, data_dir: str | None) -> Corpus:
     if which == "grammar":
         return load_corpus("grammar")
     try:
-        return load_ptb(data_dir)
+        return load_corpus("ptb" if data_dir is None else f"ptb:{data_dir}")
     except CorpusNotFound as error:
         if which == "ptb" or data_dir is not None:
             raise

@@ -17,9 +17,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from textvae.batch import Batch, collate
+from textvae.batches import Batch, collate
 from textvae.model import SentenceVAE
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
+from textvae.tokenizer import Tokenizer
 
 # A busy machine is no fault of the code.
 settings.register_profile("textvae", deadline=None)
@@ -70,9 +70,7 @@ def make_batch() -> Callable[..., Batch]:
         indices: Sequence[int] | None = None,
         truncated: Sequence[bool] | None = None,
     ) -> Batch:
-        return collate(
-            sequences, indices, truncated=truncated, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID
-        )
+        return collate(sequences, indices, truncated=truncated)
 
     return make
 

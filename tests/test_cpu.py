@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from textvae import runtime
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import evaluate, importance_nll, z_ablation
 from textvae.generation import decode
 from textvae.model import SentenceVAE

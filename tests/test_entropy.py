@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from textvae import grammar
-from textvae.data import load_corpus
+from textvae.corpus import load_corpus
 from textvae.diagnostics import importance_nll
 from textvae.recipes import RECIPES, open_run, start
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from textvae import cli, grammar
-from textvae.data import sources
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,14 +18,13 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def _small_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded corpus at a hundredth of its size, cached where nobody else looks."""
-    load, split = sources._load_grammar, grammar.splits
+def _small_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded corpus at a hundredth of its size."""
+    split = grammar.splits
     sizes = {"train": 200, "valid": 20, "test": 20}
     monkeypatch.setattr(
         grammar, "splits", lambda seed=0, **given: split(seed, **{**sizes, **given})
     )
-    monkeypatch.setattr(sources, "_load_grammar", lambda seed, _: load(seed, str(tmp_path)))
 
 
 @pytest.mark.usefixtures("_small_grammar")

@@ -19,7 +19,7 @@ from torch import nn
 
 from textvae import annealers, cli, diagnostics, losses
 from textvae.config import TrainingConfig
-from textvae.data import load_corpus
+from textvae.corpus import load_corpus
 from textvae.interop import vae_annealing
 from textvae.recipes import start
 

@@ -12,9 +12,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Batch": "textvae.batch",
-    "BatchLoader": "textvae.data",
-    "Corpus": "textvae.data",
+    "Batch": "textvae.batches",
+    "BatchLoader": "textvae.batches",
+    "Corpus": "textvae.corpus",
     "Posterior": "textvae.model",
     "RunConfig": "textvae.config",
     "ModelConfig": "textvae.config",
@@ -30,7 +30,7 @@ _HOMES = {
     "evaluate": "textvae.diagnostics",
     "interpolate": "textvae.generation",
     "jitter": "textvae.generation",
-    "load_corpus": "textvae.data",
+    "load_corpus": "textvae.corpus",
     "neighbours": "textvae.generation",
     "reconstruct": "textvae.generation",
     "sample": "textvae.generation",

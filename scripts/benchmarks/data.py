@@ -20,14 +20,8 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import Benchmark, Pair, Plan, Timed, at_least
 from benchmarks.usual import random_batches
 from benchmarks.usual.reading import ids_of, read_words, vocabulary_of
-from textvae.data import (
-    BatchLoader,
-    Corpus,
-    EncodedSplit,
-    encode_split,
-    load_corpus,
-    train_tokenizer,
-)
+from textvae.batches import BatchLoader, EncodedSplit, encode_split
+from textvae.corpus import Corpus, load_corpus, train_tokenizer
 from textvae.recipes import source_and_recipe
 
 __all__ = ["DATA"]

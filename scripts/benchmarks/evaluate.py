@@ -14,7 +14,7 @@ from benchmarks.arithmetic import flops_per_token
 from benchmarks.measuring import Benchmark, Limit, Pair, Plan, at_least, close
 from benchmarks.subject import PRECISIONS, Sentences, new_model, sizes, some_sentences
 from benchmarks.usual import UsualVAE, importance_nll_of_one
-from textvae.data import BatchLoader, EncodedSplit
+from textvae.batches import BatchLoader, EncodedSplit
 from textvae.diagnostics import importance_nll
 from textvae.model import SentenceVAE
 

@@ -17,7 +17,8 @@ def textvae_way(directory: str) -> float:
     """Seconds."""
     torch.get_num_threads()
     start = time.perf_counter()
-    from textvae.data import BatchLoader, encode_split, load_corpus, train_tokenizer
+    from textvae.batches import BatchLoader, encode_split
+    from textvae.corpus import load_corpus, train_tokenizer
 
     corpus = load_corpus(directory)
     tokenizer = train_tokenizer(corpus["train"])

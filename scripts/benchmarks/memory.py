@@ -117,7 +117,8 @@ def difference(stage: str, small: Mapping[str, Any], large: Mapping[str, Any]) -
 def tokenise(texts: str) -> dict[str, float]:
     """Text to ids. For a process of its own."""
     with watched() as look:
-        from textvae.data import encode_split, load_corpus, train_tokenizer
+        from textvae.batches import encode_split
+        from textvae.corpus import load_corpus, train_tokenizer
 
         start = time.perf_counter()
         corpus = load_corpus(texts)
@@ -142,7 +143,8 @@ def train(texts: str, steps: int) -> dict[str, float]:
     with watched() as look:
         before = look("before: ")
         start = time.perf_counter()
-        from textvae.data import BatchLoader, encode_split, load_corpus, train_tokenizer
+        from textvae.batches import BatchLoader, encode_split
+        from textvae.corpus import load_corpus, train_tokenizer
 
         corpus = load_corpus(texts)
         tokenizer = train_tokenizer(corpus["train"])

@@ -20,8 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from benchmarks.subject import PRECISIONS
 from benchmarks.train import CLIP_NORM
 from benchmarks.usual import random_batches
-from textvae.batch import Batch
-from textvae.data import BatchLoader, EncodedSplit
+from textvae.batches import Batch, BatchLoader, EncodedSplit
 from textvae.diagnostics import gradient_norms
 from textvae.losses import elbo_terms, kl_per_dimension
 from textvae.model import Gaussian, Posterior, SentenceVAE

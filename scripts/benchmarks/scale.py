@@ -23,11 +23,11 @@ from benchmarks.arithmetic import flops_per_token
 from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import Benchmark, Limit, Pair, Plan, at_least
 from benchmarks.subject import PRECISIONS, PTB_SIZE, new_model, sizes
-from textvae.batch import Batch, collate
+from textvae.batches import Batch, collate
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
 from textvae.runtime import autocast, full_speed
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from textvae.tokenizer import EOS_ID
 
 __all__ = ["SCALE"]
 
@@ -142,7 +142,7 @@ def synthetic(size: Size) -> Batch:
     generator = torch.Generator().manual_seed(0)
     shape = (size.batch_size, size.length - 1)
     ids = torch.randint(EOS_ID + 1, size.vocab_size, shape, generator=generator)
-    return collate(ids.tolist(), bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
+    return collate(ids.tolist())
 
 
 def training_step(vocab_size: int, precision: torch.dtype) -> Step:

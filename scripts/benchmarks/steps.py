@@ -27,12 +27,11 @@ from benchmarks.train import (
     usual_steps,
 )
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms
-from textvae.batch import collate
+from textvae.batches import collate
 from textvae.model import SentenceVAE
 from textvae.report.pictures import checked_path, new_figure, save
 from textvae.report.plotting import drawn_in, require_matplotlib
 from textvae.runtime import autocast, full_speed
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 __all__ = ["STEPS"]
 
@@ -88,7 +87,7 @@ def climb(
 def same_loss(model: SentenceVAE, usual: UsualVAE, ids: list[list[int]], on: Switches) -> str:
     """Compare a rung's loss of a batch with the usual loop's, with the same noise."""
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
-    batch = collate(ids, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
+    batch = collate(ids)
     with at_its_speed(model, on), autocast(model.device, PRECISIONS[on.precision]):
         rec, kl = terms(model, batch, noise, on)  # with its graph, as a step has it
     usual_rec, usual_kl = loss_terms(usual, PaddedBatch.of(ids), noise)

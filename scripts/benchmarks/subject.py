@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from textvae.data import load_corpus, train_tokenizer
+from textvae.corpus import load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
 from textvae.recipes import source_and_recipe
 from textvae.tokenizer import Tokenizer

@@ -19,14 +19,12 @@ from benchmarks.measuring import Benchmark, Limit, Pair, Plan, Timed, at_least, 
 from benchmarks.subject import PRECISIONS, Sentences, new_model, sizes, some_sentences
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms, random_batches, train_on
 from textvae.annealers import ConstantAnnealer
-from textvae.batch import Batch, collate
+from textvae.batches import Batch, BatchLoader, EncodedSplit, collate
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, EncodedSplit
 from textvae.losses import elbo_terms
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.runtime import autocast
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from textvae.training import Trainer
 
 __all__ = ["TRAIN", "add_sample_options", "our_steps", "sample"]
@@ -117,7 +115,7 @@ def training(precision: str, sentences: Sentences, batch_size: int) -> Pair:
 def same_loss(model: SentenceVAE, usual: UsualVAE, ids: list[list[int]], precision: str) -> str:
     """Compare the losses of a batch, with the same noise."""
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
-    batch = collate(ids, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
+    batch = collate(ids)
     with autocast(model.device, PRECISIONS[precision]):
         terms = elbo_terms(*model(batch, noise))
     rec, kl = loss_terms(usual, PaddedBatch.of(ids), noise)

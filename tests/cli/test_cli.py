@@ -15,7 +15,7 @@ from tests.cli.calling import Said, call
 from tests.sizes import TINY, flags
 from textvae import cli, grammar
 from textvae.cli.options import GROUPS
-from textvae.data import CorpusNotFound
+from textvae.corpus import CorpusNotFound
 from textvae.run import RunDirectory
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt

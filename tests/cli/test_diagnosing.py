@@ -13,7 +13,7 @@ import pytest
 from tests.cli.calling import call
 from tests.sizes import TINY
 from textvae import grammar, recipes
-from textvae.data import load_corpus
+from textvae.corpus import load_corpus
 
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.7}
 KEYS = """rec kl elbo elbo_ppl nll nll_se ppl mi mi_max au au_curve kl_per_dim active_dimensions

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from textvae import generation
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.model import SentenceVAE
 
 Tell = Callable[..., Any]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from textvae import generation
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.cli.sentences import DECODING
 from textvae.generation import Decoding
 from textvae.generation.directions import analogy_codes

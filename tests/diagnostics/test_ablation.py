@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import evaluate
 from textvae.diagnostics.ablation import Ablation, z_ablation
 from textvae.model import Gaussian, Posterior, SentenceVAE

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.ablation import z_ablation
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.diagnostics.elbo import evaluate

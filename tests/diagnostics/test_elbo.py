@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import Evaluation, active_units, evaluate, gradient_norm
 from textvae.model import Gaussian, SentenceVAE, VAEOutput
 

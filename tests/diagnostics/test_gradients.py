@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import gradient_norms
 from textvae.diagnostics.gradients import gradient_norm
 from textvae.losses import elbo_terms

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import evaluate
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
 from textvae.model import Gaussian, Posterior, SentenceVAE

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.information import mutual_information
 from textvae.diagnostics.posterior import moments, posteriors
 from textvae.model import SentenceVAE

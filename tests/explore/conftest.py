@@ -10,7 +10,7 @@ import torch
 
 from tests.sizes import TINY
 from textvae import recipes
-from textvae.data import load_corpus
+from textvae.corpus import load_corpus
 from textvae.explore import Sentences, Session
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textvae.config import RunConfig
-from textvae.data import DataError
+from textvae.corpus import DataError
 from textvae.explore.corpus import MAX_CHARACTERS, read_sentences
 
 CONFIG = RunConfig.from_flat("grammar", {})

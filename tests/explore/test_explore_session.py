@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from textvae.data import DataError
+from textvae.corpus import DataError
 from textvae.diagnostics import evaluate
 from textvae.explore import Sentences, Session, open_session
 from textvae.explore.session import MAX_SAMPLES

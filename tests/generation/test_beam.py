@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.generation import decode, decode_n_best, decode_scored
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer

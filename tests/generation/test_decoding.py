@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.generation import (
     STRATEGIES,
     Decoded,

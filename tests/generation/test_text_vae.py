@@ -11,7 +11,7 @@ import torch
 
 import textvae
 from textvae import generation
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.generation import TextVAE
 from textvae.model import SentenceVAE
 

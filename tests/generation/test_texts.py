@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.generation import (
     check_texts,
     decode,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.model import Decoder
 
 PAD, UNK, BOS, EOS = range(4)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.losses import elbo_terms
 from textvae.model import Gaussian, SentenceVAE
 from textvae.model.encoder import CELLS

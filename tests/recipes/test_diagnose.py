@@ -11,7 +11,8 @@ from datasets import Dataset
 
 from tests.sizes import TINY
 from textvae import grammar, recipes, report
-from textvae.data import BatchLoader, Corpus, DataError, load_corpus
+from textvae.batches import BatchLoader
+from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.recipes import Diagnosed
 
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}

@@ -15,8 +15,8 @@ import torch
 
 from tests.sizes import SMALL
 from textvae import grammar, recipes
-from textvae.batch import collate
-from textvae.data import Corpus, DataError, load_corpus
+from textvae.batches import collate
+from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
 from textvae.quality import factor_path, reconstruction_figures, text_figures
@@ -70,7 +70,7 @@ def perplexity_by_hand(model: SentenceVAE, sentences: list[list[int]], ends: lis
     """A sentence at a time: exp of the mean over tokens, EOS counted where there is one."""
     nats, num_tokens = 0.0, 0
     for ids, has_end in zip(sentences, ends, strict=True):
-        batch = collate([ids], truncated=[not has_end], bos_id=2, eos_id=3, pad_id=0)
+        batch = collate([ids], truncated=[not has_end])
         with torch.no_grad():
             nats -= float(model.log_likelihood(batch, torch.empty(1, 0)))
         num_tokens += len(ids) + has_end

@@ -16,7 +16,7 @@ from tests.sizes import SMALL
 from textvae import grammar, recipes, report
 from textvae.annealers import ConstantAnnealer
 from textvae.config import RunConfig
-from textvae.data import Corpus, DataError, load_corpus
+from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.diagnostics import Evaluation
 from textvae.model import SentenceVAE
 from textvae.recipes import RECIPES, Measured

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from tests.sizes import TINY
 from textvae import recipes
-from textvae.data import Corpus
+from textvae.corpus import Corpus
 from textvae.recipes import Diagnosed
 
 HOSTILE = "<script>alert('x')</script> & <b>bold</b>"

@@ -14,7 +14,8 @@ import pytest
 
 from tests.scripts.running import SCRIPTS
 from textvae import grammar
-from textvae.data import BatchLoader, encode_split, load_corpus, train_tokenizer
+from textvae.batches import BatchLoader, encode_split
+from textvae.corpus import load_corpus, train_tokenizer
 
 Run = Callable[..., Any]
 

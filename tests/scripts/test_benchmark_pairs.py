@@ -12,7 +12,7 @@ import torch
 
 from tests.scripts.benchmarking import part
 from textvae import grammar
-from textvae.data import BatchLoader, EncodedSplit
+from textvae.batches import BatchLoader, EncodedSplit
 from textvae.losses import tokens
 
 Run = Callable[..., Any]

@@ -14,9 +14,8 @@ from PIL import Image
 from tests.scripts.benchmarking import part
 from tests.scripts.running import SCRIPTS
 from textvae import grammar
-from textvae.batch import collate
+from textvae.batches import collate
 from textvae.model import SentenceVAE
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 SENTENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 5], [], [6, 6]]
 
@@ -73,7 +72,7 @@ def test_a_rungs_step_is_the_usual_loops(
     usual.train_on(reference, still, usual.PaddedBatch.of(SENTENCES), 0.1)
 
     torch.manual_seed(3)
-    batch = collate(SENTENCES, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
+    batch = collate(SENTENCES)
     optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
     rungs.train_step(tiny_model, optimizer, batch, rungs.rungs()[name])
     ours, expected = dict(tiny_model.named_parameters()), dict(reference.named_parameters())
@@ -87,7 +86,7 @@ def test_a_rungs_step_is_the_usual_loops(
 def test_only_the_last_rung_multiplies_in_bf16(name: str, tiny_model: SentenceVAE) -> None:
     rungs, dtypes = part("rungs"), list[torch.dtype]()
     tiny_model.head.mu.register_forward_hook(lambda *_: dtypes.append(_[2].dtype))
-    batch = collate(SENTENCES, bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID)
+    batch = collate(SENTENCES)
     optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
     rungs.train_step(tiny_model, optimizer, batch, rungs.rungs()[name])
     assert dtypes == [torch.bfloat16 if name == NAMES[-1] else torch.float32]

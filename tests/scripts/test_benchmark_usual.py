@@ -38,7 +38,7 @@ def test_gradients_are_textvaes(tiny_model: SentenceVAE) -> None:
     (rec + kl).backward()
 
     train = part("train")
-    batch = train.collate(SENTENCES, bos_id=2, eos_id=3, pad_id=0)
+    batch = train.collate(SENTENCES)
     terms = train.elbo_terms(*tiny_model(batch, noise))
     (terms.rec + terms.kl).backward()
     expected = dict(tiny_model.named_parameters())

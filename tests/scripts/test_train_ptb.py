@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from tests.scripts import running
-from textvae import cli, grammar
-from textvae.data import ptb
+from textvae import cli, grammar, ptb
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
 from textvae.training import Trainer
@@ -54,7 +53,7 @@ def _small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No `data/ptb/` under the current directory or beside the package."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "b" / "ptb.py"))
+    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from tests.sizes import SMALL
 from textvae import grammar
 from textvae.annealers import KLAnnealer
+from textvae.batches import BatchLoader, EncodedSplit
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, EncodedSplit
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer

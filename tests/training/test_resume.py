@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from textvae.annealers import ConstantAnnealer, LinearAnnealer
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import Evaluation
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics import GradientNorms
 from textvae.losses import ELBOTerms
 from textvae.training.shares import Share

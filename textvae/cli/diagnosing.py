@@ -18,7 +18,7 @@ from textvae.cli.command import Command, add_data, add_run, say
 from textvae.runtime import current, is_first, join, leave
 
 if TYPE_CHECKING:
-    from textvae.data import BatchLoader
+    from textvae.batches import BatchLoader
     from textvae.recipes import Diagnosed, Progress
 
 __all__ = ["COMMANDS"]

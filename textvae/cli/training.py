@@ -13,7 +13,7 @@ from textvae.cli.options import add_training_options
 from textvae.runtime import ALONE, current, is_first, join, leave
 
 if TYPE_CHECKING:
-    from textvae.data import Corpus
+    from textvae.corpus import Corpus
 
 __all__ = ["TRAIN", "latest_directory", "new_directory", "train"]
 

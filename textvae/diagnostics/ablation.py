@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.latent_model import LatentModel, evaluation_mode
 
 __all__ = ["Ablation", "z_ablation"]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.ablation import Ablation, z_ablation
 from textvae.diagnostics.elbo import Evaluation, evaluate
 from textvae.diagnostics.factors import FactorProbe, probe_factors

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.information import mutual_information
 from textvae.diagnostics.latent_model import evaluation_mode
 from textvae.diagnostics.perplexity import perplexity

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.latent_model import LatentModel, evaluation_mode
 from textvae.diagnostics.perplexity import perplexity
 from textvae.runtime import ALONE, Processes, autocast

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.diagnostics.latent_model import LatentModel, evaluation_mode
 from textvae.model import Gaussian, Posterior
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from textvae.config import DataConfig, RunConfig
-from textvae.data import Corpus, load_corpus
+from textvae.corpus import Corpus, load_corpus
 from textvae.recipes import open_corpus
 from textvae.report.text import CORPUS_NAMES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textvae.data import DataError
+from textvae.corpus import DataError
 from textvae.explore.corpus import Sentences, read_sentences
 from textvae.explore.session import Session, within
 from textvae.files import find_pretrained

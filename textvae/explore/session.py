@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from textvae.batch import Batch, collate
+from textvae.batches import Batch, collate
 from textvae.diagnostics import Diagnosis, diagnose
 from textvae.explore.corpus import MAX_CHARACTERS, Sentences
 from textvae.generation import MAX_LENGTH, Neighbour, decode, encode, latent_distances, lerp, sample
@@ -302,17 +302,11 @@ class Session:
 
     def _batches(self) -> Iterator[Batch]:
         """The corpus in batches of like length."""
-        ids, tokenizer = self._ids(self.sentences.texts), self._tokenizer
+        ids = self._ids(self.sentences.texts)
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         for first in range(0, len(order), BATCH_SIZE):
             rows = order[first : first + BATCH_SIZE]
-            yield collate(
-                [ids[row] for row in rows],
-                rows,
-                bos_id=tokenizer.bos_id,
-                eos_id=tokenizer.eos_id,
-                pad_id=tokenizer.pad_id,
-            )
+            yield collate([ids[row] for row in rows], rows)
 
 
 def _busiest(mu: Tensor, kl: Tensor) -> list[Dimension]:

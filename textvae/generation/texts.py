@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.batch import collate
+from textvae.batches import collate
 from textvae.generation.decoding import decode
 from textvae.generation.streams import CHOICE, normals, uniforms
 from textvae.model import Gaussian, Posterior, SentenceVAE
@@ -87,7 +87,6 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         ValueError: See `check_texts`.
     """
     sentences = check_texts(model, texts, max_tokens=max_tokens)
-    tokenizer = model.tokenizer
     lengths = np.array([len(ids) for ids in sentences])
     order = np.argsort(lengths, kind="stable")
     parts = []
@@ -96,13 +95,7 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         padded = np.arange(1, len(order) + 1) * lengths[order]
         size = max(1, int(np.searchsorted(padded, MAX_TOKENS, side="right")))
         chosen, order = order[:size], order[size:]
-        batch = collate(
-            [sentences[i] for i in chosen],
-            chosen,
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-        ).to(model.device)
+        batch = collate([sentences[i] for i in chosen], chosen).to(model.device)
         parts.append((batch.indices, *model.encode(batch)))
     indices, mu, logvar = (torch.cat(part) for part in zip(*parts, strict=True))
     back = indices.argsort()

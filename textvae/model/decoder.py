@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.losses.tokens import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
 from textvae.runtime import autocast

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from textvae.batch import Batch
+from textvae.batches import Batch
 from textvae.checks import InputError, at_least, choose
 from textvae.config import ModelConfig
 from textvae.files import find_pretrained, read_json, replacing, write_json

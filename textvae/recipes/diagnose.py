@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from textvae.data import BatchLoader, Corpus
+from textvae.batches import BatchLoader
+from textvae.corpus import Corpus
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.files import find_pretrained
 from textvae.recipes.loaders import evaluation_loader

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import torch
 
+from textvae.batches import BatchLoader, EncodedSplit
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, EncodedSplit
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.measure import Subject

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from textvae.batches import BatchLoader, encode_split
 from textvae.config import DataConfig, RunConfig
-from textvae.data import BatchLoader, Corpus, encode_split
+from textvae.corpus import Corpus
 from textvae.tokenizer import Tokenizer
 
 __all__ = ["evaluation_loader", "training_loaders"]

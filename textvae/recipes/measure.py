@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from textvae.batches import BatchLoader
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, Corpus, DataError
+from textvae.corpus import Corpus, DataError
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from textvae.batches import BatchLoader, EncodedSplit
 from textvae.config import RunConfig
-from textvae.data import BatchLoader, DataError, EncodedSplit
+from textvae.corpus import DataError
 from textvae.diagnostics import evaluate
 from textvae.files import find_pretrained
 from textvae.generation import interpolate, reconstruct, sample

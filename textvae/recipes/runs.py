@@ -11,7 +11,7 @@ import torch
 
 from textvae.annealers import KLAnnealer
 from textvae.config import DataConfig, RunConfig
-from textvae.data import Corpus, load_corpus, train_tokenizer
+from textvae.corpus import Corpus, load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
 from textvae.recipes.loaders import training_loaders
 from textvae.recipes.options import EXTENDABLE, PRETRAINING

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textvae.data import Corpus
+from textvae.corpus import Corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
 from textvae.recipes import Measured

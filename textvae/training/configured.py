@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from textvae.annealers import KLAnnealer, build_annealer
+from textvae.batches import BatchLoader
 from textvae.config import TrainingConfig
-from textvae.data import BatchLoader
 from textvae.model import SentenceVAE
 
 __all__ = ["configured_annealer", "configured_optimizer"]

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from textvae.batch import Batch
-from textvae.data import BatchLoader
+from textvae.batches import Batch, BatchLoader
 from textvae.runtime import Processes
 
 __all__ = ["Share", "shares"]

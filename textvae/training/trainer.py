@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
-from textvae.data import BatchLoader
+from textvae.batches import BatchLoader
 from textvae.diagnostics import Evaluation, evaluate, gradient_norms
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory

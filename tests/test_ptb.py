@@ -1,4 +1,4 @@
-"""Tests of `textvae.data.ptb`, on a small stand-in; on the real files where they are."""
+"""Tests of `textvae.ptb`, on a small stand-in; on the real files where they are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from textvae.data import CorpusNotFound, DataError, load_corpus, load_ptb, ptb
+from textvae import ptb
+from textvae.corpus import Corpus, CorpusNotFound, DataError, load_corpus
 
 SENTENCES = {
     "train": ["the <unk> rose N %", "it did n't"],
     "valid": ["u.s. sales fell"],
     "test": ["no comment"],
 }
+
+
+def load_ptb(data_dir: object = None) -> Corpus:
+    return load_corpus("ptb" if data_dir is None else f"ptb:{data_dir}")
 
 
 def lines(split: str) -> str:
@@ -32,7 +37,7 @@ def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setitem(ptb.EXPECTED, split, ptb.Expected(len(sentences), words, digest))
     # No `data/ptb/` beside the package or the tests may be found by chance.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "b" / "ptb.py"))
+    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
 
 
 def write_files(directory: Path) -> Path:
@@ -58,7 +63,7 @@ def test_it_is_found_under_the_current_directory(tmp_path: Path) -> None:
 
 def test_it_is_found_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = write_files(tmp_path / "repository" / "data" / "ptb")
-    module = tmp_path / "repository" / "textvae" / "data" / "ptb.py"
+    module = tmp_path / "repository" / "textvae" / "ptb.py"
     monkeypatch.setattr(ptb, "__file__", str(module))
     assert load_ptb().source == f"ptb:{directory}"
 

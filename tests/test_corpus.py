@@ -1,4 +1,4 @@
-"""Tests of what a corpus is and of where it comes from: `corpus`, `local` and `sources`."""
+"""Tests of `textvae.corpus`: what a corpus is, where it comes from, and its vocabulary."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import huggingface_hub
 import pytest
 
-from textvae import files, grammar
-from textvae.data import Corpus, CorpusNotFound, DataError, load_corpus
+from textvae import batches, files, grammar
+from textvae import corpus as corpora
+from textvae.checks import InputError
+from textvae.corpus import Corpus, CorpusNotFound, DataError, load_corpus, train_tokenizer
+from textvae.tokenizer import Kind, Tokenizer
 
 
 def write_lines(path: Path, lines: list[str]) -> Path:
@@ -138,11 +141,9 @@ def test_other_encodings_are_refused_with_line_and_byte(tmp_path: Path) -> None:
 
 
 def test_fractions_out_of_range_are_refused(hundred: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"valid_fraction must be at least 0 and below 1, got -0\.1"
-    ):
+    with pytest.raises(InputError, match=r"valid_fraction must be in \[0, 1\), got -0\.1"):
         load_corpus(hundred, valid_fraction=-0.1)
-    with pytest.raises(DataError, match=r"test_fraction must be .* got 1\.7"):
+    with pytest.raises(InputError, match=r"test_fraction must be in \[0, 1\), got 1\.7"):
         load_corpus(hundred, test_fraction=1.7)
     with pytest.raises(DataError, match=r"add up to less than 1, got 0\.5 \+ 0\.5"):
         load_corpus(hundred, valid_fraction=0.5, test_fraction=0.5)
@@ -246,7 +247,7 @@ def test_a_mistyped_path_is_never_looked_up_on_the_hub(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "SECONDS", None)
-    monkeypatch.setattr("textvae.data.sources.require_repository", None)
+    monkeypatch.setattr("textvae.corpus.require_repository", None)
     with pytest.raises(CorpusNotFound, match=re.escape(f"no file or directory {source!r} (a corp")):
         load_corpus(source)
 
@@ -336,3 +337,70 @@ def test_a_field_that_holds_no_strings_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: numbers)
     with pytest.raises(DataError, match=r"field 'text' of .* must hold strings, got int64"):
         load_corpus("owner/name")
+
+
+def train(path: Path) -> datasets.Dataset:
+    return load_corpus(path, valid_fraction=0, test_fraction=0)["train"]
+
+
+def test_a_vocabulary_is_that_of_all_texts_and_of_its_options(hundred: Path) -> None:
+    lines = [f"sentence {i}" for i in range(100)]
+    split = train(hundred)
+    for _ in range(2):  # taken, then found
+        assert train_tokenizer(split).fingerprint == Tokenizer.train(lines).fingerprint
+        few = train_tokenizer(split, vocab_size=6)
+        assert few.fingerprint == Tokenizer.train(lines, vocab_size=6).fingerprint
+        kinds = {train_tokenizer(split, kind).kind for kind in get_args(Kind)}
+        assert kinds == {"word", "char", "bpe"}
+    part = split.select([7, 3])
+    assert train_tokenizer(part).unknown_words("sentence 7 3 4") == ["4"]
+    in_memory = datasets.Dataset.from_dict({"text": lines, "label": [0] * 100})
+    assert train_tokenizer(in_memory).fingerprint == Tokenizer.train(lines).fingerprint
+
+
+def test_what_was_read_is_found_again(hundred: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = train_tokenizer(train(hundred)).fingerprint
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(corpora, "find_reserved", refuse)
+    monkeypatch.setattr(Tokenizer, "train", refuse)
+    assert train_tokenizer(train(hundred)).fingerprint == vocabulary
+    monkeypatch.setattr("pyarrow.compute.utf8_trim_whitespace", refuse)
+    assert train(hundred)["text"][3] == "sentence 3"
+    write_lines(hundred, ["another"])
+    with pytest.raises(AssertionError, match="made again"):
+        train(hundred)
+
+
+@pytest.mark.parametrize(("is_terminal", "long"), [(True, 50), (True, 500), (False, 50)])
+def test_long_work_shows_its_progress_at_a_terminal(
+    hundred: Path,
+    is_terminal: bool,
+    long: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for module in (corpora, batches):
+        monkeypatch.setattr(module, "LONG_WORK", long)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    split = train(hundred)
+    batches.encode_split(split, train_tokenizer(split))
+    out, err = capfd.readouterr()
+    assert out == ""
+    shown = is_terminal and long < 100
+    assert [said in err for said in (f"reading {hundred}", "tokenising")] == [shown] * 2
+    assert not datasets.are_progress_bars_disabled()
+
+
+def test_the_code_of_the_page_on_large_corpora_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "my.txt", [sentence.text for sentence in grammar.sample(60)])
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "large-corpora.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["batch"].num_sentences > 1

@@ -1,20 +1,22 @@
-"""Tests of `textvae.data.encoding` and `textvae.data.batches`."""
+"""Tests of `textvae.batches`: ids, batches, and the order of an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import chain, pairwise
-from mmap import MADV_DONTNEED
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textvae.batch import Batch
-from textvae.data import BatchLoader, DataError, EncodedSplit, batches, encode_split, encoding
+from textvae import batches
+from textvae.batches import Batch, BatchLoader, EncodedSplit, collate, encode_split
+from textvae.checks import InputError
+from textvae.corpus import DataError
 from textvae.tokenizer import EOS_ID, Tokenizer
 
 WORDS = ["a b c d e", "a", "b c", "a b c d", "e <unk> zoo"]
@@ -92,39 +94,20 @@ def test_ids_lie_in_a_memory_map(dataset: datasets.Dataset, tokenizer: Tokenizer
 
 
 def test_sentences_are_found_across_chunks(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("textvae.data.texts.SHARD_ROWS", 10_000)
-    texts = WORDS * 5_000
-    split = encode_split(on_disk(tmp_path, texts), tokenizer)
-    assert len(split._ids) == 3
-    expected = tokenizer.encode_batch(WORDS)
-    for index in (0, 9_999, 10_000, 19_999, 20_000, 24_999):
-        assert split.sentence(index).tolist() == expected[index % 5]
-    with pytest.raises(IndexError, match=r"index must lie in \[0, 24999\], got 25000"):
-        split.sentence(25_000)
-
-
-def test_pages_are_let_go_and_come_back(
     dataset: datasets.Dataset, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "MAPPED_BYTES", 0)
-    monkeypatch.setattr(encoding, "RELEASE_EVERY", 2)
+    monkeypatch.setattr(batches, "ROWS_AT_ONCE", 2)
+    split = encode_split(dataset, tokenizer, max_length=3, too_long="drop")
+    assert sentences(split) == tokenizer.encode_batch([WORDS[i] for i in (1, 2, 4)])
+    assert split.rows.tolist() == [1, 2, 4]
     split = encode_split(dataset, tokenizer)
-    released = list[int]()
-
-    class Watched:
-        def madvise(self, advice: int) -> None:
-            released.append(advice)
-            mapped.madvise(advice)
-
-    (mapped,) = split._maps
-    split._maps = [Watched()]  # type: ignore[list-item]
-    assert sentences(split) == sentences(split) == tokenizer.encode_batch(WORDS)
-    assert released == [MADV_DONTNEED] * 5
+    assert sentences(split) == tokenizer.encode_batch(WORDS)
+    for index in (-1, 5):
+        with pytest.raises(IndexError, match=rf"index must lie in \[0, 4\], got {index}"):
+            split.sentence(index)
 
 
-def test_the_cache_knows_tokenizer_and_limits(
+def test_the_cache_knows_texts_tokenizer_and_limits(
     dataset: datasets.Dataset, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode_split(dataset, tokenizer)
@@ -135,34 +118,43 @@ def test_the_cache_knows_tokenizer_and_limits(
     def refuse(*args: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(encoding, "_columns", refuse)
+    monkeypatch.setattr(batches, "_columns", refuse)
     same = Tokenizer.train(WORDS[:4])
     assert sentences(encode_split(dataset, same)) == same.encode_batch(WORDS)
     assert encode_split(dataset, tokenizer, max_length=2).num_truncated == 3
-    with pytest.raises(AssertionError, match="encoded again"):
-        encode_split(dataset, tokenizer, max_length=1)
+    for part, limit in ((dataset, 1), (dataset.select([3, 1]), None)):
+        with pytest.raises(AssertionError, match="encoded again"):
+            encode_split(part, tokenizer, max_length=limit)
+
+
+def test_a_part_of_a_data_set_is_encoded_in_its_own_order(
+    dataset: datasets.Dataset, tokenizer: Tokenizer
+) -> None:
+    split = encode_split(dataset.select([3, 0, 1]), tokenizer, max_length=4, too_long="drop")
+    assert sentences(split) == tokenizer.encode_batch([WORDS[3], WORDS[1]])
+    assert split.rows.tolist() == [0, 2]
 
 
 def test_what_encoding_refuses(
     dataset: datasets.Dataset, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="max_length must be at least 1, got 0"):
+    with pytest.raises(InputError, match="max_length must be at least 1, got 0"):
         encode_split(dataset, tokenizer, max_length=0)
-    with pytest.raises(DataError, match="too_long must be cut or drop, got 'wrap'"):
+    with pytest.raises(InputError, match="too_long must be one of cut, drop, got 'wrap'"):
         encode_split(dataset, tokenizer, too_long="wrap")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="dataset must hold at least one sentence, got none"):
         encode_split(dataset.select([]), tokenizer)
     with pytest.raises(DataError, match="all 1 are longer than max_length 1"):
         encode_split(dataset.select([0]), tokenizer, max_length=1, too_long="drop")
-    with pytest.raises(DataError, match="sequences must hold at least one sentence, got none"):
+    with pytest.raises(InputError, match="sequences must hold at least one sentence, got none"):
         EncodedSplit.from_ids([])
     reserved = datasets.Dataset.from_dict({"text": ["a", "b <bos>"]})
     with pytest.raises(DataError, match="sentence 2 contains the reserved token <bos>"):
         encode_split(reserved, tokenizer)
 
 
-def indices(batches: Iterator[Batch]) -> list[list[int]]:
-    return [batch.indices.tolist() for batch in batches]
+def indices(given: Iterable[Batch]) -> list[list[int]]:
+    return [batch.indices.tolist() for batch in given]
 
 
 lengths_lists = st.lists(st.integers(1, 12), min_size=1, max_size=60)
@@ -173,12 +165,12 @@ def test_every_sentence_comes_exactly_once(
     lengths: list[int], batch_size: int, shuffle: bool, epoch: int
 ) -> None:
     loader = BatchLoader(numbered(lengths), batch_size=batch_size, shuffle=shuffle)
-    batches = list(loader.epoch(epoch))
-    assert len(batches) == len(loader) == -(-len(lengths) // batch_size)
-    assert sorted(chain.from_iterable(indices(iter(batches)))) == list(range(len(lengths)))
-    assert sum(batch.num_tokens for batch in batches) == loader.num_tokens
+    found = list(loader.epoch(epoch))
+    assert len(found) == len(loader) == -(-len(lengths) // batch_size)
+    assert sorted(chain.from_iterable(indices(found))) == list(range(len(lengths)))
+    assert sum(batch.num_tokens for batch in found) == loader.num_tokens
     assert loader.num_sentences == len(lengths)
-    for batch in batches:
+    for batch in found:
         for row, index in enumerate(batch.indices.tolist()):
             assert batch.lengths[row] == lengths[index] + 1
             ids = [index + 4] * lengths[index]
@@ -191,10 +183,10 @@ def test_a_token_budget_counts_padding(
 ) -> None:
     loader = BatchLoader(numbered(lengths), batch_size=batch_size, max_tokens=max_tokens)
     for epoch in range(2):
-        batches = list(loader.epoch(epoch))
-        assert len(batches) == len(loader)
-        assert sorted(chain.from_iterable(indices(iter(batches)))) == list(range(len(lengths)))
-        for batch in batches:
+        found = list(loader.epoch(epoch))
+        assert len(found) == len(loader)
+        assert sorted(chain.from_iterable(indices(found))) == list(range(len(lengths)))
+        for batch in found:
             assert batch.input_ids.numel() <= max_tokens
             assert batch_size is None or batch.num_sentences <= batch_size
 
@@ -240,16 +232,6 @@ def test_without_shuffling_batches_go_from_short_to_long() -> None:
     assert indices(loader.epoch(0)) == indices(loader.epoch(9)) == [[1, 3], [4, 2], [0]]
 
 
-def test_blocks_are_sorted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = numbered(np.random.default_rng(1).integers(1, 9, size=500).tolist())
-    order = np.random.default_rng(2).permutation(500)
-    expected = order[np.argsort(split.lengths[order], kind="stable")]
-    for block in (1, 7, 100, 500, 1000):
-        monkeypatch.setattr(batches, "BLOCK", block)
-        found = batches._by_length(order.astype(np.int32), split.lengths)
-        assert found.tolist() == expected.tolist()
-
-
 def test_the_order_of_an_epoch_is_what_it_always_was() -> None:
     lengths = np.random.default_rng(1).integers(1, 9, size=500)
     loader = BatchLoader(numbered(lengths.tolist()), batch_size=8, seed=4)
@@ -259,33 +241,114 @@ def test_the_order_of_an_epoch_is_what_it_always_was() -> None:
     expected = [parts[i].tolist() for i in random.permutation(len(parts))]
     plan = loader.plan(3)
     assert [part.tolist() for part in plan] == expected
-    assert [part.tolist() for part in plan[5:9]] == expected[5:9]
-    assert plan[-1].tolist() == expected[-1]
 
 
 def test_little_is_padding_and_batches_come_in_no_order_of_length() -> None:
     lengths = np.random.default_rng(0).integers(5, 21, size=3_000).tolist()
-    batches = list(BatchLoader(numbered(lengths)).epoch(0))
-    places = sum(batch.input_ids.numel() for batch in batches)
-    assert 1 - sum(batch.num_tokens for batch in batches) / places < 0.01
-    widths = [batch.input_ids.shape[1] for batch in batches]
+    found = list(BatchLoader(numbered(lengths)).epoch(0))
+    places = sum(batch.input_ids.numel() for batch in found)
+    assert 1 - sum(batch.num_tokens for batch in found) / places < 0.01
+    widths = [batch.input_ids.shape[1] for batch in found]
     assert sum(left > right for left, right in pairwise(widths)) > len(widths) / 4
 
 
 def test_what_the_loader_refuses() -> None:
     split = numbered([2, 9])
-    with pytest.raises(DataError, match="batch_size or max_tokens must be given, got None for bo"):
+    with pytest.raises(InputError, match="batch_size or max_tokens must be given, got None for bo"):
         BatchLoader(split, batch_size=None)
-    with pytest.raises(DataError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         BatchLoader(split, batch_size=0)
-    with pytest.raises(DataError, match="max_tokens must be at least 1, got -5"):
+    with pytest.raises(InputError, match="max_tokens must be at least 1, got -5"):
         BatchLoader(split, max_tokens=-5)
     message = r"max_tokens must be at least 10, the longest sentence \(number 1 of .*\), got 9"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(InputError, match=message):
         BatchLoader(split, max_tokens=9)
     loader = BatchLoader(split)
-    with pytest.raises(DataError, match="number must be at least 0, got -1"):
+    with pytest.raises(InputError, match="number must be at least 0, got -1"):
         loader.epoch(-1)
     for start in (-1, 2):
-        with pytest.raises(DataError, match=rf"start must lie in \[0, 1\], got {start}"):
+        with pytest.raises(
+            InputError, match=rf"start must be at least 0 and at most 1, got {start}"
+        ):
             loader.epoch(0, start)
+
+
+def test_inputs_start_with_bos_and_targets_end_with_eos() -> None:
+    batch = collate([[7, 8, 9], [5]], [4, 1])
+    assert batch.input_ids.tolist() == [[2, 7, 8, 9], [2, 5, 0, 0]]
+    assert batch.target_ids.tolist() == [[7, 8, 9, 3], [5, 3, 0, 0]]
+    assert batch.lengths.tolist() == [4, 2]
+    assert batch.indices.tolist() == [4, 1]
+    assert (batch.num_sentences, batch.num_tokens) == (2, 6)
+    assert {tensor.dtype for tensor in batch} == {torch.int64}
+
+
+def test_a_truncated_sentence_gets_no_eos() -> None:
+    batch = collate([[7, 8, 9], [5, 6], [4]], truncated=[True, False, True])
+    assert batch.input_ids.tolist() == [[2, 7, 8], [2, 5, 6], [2, 0, 0]]
+    assert batch.target_ids.tolist() == [[7, 8, 9], [5, 6, 3], [4, 0, 0]]
+    assert batch.lengths.tolist() == [3, 3, 1]
+
+
+def test_a_sentence_without_ids_is_predicted_as_eos() -> None:
+    batch = collate([[], [5]])
+    assert batch.input_ids.tolist() == [[2, 0], [2, 5]]
+    assert batch.target_ids.tolist() == [[3, 0], [5, 3]]
+    only = collate([[]])
+    assert (only.input_ids.tolist(), only.target_ids.tolist()) == ([[2]], [[3]])
+
+
+def reference(sequences: list[list[int]], truncated: list[bool]) -> tuple[list[list[int]], ...]:
+    inputs = [
+        [2, *ids][: len(ids) + (not cut)] for ids, cut in zip(sequences, truncated, strict=True)
+    ]
+    targets = [ids + [3] * (not cut) for ids, cut in zip(sequences, truncated, strict=True)]
+    width = max(map(len, targets))
+    padded = [[row + [0] * (width - len(row)) for row in rows] for rows in (inputs, targets)]
+    return *padded, [len(row) for row in targets]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(4, 50), min_size=1, max_size=9), st.booleans()),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_collate_equals_a_plain_loop(sentences: list[tuple[list[int], bool]]) -> None:
+    sequences, truncated = ([ids for ids, _ in sentences], [cut for _, cut in sentences])
+    arrays = [np.array(ids, dtype=np.int32) for ids in sequences]
+    batch = collate(arrays, truncated=truncated)
+    inputs, targets, lengths = reference(sequences, truncated)
+    assert batch.input_ids.tolist() == inputs
+    assert batch.target_ids.tolist() == targets
+    assert batch.lengths.tolist() == lengths
+
+
+def test_moving_keeps_names_and_does_not_alias_the_caller() -> None:
+    indices = np.array([3, 5])
+    batch = collate([[7], [8]], indices)
+    indices[:] = 0
+    moved = batch.to("meta")
+    assert isinstance(moved, Batch)
+    assert {tensor.device.type for tensor in moved} == {"meta"}
+    assert batch.indices.tolist() == [3, 5]
+
+
+def test_what_collate_refuses() -> None:
+    with pytest.raises(InputError, match="sequences must hold at least one sentence, got 0"):
+        collate([])
+    with pytest.raises(InputError, match=r"indices must have one entry for each of 1 .* \(2,\)"):
+        collate([[5]], [1, 2])
+    with pytest.raises(InputError, match=r"truncated must have one entry .* shape \(0,\)"):
+        collate([[5]], truncated=[])
+    with pytest.raises(InputError, match="truncated sentence must have ids, sentence 1 has none"):
+        collate([[5], []], truncated=[False, True])
+
+
+def test_parts_are_every_nth_row_and_may_be_empty() -> None:
+    batch = collate([[5], [6, 7], [8, 9, 7]])
+    parts = [batch.part(number, 2) for number in range(2)]
+    assert [part.indices.tolist() for part in parts] == [[0, 2], [1]]
+    assert parts[1].target_ids.tolist() == [[6, 7, 3, 0]]  # as wide as the whole
+    assert batch.part(3, 4).num_sentences == 0

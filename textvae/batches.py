@@ -1,0 +1,410 @@
+"""Sentences → ids → batches of like length, in an order that only seed and epoch decide.
+
+Shapes: B sentences, T tokens of the longest sentence in the batch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textvae.checks import InputError, at_least, integer, one_of
+from textvae.corpus import LONG_WORK, ROWS_AT_ONCE, DataError, progress
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer, find_reserved
+
+if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
+TooLong = Literal["cut", "drop"]
+"""What becomes of a sentence above the length limit."""
+
+_ENCODING = 3  # counted up when the same texts give other columns, so that no old cache is taken
+
+
+class Batch(NamedTuple):
+    """Sentences of like length, padded to the longest of them.
+
+    The decoder reads `input_ids[:, t]` and predicts `target_ids[:, t]`.
+
+    Attributes:
+        input_ids: (B, T) int64, starts with BOS.
+        target_ids: (B, T) int64, ends with EOS unless the sentence was truncated.
+        lengths: (B,) int64, predicted tokens of each sentence (EOS counted, BOS and PAD not).
+        indices: (B,) int64, position of each sentence in its split.
+    """
+
+    input_ids: Tensor
+    target_ids: Tensor
+    lengths: Tensor
+    indices: Tensor
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences in the batch, B."""
+        return self.input_ids.shape[0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Predicted tokens in the batch (waits for the device if the batch lies on one)."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same batch with all four tensors on `device`."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
+
+    def part(self, number: int, count: int) -> Batch:
+        """Every `count`-th sentence from number `number` on, padded as here; may be none."""
+        return Batch(*(tensor[number::count].contiguous() for tensor in self))
+
+
+def collate(
+    sequences: Sequence[Sequence[int] | NDArray[np.integer]],
+    indices: Sequence[int] | NDArray[np.integer] | None = None,
+    *,
+    truncated: Sequence[bool] | NDArray[np.bool_] | None = None,
+) -> Batch:
+    """Build a batch from sentences' ids without special tokens.
+
+    Args:
+        sequences: B sentences, each a sequence of ids; one without ids is predicted as EOS alone.
+        indices: Position of each sentence in its split; 0 … B-1 by default.
+        truncated: Whether each sentence was cut; a cut sentence gets no EOS, so that the model
+            does not learn false ends. None are by default.
+
+    Returns:
+        The batch, on the CPU.
+
+    Raises:
+        InputError: If there are no sentences, if `indices` or `truncated` do not have one entry
+            per sentence, or if a truncated sentence has no ids.
+    """
+    size = len(sequences)
+    if size == 0:
+        raise InputError("sequences must hold at least one sentence, got 0")
+    positions = np.arange(size) if indices is None else np.array(indices, dtype=np.int64)
+    cut = np.zeros(size, dtype=bool) if truncated is None else np.asarray(truncated, dtype=bool)
+    for name, values in (("indices", positions), ("truncated", cut)):
+        if values.shape != (size,):
+            raise InputError(
+                f"{name} must have one entry for each of {size} sentences, got shape {values.shape}"
+            )
+
+    ids_per_sentence = np.fromiter(map(len, sequences), dtype=np.int64, count=size)
+    lengths = ids_per_sentence + ~cut
+    if not lengths.all():
+        raise InputError(
+            f"a truncated sentence must have ids, sentence {lengths.argmin()} has none"
+        )
+    flat = np.concatenate(sequences)
+    row = np.repeat(np.arange(size), ids_per_sentence)
+    column = np.arange(len(flat)) - np.repeat(
+        ids_per_sentence.cumsum() - ids_per_sentence, ids_per_sentence
+    )
+
+    # One column more than is needed holds BOS in the input and takes the shift by one.
+    width = int(lengths.max())
+    padded = np.full((size, width + 2), PAD_ID, dtype=np.int64)
+    padded[row, column + 1] = flat
+    whole = np.flatnonzero(~cut)
+    target_ids = padded[:, 1 : width + 1].copy()
+    target_ids[whole, ids_per_sentence[whole]] = EOS_ID
+    padded[:, 0] = BOS_ID
+    # The last id of a truncated sentence is predicted but never read.
+    padded[cut, lengths[cut]] = PAD_ID
+    return Batch(
+        input_ids=torch.from_numpy(padded[:, :width].copy()),
+        target_ids=torch.from_numpy(target_ids),
+        lengths=torch.from_numpy(lengths),
+        indices=torch.from_numpy(positions),
+    )
+
+
+class EncodedSplit:
+    """The ids of a split's sentences, without special tokens, by position.
+
+    Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
+    larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
+
+    Attributes:
+        lengths: (sentences,) int32, predicted tokens: ids, and EOS unless truncated.
+        truncated: (sentences,) bool, whether the sentence was cut and so has no EOS.
+        num_dropped: Sentences left out because they were too long.
+    """
+
+    def __init__(self, table: pyarrow.Table, *, num_dropped: int = 0) -> None:
+        """Take the columns `ids` (list of int32), `truncated` (uint8) and `row` (int32)."""
+        lists = table["ids"].chunks
+        self._ids: list[NDArray[Any]] = [np.from_dlpack(chunk.values) for chunk in lists]
+        self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
+        self._first = [0, *accumulate(map(len, lists))]
+        self._rows = table["row"]
+        self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy().view(bool)
+        lengths = np.concatenate([np.diff(offsets) for offsets in self._offsets])
+        self.lengths: NDArray[np.int32] = lengths + ~self.truncated
+        self.num_dropped = num_dropped
+
+    @classmethod
+    def from_ids(
+        cls, sequences: Sequence[Sequence[int]], *, max_length: int | None = None
+    ) -> EncodedSplit:
+        """Take ids from memory, cut at `max_length`.
+
+        Raises:
+            InputError: If there are no sequences, or `max_length` is below 1.
+        """
+        if not sequences:
+            raise InputError("sequences must hold at least one sentence, got none")
+        at_least(1, max_length=max_length)
+        return cls(_columns(sequences, range(len(sequences)), max_length, "cut"))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences kept."""
+        return len(self.lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        """Predicted tokens: every id, and one EOS for each sentence that was not cut."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+    @property
+    def longest(self) -> int:
+        """Ids of the longest sentence, EOS not counted."""
+        return int((self.lengths - ~self.truncated).max())
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """(sentences,) int32, position of each sentence in the text split.
+
+        Differs from its position here where sentences were dropped.
+        """
+        rows: NDArray[np.int32] = self._rows.to_numpy()
+        return rows
+
+    @property
+    def num_truncated(self) -> int:
+        """Sentences that were cut."""
+        return int(self.truncated.sum())
+
+    def sentence(self, index: int) -> NDArray[np.int32]:
+        """Ids of one sentence, without special tokens, as a view.
+
+        Raises:
+            IndexError: If there is no such position.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must lie in [0, {len(self) - 1}], got {index}")
+        chunk = bisect_right(self._first, index) - 1
+        local = index - self._first[chunk]
+        start, stop = self._offsets[chunk][local : local + 2]
+        return self._ids[chunk][start:stop]
+
+
+def encode_split(
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int | None = None,
+    too_long: TooLong = "cut",
+) -> EncodedSplit:
+    """Encode the sentences of a split; `datasets` finds them again in its cache.
+
+    Args:
+        dataset: A split with a column `text`.
+        tokenizer: Its whole content is part of the cache's key.
+        max_length: Longest sentence in ids, EOS not counted; no limit if None.
+        too_long: `"cut"` keeps the first `max_length` ids of a longer sentence, without EOS;
+            `"drop"` leaves it out.
+
+    Returns:
+        The encoded split, with the numbers of sentences cut and dropped.
+
+    Raises:
+        InputError: If an argument is out of its range.
+        DataError: If a sentence contains a reserved token, or if no sentence is left.
+    """
+    at_least(1, max_length=max_length)
+    one_of("too_long", too_long, get_args(TooLong))
+    total = len(dataset)
+    if total == 0:
+        raise DataError("dataset must hold at least one sentence, got none")
+    options = {"tokenizer": tokenizer, "max_length": max_length, "too_long": too_long}
+    with progress(total > LONG_WORK):
+        encoded = dataset.with_format("arrow", columns=["text"]).map(
+            _encoded,
+            batched=True,
+            batch_size=ROWS_AT_ONCE,
+            with_indices=True,
+            fn_kwargs={**options, "version": _ENCODING},
+            remove_columns=dataset.column_names,
+            desc="tokenising",
+        )
+    if not len(encoded):
+        raise DataError(f"no sentence is left: all {total} are longer than max_length {max_length}")
+    return EncodedSplit(encoded.data, num_dropped=total - len(encoded))
+
+
+def _encoded(
+    table: pyarrow.Table,
+    rows: list[int],
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    too_long: TooLong,
+    version: int,
+) -> pyarrow.Table:
+    texts = table["text"].to_pylist()
+    if find_reserved("\n".join(texts)) is not None:
+        found = zip(rows, map(find_reserved, texts), strict=True)
+        row, reserved = next((row, token) for row, token in found if token is not None)
+        raise DataError(f"sentence {row + 1} contains the reserved token {reserved}")
+    return _columns(tokenizer.encode_batch(texts), rows, max_length, too_long)
+
+
+def _columns(
+    sequences: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    max_length: int | None,
+    too_long: TooLong,
+) -> pyarrow.Table:
+    import pyarrow as pa
+
+    limit = max(map(len, sequences)) if max_length is None else max_length
+    if too_long == "drop":
+        kept = [i for i, ids in enumerate(sequences) if len(ids) <= limit]
+        sequences, rows = [sequences[i] for i in kept], [rows[i] for i in kept]
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    offsets = np.concatenate([[0], np.minimum(lengths, limit).cumsum()]).astype(np.int32)
+    cut = (ids[:limit] for ids in sequences)
+    flat = np.fromiter(chain.from_iterable(cut), dtype=np.int32, count=int(offsets[-1]))
+    return pa.table(
+        {
+            "ids": pa.ListArray.from_arrays(offsets, flat),
+            "truncated": (lengths > limit).view(np.uint8),
+            "row": np.array(rows, dtype=np.int32),
+        }
+    )
+
+
+class BatchLoader:
+    """Every sentence of a split once an epoch, in batches of like length.
+
+    Sentences are sorted by length, those of equal length in an order drawn for the epoch, and
+    cut into batches: next to no padding, and the cuts fall at the same places in every epoch, so
+    that each has the same number of batches. Then the batches are shuffled.
+    """
+
+    def __init__(
+        self,
+        split: EncodedSplit,
+        *,
+        batch_size: int | None = 32,
+        max_tokens: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        """Plan the batches.
+
+        Args:
+            split: The sentences.
+            batch_size: Most sentences in a batch; no limit if None.
+            max_tokens: Most tokens in a batch, padding counted; no limit if None.
+            shuffle: Whether each epoch has an order of its own; else batches come from short to
+                long sentences, always the same.
+            seed: Decides, with the number of the epoch, its order.
+
+        Raises:
+            InputError: If neither or a non-positive limit is given, or a sentence alone is above
+                `max_tokens`.
+        """
+        if batch_size is None and max_tokens is None:
+            raise InputError("batch_size or max_tokens must be given, got None for both")
+        at_least(1, batch_size=batch_size, max_tokens=max_tokens)
+        longest = int(split.lengths.max())
+        if max_tokens is not None and longest > max_tokens:
+            raise InputError(
+                f"max_tokens must be at least {longest}, the longest sentence (number "
+                f"{int(split.lengths.argmax())} of the split), got {max_tokens}"
+            )
+        self.split = split
+        self.shuffle = shuffle
+        self.seed = seed
+        self._bounds = _bounds(np.sort(split.lengths), batch_size, max_tokens)
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same for every epoch."""
+        return len(self._bounds) - 1
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences in an epoch."""
+        return self.split.num_sentences
+
+    @property
+    def num_tokens(self) -> int:
+        """Predicted tokens in an epoch."""
+        return self.split.num_tokens
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Epoch 0, for loops that need no other."""
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            number: Which epoch, from 0; with the seed it decides the order.
+            start: First batch to give: to go on in the middle of an epoch.
+
+        Yields:
+            Batches `start` … `len(self) - 1`.
+
+        Raises:
+            InputError: If `number` is negative or `start` is not in [0, len(self)].
+        """
+        integer("start", start, 0, len(self))
+        return map(self.batch, self.plan(number)[start:])
+
+    def plan(self, number: int) -> list[NDArray[np.int32]]:
+        """Positions in the split of every batch's sentences, in the order of epoch `number`."""
+        at_least(0, number=number)
+        # Half the memory of `permutation(len(split))`, and the same order.
+        order = np.arange(len(self.split), dtype=np.int32)
+        batches = np.arange(len(self), dtype=np.int32)
+        if self.shuffle:
+            random = np.random.default_rng([self.seed, number])
+            order, batches = random.permutation(order), random.permutation(batches)
+        order = order[np.argsort(self.split.lengths[order], kind="stable")]
+        return [order[self._bounds[i] : self._bounds[i + 1]] for i in batches.tolist()]
+
+    def batch(self, indices: NDArray[np.int32]) -> Batch:
+        """The batch of the sentences at these positions in the split."""
+        sentences = [self.split.sentence(index) for index in indices.tolist()]
+        return collate(sentences, indices, truncated=self.split.truncated[indices])
+
+
+def _bounds(
+    lengths: NDArray[np.int32], batch_size: int | None, max_tokens: int | None
+) -> list[int]:
+    """Where to cut sorted lengths so that each part is as large as the limits allow."""
+    bounds, start, total = [0], 0, len(lengths)
+    while start < total:
+        room = total - start if batch_size is None else min(batch_size, total - start)
+        if max_tokens is not None:
+            # No sentence to come is shorter than the first one.
+            room = min(room, max_tokens // int(lengths[start]))
+            padded = lengths[start : start + room] * np.arange(1, room + 1)
+            room = int(np.searchsorted(padded, max_tokens, side="right"))
+        start += room
+        bounds.append(start)
+    return bounds
