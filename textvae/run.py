@@ -130,6 +130,12 @@ class RunDirectory:
             raise ValueError(f"{self.path} has not finished an epoch yet: resume its training")
         return kept[-1]
 
+    def last_beta(self) -> float | None:
+        """The KL weight that the weights kept were trained with; None if nothing was logged."""
+        records = [record for record in self.metrics() if "beta" in record]
+        kept = [record for record in records if record.get("verdict") == "better"] or records
+        return kept[-1]["beta"] if kept else None
+
     def forget_metrics_after(self, step: int, *, is_judged: bool) -> None:
         """Drop lines that a run continued from a saved state will log again.
 

@@ -13,7 +13,7 @@ from tests.sizes import TINY
 from textvae import grammar, recipes, report
 from textvae.batches import BatchLoader
 from textvae.corpus import Corpus, DataError, load_corpus
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}
 OPTIONS = {**TINY, **SPLITS}
@@ -48,7 +48,7 @@ def run(make_run: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def diagnosed(run: Path) -> Diagnosed:
+def diagnosed(run: Path) -> LoadedRun:
     return recipes.diagnose_run(run, num_samples=3)
 
 
@@ -59,7 +59,7 @@ def write_corpus(directory: Path, text: str) -> str:
     return str(directory)
 
 
-def test_a_run_is_diagnosed(diagnosed: Diagnosed, run: Path) -> None:
+def test_a_run_is_diagnosed(diagnosed: LoadedRun, run: Path) -> None:
     found = diagnosed.diagnosis
     evaluation = recipes.evaluate_run(run).evaluation
     assert (found.rec, found.kl, found.au) == (evaluation.rec, evaluation.kl, evaluation.au)
@@ -67,12 +67,12 @@ def test_a_run_is_diagnosed(diagnosed: Diagnosed, run: Path) -> None:
     assert found.factors == []
     assert diagnosed.name == "run"
     assert diagnosed.run.path == run
-    assert diagnosed.subject.split == "test"
+    assert diagnosed.split == "test"
 
 
-def test_seed_split_and_samples_are_passed_on(run: Path, diagnosed: Diagnosed) -> None:
+def test_seed_split_and_samples_are_passed_on(run: Path, diagnosed: LoadedRun) -> None:
     found = recipes.diagnose_run(run, "valid", num_samples=2, seed=1)
-    assert found.subject.split == "valid"
+    assert found.split == "valid"
     assert found.diagnosis.num_samples == 2
     again = recipes.diagnose_run(run, num_samples=3)
     assert again.diagnosis == diagnosed.diagnosis
@@ -134,7 +134,7 @@ def interrupt(at: str, calls: int) -> Any:
     return progress
 
 
-def test_cut_short_in_the_nll_all_else_stands(run: Path, diagnosed: Diagnosed) -> None:
+def test_cut_short_in_the_nll_all_else_stands(run: Path, diagnosed: LoadedRun) -> None:
     found = recipes.diagnose_run(run, num_samples=3, progress=interrupt("nll", 1)).diagnosis
     assert found.nll_is_partial
     assert found.nll is None
@@ -156,7 +156,7 @@ def animals(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
 
     splits = {"train": split(24, 0), "valid": split(12, 0), "test": split(12, 1)}
     corpus = Corpus("animals", splits, "animals", dict.fromkeys(splits, 0))
-    monkeypatch.setattr("textvae.recipes.measure.open_corpus", lambda source, config: corpus)
+    monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda source, config: corpus)
     return corpus
 
 
@@ -177,7 +177,7 @@ def test_factors_go_with_their_sentences(
     found = recipes.diagnose_run(tmp_path / "run", split, num_samples=1)
     batches, num_sentences, factors = given[0]
     assert num_sentences == len(animals[split]) * 2 // 3
-    tokenizer = found.subject.model.tokenizer
+    tokenizer = found.model.tokenizer
     assert tokenizer is not None
     for get, labels in (
         (batches, factors.labels),
@@ -223,9 +223,9 @@ def test_an_empty_split(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_corpus_of_another_vocabulary(
-    text: str, share: str | None, run: Path, tmp_path: Path, diagnosed: Diagnosed
+    text: str, share: str | None, run: Path, tmp_path: Path, diagnosed: LoadedRun
 ) -> None:
-    known = diagnosed.subject.corpus["train"]["text"][0].split()[0]
+    known = diagnosed.corpus["train"]["text"][0].split()[0]
     data_dir = write_corpus(tmp_path / "other", text.format(known=known) * 2)
     if share is None:
         assert recipes.diagnose_run(run, num_samples=1, data_dir=data_dir).diagnosis.rec > 0
@@ -239,7 +239,7 @@ def test_a_corpus_of_another_vocabulary(
 
 
 def test_runs_on_the_same_tokens_are_diagnosed(
-    run: Path, make_run: Callable[..., Path], diagnosed: Diagnosed
+    run: Path, make_run: Callable[..., Path], diagnosed: LoadedRun
 ) -> None:
     floor = make_run("floor", latent_dim=0)
     found = recipes.diagnose_runs([run, floor], num_samples=3)

@@ -162,7 +162,7 @@ def test_the_embedded_corpus_has_a_grammar(
     vae: Path, language_model: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded = Corpus("grammar", corpus.splits, "grammar", {})
-    monkeypatch.setattr("textvae.recipes.measure.open_corpus", lambda *_: embedded)
+    monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: embedded)
     drawn = [x.text for x in grammar.sample(3, seed=2)] + ["not a sentence"]
     monkeypatch.setattr("textvae.recipes.quality.sample", lambda *_, **__: drawn)
     seen: list[str] = []
@@ -357,7 +357,7 @@ def test_splits_that_do_not_suffice(
         ({"test": corpus["test"]}, "mine has no split 'train'; it has test"),
     ]:
         small = Corpus("mine", left, corpus.source, {})
-        monkeypatch.setattr("textvae.recipes.measure.open_corpus", lambda *_, c=small: c)
+        monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_, c=small: c)
         with pytest.raises(DataError, match=message):
             quality_run(vae)
 

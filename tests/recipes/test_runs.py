@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.diagnostics import Evaluation
 from textvae.model import SentenceVAE
-from textvae.recipes import RECIPES, Measured
+from textvae.recipes import RECIPES, LoadedRun
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
 from textvae.training.interrupt import SafeInterrupt
@@ -49,7 +50,7 @@ def options(**more: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def finished(
     corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Trainer, Measured, dict[str, Any]]:
+) -> tuple[Trainer, LoadedRun, dict[str, Any]]:
     trainer = recipes.start(corpus, options(), tmp_path_factory.mktemp("finished") / "run")
     trainer.fit()
     return trainer, *recipes.finish(trainer.run.path)
@@ -124,7 +125,7 @@ def test_what_is_wrong_leaves_no_directory(corpus: Corpus, tmp_path: Path) -> No
         ({"latent_dims": 3}, "unknown options: latent_dims"),
         ({"lr": 0.0}, r"lr must be in \(0, inf\), got 0.0"),
         ({"embedding_dim": 0}, "embedding_dim must be at least 1, got 0"),
-        ({"tokenizer": "words"}, "kind must be one of word, char, bpe, got 'words'"),
+        ({"tokenizer": "words"}, "tokenizer must be one of word, char, bpe, got 'words'"),
         ({"max_tokens": 3}, "max_tokens must be at least"),
         ({"max_length": 1, "too_long": "drop"}, "no sentence is left"),
         ({"autoencoder_epochs": 1}, "autoencoder_epochs makes a run of several phases"),
@@ -156,12 +157,11 @@ def test_someone_elses_annealer_takes_the_place_of_the_configured_one(
 
 
 def test_a_finished_run_is_measured(
-    finished: tuple[Trainer, Measured, dict[str, Any]], corpus: Corpus
+    finished: tuple[Trainer, LoadedRun, dict[str, Any]], corpus: Corpus
 ) -> None:
     trainer, measured, results = finished
     assert measured.split == "test"
     assert measured.evaluation.num_sentences == 4
-    assert measured == (measured.model, measured.corpus, "test", measured.evaluation)
     assert {k: results[k] for k in vars(measured.evaluation)} == vars(measured.evaluation)
     valid = [record for record in trainer.run.metrics() if record["split"] == "valid"]
     assert results["corpus"] == "mine"
@@ -171,7 +171,7 @@ def test_a_finished_run_is_measured(
     assert json.loads(trainer.run.results_file.read_text()) == results
 
 
-def test_any_split_can_be_measured(finished: tuple[Trainer, Measured, dict[str, Any]]) -> None:
+def test_any_split_can_be_measured(finished: tuple[Trainer, LoadedRun, dict[str, Any]]) -> None:
     trainer, measured, _ = finished
     path = trainer.run.path
     sizes = {}
@@ -194,7 +194,7 @@ def test_no_such_run(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_has_moved(
-    text_file: Path, corpus: Corpus, tmp_path: Path, finished: tuple[Trainer, Measured, Any]
+    text_file: Path, corpus: Corpus, tmp_path: Path, finished: tuple[Trainer, LoadedRun, Any]
 ) -> None:
     moved = tmp_path / "elsewhere.txt"
     moved.write_bytes(text_file.read_bytes())
@@ -233,7 +233,7 @@ def press_in(trainer: Trainer, step: int) -> None:
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(
-    corpus: Corpus, tmp_path: Path, finished: tuple[Trainer, Measured, dict[str, Any]]
+    corpus: Corpus, tmp_path: Path, finished: tuple[Trainer, LoadedRun, dict[str, Any]]
 ) -> None:
     first = recipes.start(corpus, options(), tmp_path / "run")
     press_in(first, 3)
@@ -380,7 +380,7 @@ def test_the_heading_says_what_was_left_out(corpus: Corpus, tmp_path: Path) -> N
 
 
 def test_an_evaluation_is_marked_with_its_corpus(
-    finished: tuple[Trainer, Measured, dict[str, Any]], corpus: Corpus
+    finished: tuple[Trainer, LoadedRun, dict[str, Any]], corpus: Corpus
 ) -> None:
     _, measured, _ = finished
     terms = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
@@ -390,7 +390,9 @@ def test_an_evaluation_is_marked_with_its_corpus(
         ("grammar", "EMBEDDED CORPUS (made by a grammar, no real text), "),
     ]:
         other = Corpus(name, corpus.splits, "source", {})
-        lines = report.evaluation(Measured(measured.model, other, "test", terms), β=1.0).split("\n")
+        lines = report.evaluation(replace(measured, corpus=other, evaluation=terms), β=1.0).split(
+            "\n"
+        )
         assert lines == [
             f"{shown}test split: 3,761 sentences of 82,430 tokens, nats per sentence",
             "  rec    KL   −ELBO  ELBO-PPL   AU  active dims     β",
@@ -400,11 +402,11 @@ def test_an_evaluation_is_marked_with_its_corpus(
 
 
 def test_the_closing_ends_with_commands_that_can_be_pasted(
-    finished: tuple[Trainer, Measured, dict[str, Any]], corpus: Corpus
+    finished: tuple[Trainer, LoadedRun, dict[str, Any]], corpus: Corpus
 ) -> None:
     _, measured, results = finished
     texts = {"text": ["it 's a $ N; profit for the company", "prices fell again at the end of it"]}
-    tricky = Measured(measured.model, Corpus("mine", {"test": texts}, "source", {}), *measured[2:])
+    tricky = replace(measured, corpus=Corpus("mine", {"test": texts}, "source", {}))
     text = report.closing(tricky, results, "my runs/1")
     assert f"{results['epochs']} (best {results['best_epoch']})" in text
     assert text.split("\n")[-5:] == [
@@ -418,10 +420,10 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(
 
 
 def test_a_closing_needs_no_more_than_one_sentence(
-    finished: tuple[Trainer, Measured, dict[str, Any]],
+    finished: tuple[Trainer, LoadedRun, dict[str, Any]],
 ) -> None:
     _, measured, results = finished
     for texts in (["hm"], ["a sentence that would fit a line"]):
         one = Corpus("mine", {"test": {"text": texts}}, "source", {})
-        text = report.closing(Measured(measured.model, one, *measured[2:]), results, "run")
+        text = report.closing(replace(measured, corpus=one), results, "run")
         assert text.count(texts[0]) >= 4

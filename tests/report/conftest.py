@@ -11,7 +11,7 @@ from datasets import Dataset
 from tests.sizes import TINY
 from textvae import recipes
 from textvae.corpus import Corpus
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 
 HOSTILE = "<script>alert('x')</script> & <b>bold</b>"
 """A sentence that must reach no page as it is."""
@@ -40,11 +40,11 @@ def train(corpus: Corpus, path: Path, **options: Any) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[Diagnosed]:
+def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[LoadedRun]:
     """A VAE, another, and a language model."""
     directory = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("textvae.recipes.measure.open_corpus", lambda source, config: corpus)
+        patch.setattr("textvae.recipes.loaded.open_corpus", lambda source, config: corpus)
         paths = [
             train(corpus, directory / "annealed", seed=1),
             train(corpus, directory / "plain", seed=2, annealer="constant"),
@@ -54,7 +54,7 @@ def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[Diagn
 
 
 @pytest.fixture(scope="session")
-def diagnosed(runs: list[Diagnosed]) -> Diagnosed:
+def diagnosed(runs: list[LoadedRun]) -> LoadedRun:
     """The first of them."""
     return runs[0]
 

@@ -10,16 +10,18 @@ import pytest
 
 from textvae import report
 from textvae.diagnostics.ablation import Ablation
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 from textvae.report.diagnosis import figures_row, run_names
 
 
-def changed(diagnosed: Diagnosed, **fields: Any) -> Diagnosed:
-    return diagnosed._replace(diagnosis=dataclasses.replace(diagnosed.diagnosis, **fields))
+def changed(diagnosed: LoadedRun, **fields: Any) -> LoadedRun:
+    return dataclasses.replace(
+        diagnosed, diagnosis=dataclasses.replace(diagnosed.diagnosis, **fields)
+    )
 
 
 @pytest.fixture
-def known(diagnosed: Diagnosed) -> Diagnosed:
+def known(diagnosed: LoadedRun) -> LoadedRun:
     """A diagnosis with figures that can be told from each other."""
     return changed(
         diagnosed,
@@ -45,7 +47,7 @@ def known(diagnosed: Diagnosed) -> Diagnosed:
     )
 
 
-def test_the_text_of_a_diagnosis(known: Diagnosed) -> None:
+def test_the_text_of_a_diagnosis(known: LoadedRun) -> None:
     lines = report.diagnosis_text(known).split("\n")
     assert lines[0] == "animals, test split: 12 sentences of 70 tokens, nats per sentence"
     assert " ".join(lines[1].split()) == "rec KL −ELBO ELBO-PPL NLL PPL MI AU active dims"
@@ -79,7 +81,7 @@ def test_the_text_of_a_diagnosis(known: Diagnosed) -> None:
     ],
 )
 def test_an_nll_that_was_cut_short(
-    known: Diagnosed, fields: dict[str, Any], nll: str, ppl: str
+    known: LoadedRun, fields: dict[str, Any], nll: str, ppl: str
 ) -> None:
     found = changed(known, **fields)
     row = figures_row(found.diagnosis)
@@ -88,7 +90,7 @@ def test_an_nll_that_was_cut_short(
     assert ("* cut short: NLL" in report.comparison_text([known, found])) == ("*" in nll)
 
 
-def test_a_language_model_has_nothing_to_say_of_z(runs: list[Diagnosed]) -> None:
+def test_a_language_model_has_nothing_to_say_of_z(runs: list[LoadedRun]) -> None:
     text = report.diagnosis_text(runs[2])
     assert "a language model: its NLL is exact" in text
     assert "verdict: language model" in text or "verdict: never trained" in text
@@ -97,7 +99,7 @@ def test_a_language_model_has_nothing_to_say_of_z(runs: list[Diagnosed]) -> None
     assert figures_row(runs[2].diagnosis)["AU"] == "–"
 
 
-def test_runs_side_by_side(runs: list[Diagnosed]) -> None:
+def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
     lines = report.comparison_text(runs).split("\n")
     assert lines[0].startswith("animals, test split: 12 sentences")
     assert lines[1].split()[0] == "run"
@@ -109,7 +111,7 @@ def test_runs_side_by_side(runs: list[Diagnosed]) -> None:
     assert [line.split()[0] for line in lines[7:]] == ["annealed", "plain", "floor"]
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[Diagnosed]) -> None:
+def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[LoadedRun]) -> None:
     assert run_names(runs) == ["annealed", "plain", "floor"]
     twins = [runs[0], runs[0]]
     assert run_names(twins) == [str(run.run.path) for run in twins]

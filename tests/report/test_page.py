@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 
 from textvae import report
 from textvae.diagnostics.factors import FactorProbe
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 from textvae.report import figures
 from textvae.report.figures import Line, Picture
 from textvae.run import RunDirectory
@@ -59,30 +60,30 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-def written(diagnosed: Diagnosed, directory: Path) -> str:
+def written(diagnosed: LoadedRun, directory: Path) -> str:
     report.write_page(diagnosed, directory / "page.html")
     return (directory / "page.html").read_text(encoding="utf-8")
 
 
-def compared(runs: list[Diagnosed], directory: Path) -> str:
+def compared(runs: list[LoadedRun], directory: Path) -> str:
     report.write_comparison(runs, directory / "page.html")
     return (directory / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def page(diagnosed: Diagnosed, tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(diagnosed: LoadedRun, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the first run."""
     return written(diagnosed, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
-def comparison(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> str:
+def comparison(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of all runs."""
     return compared(runs, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
-def floor(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> str:
+def floor(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the language model."""
     return written(runs[2], tmp_path_factory.mktemp("page"))
 
@@ -97,7 +98,7 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def test_the_page_of_a_run(page: str, diagnosed: Diagnosed) -> None:
+def test_the_page_of_a_run(page: str, diagnosed: LoadedRun) -> None:
     found, text = diagnosed.diagnosis, words(page)
     assert f"<title>annealed: {found.verdict}</title>" in page
     assert text.startswith(f"annealed animals, test split: 12 sentences of {found.num_tokens}")
@@ -122,10 +123,10 @@ def test_the_pictures_of_a_run(page: str) -> None:
 
 
 def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(
-    runs: list[Diagnosed], tmp_path: Path
+    runs: list[LoadedRun], tmp_path: Path
 ) -> None:
     run = shutil.copytree(runs[2].run.path, tmp_path / "copy")
-    copy = runs[2]._replace(run=RunDirectory.open(run))
+    copy = replace(runs[2], run=RunDirectory.open(run))
     record = {"split": "valid", "step": 1, "rec": 3.0, "kl": 1.0}
     for more, curves in (
         ({}, ["rec", "KL"]),
@@ -161,12 +162,12 @@ def test_text_of_the_corpus_is_text(page: str, hostile: str) -> None:
 
 
 def test_text_of_a_verdict_and_a_name_is_text(
-    diagnosed: Diagnosed, hostile: str, tmp_path: Path
+    diagnosed: LoadedRun, hostile: str, tmp_path: Path
 ) -> None:
     changed = dataclasses.replace(
         diagnosed.diagnosis, verdict=hostile, explanation=hostile, advice=f"--lr 1 {hostile}"
     )
-    named = diagnosed._replace(diagnosis=changed, name=hostile)
+    named = replace(diagnosed, diagnosis=changed, name=hostile)
     for page in (written(named, tmp_path), compared([named, diagnosed], tmp_path)):
         assert not {"script", "b"} & set(Outline(page).tags)
         assert "<code>--lr</code> 1 &lt;script&gt;" in page
@@ -180,33 +181,33 @@ def test_a_language_model_has_a_page(floor: str) -> None:
 
 
 def test_an_nll_that_was_cut_short_is_told(
-    page: str, comparison: str, diagnosed: Diagnosed, tmp_path: Path
+    page: str, comparison: str, diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
     assert "cut short" not in page + comparison
     partial = dataclasses.replace(
         diagnosed.diagnosis, nll_is_partial=True, nll=None, nll_se=None, ppl=None, num_samples=None
     )
-    cut = diagnosed._replace(diagnosis=partial)
+    cut = replace(diagnosed, diagnosis=partial)
     assert "was cut short" in written(cut, tmp_path)
     assert "was cut short" in compared([diagnosed, cut], tmp_path)
 
 
 def test_the_heat_map_shows_the_dimensions_that_tell_most(
-    diagnosed: Diagnosed, tmp_path: Path
+    diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
     probes = [
         FactorProbe("topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75),
         FactorProbe("tense", 0.5, 0.5, 0.0, 0.0, [0.0, 0.0, 0.0], None, 0.0),
     ]
     found = dataclasses.replace(diagnosed.diagnosis, factors=probes)
-    page = written(diagnosed._replace(diagnosis=found), tmp_path)
+    page = written(replace(diagnosed, diagnosis=found), tmp_path)
     assert re.findall(r"z<sub>(\d)</sub>", page) == ["2", "1", "0"]
     cells = re.findall(r'--share: ([\d.]+)">(.*?)</td>', page)
     assert cells == [("0.750", "0.75"), ("0.250", "0.25"), ("0.000", ""), *[("0.000", "")] * 3]
     assert re.findall(r'<td class="number">(\d+%)</td>', page) == ["75%", "50%", "50%", "50%"]
 
 
-def test_runs_side_by_side(comparison: str, runs: list[Diagnosed]) -> None:
+def test_runs_side_by_side(comparison: str, runs: list[LoadedRun]) -> None:
     assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
         (run.name, run.diagnosis.verdict) for run in runs
     ]
@@ -220,13 +221,13 @@ def test_runs_side_by_side(comparison: str, runs: list[Diagnosed]) -> None:
 
 
 def test_the_same_diagnosis_gives_the_same_page(
-    page: str, diagnosed: Diagnosed, tmp_path: Path
+    page: str, diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
     assert written(diagnosed, tmp_path) == page
 
 
 def test_a_page_is_written_whole_or_not_at_all(
-    diagnosed: Diagnosed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "page.html"
     path.write_text("the old one")

@@ -10,7 +10,7 @@ import pytest
 
 from tests import chromium
 from textvae import report
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 
 pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
 
@@ -44,7 +44,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(runs: list[Diagnosed], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("pages")
     paths = {name: directory / f"{name}.html" for name in ("diagnosis", "floor", "comparison")}
     report.write_page(runs[0], paths["diagnosis"])

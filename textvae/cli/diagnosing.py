@@ -19,7 +19,7 @@ from textvae.runtime import current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.batches import BatchLoader
-    from textvae.recipes import Diagnosed, Progress
+    from textvae.recipes import LoadedRun, Progress
 
 __all__ = ["COMMANDS"]
 
@@ -79,9 +79,8 @@ def _settings(options: Namespace) -> dict[str, Any]:
     return {name: options[name] for name in names} | {"processes": join(cpu=True)}
 
 
-def _plain(found: Diagnosed) -> dict[str, Any]:
-    subject = found.subject
-    origin = {"run": str(found.run.path), "corpus": subject.corpus.name, "split": subject.split}
+def _plain(found: LoadedRun) -> dict[str, Any]:
+    origin = {"run": str(found.run.path), "corpus": found.corpus.name, "split": found.split}
     return origin | found.diagnosis.to_dict()
 
 
@@ -97,7 +96,7 @@ def _check_report(options: Namespace) -> None:
         report.check_page(options.report)
 
 
-def _end_if_cut_short(runs: Sequence[Diagnosed]) -> None:
+def _end_if_cut_short(runs: Sequence[LoadedRun]) -> None:
     for run in runs:
         found = run.diagnosis
         if found.nll_is_partial:

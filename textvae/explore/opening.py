@@ -60,7 +60,7 @@ def open_session(
         model,
         sentences,
         name=directory.path.resolve().name,
-        beta=_last_beta(directory),
+        beta=directory.last_beta(),
         free_bits=directory.config.training.free_bits,
         notice=notice,
     )
@@ -69,11 +69,3 @@ def open_session(
 def _own_sentences(model: SentenceVAE) -> Sentences:
     texts = [text for text in sample(model, OWN_SENTENCES) if text.strip()]
     return Sentences("sentences of its own", texts)
-
-
-def _last_beta(run: RunDirectory) -> float | None:
-    try:
-        beta: float = run.kept_evaluation()["beta"]
-    except (ValueError, KeyError):
-        return None  # not evaluated yet
-    return beta

@@ -1,58 +1,23 @@
-"""A saved run diagnosed: `diagnose_run`, and several on the same sentences, `diagnose_runs`.
-
-What both give is `Diagnosed`; `Progress` is what they tell while they are at it.
-"""
+"""A saved run diagnosed, and several on the same sentences."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from textvae.batches import BatchLoader
 from textvae.corpus import Corpus
-from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
-from textvae.files import find_pretrained
+from textvae.diagnostics.diagnosis import FactorLabels, diagnose
+from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.loaders import evaluation_loader
-from textvae.recipes.measure import Subject, open_run
-from textvae.run import RunDirectory
 from textvae.runtime import ALONE, Processes, resolve_precision
-
-__all__ = ["Diagnosed", "Progress", "diagnose_run", "diagnose_runs"]
 
 Progress = Callable[[str, BatchLoader], Callable[[], None]]
 """Called with the name of each stage and the batches it will go through; gives what is to be called
 before each of them."""
-
-
-class Diagnosed(NamedTuple):
-    """A saved run, diagnosed.
-
-    Attributes:
-        subject: Its model, and the sentences it was measured on.
-        diagnosis: What was found.
-        run: Its directory.
-        name: What to call it: the directory's name, or the hub id.
-    """
-
-    subject: Subject
-    diagnosis: Diagnosis
-    run: RunDirectory
-    name: str
-
-
-class _Settings(NamedTuple):
-    num_samples: int
-    num_repeats: int
-    seed: int
-    precision: str
-
-
-class _Opened(NamedTuple):
-    run: RunDirectory
-    subject: Subject
-    name: str
 
 
 def diagnose_run(
@@ -66,7 +31,7 @@ def diagnose_run(
     precision: str = "auto",
     progress: Progress = lambda stage, loader: lambda: None,
     processes: Processes = ALONE,
-) -> Diagnosed:
+) -> LoadedRun:
     """Measure a saved run in every way there is, and judge it.
 
     On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
@@ -94,8 +59,13 @@ def diagnose_run(
             half of its tokens are unknown to the model (a model of byte-level BPE knows all).
         ValueError: If an argument is outside its range, or the split has but one sentence.
     """
-    opened = processes.in_turn(lambda: _open(name, split, data_dir))
-    settings = _Settings(num_samples, num_repeats, seed, precision)
+    opened = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir))
+    settings = {
+        "num_samples": num_samples,
+        "num_repeats": num_repeats,
+        "seed": seed,
+        "precision": precision,
+    }
     return _diagnosed(opened, settings, progress, processes)
 
 
@@ -110,7 +80,7 @@ def diagnose_runs(
     precision: str = "auto",
     progress: Progress = lambda stage, loader: lambda: None,
     processes: Processes = ALONE,
-) -> list[Diagnosed]:
+) -> list[LoadedRun]:
     """Diagnose several runs on the same sentences, so that their NLLs can be compared.
 
     Args:
@@ -135,10 +105,17 @@ def diagnose_runs(
     """
     if len({Path(name).resolve() for name in names}) < max(2, len(names)):
         raise ValueError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
-    settings = _Settings(num_samples, num_repeats, seed, precision)
-    opened = processes.in_turn(lambda: [_open(name, split, data_dir) for name in names])
+    settings = {
+        "num_samples": num_samples,
+        "num_repeats": num_repeats,
+        "seed": seed,
+        "precision": precision,
+    }
+    opened = processes.in_turn(
+        lambda: [LoadedRun.open(name, split, data_dir=data_dir) for name in names]
+    )
     _refuse_other_tokens(opened)
-    found: list[Diagnosed] = []
+    found: list[LoadedRun] = []
     for each in opened:
         found.append(_diagnosed(each, settings, progress, processes))
         if found[-1].diagnosis.nll_is_partial:
@@ -146,20 +123,10 @@ def diagnose_runs(
     return found
 
 
-def _open(name: str | Path, split: str, data_dir: str | None) -> _Opened:
-    subject = open_run(name, split, data_dir=data_dir)
-    directory = find_pretrained(name)
-    is_local = directory == Path(name)
-    return _Opened(
-        RunDirectory.open(directory), subject, directory.resolve().name if is_local else str(name)
-    )
-
-
 def _diagnosed(
-    opened: _Opened, settings: _Settings, progress: Progress, processes: Processes
-) -> Diagnosed:
-    run, subject, name = opened
-    loader, probes_on = subject.loader, _probe_loader(subject)
+    opened: LoadedRun, settings: dict[str, Any], progress: Progress, processes: Processes
+) -> LoadedRun:
+    loader, probes_on = opened.loader, _probe_loader(opened)
     tick: Callable[[], None]
 
     def before_stage(stage: str) -> None:
@@ -169,49 +136,39 @@ def _diagnosed(
         )
 
     diagnosis = diagnose(
-        subject.model,
+        opened.model,
         lambda: loader.epoch(0),
         loader.num_sentences,
-        num_samples=settings.num_samples,
-        num_repeats=settings.num_repeats,
-        seed=settings.seed,
-        precision=resolve_precision(settings.precision, subject.model.device),
-        factors=None if probes_on is None else _factors(subject, probes_on),
-        beta=_last_beta(run),
-        free_bits=subject.config.training.free_bits,
+        **settings | {"precision": resolve_precision(settings["precision"], opened.model.device)},
+        factors=None if probes_on is None else _factors(opened, probes_on),
+        beta=opened.run.last_beta(),
+        free_bits=opened.config.training.free_bits,
         before_stage=before_stage,
         before_batch=lambda: tick(),
         processes=processes,
     )
-    return Diagnosed(subject, diagnosis, run, name)
+    return dataclasses.replace(opened, diagnosis=diagnosis)
 
 
-def _last_beta(run: RunDirectory) -> float | None:
-    """The KL weight that the weights kept were trained with; None if nothing was logged."""
-    records = [record for record in run.metrics() if "beta" in record]
-    kept = [record for record in records if record.get("verdict") == "better"] or records
-    return kept[-1]["beta"] if kept else None
+def _probe_split(run: LoadedRun) -> str:
+    return "test" if run.split == "valid" else "valid"
 
 
-def _probe_split(subject: Subject) -> str:
-    return "test" if subject.split == "valid" else "valid"
-
-
-def _probe_loader(subject: Subject) -> BatchLoader | None:
+def _probe_loader(run: LoadedRun) -> BatchLoader | None:
     """Sentences to fit probes on; None if there are none, or nothing to probe for."""
-    corpus, split = subject.corpus, _probe_split(subject)
-    known = set(corpus[subject.split].column_names) > {"text"}
-    if not known or split not in corpus.splits or subject.model.latent_dim == 0:
+    corpus, split = run.corpus, _probe_split(run)
+    known = set(corpus[run.split].column_names) > {"text"}
+    if not known or split not in corpus.splits or run.model.latent_dim == 0:
         return None
-    return evaluation_loader(corpus, split, subject.model.tokenizer, subject.config.data)
+    return evaluation_loader(corpus, split, run.tokenizer, run.config.data)
 
 
-def _factors(subject: Subject, loader: BatchLoader) -> FactorLabels:
+def _factors(run: LoadedRun, loader: BatchLoader) -> FactorLabels:
     return FactorLabels(
         fit_batches=lambda: loader.epoch(0),
         fit_num_sentences=loader.num_sentences,
-        fit_labels=_labels(subject.corpus, _probe_split(subject), loader),
-        labels=_labels(subject.corpus, subject.split, subject.loader),
+        fit_labels=_labels(run.corpus, _probe_split(run), loader),
+        labels=_labels(run.corpus, run.split, run.loader),
     )
 
 
@@ -221,29 +178,28 @@ def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[s
     return {name: rows[name][:] for name in rows.column_names if name != "text"}
 
 
-def _refuse_other_tokens(opened: Sequence[_Opened]) -> None:
+def _refuse_other_tokens(opened: Sequence[LoadedRun]) -> None:
     first = opened[0]
     for other in opened[1:]:
-        if _tokens(other.subject) != _tokens(first.subject):
+        if _tokens(other) != _tokens(first):
             raise ValueError(
                 "runs must predict the same tokens to be compared: "
                 f"{_described(first)}, {_described(other)}"
             )
 
 
-def _tokens(subject: Subject) -> str:
+def _tokens(run: LoadedRun) -> str:
     """A hash of every token that is predicted."""
-    split = subject.loader.split
-    hashed = hashlib.sha256(subject.model.tokenizer.fingerprint.encode())
+    split = run.loader.split
+    hashed = hashlib.sha256(run.tokenizer.fingerprint.encode())
     hashed.update(split.lengths.tobytes())
     for index in range(len(split)):
         hashed.update(split.sentence(index).tobytes())
     return hashed.hexdigest()
 
 
-def _described(opened: _Opened) -> str:
-    run, subject, _ = opened
+def _described(run: LoadedRun) -> str:
     return (
-        f"{run.path} has {subject.loader.num_tokens:,} of {subject.corpus.name} "
-        f"({subject.split} split, vocabulary of {len(subject.model.tokenizer):,})"
+        f"{run.run.path} has {run.loader.num_tokens:,} of {run.corpus.name} "
+        f"({run.split} split, vocabulary of {len(run.tokenizer):,})"
     )

@@ -19,7 +19,7 @@ from textvae.batches import BatchLoader, EncodedSplit
 from textvae.config import RunConfig
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
-from textvae.recipes.measure import Subject
+from textvae.recipes.loaded import LoadedRun
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
@@ -43,7 +43,7 @@ class LanguageModel(NamedTuple):
     has_ended: bool
 
 
-def given_model(name: str | Path, subject: Subject) -> LanguageModel:
+def given_model(name: str | Path, subject: LoadedRun) -> LanguageModel:
     """A run that someone has trained.
 
     Args:

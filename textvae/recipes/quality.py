@@ -38,8 +38,8 @@ from textvae.recipes.language_models import (
     sample_loaders,
     trained,
 )
+from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.loaders import evaluation_loader, training_loaders
-from textvae.recipes.measure import Subject, open_run
 
 __all__ = ["PERPLEXITIES", "Grammaticality", "Perplexities", "Quality", "quality_run"]
 
@@ -120,7 +120,7 @@ class _Job(NamedTuple):
     """What all parts of the work need."""
 
     run: str | Path
-    subject: Subject
+    subject: LoadedRun
     training: EncodedSplit
     seed: int
     temperature: float
@@ -178,7 +178,7 @@ def quality_run(
     _check_arguments(num_samples, seed, perplexities, language_model)
     if perplexities is None:
         perplexities = "no" if language_model is None else "forward"
-    subject = open_run(name, split, data_dir=data_dir)
+    subject = LoadedRun.open(name, split, data_dir=data_dir)
     data, tokenizer = subject.config.data, subject.model.tokenizer
     training = evaluation_loader(subject.corpus, "train", tokenizer, data).split
     job = _Job(name, subject, training, seed, temperature, progress)

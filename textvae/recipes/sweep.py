@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from textvae.config import RunConfig
-from textvae.recipes.measure import finish
+from textvae.recipes.loaded import finish
 from textvae.recipes.runs import open_corpus, phases
 from textvae.run import RunDirectory
 from textvae.training import TrainingError

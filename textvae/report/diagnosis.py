@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from textvae.diagnostics.diagnosis import Diagnosis
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 from textvae.report.tables import kl_bars, table
 from textvae.report.text import CORPUS_NAMES
 
@@ -21,11 +21,11 @@ PARTIAL = (
 )
 
 
-def heading(diagnosed: Diagnosed) -> str:
+def heading(diagnosed: LoadedRun) -> str:
     """Corpus, split and its size, in a line."""
-    corpus, found = diagnosed.subject.corpus.name, diagnosed.diagnosis
+    corpus, found = diagnosed.corpus.name, diagnosed.diagnosis
     return (
-        f"{CORPUS_NAMES.get(corpus, corpus)}, {diagnosed.subject.split} split: "
+        f"{CORPUS_NAMES.get(corpus, corpus)}, {diagnosed.split} split: "
         f"{found.num_sentences:,} sentences of {found.num_tokens:,} tokens"
     )
 
@@ -49,7 +49,7 @@ def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
     }
 
 
-def run_names(runs: Sequence[Diagnosed]) -> list[str]:
+def run_names(runs: Sequence[LoadedRun]) -> list[str]:
     """What to call runs beside each other: directories, with the path where names are alike."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.run.path) for run in runs]
@@ -66,7 +66,7 @@ def kinds_of_z(diagnosis: Diagnosis) -> dict[str, float]:
     }
 
 
-def diagnosis_text(diagnosed: Diagnosed) -> str:
+def diagnosis_text(diagnosed: LoadedRun) -> str:
     """Everything that was found, the verdict last.
 
     Args:
@@ -89,7 +89,7 @@ def diagnosis_text(diagnosed: Diagnosed) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def comparison_text(runs: Sequence[Diagnosed]) -> str:
+def comparison_text(runs: Sequence[LoadedRun]) -> str:
     """Runs side by side, a line each.
 
     Args:

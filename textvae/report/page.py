@@ -21,7 +21,7 @@ from textvae.diagnostics.factors import FactorProbe
 from textvae.diagnostics.posterior import posteriors
 from textvae.files import replacing
 from textvae.generation import interpolate, reconstruct, sample
-from textvae.recipes import Diagnosed
+from textvae.recipes import LoadedRun
 from textvae.report import figures
 from textvae.report.diagnosis import figures_row, heading, kinds_of_z, run_names
 from textvae.report.figures import Line, Picture
@@ -100,7 +100,7 @@ def check_page(path: str | Path) -> None:
     require_matplotlib()
 
 
-def write_page(diagnosed: Diagnosed, path: str | Path) -> None:
+def write_page(diagnosed: LoadedRun, path: str | Path) -> None:
     """Write the report on one run, whole or not at all.
 
     Args:
@@ -129,7 +129,7 @@ def write_page(diagnosed: Diagnosed, path: str | Path) -> None:
     )
 
 
-def write_comparison(runs: Sequence[Diagnosed], path: str | Path) -> None:
+def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
     """Write the report on several runs, whole or not at all.
 
     Args:
@@ -205,7 +205,7 @@ def _figures(diagnosis: Diagnosis) -> list[Figure]:
     return [Figure(name, value, what[name]) for name, value in row.items()]
 
 
-def _over_steps(diagnosed: Diagnosed, split: str, key: str) -> list[tuple[int, float]]:
+def _over_steps(diagnosed: LoadedRun, split: str, key: str) -> list[tuple[int, float]]:
     return [
         (record["step"], record[key])
         for record in diagnosed.run.metrics()
@@ -218,7 +218,7 @@ def _watched(key: str, lines: Sequence[Line]) -> Picture:
     return figures.curves(title, lines, unit, from_zero=key != "rec", counts=key == "au")
 
 
-def _training_pictures(diagnosed: Diagnosed) -> list[Picture]:
+def _training_pictures(diagnosed: LoadedRun) -> list[Picture]:
     pictures = []
     for key in WATCHED:
         valid, train = (_over_steps(diagnosed, split, key) for split in ("valid", "train"))
@@ -233,7 +233,7 @@ def _training_pictures(diagnosed: Diagnosed) -> list[Picture]:
     return pictures + _each_dimension(diagnosed)
 
 
-def _each_dimension(diagnosed: Diagnosed) -> list[Picture]:
+def _each_dimension(diagnosed: LoadedRun) -> list[Picture]:
     records = [r for r in diagnosed.run.metrics() if r["split"] == "valid" and r.get("kl_per_dim")]
     if not records:
         return []
@@ -245,7 +245,7 @@ def _each_dimension(diagnosed: Diagnosed) -> list[Picture]:
     return [figures.curves("KL of each dimension", lines, "nats per sentence")]
 
 
-def _latent_pictures(diagnosed: Diagnosed) -> list[Picture]:
+def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
     found, width = diagnosed.diagnosis, len(diagnosed.diagnosis.kl_per_dim)
     if width == 0:
         return []
@@ -273,17 +273,17 @@ def _latent_pictures(diagnosed: Diagnosed) -> list[Picture]:
     return pictures
 
 
-def _codes(diagnosed: Diagnosed) -> torch.Tensor:
+def _codes(diagnosed: LoadedRun) -> torch.Tensor:
     """One code of each of some sentences, from all over the split, (S, Z)."""
-    loader = diagnosed.subject.loader
-    posterior = posteriors(diagnosed.subject.model, loader.epoch(0), loader.num_sentences)
+    loader = diagnosed.loader
+    posterior = posteriors(diagnosed.model, loader.epoch(0), loader.num_sentences)
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(posterior.mu.shape, generator=random)
     chosen = torch.randperm(loader.num_sentences, generator=random)[:MAX_CODES]
     return posterior.sample(noise)[chosen]
 
 
-def _ablation(diagnosed: Diagnosed) -> list[tuple[str, float, float]]:
+def _ablation(diagnosed: LoadedRun) -> list[tuple[str, float, float]]:
     """Which z, its NLL, and how much more that is than with the sentence's own."""
     found = diagnosed.diagnosis
     if not found.kl_per_dim:
@@ -291,7 +291,7 @@ def _ablation(diagnosed: Diagnosed) -> list[tuple[str, float, float]]:
     return [(kind, nll, nll - found.ablation.own) for kind, nll in kinds_of_z(found).items()]
 
 
-def _factor_map(diagnosed: Diagnosed) -> dict[str, Any]:
+def _factor_map(diagnosed: LoadedRun) -> dict[str, Any]:
     probes = diagnosed.diagnosis.factors
     if not probes:
         return {"factor_dimensions": [], "factors": []}
@@ -312,8 +312,8 @@ def _factor_map(diagnosed: Diagnosed) -> dict[str, Any]:
     }
 
 
-def _sentences(diagnosed: Diagnosed) -> dict[str, Any]:
-    model, split = diagnosed.subject.model, diagnosed.subject.corpus[diagnosed.subject.split]
+def _sentences(diagnosed: LoadedRun) -> dict[str, Any]:
+    model, split = diagnosed.model, diagnosed.corpus[diagnosed.split]
     content: dict[str, Any] = {
         "samples": sample(model, NUM_SAMPLES, seed=0),
         "reconstructions": [],
@@ -326,8 +326,8 @@ def _sentences(diagnosed: Diagnosed) -> dict[str, Any]:
     return content
 
 
-def _configuration(diagnosed: Diagnosed) -> dict[str, dict[str, Any]]:
-    config = diagnosed.subject.config
+def _configuration(diagnosed: LoadedRun) -> dict[str, dict[str, Any]]:
+    config = diagnosed.config
     return {
         "data": {"source": config.data_source, **dataclasses.asdict(config.data)},
         "model": dataclasses.asdict(config.model),
@@ -335,7 +335,7 @@ def _configuration(diagnosed: Diagnosed) -> dict[str, dict[str, Any]]:
     }
 
 
-def _compared_training(runs: Sequence[Diagnosed]) -> list[Picture]:
+def _compared_training(runs: Sequence[LoadedRun]) -> list[Picture]:
     pictures = []
     for key in ("kl", "au", "mi", "rec"):
         lines = [
@@ -348,7 +348,7 @@ def _compared_training(runs: Sequence[Diagnosed]) -> list[Picture]:
     return pictures
 
 
-def _compared_latent(runs: Sequence[Diagnosed]) -> list[Picture]:
+def _compared_latent(runs: Sequence[LoadedRun]) -> list[Picture]:
     values = [value for run in runs for value in run.diagnosis.kl_per_dim]
     top = max(filter(math.isfinite, values), default=0.0)
     return [

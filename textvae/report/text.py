@@ -10,7 +10,7 @@ from typing import Any
 from textvae.corpus import Corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
-from textvae.recipes import Measured
+from textvae.recipes import LoadedRun
 from textvae.report.tables import kl_bars, table
 from textvae.training import Trainer
 
@@ -49,7 +49,7 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     )
 
 
-def evaluation(measured: Measured, **more: Any) -> str:
+def evaluation(measured: LoadedRun, **more: Any) -> str:
     """A measured run: corpus and split, a table of one row, KL per dimension.
 
     Args:
@@ -74,7 +74,7 @@ def evaluation(measured: Measured, **more: Any) -> str:
     )
 
 
-def closing(measured: Measured, results: Mapping[str, Any], run: str | Path) -> str:
+def closing(measured: LoadedRun, results: Mapping[str, Any], run: str | Path) -> str:
     """All that a finished training shows: figures, sentences, and the commands to go on with.
 
     Args:
@@ -101,7 +101,7 @@ def readable(texts: Sequence[str]) -> list[str]:
     return (fitting + list(candidates))[:4]
 
 
-def _next_commands(run: str | Path, measured: Measured) -> str:
+def _next_commands(run: str | Path, measured: LoadedRun) -> str:
     lines = [f"the run is in {run}; go on with"]
     run = shlex.quote(str(run))
     lines += [f"  textvae diagnose {run}"]
