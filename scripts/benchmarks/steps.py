@@ -29,8 +29,13 @@ from benchmarks.train import (
 from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms
 from textvae.batches import collate
 from textvae.model import SentenceVAE
-from textvae.report.pictures import checked_path, new_figure, save
-from textvae.report.plotting import drawn_in, require_matplotlib
+from textvae.report.pictures import (
+    checked_path,
+    drawn_in_style,
+    new_figure,
+    require_matplotlib,
+    save,
+)
 from textvae.runtime import autocast, full_speed
 
 __all__ = ["STEPS"]
@@ -121,7 +126,7 @@ def draw(path: Path, found: Found) -> dict[str, str]:
     above = [rung["ours"]["max"] - rung["ours"]["median"] for rung in found]
     figure = new_figure()
     figure.set_figwidth(9)  # inches: room for the rungs' names
-    with drawn_in({}):
+    with drawn_in_style():
         axes = figure.add_subplot()
         names = [rung["name"] for rung in found]
         axes.barh(names, medians, color="#0072b2", xerr=[below, above], ecolor="#444444")

@@ -8,20 +8,17 @@ import html
 import math
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from textvae import report
 from textvae.diagnostics.factors import FactorProbe
 from textvae.recipes import LoadedRun
-from textvae.report import figures
-from textvae.report.figures import Line, Picture
+from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
 
 VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle"}
@@ -146,12 +143,8 @@ def test_a_page_is_sound_and_asks_for_nothing(kind: str, request: pytest.Fixture
     outline = Outline(page)
     assert "script" not in outline.tags
     assert len(outline.ids) == len(set(outline.ids))
-    inner = {f"#{name}" for name in outline.ids}
-    assert set(outline.addresses) <= inner | {"data:,"}
-    assert not re.findall(r"url\((?!#)|@import", page)
-    assert set(re.findall(r"url\((#[^)]*)\)", page)) <= inner
-    assert "#0102" not in page  # a colour that stands in for one of the page's
-    assert "font-family" not in page
+    assert all(address.startswith("data:") for address in outline.addresses)
+    assert not re.findall(r"url\(|@import", page)
     assert page.count("<style") == 1
 
 
@@ -214,8 +207,7 @@ def test_runs_side_by_side(comparison: str, runs: list[LoadedRun]) -> None:
     shown = pictures(comparison)
     assert shown[:2] == ["KL", "active units"]
     assert shown[-2:] == ["annealed", "plain"]  # a language model has no dimensions
-    kl = comparison.split("<svg")[1]
-    assert all(f"var(--series-{number})" in kl for number in (1, 2))
+    assert re.findall(r'background: (#\w+)"', comparison) == list(COLORS[:3])
     for run in runs:
         assert run.diagnosis.explanation in words(comparison)
 
@@ -263,75 +255,3 @@ def test_without_the_extra_the_error_names_it(
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r'pip install "textvae\[plot\]"'):
         report.check_page(tmp_path / "page.html")
-
-
-# Pictures
-
-
-def drawn_heights(picture: Picture) -> list[float]:
-    """Height of each bar."""
-    boxes = re.findall(r'<path d="([^"]*)" clip-path[^>]*fill: var', picture.svg)
-    heights = []
-    for box in boxes:
-        ys = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", box)]
-        heights.append(max(ys) - min(ys))
-    return heights
-
-
-def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
-    heights = drawn_heights(figures.bars("b", [1.0, 4.0, 2.0]))
-    assert [height / heights[0] for height in heights] == pytest.approx([1, 0.5, 0.25], abs=1e-3)
-    halved = drawn_heights(figures.bars("b", [4.0], top=8.0))
-    assert halved[0] / heights[0] == pytest.approx(0.5, abs=1e-3)
-
-
-def labels(picture: Picture) -> list[str]:
-    return re.findall(r"<text[^>]*>([^<]*)</text>", picture.svg)
-
-
-def test_bars_are_named_by_their_dimension() -> None:
-    assert labels(figures.bars("b", [1.0, 4.0, 2.0]))[:3] == ["1", "2", "0"]
-
-
-def test_thresholds_are_powers_of_ten() -> None:
-    shown = labels(figures.active_units("a", {1e-4: 3, 1e-2: 2, 1.0: 0}, 3))
-    assert shown[:5] == ["10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1"]
-    assert "of 3 dimensions" in shown
-
-
-def test_the_circles_hold_their_share_of_the_prior() -> None:
-    codes = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
-    for share in (0.5, 0.95):
-        inside = codes.square().sum(1) <= -2 * math.log(1 - share)
-        assert float(inside.double().mean()) == pytest.approx(share, abs=0.01)
-    picture = figures.cloud("c", codes[:50], (1, 0))
-    assert {"50%", "95%", "dimension 0", "dimension 1"} <= set(labels(picture))
-    assert picture.svg.count("<use") >= 50
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: figures.curves("nothing", [Line([])]),
-        lambda: figures.curves("one point", [Line([(3, 1.0)])]),
-        lambda: figures.curves("lost", [Line([(1, math.nan), (2, math.inf)])]),
-        lambda: figures.curves("flat", [Line([(1, 0.0), (2, 0.0)])]),
-        lambda: figures.curves("negative", [Line([(1, -1.0), (2, 2.0)], series=9)]),
-        lambda: figures.curves("flat off zero", [Line([(1, 3.0), (2, 3.0)])], from_zero=False),
-        lambda: figures.bars("no KL", [0.0, 0.0]),
-        lambda: figures.bars("diverged", [math.nan, math.inf, 1.0]),
-        lambda: figures.bars("many", [0.1] * 300),
-        lambda: figures.active_units("none", {0.01: 0}, 1),
-        lambda: figures.cloud("far", torch.full((2, 2), 1e4), (0, 1)),
-        lambda: figures.cloud("diverged", torch.full((2, 2), math.nan), (0, 1)),
-    ],
-)
-def test_nothing_is_too_odd_to_draw(draw: Callable[[], Picture]) -> None:
-    picture = draw()
-    assert picture.svg.startswith('<svg viewBox="0 0 360')
-    assert picture.svg.endswith("</svg>")
-    assert "nan" not in picture.svg.lower()
-
-
-def test_a_title_is_a_label_and_no_markup() -> None:
-    assert 'aria-label="&lt;b&gt; &quot;x&quot;"' in figures.curves('<b> "x"', []).svg

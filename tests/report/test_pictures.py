@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +12,33 @@ from typing import Any
 
 import matplotlib
 import pytest
+import torch
 
+from textvae.checks import InputError
 from textvae.report import pictures
-from textvae.report.pictures import Panel, checked_path, line_chart, new_figure, panel_chart, save
+from textvae.report.pictures import (
+    COLORS,
+    LINES,
+    STYLE,
+    Line,
+    Panel,
+    Picture,
+    active_units,
+    bars,
+    checked_path,
+    cloud,
+    curves,
+    new_figure,
+    panel_chart,
+    save,
+)
 
 CURVES = {"first": ([0, 1, 2], [0.0, 0.5, 1.0]), "second": ([1, 10, 100], [3.0, 2.0, 1.0])}
-LABELS: dict[str, Any] = {"xlabel": "step", "ylabel": "β", "title": "a title"}
 BEGINNINGS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
+
+
+def panel(**options: Any) -> Panel:
+    return Panel(**{"curves": CURVES, "xlabel": "step", "ylabel": "β", "title": "a", **options})
 
 
 @pytest.fixture
@@ -26,36 +49,33 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return figures
 
 
-@pytest.mark.parametrize("ending", BEGINNINGS)
+@pytest.mark.parametrize("ending", [*BEGINNINGS, ".PNG"])
 def test_equal_charts_are_equal_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     files = [tmp_path / f"{name}{ending}" for name in ("one", "two")]
-    line_chart(files[0], CURVES, **LABELS)
+    panel_chart(files[0], [panel()])
+    on_page = bars("KL", [0.1, 0.3])
     monkeypatch.setitem(matplotlib.rcParams, "font.size", 33)  # somebody's own settings
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "black")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")  # another day
-    line_chart(str(files[1]), CURVES, **LABELS)
+    panel_chart(str(files[1]), [panel()])
     one, two = (file.read_bytes() for file in files)
-    assert one.startswith(BEGINNINGS[ending])
+    assert one.startswith(BEGINNINGS[ending.lower()])
     assert one == two
     assert b"Date" not in one
+    assert bars("KL", [0.1, 0.3]) == on_page
     assert matplotlib.rcParams["font.size"] == 33  # theirs stay theirs
     assert {path.name for path in tmp_path.iterdir()} == {file.name for file in files}
 
 
-def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
-    line_chart(tmp_path / "a.PNG", CURVES, **LABELS)
-    assert (tmp_path / "a.PNG").read_bytes().startswith(BEGINNINGS[".png"])
-
-
-def test_what_is_in_a_chart(drawn: list[Any], tmp_path: Path) -> None:
+def test_what_is_in_a_chart(drawn: list[Any]) -> None:
     bands = {"second": ([2.0, 1.5, 0.5], [4.0, 2.5, 1.5])}
-    line_chart(tmp_path / "a.png", CURVES, **LABELS, logx=True, bands=bands)
+    panel_chart("a.png", [panel(logx=True, bands=bands)])
     (axes,) = drawn[0].axes
     for line, (name, (x, y)) in zip(axes.lines, CURVES.items(), strict=True):
         assert (line.get_label(), list(line.get_xdata()), list(line.get_ydata())) == (name, x, y)
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "β", "a title")
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "β", "a")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(CURVES)
     (band,) = axes.collections
@@ -64,34 +84,38 @@ def test_what_is_in_a_chart(drawn: list[Any], tmp_path: Path) -> None:
     assert matplotlib.colors.same_color(band.get_facecolor()[0][:3], axes.lines[1].get_color())
 
 
-def test_panels_stand_side_by_side(drawn: list[Any], tmp_path: Path) -> None:
-    panels = [Panel(curves=CURVES, xlabel=f"x of {name}", ylabel="y", title=name) for name in "abc"]
-    panel_chart(tmp_path / "a.png", panels, title="three")
+def test_panels_stand_side_by_side(drawn: list[Any]) -> None:
+    panel_chart("a.png", [panel(title=name) for name in "abc"], title="three")
     (figure,) = drawn
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["x of a", "x of b", "x of c"]
     assert figure.get_suptitle() == "three"
     lefts = [axes.get_position().x0 for axes in figure.axes]
     assert lefts == sorted(set(lefts))
 
 
-def test_curves_can_be_told_apart(drawn: list[Any], tmp_path: Path) -> None:
-    many = {str(i): ([0, 1], [i, i]) for i in range(20)}
-    line_chart(tmp_path / "a.png", many, **LABELS)
+def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) -> None:
+    many = {str(n): (list(range(n)), [0.0] * n) for n in (1, 20, 21, *range(30, 47))}
+    panel_chart("a.png", [panel(curves=many)])
     lines = drawn[0].axes[0].lines
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
-    assert {line.get_linestyle() for line in lines[:7]} == {"-"}
+    looks = [(line.get_linestyle(), line.get_color()) for line in lines]
+    assert looks == [(line, color) for line in LINES for color in COLORS][:20]
+    assert [line.get_marker() for line in lines[:4]] == ["o", "o", "", ""]
 
 
-def test_measurements_are_marked_and_functions_are_not(drawn: list[Any], tmp_path: Path) -> None:
-    curves = {str(n): (list(range(n)), [0.0] * n) for n in (1, 20, 21)}
-    line_chart(tmp_path / "a.png", curves, **LABELS)
-    assert [line.get_marker() for line in drawn[0].axes[0].lines] == ["o", "o", ""]
+def luminance(color: str) -> float:
+    """As contrast is defined by WCAG 2."""
+    parts = matplotlib.colors.to_rgb(color)
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_a_chart_without_curves_is_no_fault(tmp_path: Path) -> None:
-    line_chart(tmp_path / "a.png", {}, **LABELS)
-    assert (tmp_path / "a.png").exists()
+@pytest.mark.parametrize("color", [*COLORS, STYLE["text.color"]])
+def test_colors_can_be_seen_on_light_and_dark_paper(color: str) -> None:
+    least = 4 if color == STYLE["text.color"] else 2.5  # text must be read
+    page = Path(pictures.__file__).parent / "templates" / "page.html"
+    light, dark = re.findall(r"--paper: (#\w+)", page.read_text(encoding="utf-8"))
+    assert (luminance(light) + 0.05) / (luminance(color) + 0.05) >= least
+    assert (luminance(color) + 0.05) / (luminance(dark) + 0.05) >= least
 
 
 def test_a_crash_leaves_the_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,62 +136,92 @@ def test_a_crash_leaves_the_old_picture(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("a.xyz", "a", ".png", "a.png.txt"):
-        with pytest.raises(ValueError, match=r"end in one of \.png, \.svg, \.pdf, got '.*" + name):
+        with pytest.raises(InputError, match=r"end in one of \.png, \.svg, \.pdf, got '.*" + name):
             checked_path(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere to write a\.png to"):
-        line_chart(tmp_path / "nowhere" / "a.png", CURVES, **LABELS)
-    with pytest.raises(FileNotFoundError, match="no directory"):
-        save(new_figure(), tmp_path / "nowhere" / "a.png")
+        panel_chart(tmp_path / "nowhere" / "a.png", [panel()])
     (tmp_path / "b.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"b\.png is a directory, not a file"):
-        checked_path(tmp_path / "b.png")
+        save(new_figure(), tmp_path / "b.png")
     assert checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (
-            {"curves": {"a": ([1, 2], [1.0])}},
-            "x and y of the curve 'a' must be equally many, got 2 and 1",
-        ),
-        (
-            {"bands": {"third": ([0.0] * 3, [1.0] * 3)}},
-            r"bands must have names of curves \(first, second\), got 'third'",
-        ),
-        (
-            {"bands": {"first": ([0.0] * 3, [1.0] * 2)}},
-            "the band of 'first' must have its curve's 3 points, got 3 and 2",
-        ),
-    ],
-)
-def test_what_a_panel_refuses(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        line_chart(tmp_path / "a.png", **{"curves": CURVES, **LABELS, **wrong})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_no_panel_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="panels must hold at least one panel, got none"):
-        panel_chart(tmp_path / "a.png", [])
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [new_figure, lambda: line_chart("a.png", CURVES, **LABELS)],
-    ids=["new_figure", "line_chart"],
-)
-def test_matplotlib_is_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, draw: Callable[[], Any]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("draw", [new_figure, lambda: bars("KL", [0.1])])
+def test_matplotlib_is_missing(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], Any]) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'not installed: pip install "textvae\[plot\]"'):
         draw()
 
 
-def test_pyplot_is_not_loaded(tmp_path: Path) -> None:
+def test_pyplot_is_not_loaded() -> None:
     # It would choose a window system, and keep every figure.
     before = set(sys.modules)
-    line_chart(tmp_path / "a.svg", CURVES, **LABELS)
+    bars("KL", [0.1])
     assert "matplotlib.pyplot" not in set(sys.modules) - before
+
+
+# Pictures of a page
+
+
+def svg(picture: Picture) -> str:
+    head, _, content = picture.source.partition(",")
+    assert head == "data:image/svg+xml;base64"
+    return base64.b64decode(content).decode()
+
+
+def labels(picture: Picture) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg(picture))
+
+
+def heights(picture: Picture) -> list[float]:
+    """Height of each bar."""
+    shapes = re.findall(rf'<path d="([^"]*)" clip-path[^>]*fill: {COLORS[0]}', svg(picture))
+    ys = [[float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", shape)] for shape in shapes]
+    return [max(each) - min(each) for each in ys]
+
+
+def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
+    drawn = bars("b", [1.0, 4.0, 2.0])
+    full, *others = heights(drawn)
+    assert [height / full for height in others] == pytest.approx([0.5, 0.25], abs=1e-3)
+    assert labels(drawn)[:3] == ["1", "2", "0"]
+    assert heights(bars("b", [4.0], top=8.0))[0] / full == pytest.approx(0.5, abs=1e-3)
+
+
+def test_every_threshold_has_its_count() -> None:
+    drawn = active_units("a", {1e-4: 3, 1e-2: 2, 1.0: 0}, 3)
+    assert "of 3 dimensions" in labels(drawn)
+    assert {"0", "1", "2", "3"} <= set(labels(drawn))
+
+
+def test_the_circles_hold_their_share_of_the_prior() -> None:
+    codes = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    for share in (0.5, 0.95):
+        inside = codes.square().sum(1) <= -2 * math.log(1 - share)
+        assert float(inside.double().mean()) == pytest.approx(share, abs=0.01)
+    drawn = cloud("c", codes[:50], (1, 0))
+    assert {"50%", "95%", "dimension 0", "dimension 1"} <= set(labels(drawn))
+    assert svg(drawn).count("<use") >= 50
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: curves("nothing", [Line([])]),
+        lambda: curves("one point", [Line([(3, 1.0)])]),
+        lambda: curves("lost", [Line([(1, math.nan), (2, math.inf)])]),
+        lambda: curves("flat", [Line([(1, 0.0), (2, 0.0)])]),
+        lambda: curves("negative", [Line([(1, -1.0), (2, 2.0)], is_faint=True)]),
+        lambda: curves("flat off zero", [Line([(1, 3.0), (2, 3.0)])], from_zero=False),
+        lambda: bars("no KL", [0.0, 0.0]),
+        lambda: bars("diverged", [math.nan, math.inf, 1.0]),
+        lambda: bars("many", [0.1] * 300),
+        lambda: active_units("none", {0.01: 0}, 1),
+        lambda: cloud("far", torch.full((2, 2), 1e4), (0, 1)),
+        lambda: cloud("diverged", torch.full((2, 2), math.nan), (0, 1)),
+    ],
+)
+def test_nothing_is_too_odd_to_draw(draw: Callable[[], Picture]) -> None:
+    drawn = svg(draw())
+    assert drawn.rstrip().endswith("</svg>")
+    assert "nan" not in drawn.lower()

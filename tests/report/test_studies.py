@@ -66,11 +66,6 @@ def test_curves_without_a_common_point() -> None:
     assert bands([[]]) == Band([], [], [], [])
 
 
-def test_a_band_of_no_curve() -> None:
-    with pytest.raises(ValueError, match="curves must hold at least one curve, got none"):
-        bands([])
-
-
 numbers = st.floats(-1e6, 1e6)
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +23,17 @@ from textvae.diagnostics.posterior import posteriors
 from textvae.files import replacing
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.recipes import LoadedRun
-from textvae.report import figures
 from textvae.report.diagnosis import figures_row, heading, kinds_of_z, run_names
-from textvae.report.figures import Line, Picture
-from textvae.report.plotting import require_matplotlib
+from textvae.report.pictures import (
+    COLORS,
+    Line,
+    Picture,
+    active_units,
+    bars,
+    cloud,
+    curves,
+    require_matplotlib,
+)
 from textvae.report.text import readable
 
 if TYPE_CHECKING:
@@ -151,12 +159,12 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
                 "name": name,
                 "cells": figures_row(run.diagnosis).values(),
                 "diagnosis": run.diagnosis,
+                "color": color,
             }
-            for name, run in zip(run_names(runs), runs, strict=True)
+            for name, run, color in zip(run_names(runs), runs, cycle(COLORS), strict=False)
         ],
         most=max((run.diagnosis for run in runs), key=lambda found: found.num_samples or 0),
         is_partial=any(run.diagnosis.nll_is_partial for run in runs),
-        num_colours=figures.MAX_SERIES,
         training=_compared_training(runs),
         latent=_compared_latent(runs),
     )
@@ -215,7 +223,7 @@ def _over_steps(diagnosed: LoadedRun, split: str, key: str) -> list[tuple[int, f
 
 def _watched(key: str, lines: Sequence[Line]) -> Picture:
     title, unit = WATCHED[key]
-    return figures.curves(title, lines, unit, from_zero=key != "rec", counts=key == "au")
+    return curves(title, lines, unit, from_zero=key != "rec", counts=key == "au")
 
 
 def _training_pictures(diagnosed: LoadedRun) -> list[Picture]:
@@ -242,7 +250,7 @@ def _each_dimension(diagnosed: LoadedRun) -> list[Picture]:
         Line(list(zip(steps, values, strict=True)))
         for values in zip(*(record["kl_per_dim"] for record in records), strict=True)
     ]
-    return [figures.curves("KL of each dimension", lines, "nats per sentence")]
+    return [curves("KL of each dimension", lines, "nats per sentence")]
 
 
 def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
@@ -250,10 +258,10 @@ def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
     if width == 0:
         return []
     pictures = [
-        figures.bars(
+        bars(
             "KL per dimension", found.kl_per_dim, f"{found.kl:.2f} nats in all, the busiest first"
         ),
-        figures.active_units(
+        active_units(
             "Active units over the threshold",
             found.au_curve,
             width,
@@ -262,7 +270,7 @@ def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
     ]
     if width > 1:
         pictures.append(
-            figures.cloud(
+            cloud(
                 "Aggregate posterior against prior",
                 _codes(diagnosed),
                 sorted(range(width), key=lambda d: -found.kl_per_dim[d])[:2],
@@ -339,8 +347,8 @@ def _compared_training(runs: Sequence[LoadedRun]) -> list[Picture]:
     pictures = []
     for key in ("kl", "au", "mi", "rec"):
         lines = [
-            Line(points, series=number)
-            for number, run in enumerate(runs)
+            Line(points, color)
+            for run, color in zip(runs, cycle(COLORS), strict=False)
             if (points := _over_steps(run, "valid", key))
         ]
         if lines:
@@ -352,13 +360,13 @@ def _compared_latent(runs: Sequence[LoadedRun]) -> list[Picture]:
     values = [value for run in runs for value in run.diagnosis.kl_per_dim]
     top = max(filter(math.isfinite, values), default=0.0)
     return [
-        figures.bars(
+        bars(
             name,
             run.diagnosis.kl_per_dim,
             f"{run.diagnosis.kl:.2f} nats in all",
-            series=number,
+            color=color,
             top=top,
         )
-        for number, (name, run) in enumerate(zip(run_names(runs), runs, strict=True))
+        for name, run, color in zip(run_names(runs), runs, cycle(COLORS), strict=False)
         if run.diagnosis.kl_per_dim
     ]

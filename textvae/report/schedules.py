@@ -1,106 +1,47 @@
-"""Schedules to look at: `picture` draws the weights of any annealers, `listing` writes them out.
+"""Weights of annealers to look at: `picture` draws them, `listing` writes them out.
 
-Both take annealers by name, of whatever class. `build` makes one from a line of text such as
-`cyclical:ratio=0.8,shape=cosine`, and `FIGURES` holds sets of such lines: the schedules that
-tutorials on KL annealing draw.
+Both take annealers by name, of whatever class. `drawing` makes the sets that the command shows.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textvae.annealers import ANNEALERS, Annealer, KLAnnealer, ScheduledAnnealer
+from textvae.annealers import (
+    ANNEALERS,
+    Annealer,
+    ConstantAnnealer,
+    CyclicalAnnealer,
+    KLAnnealer,
+    LinearAnnealer,
+    build_annealer,
+)
+from textvae.checks import InputError, choose, integer
 from textvae.report.pictures import Panel, panel_chart
-from textvae.report.tables import BARS, table
-
-__all__ = ["FIGURES", "KINDS", "Drawing", "Switched", "build", "listing", "picture", "weights"]
+from textvae.report.tables import bars, table
 
 Annealers = Mapping[str, KLAnnealer]
 
 PACKAGE = "vae-annealing"
-
-KINDS: dict[str, Callable[..., ScheduledAnnealer]] = {**ANNEALERS, PACKAGE: Annealer}
-"""What a line of text may name: our annealers, and the one of the vae-annealing package."""
-
 NUM_POINTS = 1000
 NUM_ROWS = 11
 NUM_BARS = 60
 
 
 class Drawing(NamedTuple):
-    """What is drawn together.
-
-    Attributes:
-        title: Above the picture.
-        panels: Title of each panel, and its schedules: a name, and a line of text for `build`.
-    """
+    """What is drawn together: a title, and annealers by name in each panel, by its title."""
 
     title: str
-    panels: Mapping[str, Mapping[str, str]]
-
-
-FIGURES = {
-    "shapes": Drawing(
-        "Shapes of the rise to full weight",
-        {
-            "": {
-                "linear": "linear",
-                "cosine": "cosine",
-                "sigmoid": "sigmoid",
-                "logistic of vae-annealing": f"{PACKAGE}:shape=logistic",
-            }
-        },
-    ),
-    "cyclical": Drawing(
-        "Cyclical annealing",
-        {
-            "CyclicalAnnealer: full weight is reached and held": {
-                "linear": "cyclical:shape=linear",
-                "cosine": "cyclical:shape=cosine",
-                "sigmoid": "cyclical:shape=sigmoid",
-            },
-            "Annealer(cyclical=True): starts again at once": {
-                shape: f"{PACKAGE}:total_steps=20,shape={shape},cyclical=true"
-                for shape in ("linear", "cosine", "logistic")
-            },
-        },
-    ),
-    "switching": Drawing(
-        "Cycles switched off at 30 and on again at 70",
-        {
-            "": {
-                "cosine": f"{PACKAGE}:total_steps=20,shape=cosine,cyclical=true,off=30,on=70",
-            }
-        },
-    ),
-    "example": Drawing(
-        "Schedules for one training",
-        {
-            "": {
-                "none": "constant",
-                "cycles of a fifth": "cyclical:cycle_length=20",
-                "linear over a fifth": "linear:warmup_steps=20",
-                "cosine over a half": f"{PACKAGE}:total_steps=50,shape=cosine",
-            }
-        },
-    ),
-}
-"""Figures by name, made for 100 steps or epochs."""
+    panels: Mapping[str, Annealers]
 
 
 class Switched:
-    """An `Annealer` whose cycles are switched off and on while a training goes on.
-
-    Args:
-        annealer: The annealer.
-        switches: What `set_cyclical` is given at the end of these steps, the first being 0, that
-            is after `annealer.step()`.
-    """
+    """An annealer whose cycles are switched on or off at the end of these steps, the first 0."""
 
     def __init__(self, annealer: Annealer, switches: Mapping[int, bool]) -> None:
         self.annealer, self.switches, self.current_step = annealer, dict(switches), 0
@@ -117,78 +58,89 @@ class Switched:
         self.current_step += 1
 
 
-def build(
-    spec: str,
-    *,
-    warmup_steps: int,
-    max_beta: float = 1.0,
-    num_cycles: int = 4,
-    cycle_ratio: float = 0.5,
-) -> KLAnnealer:
-    """A new annealer from a line of text: `NAME` or `NAME:ARGUMENT=VALUE,…`.
+def _named(names: Sequence[str], options: Mapping[str, Any]) -> Drawing:
+    known = {
+        **{name: partial(build_annealer, name, **options) for name in ANNEALERS},
+        PACKAGE: lambda: Annealer(options["warmup_steps"]),
+    }
+    annealers = {name: choose(known, "annealer", name)() for name in names or ANNEALERS}
+    return Drawing("Weight of the KL term", {"": annealers})
+
+
+def _shapes(options: Mapping[str, Any]) -> Drawing:
+    shapes: dict[str, KLAnnealer] = {
+        name: build_annealer(name, **options) for name in ("linear", "cosine", "sigmoid")
+    }
+    shapes[f"logistic of {PACKAGE}"] = Annealer(options["warmup_steps"], "logistic")
+    return Drawing("Shapes of the rise to full weight", {"": shapes})
+
+
+def _cyclical(options: Mapping[str, Any]) -> Drawing:
+    sizes = {
+        "total_steps": options["warmup_steps"],
+        "num_cycles": options["num_cycles"],
+        "ratio": options["cycle_ratio"],
+        "max_beta": options["max_beta"],
+    }
+    ours = {
+        shape: CyclicalAnnealer(**sizes, shape=shape) for shape in ("linear", "cosine", "sigmoid")
+    }
+    theirs = {
+        shape: Annealer(20, shape, cyclical=True) for shape in ("linear", "cosine", "logistic")
+    }
+    panels = {
+        "CyclicalAnnealer: full weight is reached and held": ours,
+        "Annealer(cyclical=True): starts again at once": theirs,
+    }
+    return Drawing("Cyclical annealing", panels)
+
+
+def _switching(_: Mapping[str, Any]) -> Drawing:
+    switched = Switched(Annealer(20, "cosine", cyclical=True), {30: False, 70: True})
+    return Drawing("Cycles switched off at 30 and on again at 70", {"": {"cosine": switched}})
+
+
+def _example(_: Mapping[str, Any]) -> Drawing:
+    annealers = {
+        "none": ConstantAnnealer(),
+        "cycles of a fifth": CyclicalAnnealer(20),
+        "linear over a fifth": LinearAnnealer(20),
+        "cosine over a half": Annealer(50, "cosine"),
+    }
+    return Drawing("Schedules for one training", {"": annealers})
+
+
+FIGURES = {
+    "shapes": _shapes,
+    "cyclical": _cyclical,
+    "switching": _switching,
+    "example": _example,
+}
+"""What tutorials on KL annealing draw, made for 100 steps or epochs."""
+
+
+def drawing(names: Sequence[str] = (), figure: str | None = None, **options: Any) -> Drawing:
+    """The annealers that the command shows.
 
     Args:
-        spec: A key of `KINDS`, and what its class is to be called with. `vae-annealing` also knows
-            `off` and `on`: the steps at whose end its cycles are switched.
-        warmup_steps: As in `build_annealer`, like all others: what holds where the line of text
-            says nothing else. The cycles of `vae-annealing` are `warmup_steps` long.
-        max_beta: The full weight; that of `vae-annealing` is always 1.
-        num_cycles: How many cycles fill `warmup_steps`, unless a `cycle_length` is given.
-        cycle_ratio: Part of a cycle spent rising.
+        names: Keys of `ANNEALERS` or `"vae-annealing"`; none means all of `ANNEALERS`.
+        figure: A key of `FIGURES` instead.
+        options: Of `build_annealer`, shared by all.
 
     Raises:
-        ValueError: If the name, an argument or a value is not possible.
+        InputError: If a name or an option is not possible, or both names and a figure are given.
     """
-    name, _, rest = spec.partition(":")
-    if name not in KINDS:
-        raise ValueError(f"an annealer must be one of {', '.join(KINDS)}, got {name!r}")
-    known = inspect.signature(KINDS[name]).parameters
-    given = _arguments(spec, rest, (*known, "off", "on") if name == PACKAGE else tuple(known))
-    shared = {"beta": max_beta, "max_beta": max_beta, "ratio": cycle_ratio}
-    shared["warmup_steps"] = warmup_steps
-    if "cycle_length" not in given:
-        shared |= {"total_steps": warmup_steps, "num_cycles": num_cycles}
-    switches = {given.pop(word): word == "on" for word in ("off", "on") if word in given}
-    try:
-        annealer = KINDS[name](**{key: shared[key] for key in known if key in shared} | given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{spec}: {error}") from None
-    return Switched(annealer, switches) if isinstance(annealer, Annealer) and switches else annealer
-
-
-def _arguments(spec: str, text: str, known: Collection[str]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    for pair in text.split(",") if text else ():
-        name, equals, value = pair.partition("=")
-        if name not in known or name in arguments or not equals:
-            raise ValueError(
-                f"{spec}: arguments are {', '.join(known)}, each once, as in a=1, got {pair!r}"
-            )
-        arguments[name] = _value(value)
-    for name in ("off", "on"):
-        step = arguments.get(name, 0)
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ValueError(f"{spec}: {name} must be a step, 0 or more, got {step!r}")
-    return arguments
-
-
-def _value(text: str) -> int | float | bool | str:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            pass
-    return {"true": True, "false": False}.get(text.lower(), text)
+    if figure is None:
+        return _named(names, options)
+    if names:
+        raise InputError(f"either annealers or --figure can be given, got both: {figure}")
+    return choose(FIGURES, "--figure", figure)(options)
 
 
 def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:
-    """The weights of a new annealer.
+    """The weights of a new annealer after each of these steps, which rise.
 
     An annealer that offers `value_at` is asked; of any other, a copy is stepped.
-
-    Args:
-        annealer: The annealer, which stays as it is.
-        steps: Steps taken before each weight, in rising order.
     """
     value_at = getattr(annealer, "value_at", None)
     if value_at is not None:
@@ -205,20 +157,13 @@ def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:
 def picture(
     path: str | Path, panels: Mapping[str, Annealers], num_steps: int, *, title: str
 ) -> None:
-    """Draw the weights of annealers into a file.
-
-    Up to 1,000 steps each weight is drawn, else 1,000 steps evenly apart.
+    """Draw the weights of annealers into a .png, .svg or .pdf file.
 
     Args:
-        path: File to write; its ending, .png, .svg or .pdf, is its type.
+        path: File to write.
         panels: Title of each panel, and its new annealers by name.
-        num_steps: How many steps are taken, at least 1.
+        num_steps: How many steps are taken, at least 1; of more than 1,000, 1,000 are drawn.
         title: Above the picture.
-
-    Raises:
-        ValueError: If `num_steps` is under 1 or the file has another type.
-        FileNotFoundError: If the file's directory is not there.
-        ImportError: If matplotlib is not installed.
     """
     steps = _spread(num_steps, NUM_POINTS + 1)
     drawn = [
@@ -234,33 +179,31 @@ def picture(
 
 
 def listing(panels: Mapping[str, Annealers], num_steps: int, *, title: str) -> str:
-    """The weights of annealers as text: a table of some eleven steps, and a line of bars each.
+    """The weights as text: a table of some eleven steps, and bars; arguments as `picture`'s.
 
     All bars of a panel have one scale. A weight of 0 is blank, and no other is.
-
-    Args:
-        panels: Title of each panel, and its new annealers by name.
-        num_steps: How many steps are taken, at least 1.
-        title: The first line.
-
-    Raises:
-        ValueError: If `num_steps` is under 1.
     """
-    rows, bars = _spread(num_steps, NUM_ROWS), _spread(num_steps, NUM_BARS)
-    steps = sorted({*rows, *bars})
+    rows, points = _spread(num_steps, NUM_ROWS), _spread(num_steps, NUM_BARS)
+    steps = sorted({*rows, *points})
     blocks = [title]
     for heading, annealers in panels.items():
         curves = {
             name: dict(zip(steps, weights(annealer, steps), strict=True))
             for name, annealer in annealers.items()
         }
-        blocks.append("\n".join([heading] * bool(heading) + [_table(curves, rows)]))
-        blocks.append(_sketch(curves, bars))
+        top = max((max(curve.values()) for curve in curves.values()), default=0.0) or 1.0
+        blocks.append("\n".join([heading] * bool(heading) + [_table(curves, rows, top)]))
+        width = max(map(len, curves))
+        lines = [
+            f"{name:>{width}} │{bars([curve[step] for step in points], top)}│"
+            for name, curve in curves.items()
+        ]
+        scale = f"{'':{width}}  steps 0 to {num_steps:,}, full height is β = {top:g}"
+        blocks.append("\n".join([*lines, scale]))
     return "\n\n".join(blocks)
 
 
-def _table(curves: Mapping[str, Mapping[int, float]], steps: Sequence[int]) -> str:
-    top = _top(curves)
+def _table(curves: Mapping[str, Mapping[int, float]], steps: Sequence[int], top: float) -> str:
     decimals = 3 if top >= 0.1 else 2 - math.floor(math.log10(top))
     return table(
         [
@@ -271,28 +214,7 @@ def _table(curves: Mapping[str, Mapping[int, float]], steps: Sequence[int]) -> s
     )
 
 
-def _sketch(curves: Mapping[str, Mapping[int, float]], steps: Sequence[int]) -> str:
-    top, width = _top(curves), max(map(len, curves), default=0)
-    lines = [
-        f"{name:>{width}} │{''.join(_bar(curve[step] / top) for step in steps)}│"
-        for name, curve in curves.items()
-    ]
-    scale = f"steps 0 to {steps[-1]:,}, full height is β = {top:g}"
-    return "\n".join([*lines, f"{'':{width}}  {scale}"])
-
-
-def _bar(part: float) -> str:
-    return BARS[max(1, round(part * (len(BARS) - 1)))] if part > 0 else BARS[0]
-
-
-def _top(curves: Mapping[str, Mapping[int, float]]) -> float:
-    """The largest weight shown, or 1 where all are 0."""
-    return max((max(curve.values()) for curve in curves.values()), default=0.0) or 1.0
-
-
 def _spread(num_steps: int, most: int) -> list[int]:
     """At most so many whole steps, evenly from 0 to `num_steps`, both included."""
-    if num_steps < 1:
-        raise ValueError(f"steps must be at least 1, got {num_steps}")
-    gaps = min(num_steps, most - 1)
+    gaps = min(integer("steps", num_steps, 1), most - 1)
     return [num_steps * i // gaps for i in range(gaps + 1)]

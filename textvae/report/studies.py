@@ -1,8 +1,4 @@
-"""Many runs in few figures.
-
-Offers `summary`, `spread` and `markdown` for tables, `bands` (a `Band`) and `panel` for pictures,
-`check` and `write` for the files of a study.
-"""
+"""Many runs in few figures: the tables, pictures and files of a study."""
 
 from __future__ import annotations
 
@@ -12,21 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textvae.files import replacing, write_json
-from textvae.report.pictures import Panel, checked_path
-from textvae.report.plotting import require_matplotlib
-
-__all__ = ["Band", "bands", "check", "markdown", "panel", "spread", "summary", "write"]
+from textvae.report.pictures import Panel, checked_path, require_matplotlib
 
 
 class Band(NamedTuple):
-    """A curve of several seeds.
-
-    Attributes:
-        xs: Where it is known: what all seeds have.
-        mean: Mean over seeds.
-        low: Least over seeds.
-        high: Largest over seeds.
-    """
+    """A curve of several seeds, over the x that all of them have: mean, least and largest y."""
 
     xs: list[float]
     mean: list[float]
@@ -35,15 +21,11 @@ class Band(NamedTuple):
 
 
 def summary(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """One line per configuration: mean ± standard deviation over its seeds.
+    """One line per configuration for `markdown`: mean ± standard deviation over its seeds.
 
     Args:
         rows: One per run; `name` is its configuration.
         columns: Title of each column, and the key in `rows` that it shows.
-
-    Returns:
-        Lines for `markdown` or `table`, in the order in which names first appear. None is shown
-        as nothing.
     """
     lines = []
     for name in dict.fromkeys(row["name"] for row in rows):
@@ -62,9 +44,8 @@ def spread(values: Iterable[float | None]) -> str:
     digits = 3 if abs(mean) < 0.1 else 2
     if all(isinstance(value, int) for value in known):
         digits = 1  # counts
-    if len(known) == 1:
-        return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} ± {statistics.stdev(known):.{digits}f}"
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean:.{digits}f}{deviation}"
 
 
 def markdown(lines: Sequence[Mapping[str, str]]) -> str:
@@ -76,36 +57,16 @@ def markdown(lines: Sequence[Mapping[str, str]]) -> str:
 
 
 def bands(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
-    """Mean and range of one curve per seed, over the points that all of them have.
-
-    Args:
-        curves: Points (x, y), one list per seed.
-
-    Raises:
-        ValueError: If there is no curve.
-    """
-    if not curves:
-        raise ValueError("curves must hold at least one curve, got none")
+    """Mean and range of one curve of points (x, y) per seed, at least one."""
     by_x = [dict(curve) for curve in curves]
     xs = sorted(set(by_x[0]).intersection(*by_x[1:]))
     values = [[curve[x] for curve in by_x] for x in xs]
-    return Band(
-        xs,
-        [statistics.fmean(several) for several in values],
-        [min(several) for several in values],
-        [max(several) for several in values],
-    )
+    mean, low, high = (list(map(f, values)) for f in (statistics.fmean, min, max))
+    return Band(xs, mean, low, high)
 
 
 def panel(several: Mapping[str, Band], *, xlabel: str, ylabel: str, logx: bool = False) -> Panel:
-    """A chart of mean curves, each with its range over seeds around it.
-
-    Args:
-        several: A band per configuration, by name.
-        xlabel: What x is, with its unit.
-        ylabel: What y is, with its unit.
-        logx: Whether x has a logarithmic scale.
-    """
+    """A chart of mean curves by configuration, each with its range over seeds around it."""
     return Panel(
         curves={name: (band.xs, band.mean) for name, band in several.items()},
         bands={name: (band.low, band.high) for name, band in several.items()},
@@ -116,31 +77,16 @@ def panel(several: Mapping[str, Band], *, xlabel: str, ylabel: str, logx: bool =
 
 
 def check(path: Path) -> None:
-    """Find out before hours of training whether `write` will be able to; makes the directory.
-
-    Args:
-        path: As in `write`.
-
-    Raises:
-        OSError: If there can be no such directory, or `PATH.png` is one.
-        ImportError: If matplotlib is not installed.
-    """
+    """Find out before hours of training whether `write` will be able to; makes the directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     checked_path(path.with_suffix(".png"))
     require_matplotlib()
 
 
 def write(path: Path, text: str, content: Mapping[str, Any], draw: Callable[[Path], None]) -> str:
-    """Write what a study has found: `PATH.md`, `PATH.json` and `PATH.png`.
+    """Write what a study has found: `PATH.md`, `PATH.json`, and `PATH.png` by `draw`.
 
-    Args:
-        path: The files' common path, without an ending.
-        text: What was measured and the table, in Markdown.
-        content: The same in numbers, as JSON takes it.
-        draw: Draws the picture into the file it is given.
-
-    Returns:
-        The text and where it is, for the terminal.
+    Returns the text and where it is, for the terminal.
     """
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")

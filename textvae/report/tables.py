@@ -1,11 +1,9 @@
-"""Tables and bars of characters: `table`, and `kl_bars`, a line of bars of KL per dimension."""
+"""Tables and bars of characters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-
-__all__ = ["BARS", "kl_bars", "table"]
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -26,6 +24,12 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
+def bars(values: Sequence[float], top: float) -> str:
+    """A bar for each value from 0 to `top`; that of 0 is blank, and no other is."""
+    heights = (max(1, round(value / top * (len(BARS) - 1))) if value > 0 else 0 for value in values)
+    return "".join(BARS[height] for height in heights)
+
+
 def kl_bars(kl_per_dim: Sequence[float]) -> str:
     """KL of each dimension as a line of bars, the busiest first; full height is the largest.
 
@@ -33,13 +37,6 @@ def kl_bars(kl_per_dim: Sequence[float]) -> str:
     """
     if not kl_per_dim:
         return "no latent dimensions (a language model)"
-    ordered = sorted(kl_per_dim, reverse=True)
-    top = ordered[0]
-    bars = "".join(_bar(value, top) for value in ordered)
-    return f"│{bars}│ {len(ordered)} dimensions, largest {top:.3f} nats"
-
-
-def _bar(value: float, top: float) -> str:
-    if value < 0.001:
-        return BARS[0]
-    return BARS[max(1, round(value / top * (len(BARS) - 1)))]
+    top, *_ = ordered = sorted(kl_per_dim, reverse=True)
+    shown = bars([value if value >= 0.001 else 0.0 for value in ordered], top)
+    return f"│{shown}│ {len(ordered)} dimensions, largest {top:.3f} nats"
