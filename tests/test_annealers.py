@@ -6,14 +6,13 @@ import copy
 import json
 import math
 import pickle
-import subprocess
-import sys
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textvae.annealers import (
@@ -32,6 +31,7 @@ from textvae.annealers import (
     linear_annealing,
     sigmoid_annealing,
 )
+from textvae.checks import InputError
 
 counts = st.integers(0, 10**9)
 lengths = st.integers(1, 10**9)
@@ -86,82 +86,48 @@ def weights(annealer: ScheduledAnnealer, steps: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("step", "warmup_steps", "max_beta", "expected"),
+    ("weight", "expected"),
     [
-        (0, 10, 1.0, 0.0),  # the first batch is free of KL
-        (1, 10, 1.0, 0.1),  # one step, one tenth
-        (5, 10, 1.0, 0.5),  # half-way
-        (5, 10, 4.0, 2.0),  # scaled by max_beta
-        (9, 10, 1.0, 0.9),  # the last step of the warm-up is not full yet
-        (10, 10, 1.0, 1.0),  # full exactly at its end
-        (10**9, 10, 1.0, 1.0),  # and ever after
-        (0, 0, 0.5, 0.5),  # no warm-up: full from the first step
-        (0, 1, 1.0, 0.0),  # a warm-up of one step spares one batch
-        (3, 10, 0.0, 0.0),  # no KL at all is a legal weight
+        (linear_annealing(0, 10), 0.0),  # the first batch is free of KL
+        (linear_annealing(1, 10), 0.1),  # one step, one tenth
+        (linear_annealing(5, 10, 4.0), 2.0),  # half-way, scaled by max_beta
+        (linear_annealing(9, 10), 0.9),  # the last step of the warm-up is not full yet
+        (linear_annealing(10, 10), 1.0),  # full exactly at its end
+        (linear_annealing(10**9, 10), 1.0),  # and ever after
+        (linear_annealing(0, 0, 0.5), 0.5),  # no warm-up: full from the first step
+        (linear_annealing(0, 1), 0.0),  # a warm-up of one step spares one batch
+        (linear_annealing(3, 10, 0.0), 0.0),  # no KL at all is a legal weight
+        (sigmoid_annealing(0, 100), 1 / (1 + math.exp(5))),  # x = -k / 2: 0.0067, not 0
+        (sigmoid_annealing(50, 100, 0.5), 0.25),  # half-way: x = 0
+        (sigmoid_annealing(60, 100), 1 / (1 + math.exp(-1))),  # a k-th of the warm-up later: x = 1
+        (sigmoid_annealing(100, 100), 1 / (1 + math.exp(-5))),  # x = k / 2: 0.9933, not 1
+        (sigmoid_annealing(200, 100), 1 / (1 + math.exp(-15))),  # it rises on after the warm-up
+        (sigmoid_annealing(0, 100, k=4), 1 / (1 + math.exp(2))),  # flatter: starts higher
+        (sigmoid_annealing(10**9, 1), 1.0),  # far beyond, where exp(x) would overflow
+        (sigmoid_annealing(0, 10**9, k=5000), 0.0),  # far below, where exp(-x) would overflow
+        (sigmoid_annealing(0, 0), 1.0),  # no warm-up: full from the first step
+        (cosine_annealing(0, 6), 0.0),  # cos 0 = 1
+        (cosine_annealing(1, 6), (1 - math.sqrt(3) / 2) / 2),  # cos 30°
+        (cosine_annealing(2, 6), 0.25),  # cos 60° = 1/2
+        (cosine_annealing(4, 6, 2.0), 1.5),  # cos 120° = -1/2, scaled
+        (cosine_annealing(6, 6, 0.3), 0.3),  # cos 180° = -1
+        (cosine_annealing(7, 6, 0.3), 0.3),  # it does not come down again
+        (cosine_annealing(0, 0, 0.3), 0.3),  # no warm-up: full from the first step
+        (cyclical_annealing(0, 10), 0.0),  # a cycle starts at 0
+        (cyclical_annealing(2, 10), 0.4),  # rises over 5 of its 10 steps
+        (cyclical_annealing(5, 10), 1.0),  # is full from the end of the rise
+        (cyclical_annealing(9, 10, max_beta=0.5), 0.5),  # to its last step
+        (cyclical_annealing(10, 10), 0.0),  # and starts again
+        (cyclical_annealing(10**9 + 1, 10), 0.2),  # also late
+        (cyclical_annealing(1, 10, 0.29), 0.5),  # a rise of 2.9 steps is one of 2
+        (cyclical_annealing(0, 10, 0.05), 1.0),  # a rise of half a step is none
+        (cyclical_annealing(9, 10, 1.0), 0.9),  # rising all the time, it never gets there
+        (cyclical_annealing(2500), 0.5),  # by default, half of 10,000 steps rise
+        (cyclical_annealing(7500), 1.0),
     ],
 )
-def test_linear_table(step: int, warmup_steps: int, max_beta: float, expected: float) -> None:
-    assert linear_annealing(step, warmup_steps, max_beta) == expected
-
-
-@pytest.mark.parametrize(
-    ("step", "warmup_steps", "k", "expected"),
-    [
-        (0, 100, 10, 1 / (1 + math.exp(5))),  # x = -k / 2: 0.0067, not 0
-        (50, 100, 10, 0.5),  # half-way: x = 0
-        (60, 100, 10, 1 / (1 + math.exp(-1))),  # a k-th of the warm-up later: x = 1
-        (100, 100, 10, 1 / (1 + math.exp(-5))),  # x = k / 2: 0.9933, not 1
-        (200, 100, 10, 1 / (1 + math.exp(-15))),  # it goes on rising after the warm-up
-        (0, 100, 4, 1 / (1 + math.exp(2))),  # flatter: starts higher
-        (10**9, 1, 10, 1.0),  # far beyond, where exp(x) would overflow
-        (0, 10**9, 5000, 0.0),  # far below, where exp(-x) would overflow
-        (0, 0, 10, 1.0),  # no warm-up: full from the first step
-    ],
-)
-def test_sigmoid_table(step: int, warmup_steps: int, k: float, expected: float) -> None:
-    assert sigmoid_annealing(step, warmup_steps, k=k) == pytest.approx(expected, rel=1e-12)
-    assert sigmoid_annealing(step, warmup_steps, 0.5, k) == pytest.approx(expected / 2, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("step", "warmup_steps", "max_beta", "expected"),
-    [
-        (0, 6, 1.0, 0.0),  # cos 0 = 1
-        (1, 6, 1.0, (1 - math.sqrt(3) / 2) / 2),  # cos 30°
-        (2, 6, 1.0, 0.25),  # cos 60° = 1/2
-        (3, 6, 1.0, 0.5),  # cos 90° = 0
-        (4, 6, 2.0, 1.5),  # cos 120° = -1/2, scaled
-        (6, 6, 0.3, 0.3),  # cos 180° = -1
-        (7, 6, 0.3, 0.3),  # it does not come down again
-        (0, 0, 0.3, 0.3),  # no warm-up: full from the first step
-    ],
-)
-def test_cosine_table(step: int, warmup_steps: int, max_beta: float, expected: float) -> None:
-    assert cosine_annealing(step, warmup_steps, max_beta) == pytest.approx(expected, abs=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("step", "ratio", "expected"),
-    [
-        (0, 0.5, 0.0),  # a cycle starts at 0
-        (2, 0.5, 0.4),  # rises over 5 of its 10 steps
-        (5, 0.5, 1.0),  # is full from the end of the rise
-        (9, 0.5, 1.0),  # to its last step
-        (10, 0.5, 0.0),  # and starts again
-        (10**9 + 1, 0.5, 0.2),  # also late
-        (1, 0.29, 0.5),  # a rise of 2.9 steps is one of 2
-        (0, 0.05, 1.0),  # a rise of half a step is none
-        (9, 1.0, 0.9),  # rising all the time, it never gets there
-    ],
-)
-def test_cyclical_table(step: int, ratio: float, expected: float) -> None:
-    assert cyclical_annealing(step, 10, ratio) == expected
-    assert cyclical_annealing(step, 10, ratio, max_beta=0.5) == expected / 2
-
-
-def test_cyclical_defaults() -> None:
-    assert cyclical_annealing(2500) == 0.5
-    assert cyclical_annealing(7500) == 1.0
+def test_closed_forms_by_hand(weight: float, expected: float) -> None:
+    assert weight == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 @given(counts, counts, lengths, ratios, st.floats(0, 1e300), st.floats(1e-6, 1e6))
@@ -178,40 +144,23 @@ def test_closed_forms_stay_in_range(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_contract_first_batch_sees_value_at_0(case: str) -> None:
-    annealer = fresh(case)
-    assert annealer.current_step == 0
-    assert annealer(1.0) == annealer.value == annealer.value_at(0) == CASES[case][1]
-
-
-@pytest.mark.parametrize("case", CASES)
 def test_contract_weights_are_value_at_the_steps_taken(case: str) -> None:
-    annealer = fresh(case)
+    make, first, highest, end = CASES[case]
+    annealer = make()
+    assert isinstance(annealer, KLAnnealer)
     planned = [annealer.value_at(step) for step in range(STEPS)]
     assert annealer.current_step == 0  # looking ahead moves nothing
-    assert weights(annealer, STEPS) == planned
-    assert [annealer.value_at(step) for step in range(STEPS)] == planned
-    assert annealer.value_at(annealer.current_step) == annealer.value
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_contract_end_points_are_exact(case: str) -> None:
-    make, first, highest, end = CASES[case]
-    applied = weights(make(), STEPS)
-    assert min(applied) == applied[0] == first
-    assert max(applied) == highest
-    if end is not None:
-        assert all(weight == highest for weight in applied[end:])
-        assert end == 0 or applied[end - 1] < highest
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_contract_finished_from_the_step_where_the_weight_settles(case: str) -> None:
-    make, _, _, end = CASES[case]
-    annealer = make()
-    for step in range(STEPS):
+    for step, weight in enumerate(planned):
+        assert annealer(1.0) == annealer.value == weight
+        assert annealer.value_at(annealer.current_step) == weight
         assert annealer.finished is (end is not None and step >= end)
         annealer.step()
+    assert [annealer.value_at(step) for step in range(STEPS)] == planned
+    assert min(planned) == planned[0] == first  # end points are exact
+    assert max(planned) == highest
+    if end is not None:
+        assert set(planned[end:]) == {highest}
+        assert end == 0 or planned[end - 1] < highest
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -223,15 +172,9 @@ def test_contract_state_round_trip(case: str, steps: int) -> None:
     resumed.load_state_dict(state)
     assert resumed.state_dict() == annealer.state_dict() == state
     assert resumed.finished is annealer.finished
+    snapshot = annealer.state_dict()
     assert weights(resumed, STEPS) == weights(annealer, STEPS)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_contract_state_is_a_snapshot(case: str) -> None:
-    annealer = fresh(case)
-    state = annealer.state_dict()
-    annealer.step()
-    assert state["current_step"] == 0
+    assert snapshot == state
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -246,26 +189,14 @@ def test_contract_multiplies_tensors(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_contract_repr_shows_settings_and_counter(case: str) -> None:
+def test_contract_repr_copies_and_pickles(case: str) -> None:
     annealer = after(fresh(case), 3)
-    assert repr(annealer).startswith(type(annealer).__name__ + "(")
-    assert repr(annealer).endswith(")")
+    assert re.fullmatch(rf"{type(annealer).__name__}\([a-z].*\)", repr(annealer))
     assert f"current_step={annealer.current_step}" in repr(annealer)
     assert repr(fresh(case)).count("current_step=0") == 1
-    assert "_" not in repr(annealer)[: repr(annealer).index("(") + 2]
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_contract_copies_and_pickles(case: str) -> None:
-    annealer = after(fresh(case), 3)
     for twin in (copy.deepcopy(annealer), pickle.loads(pickle.dumps(annealer))):
         assert repr(twin) == repr(annealer)
         assert twin.value == annealer.value
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_contract_is_all_that_a_loop_asks_for(case: str) -> None:
-    assert isinstance(fresh(case), KLAnnealer)
 
 
 def test_anyones_annealer_fits_the_protocol() -> None:
@@ -287,12 +218,9 @@ def test_anyones_annealer_fits_the_protocol() -> None:
         ({}, ValueError, "the keys"),  # nothing in it
         ({"step": 3}, ValueError, r"got \{'step': 3\}"),  # someone else's state
         ({"current_step": 3, "beta": 1.0, "cyclical": True}, ValueError, "the keys"),  # too much
-        ([3], ValueError, r"must be a mapping .* got \[3\]"),
         (None, ValueError, "must be a mapping .* got None"),
         (-1, ValueError, "current_step must be at least 0, got -1"),
-        (1.5, TypeError, "current_step must be an integer, got 1.5"),
         (True, TypeError, "current_step must be an integer, got True"),
-        ("3", TypeError, "current_step must be an integer, got '3'"),
     ],
 )
 def test_contract_malformed_state_changes_nothing(
@@ -300,7 +228,7 @@ def test_contract_malformed_state_changes_nothing(
 ) -> None:
     annealer = after(fresh(case), 2)
     before = repr(annealer)
-    if not isinstance(broken, dict | list | None):
+    if isinstance(broken, int):
         broken = {**annealer.state_dict(), "current_step": broken}
     with pytest.raises(error, match=message):
         annealer.load_state_dict(broken)  # type: ignore[arg-type]
@@ -308,29 +236,14 @@ def test_contract_malformed_state_changes_nothing(
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(
-    ("step", "error", "message"),
-    [
-        (-1, ValueError, "step must be at least 0, got -1"),
-        (1.0, TypeError, "step must be an integer, got 1.0"),
-        (True, TypeError, "step must be an integer, got True"),
-        (None, TypeError, "step must be an integer, got None"),
-    ],
-)
-def test_contract_value_at_refuses(
-    case: str, step: Any, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        fresh(case).value_at(step)
+def test_contract_value_at_refuses(case: str) -> None:
+    with pytest.raises(InputError, match="step must be at least 0, got -1"):
+        fresh(case).value_at(-1)
+    with pytest.raises(TypeError, match=r"step must be an integer, got 1\.0"):
+        fresh(case).value_at(1.0)  # type: ignore[arg-type]
 
 
 # --- the warm-ups
-
-
-def test_linear_and_cosine_are_their_closed_forms() -> None:
-    for step in range(12):
-        assert LinearAnnealer(9, 0.8).value_at(step) == linear_annealing(step, 9, 0.8)
-        assert CosineAnnealer(9, 0.8).value_at(step) == cosine_annealing(step, 9, 0.8)
 
 
 @given(lengths, st.integers(0, 10**9), st.floats(1e-6, 1e6))
@@ -358,6 +271,9 @@ def test_warmups_rise_between_exact_ends_at_any_length(
     assert annealer.value_at(0) == 0.0
     assert annealer.value_at(warmup_steps) == annealer.value_at(warmup_steps + step) == max_beta
     assert 0 <= annealer.value_at(step) <= annealer.value_at(step + 1) <= max_beta
+    closed_form = {LinearAnnealer: linear_annealing, CosineAnnealer: cosine_annealing}.get(kind)
+    if closed_form is not None:
+        assert annealer.value_at(step) == closed_form(step, warmup_steps, max_beta)
 
 
 # --- cycles
@@ -366,37 +282,29 @@ def test_warmups_rise_between_exact_ends_at_any_length(
 @pytest.mark.parametrize(
     ("annealer", "expected"),
     [
-        # half of four steps rises, half is full; full after two cycles
+        # half of four steps rises, half is full; full after two cycles, or without end
         (CyclicalAnnealer(4, 2), [0, 0.5, 1, 1, 0, 0.5, 1, 1, 1, 1]),
-        # no end
         (CyclicalAnnealer(4), [0, 0.5, 1, 1, 0, 0.5, 1, 1, 0, 0.5]),
         # rising all the time, the last step of a cycle is still full
         (CyclicalAnnealer(3, 2, ratio=1.0), [0, 0.5, 1, 0, 0.5, 1, 1]),
-        # a cycle of one step has room for nothing but full weight
-        (CyclicalAnnealer(1, ratio=1.0), [1, 1, 1]),
-        # a rise of less than a step is none
-        (CyclicalAnnealer(4, 2, ratio=0.2), [1, 1, 1, 1, 1]),
+        (CyclicalAnnealer(1, ratio=1.0), [1, 1, 1]),  # there is room for full weight only
+        (CyclicalAnnealer(4, 2, ratio=0.2), [1, 1, 1, 1, 1]),  # a rise of less than a step is none
         # 10 steps in 3 cycles: of 3, 3 and 4 steps, and never short of the end
         (
             CyclicalAnnealer(num_cycles=3, total_steps=10, ratio=1.0),
             [0, 0.5, 1, 0, 0.5, 1, 0, 1 / 3, 2 / 3, 1, 1, 1],
         ),
-        # as many cycles as steps
-        (CyclicalAnnealer(num_cycles=3, total_steps=3), [1, 1, 1, 1]),
+        (CyclicalAnnealer(num_cycles=3, total_steps=3), [1, 1, 1, 1]),  # as many as steps
         # the quarter and three quarters of half a cosine wave
         (
             CyclicalAnnealer(8, 1, shape="cosine", max_beta=2.0),
             [0, 1 - math.sqrt(0.5), 1, 1 + math.sqrt(0.5), 2, 2, 2, 2, 2],
         ),
+        (CyclicalAnnealer(20, shape="sigmoid"), weights(SigmoidAnnealer(10), 20)),
     ],
 )
 def test_cycles_table(annealer: CyclicalAnnealer, expected: list[float]) -> None:
     assert weights(annealer, len(expected)) == pytest.approx(expected)
-
-
-def test_sigmoid_cycles_have_the_shape_of_the_sigmoid_annealer() -> None:
-    cycles = CyclicalAnnealer(20, shape="sigmoid", ratio=0.5)
-    assert weights(cycles, 10) == weights(SigmoidAnnealer(10), 10)
 
 
 def test_cycle_length_and_total_steps_say_the_same() -> None:
@@ -458,21 +366,11 @@ def test_package_logistic_is_one_per_step_steep() -> None:
         assert annealer.value_at(step) == pytest.approx(1 / (1 + math.exp(50 - step)), abs=1e-15)
 
 
-@pytest.mark.parametrize("total_steps", [1, 1420, 10**9])  # the package overflows from 1,420
-@pytest.mark.parametrize("baseline", [0.0, 0.1, 1.0])
-def test_package_logistic_never_overflows(total_steps: int, baseline: float) -> None:
-    annealer = Annealer(total_steps, "logistic", baseline)
-    assert annealer.value_at(0) == baseline
-    assert annealer.value_at(total_steps) == 1.0
+SHAPES = st.sampled_from(["linear", "cosine", "logistic"])
 
 
-@given(
-    lengths,
-    counts,
-    st.sampled_from(["linear", "cosine", "logistic"]),
-    st.floats(0, 1),
-    st.booleans(),
-)
+@given(lengths, counts, SHAPES, st.floats(0, 1), st.booleans())
+@example(1420, 0, "logistic", 0.1, False)  # from here on the package's own overflows
 def test_package_stays_between_baseline_and_1(
     total_steps: int, step: int, shape: str, baseline: float, cyclical: bool
 ) -> None:
@@ -483,14 +381,14 @@ def test_package_stays_between_baseline_and_1(
     assert annealer.value_at(total_steps) == 1.0
 
 
-def test_package_counter_stops_at_total_steps() -> None:
-    annealer = Annealer(3)
-    assert [after(annealer, 1).current_step for _ in range(5)] == [1, 2, 3, 3, 3]
-
-
-def test_package_cyclical_counter_is_zeroed_on_reaching_total_steps() -> None:
-    annealer = Annealer(3, cyclical=True)
-    assert [after(annealer, 1).current_step for _ in range(7)] == [1, 2, 0, 1, 2, 0, 1]
+@pytest.mark.parametrize(
+    ("cyclical", "counter"), [(False, [1, 2, 3, 3, 3, 3]), (True, [1, 2, 0, 1, 2, 0])]
+)
+def test_package_counter_stops_or_starts_again_at_total_steps(
+    cyclical: bool, counter: list[int]
+) -> None:
+    annealer = Annealer(3, cyclical=cyclical)
+    assert [after(annealer, 1).current_step for _ in counter] == counter
 
 
 @pytest.mark.parametrize("setter", ["set_cyclical", "cyclical_setter"])
@@ -519,143 +417,107 @@ def test_package_state_holds_the_switch() -> None:
     assert resumed.current_step == 2
 
 
-def test_package_disabled_returns_its_argument_unchanged() -> None:
-    kl, annealer = object(), Annealer(4, baseline=0.5, disable=True)
-    for _ in range(3):
-        assert annealer(kl) is kl
-        annealer.step()
-    assert annealer.current_step == 3
+def test_package_disabled_returns_its_argument() -> None:
+    kl = object()
+    assert after(Annealer(4, baseline=0.5, disable=True), 3)(kl) is kl
 
 
 # --- building by name
 
 
 @pytest.mark.parametrize("name", ANNEALERS)
-def test_build_makes_each_by_name(name: str) -> None:
-    annealer = build_annealer(name, warmup_steps=12, max_beta=0.5)
+@pytest.mark.parametrize("warmup_steps", [0, 12])
+def test_build_makes_each_by_name(name: str, warmup_steps: int) -> None:
+    annealer = build_annealer(name, warmup_steps=warmup_steps, max_beta=0.5)
     assert type(annealer) is ANNEALERS[name]
-    assert after(annealer, 12).finished
-    assert annealer.value == 0.5
-
-
-@pytest.mark.parametrize("name", ANNEALERS)
-def test_build_without_warmup_gives_full_weight_at_once(name: str) -> None:
-    annealer = build_annealer(name, warmup_steps=0, max_beta=0.5)
-    assert annealer.finished
+    assert after(annealer, warmup_steps).finished
     assert annealer.value == 0.5
 
 
 def test_build_fills_the_warmup_with_cycles() -> None:
     annealer = build_annealer("cyclical", warmup_steps=8, num_cycles=2, cycle_ratio=0.25)
     assert weights(annealer, 10) == [0, 1, 1, 1, 0, 1, 1, 1, 1, 1]
+    least = build_annealer("cyclical", warmup_steps=4, num_cycles=4)
+    assert weights(least, 5) == [1] * 5
 
 
 # --- refusals
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("call", "message"),
     [
-        (lambda: linear_annealing(-1, 5), ValueError, "^step must be at least 0, got -1"),
-        (lambda: linear_annealing(1, -5), ValueError, "warmup_steps must be at least 0, got -5"),
-        (lambda: linear_annealing(0.5, 5), TypeError, "^step must be an integer, got 0.5"),
-        (lambda: linear_annealing(1, True), TypeError, "warmup_steps must be an integer, got True"),
-        (lambda: linear_annealing(1, 5, -1.0), ValueError, r"max_beta must be in \[0, inf\)"),
-        (lambda: linear_annealing(1, 5, math.nan), ValueError, "max_beta .* got nan"),
-        (lambda: linear_annealing(1, 5, math.inf), ValueError, "max_beta .* got inf"),
-        (lambda: linear_annealing(1, 5, "1"), TypeError, "max_beta must be a number, got '1'"),
-        (lambda: linear_annealing(1, 5, True), TypeError, "max_beta must be a number, got True"),
-        (lambda: cosine_annealing(-1, 5), ValueError, "^step must be at least 0, got -1"),
-        (lambda: cosine_annealing(1, None), TypeError, "warmup_steps must be an integer, got None"),
-        (lambda: cosine_annealing(1, 5, -0.1), ValueError, r"max_beta .* got -0\.1"),
-        (lambda: sigmoid_annealing(-1, 5), ValueError, "^step must be at least 0, got -1"),
-        (lambda: sigmoid_annealing(1, 0.2), TypeError, "warmup_steps must be an integer, got 0.2"),
-        (lambda: sigmoid_annealing(1, 5, None), TypeError, "max_beta must be a number, got None"),
-        (lambda: sigmoid_annealing(1, 5, k=0), ValueError, r"k must be in \[1e-6, inf\), got 0"),
-        (lambda: sigmoid_annealing(1, 5, k=math.inf), ValueError, "k must be .* got inf"),
-        (lambda: cyclical_annealing(-1), ValueError, "^step must be at least 0, got -1"),
-        (lambda: cyclical_annealing(1, 0), ValueError, "cycle_length must be at least 1, got 0"),
-        (lambda: cyclical_annealing(1, 9.0), TypeError, "cycle_length must be an integer, got 9.0"),
-        (lambda: cyclical_annealing(1, 9, 0.0), ValueError, r"ratio must be in \(0, 1\], got 0"),
-        (lambda: cyclical_annealing(1, 9, 1.7), ValueError, r"ratio .* got 1\.7"),
-        (lambda: cyclical_annealing(1, 9, math.nan), ValueError, "ratio .* got nan"),
-        (lambda: cyclical_annealing(1, 9, "all"), TypeError, "ratio must be a number, got 'all'"),
-        (lambda: cyclical_annealing(1, 9, 0.5, -1), ValueError, "max_beta .* got -1"),
-        (lambda: ConstantAnnealer(-1), ValueError, r"^beta must be in \[0, inf\), got -1"),
-        (lambda: ConstantAnnealer("1"), TypeError, "^beta must be a number, got '1'"),
-        (lambda: LinearAnnealer(-1), ValueError, "warmup_steps must be at least 0, got -1"),
-        (lambda: LinearAnnealer(2.0), TypeError, "warmup_steps must be an integer, got 2.0"),
-        (lambda: CosineAnnealer(2, math.nan), ValueError, "max_beta .* got nan"),
-        (lambda: SigmoidAnnealer(2, k=-1), ValueError, "k must be .* got -1"),
-        (lambda: SigmoidAnnealer(2, k="10"), TypeError, "k must be a number, got '10'"),
-        (lambda: CyclicalAnnealer(), ValueError, r"exactly one .* got \(None, None\)"),
-        (lambda: CyclicalAnnealer(5, 2, total_steps=10), ValueError, r"one .* got \(5, 10\)"),
-        (lambda: CyclicalAnnealer(0), ValueError, "cycle_length must be at least 1, got 0"),
-        (lambda: CyclicalAnnealer(2.5), TypeError, "cycle_length must be an integer, got 2.5"),
-        (lambda: CyclicalAnnealer(5, 0), ValueError, "num_cycles must be at least 1, got 0"),
-        (lambda: CyclicalAnnealer(5, 1.5), TypeError, "num_cycles must be an integer, got 1.5"),
-        (lambda: CyclicalAnnealer(total_steps=9), TypeError, "num_cycles must be .* got None"),
-        (
-            lambda: CyclicalAnnealer(total_steps=-9, num_cycles=3),
-            ValueError,
-            "total_steps must be at least 0, got -9",
-        ),
-        (
-            lambda: CyclicalAnnealer(total_steps=2, num_cycles=3),
-            ValueError,
-            "num_cycles must be at least 1 and at most 2, got 3",
-        ),
-        (lambda: CyclicalAnnealer(5, ratio=0), ValueError, r"ratio must be in \(0, 1\], got 0"),
-        (lambda: CyclicalAnnealer(5, max_beta=-2), ValueError, "max_beta .* got -2"),
-        (
-            lambda: CyclicalAnnealer(5, shape="logistic"),
-            ValueError,
-            "shape must be one of linear, cosine, sigmoid, got 'logistic'",
-        ),
-        (lambda: Annealer(0), ValueError, "total_steps must be at least 1, got 0"),
-        (lambda: Annealer(10.0), TypeError, "total_steps must be an integer, got 10.0"),
-        (
-            lambda: Annealer(10, "sigmoid"),
-            ValueError,
-            "shape must be one of linear, cosine, logistic, got 'sigmoid'",
-        ),
-        (lambda: Annealer(10, baseline=1.7), ValueError, r"baseline must be in \[0, 1\], got 1\.7"),
-        (lambda: Annealer(10, baseline=-0.1), ValueError, r"baseline .* got -0\.1"),
-        (lambda: Annealer(10, baseline=None), TypeError, "baseline must be a number, got None"),
-        (lambda: Annealer(10, cyclical=1), TypeError, "cyclical must be True or False, got 1"),
-        (lambda: Annealer(10, disable="no"), TypeError, "disable must be True or False, got 'no'"),
-        (lambda: Annealer(10).set_cyclical(0), TypeError, "value must be True or False, got 0"),
-        (lambda: Annealer(10).cyclical_setter(None), TypeError, "value must be .* got None"),
-        (
-            lambda: build_annealer("logistic", warmup_steps=5),
-            ValueError,
-            "one of constant, linear, sigmoid, cosine, cyclical, got 'logistic'",
-        ),
-        (lambda: build_annealer(None, warmup_steps=5), ValueError, "name must be .* got None"),
-        (lambda: build_annealer("linear", warmup_steps=-5), ValueError, "warmup_steps .* got -5"),
+        (lambda: linear_annealing(-1, 5), "^step must be at least 0, got -1"),
+        (lambda: linear_annealing(1, -5), "warmup_steps must be at least 0, got -5"),
+        (lambda: linear_annealing(1, 5, -1.0), r"max_beta must be in \[0, inf\)"),
+        (lambda: linear_annealing(1, 5, math.nan), "max_beta .* got nan"),
+        (lambda: cosine_annealing(-1, 5), "^step must be at least 0, got -1"),
+        (lambda: cosine_annealing(1, 5, -0.1), r"max_beta .* got -0\.1"),
+        (lambda: sigmoid_annealing(-1, 5), "^step must be at least 0, got -1"),
+        (lambda: sigmoid_annealing(1, -1), "warmup_steps must be at least 0, got -1"),
+        (lambda: sigmoid_annealing(1, 5, -1), "max_beta .* got -1"),
+        (lambda: sigmoid_annealing(1, 5, k=0), r"k must be in \[1e-6, inf\), got 0"),
+        (lambda: cyclical_annealing(-1), "^step must be at least 0, got -1"),
+        (lambda: cyclical_annealing(1, 0), "cycle_length must be at least 1, got 0"),
+        (lambda: cyclical_annealing(1, 9, 0.0), r"ratio must be in \(0, 1\], got 0"),
+        (lambda: cyclical_annealing(1, 9, 1.7), r"ratio .* got 1\.7"),
+        (lambda: cyclical_annealing(1, 9, 0.5, -1), "max_beta .* got -1"),
+        (lambda: ConstantAnnealer(-1), r"^beta must be in \[0, inf\), got -1"),
+        (lambda: LinearAnnealer(-1), "warmup_steps must be at least 0, got -1"),
+        (lambda: CosineAnnealer(2, math.nan), "max_beta .* got nan"),
+        (lambda: SigmoidAnnealer(2, k=-1), "k must be .* got -1"),
+        (lambda: CyclicalAnnealer(), r"exactly one .* got \(None, None\)"),
+        (lambda: CyclicalAnnealer(5, 2, total_steps=10), r"one .* got \(5, 10\)"),
+        (lambda: CyclicalAnnealer(0), "cycle_length must be at least 1, got 0"),
+        (lambda: CyclicalAnnealer(5, 0), "num_cycles must be at least 1, got 0"),
+        (lambda: CyclicalAnnealer(total_steps=-9, num_cycles=3), "total_steps must be .* got -9"),
+        (lambda: CyclicalAnnealer(total_steps=2, num_cycles=3), "at least 1 and at most 2, got 3"),
+        (lambda: CyclicalAnnealer(5, ratio=0), r"ratio must be in \(0, 1\], got 0"),
+        (lambda: CyclicalAnnealer(5, max_beta=-2), "max_beta .* got -2"),
+        (lambda: CyclicalAnnealer(5, shape="logistic"), "shape must be .* sigmoid, got 'logistic'"),
+        (lambda: Annealer(0), "total_steps must be at least 1, got 0"),
+        (lambda: Annealer(10, "sigmoid"), "shape must be .* cosine, logistic, got 'sigmoid'"),
+        (lambda: Annealer(10, baseline=1.7), r"baseline must be in \[0, 1\], got 1\.7"),
+        (lambda: Annealer(10, baseline=-0.1), r"baseline .* got -0\.1"),
+        (lambda: build_annealer("logistic", warmup_steps=5), "sigmoid, .*, got 'logistic'"),
+        (lambda: build_annealer("linear", warmup_steps=-5), "warmup_steps .* got -5"),
         (
             lambda: build_annealer("cyclical", warmup_steps=3, num_cycles=4),
-            ValueError,
-            "0 or at least num_cycles, 4, got 3; training.s come from warmup_epochs",
+            r"warmup_steps must be 0 or at least num_cycles, 4, got 3; .* \(--warmup-epochs\)",
         ),
     ],
 )
-def test_refusals(call: Callable[[], object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_values_out_of_range(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()
 
 
-@pytest.mark.parametrize("index", [torch.tensor(3), torch.tensor(3, dtype=torch.int32)])
-def test_other_integers_are_integers(index: Any) -> None:
-    assert linear_annealing(index, 4) == 0.75
-    assert type(linear_annealing(index, 4)) is float
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: linear_annealing(0.5, 5), "^step must be an integer, got 0.5"),
+        (lambda: linear_annealing(1, True), "warmup_steps must be an integer, got True"),
+        (lambda: linear_annealing(1, 5, "1"), "max_beta must be a number, got '1'"),
+        (lambda: sigmoid_annealing(1, 5, None), "max_beta must be a number, got None"),
+        (lambda: cyclical_annealing(1, 9.0), "cycle_length must be an integer, got 9.0"),
+        (lambda: cyclical_annealing(1, 9, "all"), "ratio must be a number, got 'all'"),
+        (lambda: ConstantAnnealer("1"), "^beta must be a number, got '1'"),
+        (lambda: LinearAnnealer(2.0), "warmup_steps must be an integer, got 2.0"),
+        (lambda: SigmoidAnnealer(2, k="10"), "k must be a number, got '10'"),
+        (lambda: CyclicalAnnealer(2.5), "cycle_length must be an integer, got 2.5"),
+        (lambda: CyclicalAnnealer(total_steps=9), "num_cycles must be .* got None"),
+        (lambda: Annealer(10.0), "total_steps must be an integer, got 10.0"),
+        (lambda: Annealer(10, baseline=None), "baseline must be a number, got None"),
+        (lambda: Annealer(10, cyclical=1), "cyclical must be True or False, got 1"),
+        (lambda: Annealer(10, disable="no"), "disable must be True or False, got 'no'"),
+        (lambda: Annealer(10).set_cyclical(0), "value must be True or False, got 0"),
+    ],
+)
+def test_values_of_wrong_types(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
 
 
-# --- the import
-
-
-def test_import_needs_no_torch() -> None:
-    code = "import sys, textvae.annealers; print(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"torch", "numpy", "datasets", "tokenizers", "accelerate"}
-    assert heavy.isdisjoint(run.stdout.split())
+def test_integers_of_torch_are_integers() -> None:
+    assert linear_annealing(torch.tensor(3), 4) == 0.75
+    assert type(linear_annealing(torch.tensor(3), 4)) is float

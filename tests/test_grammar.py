@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from random import Random
 
@@ -19,8 +20,7 @@ SENTENCES = sample(20_000, seed=7)
 PLAIN = "surely the weary farmer often stacked the hay on sunday night"
 
 
-# The test of "the same on every machine and Python version": a change here changes every published
-# figure.
+# The same on every machine and Python version: a change here changes every published figure.
 GOLDEN: tuple[str, ...] = (
     "does the strict engineer often sternly discover some distant planets with a scowl "
     "through the telescope on sunday afternoon",
@@ -36,11 +36,8 @@ GOLDEN: tuple[str, ...] = (
 GOLDEN_SHA256 = "2aff28a21597cca4b4728f8a489768568ac98134debb69820bdef776d3ff5fcd"
 
 
-def test_golden_sentences() -> None:
+def test_golden_sentences_and_digest_of_the_default_training_set() -> None:
     assert tuple(sentence.text for sentence in sample(5, seed=0)) == GOLDEN
-
-
-def test_golden_digest_of_the_default_training_set() -> None:
     text = "\n".join(sentence.text for sentence in splits(0).train)
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_SHA256
 
@@ -60,7 +57,6 @@ def test_probability_worked_out_by_hand() -> None:
     "sentence",
     [
         "",
-        " ",
         "sunday",
         "surely the weary farmer often stacked the hay on sunday",  # no hour
         "surely the weary farmer often stacked the hay on sunday night .",  # a word too many
@@ -73,7 +69,6 @@ def test_probability_worked_out_by_hand() -> None:
         "surely the weary farmer often stacked their hay on sunday night",  # their and number
         "surely the weary farmer often boldly stacked the hay on sunday night",  # temper
         "surely the weary farmer often stacked the crabs on sunday night",  # object and topic
-        "surely the weary farmer often stacked the hay at school on sunday night",  # topic
         "surely the weary farmer often stacked the vases on sunday night",  # foreign word
         "Surely the weary farmer often stacked the hay on sunday night",  # upper case
     ],
@@ -100,16 +95,10 @@ def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share() -> None:
     """All that can be said once the factors are fixed has the probability of those factors."""
     factors = {name: values[0] for name, values in FACTORS.items()}
     texts, share = [""], 1.0
+    fixed = ("adjective", "adverb", "closing", "place", "day", "hour")  # or there are too many
     for slot in build_slots():
         options = slot.options[tuple(factors[name] for name in slot.given)]
-        if slot.name in {
-            "adjective",
-            "adverb",
-            "closing",
-            "place",
-            "day",
-            "hour",
-        }:  # or there are too many
+        if slot.name in fixed:
             options = options[-1:]
             share *= options[0].prob
         texts = [f"{text} {' '.join(option.words)}" for text in texts for option in options]
@@ -210,8 +199,7 @@ def test_a_shorter_sample_is_the_beginning_of_a_longer_one(n: int, seed: int) ->
 
 
 def test_seeds_differ() -> None:
-    firsts = [sample(3, seed)[0].text for seed in range(-50, 50)]
-    assert len(set(firsts)) == len(firsts)
+    assert len({sample(3, seed)[0].text for seed in range(-50, 50)}) == 100
 
 
 def test_default_splits() -> None:
@@ -223,32 +211,21 @@ def test_default_splits() -> None:
     assert not {s.text for s in train} & {s.text for s in valid}  # by chance, not by rule
 
 
-@pytest.mark.parametrize("n", [1.5, "3", True, None])
-def test_sample_refuses_a_count_that_is_no_integer(n: object) -> None:
-    with pytest.raises(TypeError, match=r"^n must be an integer, got "):
-        sample(n)  # type: ignore[arg-type]
-
-
-def test_sample_refuses_a_negative_count() -> None:
-    with pytest.raises(ValueError, match=r"^n must be at least 0, got -1$"):
-        sample(-1)
-
-
-@pytest.mark.parametrize("seed", [1.5, "3", True, None])
-def test_sample_refuses_a_seed_that_is_no_integer(seed: object) -> None:
-    with pytest.raises(TypeError, match=r"^seed must be an integer, got "):
-        sample(1, seed)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["train", "valid", "test"])
-def test_splits_refuse_wrong_sizes(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} must be at least 0, got -1$"):
-        splits(0, **{name: -1})
-    with pytest.raises(TypeError, match=rf"^{name} must be an integer, got 0\.5$"):
-        splits(0, **{name: 0.5})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("function", [parse, log_prob])
-def test_a_sentence_must_be_a_string(function: object) -> None:
-    with pytest.raises(TypeError, match=r"^sentence must be a string, got list$"):
-        function(["the"])  # type: ignore[operator]
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: sample(1.5), TypeError, r"^n must be an integer, got 1\.5$"),
+        (lambda: sample(True), TypeError, "^n must be an integer, got True$"),
+        (lambda: sample(-1), ValueError, "^n must be at least 0, got -1$"),
+        (lambda: sample(1, "3"), TypeError, "^seed must be an integer, got '3'$"),
+        (lambda: sample(1, True), TypeError, "^seed must be an integer, got True$"),
+        (lambda: splits(train=-1), ValueError, "^train must be at least 0, got -1$"),
+        (lambda: splits(valid=-1), ValueError, "^valid must be at least 0, got -1$"),
+        (lambda: splits(test=0.5), TypeError, r"^test must be an integer, got 0\.5$"),
+        (lambda: parse(["the"]), TypeError, "^sentence must be a string, got list$"),
+        (lambda: log_prob(["the"]), TypeError, "^sentence must be a string, got list$"),
+    ],
+)
+def test_refusals(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
