@@ -1,0 +1,213 @@
+"""The callbacks in the libraries' own trainers: which weight each batch sees, what resumes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae.annealers import Annealer, CyclicalAnnealer, LinearAnnealer, ScheduledAnnealer
+
+Train = Callable[..., tuple[list[float], list[float]]]
+
+# The libraries' own: they use what torch is about to drop, and give advice.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*GPU available but not used:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before:UserWarning"),
+]
+
+
+class Count:
+    """All that a loop may ask of an annealer; its weight is the number of steps."""
+
+    steps = 0
+
+    def __call__(self, kl: Any) -> Any:
+        return kl * self.steps
+
+    def step(self) -> None:
+        self.steps += 1
+
+
+class Controller:
+    """Sets its weight by each KL that it sees: the weight is known only after the call."""
+
+    value = 0.0
+
+    def __call__(self, kl: Any) -> Any:
+        self.value += 0.125 * float(kl)
+        return kl * self.value
+
+    def step(self) -> None:
+        self.value += 1.0
+
+
+def weights(steps: Iterable[int]) -> list[float]:
+    """Those of a linear warm-up over 8 steps, which even 32-bit floats hold exactly."""
+    return [min(step / 8, 1.0) for step in steps]
+
+
+def loop_of(library: str) -> Any:
+    module = f"tests.interop.{library}_loop"
+    return pytest.importorskip(module, reason="needs the extra interop")
+
+
+@pytest.fixture(params=["lightning", "transformers"])
+def train(request: pytest.FixtureRequest) -> Train:
+    return loop_of(request.param).train  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def lightning() -> Any:
+    return loop_of("lightning")
+
+
+@pytest.fixture
+def transformers() -> Any:
+    return loop_of("transformers")
+
+
+def test_every_batch_sees_the_weight_of_its_step_and_it_is_logged(
+    train: Train, tmp_path: Path
+) -> None:
+    annealer = LinearAnnealer(8)
+    seen, logged = train(annealer, tmp_path)
+    assert seen == logged == weights(range(16))
+    assert annealer.current_step == 16  # the last step is not forgotten, validation not counted
+
+
+@pytest.mark.parametrize("annealer", [LinearAnnealer(32), CyclicalAnnealer(4)])
+def test_training_resumes_with_the_schedule(
+    train: Train, tmp_path: Path, annealer: ScheduledAnnealer
+) -> None:
+    uninterrupted, _ = train(copy.deepcopy(annealer), tmp_path)
+    seen, logged = train(copy.deepcopy(annealer), tmp_path, resume=True)
+    assert seen == logged == uninterrupted[5:]
+
+
+@pytest.mark.parametrize(
+    ("batches", "steps"),
+    [
+        (2, [0, 0, 1, 1, 2, 2, 3, 3]),  # whole groups
+        (3, [0, 0, 0, 1, 1, 1, 2, 2]),  # the epoch's end cuts the last group short, and steps
+    ],
+)
+def test_accumulated_gradients_count_once(
+    train: Train, tmp_path: Path, batches: int, steps: list[int]
+) -> None:
+    annealer = LinearAnnealer(8)
+    seen, _ = train(annealer, tmp_path, accumulate=batches)
+    assert seen == weights([*steps, *(step + steps[-1] + 1 for step in steps)])
+    assert annealer.current_step == 2 * (steps[-1] + 1)
+
+
+def test_any_annealer_will_do(train: Train, tmp_path: Path) -> None:
+    seen, logged = train(Count(), tmp_path)
+    assert seen == list(range(16))
+    assert logged == []  # it has no `value` to show
+
+
+def test_the_logged_weight_of_a_controller_is_the_applied_one(train: Train, tmp_path: Path) -> None:
+    seen, logged = train(Controller(), tmp_path)
+    assert seen == logged == [0.125 + 1.125 * step for step in range(16)]
+
+
+# --- Lightning
+
+
+def test_a_batch_with_two_optimizers_counts_once(lightning: Any) -> None:
+    annealer = LinearAnnealer(8)
+    model = lightning.VAE(annealer, optimizers=2)
+    trainer = lightning.fit(model, lightning.KLAnnealingCallback(annealer))
+    assert trainer.global_step == 16  # each of them counts for Lightning
+    assert model.seen == weights(range(8))
+
+
+def test_a_second_trainer_goes_on_with_the_schedule(lightning: Any) -> None:
+    annealer = LinearAnnealer(8)
+    callback, model = lightning.KLAnnealingCallback(annealer), lightning.VAE(annealer)
+    for _ in range(2):
+        lightning.fit(model, callback)
+    assert model.seen == weights(range(16))
+
+
+def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(
+    lightning: Any, tmp_path: Path
+) -> None:
+    class SaveEarly(lightning.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, trainer: Any, *unused: Any) -> None:
+            if trainer.global_step == 5:
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    first, second = LinearAnnealer(8), LinearAnnealer(8)
+    lightning.fit(lightning.VAE(first), SaveEarly(), lightning.KLAnnealingCallback(first))
+    model, callback = lightning.VAE(second), lightning.KLAnnealingCallback(second)
+    lightning.fit(model, callback, path=tmp_path / "a.ckpt", max_steps=8)
+    assert model.seen == weights(range(5, 8))
+
+
+def test_each_callback_keeps_its_own_state(lightning: Any, tmp_path: Path) -> None:
+    def fit(*annealers: ScheduledAnnealer, **options: Any) -> Any:
+        named = zip(annealers, "ab", strict=True)
+        callbacks = [lightning.KLAnnealingCallback(*pair) for pair in named]
+        return lightning.fit(lightning.VAE(annealers[0]), *callbacks, **options)
+
+    old = LinearAnnealer(8), Annealer(9, cyclical=True)
+    old[0].step()
+    old[1].set_cyclical(False)
+    fit(*old, max_steps=2).save_checkpoint(tmp_path / "a.ckpt")
+    new = LinearAnnealer(8), Annealer(9, cyclical=True)
+    fit(*new, path=tmp_path / "a.ckpt", max_steps=3)
+    assert [annealer.current_step for annealer in new] == [4, 3]
+    assert not new[1].cyclical
+
+
+# --- Hugging Face
+
+
+def test_only_logs_of_training_hold_the_weight(transformers: Any, tmp_path: Path) -> None:
+    trainer = transformers.VAETrainer(LinearAnnealer(8), tmp_path)
+    trainer.train()
+    history = trainer.state.log_history
+    assert any("eval_runtime" in row for row in history)
+    assert all(("beta" in row) is ("loss" in row) for row in history)
+
+
+def test_training_again_begins_again_or_at_the_checkpoint(
+    transformers: Any, tmp_path: Path
+) -> None:
+    annealer = LinearAnnealer(32)
+    annealer.step()
+    trainer = transformers.VAETrainer(annealer, tmp_path)
+    for checkpoint in (None, None, str(tmp_path / "checkpoint-5")):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    steps = [*range(1, 17), *range(1, 17), *range(6, 17)]
+    assert trainer.seen == [step / 32 for step in steps]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(
+    transformers: Any, tmp_path: Path, moved: bool
+) -> None:
+    reported: list[float | None] = []
+
+    class Reporter(transformers.TrainerCallback):  # type: ignore[misc]
+        """Stands for TensorBoard: sees what the callbacks before it have left in the logs."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **unused: Any) -> None:
+            if "loss" in logs:
+                reported.append(logs.get("beta"))
+
+    trainer = transformers.VAETrainer(LinearAnnealer(8), tmp_path)
+    callbacks = trainer.callback_handler.callbacks
+    callbacks.insert(0, Reporter())
+    if moved:
+        callbacks.insert(0, trainer.pop_callback(transformers.KLAnnealingCallback))
+    trainer.train()
+    assert reported == (weights(range(16)) if moved else [None] * 16)
