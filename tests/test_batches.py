@@ -96,7 +96,7 @@ def test_ids_lie_in_a_memory_map(dataset: datasets.Dataset, tokenizer: Tokenizer
 def test_sentences_are_found_across_chunks(
     dataset: datasets.Dataset, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("textvae.corpus.ROWS_AT_ONCE", 2)
     split = encode_split(dataset, tokenizer, max_length=3, too_long="drop")
     assert sentences(split) == tokenizer.encode_batch([WORDS[i] for i in (1, 2, 4)])
     assert split.rows.tolist() == [1, 2, 4]
@@ -344,11 +344,3 @@ def test_what_collate_refuses() -> None:
         collate([[5]], truncated=[])
     with pytest.raises(InputError, match="truncated sentence must have ids, sentence 1 has none"):
         collate([[5], []], truncated=[False, True])
-
-
-def test_parts_are_every_nth_row_and_may_be_empty() -> None:
-    batch = collate([[5], [6, 7], [8, 9, 7]])
-    parts = [batch.part(number, 2) for number in range(2)]
-    assert [part.indices.tolist() for part in parts] == [[0, 2], [1]]
-    assert parts[1].target_ids.tolist() == [[6, 7, 3, 0]]  # as wide as the whole
-    assert batch.part(3, 4).num_sentences == 0

@@ -34,7 +34,7 @@ def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for split, sentences in SENTENCES.items():
         words = sum(len(sentence.split()) for sentence in sentences)
         digest = hashlib.sha256(lines(split).encode()).hexdigest()
-        monkeypatch.setitem(ptb.EXPECTED, split, ptb.Expected(len(sentences), words, digest))
+        monkeypatch.setitem(ptb.EXPECTED, split, ptb.File(len(sentences), words, digest))
     # No `data/ptb/` beside the package or the tests may be found by chance.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
@@ -151,7 +151,7 @@ def test_the_hub_copy_is_the_same_text(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_different_hub_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_on_hub(tmp_path, monkeypatch)
-    monkeypatch.setitem(ptb.EXPECTED, "valid", ptb.Expected(1, 4, ""))
+    monkeypatch.setitem(ptb.EXPECTED, "valid", ptb.File(1, 4, ""))
     with pytest.raises(
         DataError,
         match=r"the hub's copy .* valid\) is a different one: expected 1 lines and 4 words; found "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from textvae.checks import InputError, at_least, integer, one_of
-from textvae.corpus import LONG_WORK, ROWS_AT_ONCE, DataError, progress
+from textvae.corpus import DataError, mapped
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer, find_reserved
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TooLong = Literal["cut", "drop"]
 """What becomes of a sentence above the length limit."""
-
-_ENCODING = 3  # counted up when the same texts give other columns, so that no old cache is taken
 
 
 class Batch(NamedTuple):
@@ -60,10 +58,6 @@ class Batch(NamedTuple):
         """The same batch with all four tensors on `device`."""
         return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
-    def part(self, number: int, count: int) -> Batch:
-        """Every `count`-th sentence from number `number` on, padded as here; may be none."""
-        return Batch(*(tensor[number::count].contiguous() for tensor in self))
-
 
 def collate(
     sequences: Sequence[Sequence[int] | NDArray[np.integer]],
@@ -71,20 +65,13 @@ def collate(
     *,
     truncated: Sequence[bool] | NDArray[np.bool_] | None = None,
 ) -> Batch:
-    """Build a batch from sentences' ids without special tokens.
+    """Build a batch, on the CPU, from sentences' ids without special tokens.
 
     Args:
         sequences: B sentences, each a sequence of ids; one without ids is predicted as EOS alone.
         indices: Position of each sentence in its split; 0 … B-1 by default.
         truncated: Whether each sentence was cut; a cut sentence gets no EOS, so that the model
             does not learn false ends. None are by default.
-
-    Returns:
-        The batch, on the CPU.
-
-    Raises:
-        InputError: If there are no sentences, if `indices` or `truncated` do not have one entry
-            per sentence, or if a truncated sentence has no ids.
     """
     size = len(sequences)
     if size == 0:
@@ -96,47 +83,38 @@ def collate(
             raise InputError(
                 f"{name} must have one entry for each of {size} sentences, got shape {values.shape}"
             )
-
-    ids_per_sentence = np.fromiter(map(len, sequences), dtype=np.int64, count=size)
-    lengths = ids_per_sentence + ~cut
+    num_ids = np.fromiter(map(len, sequences), dtype=np.int64, count=size)
+    lengths = num_ids + ~cut
     if not lengths.all():
         raise InputError(
             f"a truncated sentence must have ids, sentence {lengths.argmin()} has none"
         )
-    flat = np.concatenate(sequences)
-    row = np.repeat(np.arange(size), ids_per_sentence)
-    column = np.arange(len(flat)) - np.repeat(
-        ids_per_sentence.cumsum() - ids_per_sentence, ids_per_sentence
-    )
-
-    # One column more than is needed holds BOS in the input and takes the shift by one.
-    width = int(lengths.max())
-    padded = np.full((size, width + 2), PAD_ID, dtype=np.int64)
-    padded[row, column + 1] = flat
-    whole = np.flatnonzero(~cut)
-    target_ids = padded[:, 1 : width + 1].copy()
-    target_ids[whole, ids_per_sentence[whole]] = EOS_ID
-    padded[:, 0] = BOS_ID
-    # The last id of a truncated sentence is predicted but never read.
-    padded[cut, lengths[cut]] = PAD_ID
-    return Batch(
-        input_ids=torch.from_numpy(padded[:, :width].copy()),
-        target_ids=torch.from_numpy(target_ids),
-        lengths=torch.from_numpy(lengths),
-        indices=torch.from_numpy(positions),
-    )
+    place = np.arange(lengths.max())
+    target_ids = np.full((size, len(place)), PAD_ID, dtype=np.int64)  # (B, T)
+    target_ids[place < num_ids[:, None]] = np.concatenate(sequences)
+    target_ids[~cut, num_ids[~cut]] = EOS_ID
+    input_ids = np.full_like(target_ids, BOS_ID)
+    input_ids[:, 1:] = target_ids[:, :-1]
+    # The last id or EOS of a sentence is predicted but never read.
+    input_ids[place >= lengths[:, None]] = PAD_ID
+    return Batch(*map(torch.from_numpy, (input_ids, target_ids, lengths, positions)))
 
 
 class EncodedSplit:
     """The ids of a split's sentences, without special tokens, by position.
 
     Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
-    larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
+    larger than memory stays on disk. All else is in memory, 9 bytes a sentence.
 
     Attributes:
         lengths: (sentences,) int32, predicted tokens: ids, and EOS unless truncated.
         truncated: (sentences,) bool, whether the sentence was cut and so has no EOS.
-        num_dropped: Sentences left out because they were too long.
+        rows: (sentences,) int32, position of each sentence in the text split, which differs from
+            its position here where sentences were dropped.
+        num_sentences, num_truncated, num_dropped: Sentences kept, cut, and left out for their
+            length.
+        num_tokens: Predicted tokens.
+        longest: Ids of the longest sentence, EOS not counted.
     """
 
     def __init__(self, table: pyarrow.Table, *, num_dropped: int = 0) -> None:
@@ -145,64 +123,31 @@ class EncodedSplit:
         self._ids: list[NDArray[Any]] = [np.from_dlpack(chunk.values) for chunk in lists]
         self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
         self._first = [0, *accumulate(map(len, lists))]
-        self._rows = table["row"]
+        num_ids = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy().view(bool)
-        lengths = np.concatenate([np.diff(offsets) for offsets in self._offsets])
-        self.lengths: NDArray[np.int32] = lengths + ~self.truncated
+        self.lengths: NDArray[np.int32] = num_ids + ~self.truncated
+        self.rows: NDArray[np.int32] = table["row"].to_numpy()
+        self.num_sentences = len(num_ids)
+        self.num_truncated = int(self.truncated.sum())
         self.num_dropped = num_dropped
+        self.num_tokens = int(self.lengths.sum(dtype=np.int64))
+        self.longest = int(num_ids.max())
 
     @classmethod
     def from_ids(
         cls, sequences: Sequence[Sequence[int]], *, max_length: int | None = None
     ) -> EncodedSplit:
-        """Take ids from memory, cut at `max_length`.
-
-        Raises:
-            InputError: If there are no sequences, or `max_length` is below 1.
-        """
+        """Take ids from memory, cut at `max_length`."""
         if not sequences:
             raise InputError("sequences must hold at least one sentence, got none")
         at_least(1, max_length=max_length)
         return cls(_columns(sequences, range(len(sequences)), max_length, "cut"))
 
     def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def num_sentences(self) -> int:
-        """Sentences kept."""
-        return len(self.lengths)
-
-    @property
-    def num_tokens(self) -> int:
-        """Predicted tokens: every id, and one EOS for each sentence that was not cut."""
-        return int(self.lengths.sum(dtype=np.int64))
-
-    @property
-    def longest(self) -> int:
-        """Ids of the longest sentence, EOS not counted."""
-        return int((self.lengths - ~self.truncated).max())
-
-    @property
-    def rows(self) -> NDArray[np.int32]:
-        """(sentences,) int32, position of each sentence in the text split.
-
-        Differs from its position here where sentences were dropped.
-        """
-        rows: NDArray[np.int32] = self._rows.to_numpy()
-        return rows
-
-    @property
-    def num_truncated(self) -> int:
-        """Sentences that were cut."""
-        return int(self.truncated.sum())
+        return self.num_sentences
 
     def sentence(self, index: int) -> NDArray[np.int32]:
-        """Ids of one sentence, without special tokens, as a view.
-
-        Raises:
-            IndexError: If there is no such position.
-        """
+        """Ids of one sentence, without special tokens, as a view."""
         if not 0 <= index < len(self):
             raise IndexError(f"index must lie in [0, {len(self) - 1}], got {index}")
         chunk = bisect_right(self._first, index) - 1
@@ -218,21 +163,14 @@ def encode_split(
     max_length: int | None = None,
     too_long: TooLong = "cut",
 ) -> EncodedSplit:
-    """Encode the sentences of a split; `datasets` finds them again in its cache.
+    """Encode the column `text` of a data set; `datasets` finds what it encoded before.
 
     Args:
-        dataset: A split with a column `text`.
-        tokenizer: Its whole content is part of the cache's key.
+        dataset: A split of a corpus, or a data set of your own.
+        tokenizer: Makes the ids.
         max_length: Longest sentence in ids, EOS not counted; no limit if None.
         too_long: `"cut"` keeps the first `max_length` ids of a longer sentence, without EOS;
             `"drop"` leaves it out.
-
-    Returns:
-        The encoded split, with the numbers of sentences cut and dropped.
-
-    Raises:
-        InputError: If an argument is out of its range.
-        DataError: If a sentence contains a reserved token, or if no sentence is left.
     """
     at_least(1, max_length=max_length)
     one_of("too_long", too_long, get_args(TooLong))
@@ -240,16 +178,7 @@ def encode_split(
     if total == 0:
         raise DataError("dataset must hold at least one sentence, got none")
     options = {"tokenizer": tokenizer, "max_length": max_length, "too_long": too_long}
-    with progress(total > LONG_WORK):
-        encoded = dataset.with_format("arrow", columns=["text"]).map(
-            _encoded,
-            batched=True,
-            batch_size=ROWS_AT_ONCE,
-            with_indices=True,
-            fn_kwargs={**options, "version": _ENCODING},
-            remove_columns=dataset.column_names,
-            desc="tokenising",
-        )
+    encoded = mapped(dataset.select_columns("text"), _encoded, "tokenising", **options)
     if not len(encoded):
         raise DataError(f"no sentence is left: all {total} are longer than max_length {max_length}")
     return EncodedSplit(encoded.data, num_dropped=total - len(encoded))
@@ -261,7 +190,6 @@ def _encoded(
     tokenizer: Tokenizer,
     max_length: int | None,
     too_long: TooLong,
-    version: int,
 ) -> pyarrow.Table:
     texts = table["text"].to_pylist()
     if find_reserved("\n".join(texts)) is not None:
@@ -302,6 +230,11 @@ class BatchLoader:
     Sentences are sorted by length, those of equal length in an order drawn for the epoch, and
     cut into batches: next to no padding, and the cuts fall at the same places in every epoch, so
     that each has the same number of batches. Then the batches are shuffled.
+
+    Attributes:
+        split: The sentences.
+        num_sentences: Sentences in an epoch.
+        num_tokens: Predicted tokens in an epoch.
     """
 
     def __init__(
@@ -336,24 +269,13 @@ class BatchLoader:
                 f"max_tokens must be at least {longest}, the longest sentence (number "
                 f"{int(split.lengths.argmax())} of the split), got {max_tokens}"
             )
-        self.split = split
-        self.shuffle = shuffle
-        self.seed = seed
+        self.split, self.shuffle, self.seed = split, shuffle, seed
+        self.num_sentences, self.num_tokens = split.num_sentences, split.num_tokens
         self._bounds = _bounds(np.sort(split.lengths), batch_size, max_tokens)
 
     def __len__(self) -> int:
         """Batches in an epoch, the same for every epoch."""
         return len(self._bounds) - 1
-
-    @property
-    def num_sentences(self) -> int:
-        """Sentences in an epoch."""
-        return self.split.num_sentences
-
-    @property
-    def num_tokens(self) -> int:
-        """Predicted tokens in an epoch."""
-        return self.split.num_tokens
 
     def __iter__(self) -> Iterator[Batch]:
         """Epoch 0, for loops that need no other."""

@@ -10,19 +10,18 @@ import glob
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textvae import grammar, ptb
-from textvae.checks import number
+from textvae.checks import InputError, number
 from textvae.files import require_repository
-
-# These two are raised here and there, and belong to whoever loads a corpus.
 from textvae.ptb import CorpusNotFound as CorpusNotFound
 from textvae.ptb import DataError as DataError
 from textvae.tokenizer import Kind, Tokenizer, find_reserved
@@ -42,9 +41,9 @@ ROWS_AT_ONCE = 10_000
 """Rows that are cleaned or made ids of together: a megabyte or two."""
 
 LONG_WORK = 300_000
-"""Rows from which on work takes seconds, so that a terminal shows its progress."""
+"""Sentences from which on work takes seconds, so that a terminal shows its progress."""
 
-_CLEANING = 3  # counted up when the cleaning gives other texts, so that no old cache is taken
+_VERSION = 3  # counted up when the same data would give others, so that no old cache is taken
 _JSON = (".jsonl", ".ndjson", ".json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FILE_ENDING = re.compile(r"\.[A-Za-z]\w{0,7}")
@@ -52,7 +51,7 @@ _FILE_ENDING = re.compile(r"\.[A-Za-z]\w{0,7}")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences in splits, memory-mapped.
+    """Sentences in splits.
 
     Attributes:
         name: What to call it in tables.
@@ -93,17 +92,11 @@ def load_corpus(
     """Load a corpus by name, path or hub id.
 
     Args:
-        source: One of:
-
-            - `"grammar"`, the embedded corpus;
-            - `"ptb"`, Penn Treebank wherever it is, or `"ptb:DIR"`;
-            - a text file, a sentence a line, in UTF-8;
-            - a file of JSON lines (`.jsonl`, `.ndjson`, `.json`);
-            - a directory with files for train, valid and test, named such as `train.txt` or
-              `my.valid.jsonl` (`validation`, `val` and `dev` do as well); test may be missing;
-            - a hub data set id, `owner/name`.
-
-            Local paths are tried before the hub.
+        source: `"grammar"`, the embedded corpus; `"ptb"`, Penn Treebank wherever it is, or
+            `"ptb:DIR"`; a text file in UTF-8, a sentence a line; a file of JSON lines (`.jsonl`,
+            `.ndjson`, `.json`); a directory with such files for train, valid and test, named like
+            `train.txt` or `my.valid.jsonl` (`validation`, `val` and `dev` do as well; test may be
+            missing); or, where there is no such path, a hub data set's id, `owner/name`.
         text_field: Field of the sentence in JSON lines and hub data sets.
         valid_fraction: Share of sentences held out for validation where the source has no split
             of its own; 0 for none.
@@ -120,32 +113,28 @@ def load_corpus(
         DataError: If what was found can't be used.
         InputError: If a fraction is out of its range.
     """
-    held_out = {"valid": valid_fraction, "test": test_fraction}
-    for split, share in held_out.items():
+    shares = {"valid": valid_fraction, "test": test_fraction}
+    for split, share in shares.items():
         number(f"{split}_fraction", share, "[0, 1)")
     if valid_fraction + test_fraction >= 1:
-        raise DataError(
+        raise InputError(
             "valid_fraction and test_fraction must add up to less than 1, "
             f"got {valid_fraction} + {test_fraction}"
         )
     name, path = str(source), Path(source).expanduser()
     if name == "grammar":
-        splits = _draw(seed)
-        return Corpus(name, splits, name, dict.fromkeys(splits, 0))
+        return _draw(seed)
     if name == "ptb" or name.startswith("ptb:"):
         return _load_ptb(name[4:] or None, cache_dir)
     if path.is_dir():
-        splits, skipped = _read(_files_of_splits(path), text_field, cache_dir)
-        return Corpus(path.resolve().name, splits, str(path.resolve()), skipped)
+        files = _files_of_splits(path)
+        return _read_files(path.resolve().name, path, files, text_field, cache_dir)
     if path.is_file():
-        splits, skipped = _read({"train": path}, text_field, cache_dir)
-        splits = _hold_out(splits["train"], held_out, seed, str(path))
-        return Corpus(path.name.split(".")[0], splits, str(path.resolve()), skipped)
-    where = f"the data set {name!r}"
-    splits, skipped = _read_hub(name, where, text_field, cache_dir)
-    wanted = {split: share for split, share in held_out.items() if split not in splits}
-    splits |= _hold_out(splits["train"], wanted, seed, where)
-    return Corpus(name, splits, name, skipped)
+        files, name = {"train": path}, path.name.split(".")[0]
+        corpus, where = _read_files(name, path, files, text_field, cache_dir), str(path)
+    else:
+        corpus, where = _read_hub(name, text_field, cache_dir), f"the data set {name!r}"
+    return _hold_out(corpus, shares, seed, where)
 
 
 def train_tokenizer(
@@ -155,24 +144,14 @@ def train_tokenizer(
     vocab_size: int | None = None,
     min_count: int = 1,
 ) -> Tokenizer:
-    """`Tokenizer.train` on the column `text` of a split, kept beside the split's Arrow files.
-
-    Args:
-        dataset: The sentences.
-        kind: See `Tokenizer.train`, as for the rest.
-        vocab_size: Most ids in all.
-        min_count: Tokens seen less often become `<unk>`.
-
-    Raises:
-        ValueError: As `Tokenizer.train`.
-    """
+    """`Tokenizer.train` on the column `text` of a data set; kept beside its files, if any."""
     from datasets.fingerprint import Hasher
 
     pieces = dataset.select_columns("text").iter(batch_size=ROWS_AT_ONCE)
     texts = (text for piece in pieces for text in piece["text"])
     if not dataset.cache_files:
         return Tokenizer.train(texts, kind, vocab_size=vocab_size, min_count=min_count)
-    key = Hasher.hash((dataset, kind, vocab_size, min_count))
+    key = Hasher.hash((_VERSION, dataset, kind, vocab_size, min_count))
     path = Path(dataset.cache_files[0]["filename"]).with_name(f"vocabulary-{key}.json")
     if not path.is_file():
         Tokenizer.train(texts, kind, vocab_size=vocab_size, min_count=min_count).save(path)
@@ -194,40 +173,61 @@ def progress(is_long: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _draw(seed: int) -> dict[str, Dataset]:
+def mapped(
+    dataset: Dataset, function: Callable[..., pyarrow.Table], title: str, **options: object
+) -> Dataset:
+    """What `function(table, row numbers, **options)` makes of a data set, some rows at a time.
+
+    `datasets` keeps it in its cache where the data set lies in files.
+    """
+    from datasets.fingerprint import Hasher
+
+    with progress(len(dataset) > LONG_WORK):
+        made = dataset.with_format("arrow").map(
+            function,
+            batched=True,
+            batch_size=ROWS_AT_ONCE,
+            with_indices=True,
+            remove_columns=dataset.column_names,
+            fn_kwargs=options,
+            new_fingerprint=Hasher.hash((_VERSION, dataset, function, options)),
+            desc=title,
+        )
+    return made.with_format(None)
+
+
+def _draw(seed: int) -> Corpus:
     """The embedded corpus, with a column for every factor."""
     import datasets
 
-    drawn = grammar.splits(seed)
-    return {
+    drawn = grammar.splits(seed)._asdict()
+    splits = {
         split: datasets.Dataset.from_list(
-            [{"text": sentence.text, **sentence.factors} for sentence in getattr(drawn, split)]
+            [{"text": text, **factors} for text, factors in sentences]
         )
-        for split in SPLIT_NAMES
+        for split, sentences in drawn.items()
     }
+    return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0))
 
 
 def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
     import datasets
 
-    directory = ptb.find_directory(data_dir)
-    if directory is not None:
-        splits, skipped = _read(ptb.checked_files(directory), "text", cache_dir)
-        return Corpus("ptb", splits, f"ptb:{directory.resolve()}", skipped)
-    files = ptb.download()
+    if files := ptb.find_files(data_dir):
+        directory = files["train"].parent
+        corpus = _read_files("ptb", directory, files, "text", cache_dir)
+        return replace(corpus, source=f"ptb:{corpus.source}")
     with progress(False):
-        loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=cache_dir)
-    splits, skipped = {}, {}
-    for split in files:
-        where = f"the hub's copy of Penn Treebank ({ptb.HUB_ID}, {split})"
-        splits[split], skipped[split] = _take(loaded[split], where, "sentence")
-        ptb.check_sentences(splits[split]["text"], split, where)
-    return Corpus("ptb", splits, "ptb", skipped)
+        loaded = datasets.load_dataset("parquet", data_files=ptb.download(), cache_dir=cache_dir)
+    named = {split: f"the hub's copy of Penn Treebank ({ptb.HUB_ID}, {split})" for split in loaded}
+    corpus = _clean(Corpus("ptb", loaded, "ptb", {}), named, "row", "sentence")
+    for split, where in named.items():
+        ptb.check_sentences(corpus[split]["text"], split, where)
+    return corpus
 
 
-def _read_hub(
-    name: str, where: str, text_field: str, cache_dir: str | None
-) -> tuple[dict[str, Dataset], dict[str, int]]:
+@progress(is_long=True)
+def _read_hub(name: str, text_field: str, cache_dir: str | None) -> Corpus:
     import datasets
 
     _require_hub_id(name)
@@ -239,86 +239,60 @@ def _read_hub(
             ["set HF_HUB_OFFLINE=1 to use what was downloaded before"],
         ) from None
     try:
-        with progress(True):
-            loaded: dict[str, Any] = datasets.load_dataset(name, cache_dir=cache_dir)
+        loaded = datasets.load_dataset(name, cache_dir=cache_dir)
     # Networks, repositories and formats fail in ways of their own; the first line says which.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CorpusNotFound(f"{where} could not be loaded: {reason}") from error
-    splits: dict[str, Dataset] = {}
-    skipped: dict[str, int] = {}
+        raise CorpusNotFound(f"the data set {name!r} could not be loaded: {reason}") from error
+    named: dict[str, str] = {}
     for split, aliases in SPLIT_NAMES.items():
-        found = next((alias for alias in aliases if alias in loaded), None)
-        if found is not None:
-            named = f"{where} ({found})"
-            splits[split], skipped[split] = _take(loaded[found], named, text_field)
-    if "train" not in splits:
-        raise DataError(f"{where} has no split train; it has {', '.join(loaded)}")
-    return splits, skipped
+        for alias in [alias for alias in aliases if alias in loaded][:1]:
+            loaded[split], named[split] = loaded[alias], f"the data set {name!r} ({alias})"
+    if "train" not in named:
+        raise DataError(f"the data set {name!r} has no split train; it has {', '.join(loaded)}")
+    return _clean(Corpus(name, loaded, name, {}), named, "row", text_field)
 
 
 def _require_hub_id(name: str) -> None:
-    """Raise for what can only be a mistyped path: it must not cost a look-up on the hub."""
+    """Refuse what can only be a mistyped path: it must not cost a look-up on the hub."""
     owner, _, last = name.partition("/")
     if not _HUB_ID.fullmatch(name) or _FILE_ENDING.fullmatch(Path(last).suffix):
-        raise CorpusNotFound(
-            f"no file or directory {name!r} (a corpus is a path, grammar, ptb, or a hub data set "
-            "named owner/name)"
-        )
-    if Path(owner).is_dir():
-        raise CorpusNotFound(
-            f"no file or directory {name!r} (there is a directory {owner!r}, so it was not looked "
-            "for on the hub)"
-        )
+        reason = "a corpus is a path, grammar, ptb, or a hub data set named owner/name"
+    elif Path(owner).is_dir():
+        reason = f"there is a directory {owner!r}, so it was not looked for on the hub"
+    else:
+        return
+    raise CorpusNotFound(f"no file or directory {name!r} ({reason})")
 
 
-def _take(dataset: Dataset, where: str, text_field: str) -> tuple[Dataset, int]:
-    """The sentences of one column, cleaned."""
-    if text_field not in dataset.column_names:
-        fields = ", ".join(dataset.column_names)
-        raise DataError(f"{where} has no field {text_field!r}; it has {fields}")
-    kind = getattr(dataset.features[text_field], "dtype", None)
-    if kind not in ("string", "large_string", "null"):
-        raise DataError(f"the field {text_field!r} of {where} must hold strings, got {kind}")
-    column = dataset.select_columns(text_field)
-    if text_field != "text":
-        column = column.rename_column(text_field, "text")
-    return _clean(column, where, "row")
-
-
-def _read(
-    files: Mapping[str, Path], text_field: str, cache_dir: str | None
-) -> tuple[dict[str, Dataset], dict[str, int]]:
-    """The sentences of a file for each split, and how many lines were empty."""
+def _read_files(
+    name: str, path: Path, files: Mapping[str, Path], text_field: str, cache_dir: str | None
+) -> Corpus:
+    """A file for each split, a sentence a line."""
     import datasets
 
-    sizes = {path: path.stat().st_size for path in files.values()}
-    for path, size in sizes.items():
-        if size == 0:
-            raise DataError(f"{path} is empty")
-    names = {split: [glob.escape(str(path.resolve()))] for split, path in files.items()}
-    try:
-        # Lines of JSON too are read as text: only so can a fault be told with its line. A byte
-        # order mark, as some editors write it, would else become part of the first word.
-        with progress(sum(sizes.values()) > 100 * LONG_WORK):
+    sizes = [file.stat().st_size for file in files.values()]
+    if 0 in sizes:
+        raise DataError(f"{[*files.values()][sizes.index(0)]} is empty")
+    escaped = {split: [glob.escape(str(file.resolve()))] for split, file in files.items()}
+    with progress(sum(sizes) > 100 * LONG_WORK):
+        try:
+            # Lines of JSON too are read as text: only so can a fault be told with its line. A byte
+            # order mark, as some editors write it, would else become part of the first word.
             loaded = datasets.load_dataset(
-                "text", data_files=names, encoding="utf-8-sig", cache_dir=cache_dir
+                "text", data_files=escaped, encoding="utf-8-sig", cache_dir=cache_dir
             )
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, UnicodeDecodeError):
-            for path in files.values():
-                _require_utf8(path)
-        raise
-    splits: dict[str, Dataset] = {}
-    skipped: dict[str, int] = {}
-    for split, path in files.items():
-        field = text_field if path.suffix in _JSON else None
-        splits[split], skipped[split] = _clean(loaded[split], str(path), "line", field)
-    return splits, skipped
+        except datasets.exceptions.DatasetGenerationError:
+            for file in files.values():
+                _require_utf8(file)
+            raise
+        raw = Corpus(name, loaded, str(path.resolve()), {})
+        named = {split: str(file) for split, file in files.items()}
+        return _clean(raw, named, "line", text_field)
 
 
 def _require_utf8(path: Path) -> None:
-    """Raise for the first line that is not UTF-8."""
+    """Refuse a file for its first line that is not UTF-8."""
     with path.open("rb") as lines:
         for count, line in enumerate(lines, start=1):
             try:
@@ -330,46 +304,40 @@ def _require_utf8(path: Path) -> None:
                 ) from None
 
 
-def _clean(
-    dataset: Dataset, where: str, unit: str, json_field: str | None = None
-) -> tuple[Dataset, int]:
-    """Strip every sentence and leave out the empty ones; gives how many these were."""
-    with progress(len(dataset) > LONG_WORK):
-        cleaned = dataset.with_format("arrow").map(
-            _cleaned,
-            batched=True,
-            batch_size=ROWS_AT_ONCE,
-            with_indices=True,
-            fn_kwargs={
-                "where": where,
-                "unit": unit,
-                "json_field": json_field,
-                "version": _CLEANING,
-            },
-            desc=f"reading {where}",
-        )
-    skipped = len(dataset) - len(cleaned)
-    if not len(cleaned):
-        raise DataError(f"{where} holds no sentences: {skipped} {unit}s, all empty")
-    return cleaned.with_format(None), skipped
+def _clean(raw: Corpus, named: Mapping[str, str], unit: str, text_field: str) -> Corpus:
+    """Strip every sentence and leave out empty ones, in the splits that are named for messages.
+
+    `unit` is what a message calls a row: a line of a file, or a row with a field `text_field`.
+    """
+    splits: dict[str, Dataset] = {}
+    for split, where in named.items():
+        rows, column = raw.splits[split], text_field if unit == "row" else "text"
+        if column not in rows.column_names:
+            fields = ", ".join(rows.column_names)
+            raise DataError(f"{where} has no field {column!r}; it has {fields}")
+        kind = getattr(rows.features[column], "dtype", None)
+        if kind not in ("string", "large_string", "null"):
+            raise DataError(f"the field {column!r} of {where} must hold strings, got {kind}")
+        rows = rows.select_columns(column)
+        options = {"where": where, "unit": unit, "field": text_field}
+        splits[split] = mapped(rows, _cleaned, f"reading {where}", **options)
+        if not len(splits[split]):
+            raise DataError(f"{where} holds no sentences: {len(rows)} {unit}s, all empty")
+    skipped = {split: len(raw.splits[split]) - len(rows) for split, rows in splits.items()}
+    return replace(raw, splits=splits, skipped=skipped)
 
 
 def _cleaned(
-    table: pyarrow.Table,
-    rows: list[int],
-    where: str,
-    unit: str,
-    json_field: str | None,
-    version: int,
+    table: pyarrow.Table, rows: list[int], where: str, unit: str, field: str
 ) -> pyarrow.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = table["text"].cast(pa.string())
-    if json_field is not None:
-        numbered = zip(rows, texts.to_pylist(), strict=True)
-        named = ((line, f"line {row + 1} of {where}") for row, line in numbered)
-        texts = pa.array([_sentence(*one, json_field) for one in named], pa.string())
+    texts = table.column(0).cast(pa.string())
+    if unit == "line" and where.endswith(_JSON):
+        lines = zip(rows, texts.to_pylist(), strict=True)
+        sentences = [_sentence(line, f"line {row + 1} of {where}", field) for row, line in lines]
+        texts = pa.array(sentences, pa.string())
     missing = pc.index(pc.is_null(texts), True).as_py()
     if missing >= 0:
         raise DataError(f"{unit} {rows[missing] + 1} of {where} has no sentence")
@@ -402,44 +370,48 @@ def _sentence(line: str, where: str, text_field: str) -> str:
 
 
 def _files_of_splits(directory: Path) -> dict[str, Path]:
+    is_text = re.compile(r"[^.].*\.(txt|jsonl|ndjson|json)").fullmatch
     candidates = sorted(
-        path
-        for path in directory.iterdir()
-        if path.is_file() and path.suffix in (".txt", *_JSON) and not path.name.startswith(".")
+        path for path in directory.iterdir() if is_text(path.name) and path.is_file()
     )
     files: dict[str, Path] = {}
     for split, aliases in SPLIT_NAMES.items():
         found = [path for path in candidates if set(re.split(r"[._-]", path.name)) & set(aliases)]
+        names = ", ".join(path.name for path in found or candidates) or "no .txt or .jsonl file"
         if len(found) > 1:
-            names = ", ".join(path.name for path in found)
             raise DataError(f"{directory} has more than one file for the {split} split: {names}")
         if found:
             files[split] = found[0]
-    missing = [split for split in ("train", "valid") if split not in files]
-    if missing:
-        names = ", ".join(path.name for path in candidates) or "no .txt or .jsonl file"
-        raise DataError(
-            f"{directory} has no file for the {missing[0]} split (such as {missing[0]}.txt); "
-            f"it holds {names}"
-        )
+        elif split != "test":
+            raise DataError(
+                f"{directory} has no file for the {split} split (such as {split}.txt); "
+                f"it holds {names}"
+            )
     return files
 
 
-def _hold_out(
-    dataset: Dataset, fractions: Mapping[str, float], seed: int, where: str
-) -> dict[str, Dataset]:
-    """Draw at least one sentence for each share above 0, and leave the rest for training."""
-    total = len(dataset)
-    sizes = {name: max(1, round(total * share)) for name, share in fractions.items() if share > 0}
+def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int, where: str) -> Corpus:
+    """Draw the splits that are missing, a sentence at least for a share above 0, from training."""
+    dataset, total = corpus["train"], len(corpus["train"])
+    wanted = {split: share for split, share in shares.items() if split not in corpus.splits}
+    sizes = {split: max(1, round(total * share)) for split, share in wanted.items() if share > 0}
+    if not sizes:
+        return corpus
     if total <= sum(sizes.values()):
         raise DataError(
             f"{where} has too few sentences to be split into train, {', '.join(sizes)}: "
             f"at least {len(sizes) + 1} are needed, got {total}"
         )
-    if not sizes:
-        return {"train": dataset}
     order = np.arange(total, dtype=np.int32)
     np.random.default_rng(seed).shuffle(order)
-    parts = np.split(order, np.cumsum(list(sizes.values())))
-    named = {"train": parts[-1], **dict(zip(sizes, parts, strict=False))}
-    return {name: dataset.select(np.sort(rows)) for name, rows in named.items()}
+    parts = np.split(order, np.cumsum([*sizes.values()]))
+    splits = {**corpus.splits}
+    for split, rows in zip([*sizes, "train"], parts, strict=True):
+        is_chosen = np.zeros(total, dtype=bool)
+        is_chosen[rows] = True
+        splits[split] = mapped(dataset, _chosen, f"drawing {split}", is_chosen=is_chosen)
+    return replace(corpus, splits=splits)
+
+
+def _chosen(table: pyarrow.Table, rows: list[int], is_chosen: NDArray[np.bool_]) -> pyarrow.Table:
+    return table.filter(is_chosen[rows])

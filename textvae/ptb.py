@@ -1,7 +1,4 @@
-"""Penn Treebank in Mikolov's version: where it is, and whether it is the one everyone trains on.
-
-`textvae.corpus` reads the files that are found here.
-"""
+"""Penn Treebank in Mikolov's version: where it is, and whether it is the one everyone trains on."""
 
 from __future__ import annotations
 
@@ -28,113 +25,96 @@ class DataError(InputError):
 
 
 class CorpusNotFound(DataError):  # noqa: N818 - reads as what it is where it is caught
-    """A corpus that isn't there, or can't be reached.
-
-    Attributes:
-        ways: Ways to get it, a line each; empty where there is nothing to say.
-    """
+    """A corpus that isn't there or can't be reached; `ways` to get it, where some are known."""
 
     def __init__(self, message: str, ways: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.ways = tuple(ways)
 
 
-class Expected(NamedTuple):
+class File(NamedTuple):
     """What one file of the corpus holds: words without any end of sentence."""
 
     lines: int
     words: int
     sha256: str
 
+    def __str__(self) -> str:
+        return f"{self.lines} lines, {self.words} words, sha256 {self.sha256[:12]}…"
+
 
 EXPECTED = {
-    "train": Expected(
+    "train": File(
         42_068, 887_521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
     ),
-    "valid": Expected(
+    "valid": File(
         3_370, 70_390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"
     ),
-    "test": Expected(
-        3_761, 78_669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"
-    ),
+    "test": File(3_761, 78_669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
 }
 """The files everyone trains on."""
 
 
-def find_directory(data_dir: str | None) -> Path | None:
-    """`data_dir` if given; else the first of those looked in that holds a file; None for the hub.
+def find_files(data_dir: str | None) -> dict[str, Path]:
+    """The file of every split, once it is known to be the right one; none if the hub is left.
 
-    Looked in are `data/ptb/` under the current directory, then beside the package.
+    Looked for in `data_dir` if given; else in `data/ptb/` under the current directory, then beside
+    the package. Differences in whitespace alone are none.
     """
-    if data_dir is not None:
-        return Path(data_dir)
     usual = (Path("data/ptb"), Path(__file__).resolve().parents[1] / "data" / "ptb")
-    return next((place for place in usual if any(map(Path.is_file, _files(place).values()))), None)
-
-
-def checked_files(directory: Path) -> dict[str, Path]:
-    """The file of every split, once it is known to be the right one.
-
-    Differences in whitespace alone are none.
-    """
-    files = _files(directory)
-    missing = [path.name for path in files.values() if not path.is_file()]
-    if missing:
-        raise CorpusNotFound(
-            f"Penn Treebank not found: no {', '.join(missing)} in {directory}", WAYS
-        )
-    for split, path in files.items():
-        _check_file(path, EXPECTED[split])
-    return files
+    for directory in usual if data_dir is None else (Path(data_dir),):
+        files = {split: directory / f"ptb.{split}.txt" for split in EXPECTED}
+        missing = [path.name for path in files.values() if not path.is_file()]
+        if data_dir is None and len(missing) == len(files):
+            continue
+        if missing:
+            raise CorpusNotFound(
+                f"Penn Treebank not found: no {', '.join(missing)} in {directory}", WAYS
+            )
+        for split, path in files.items():
+            _check_file(path, EXPECTED[split])
+        return files
+    return {}
 
 
 def download() -> dict[str, str]:
     """The hub's parquet file of every split; that it is out of reach is known in five seconds."""
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def fetch(*, local_files_only: bool) -> dict[str, str]:
-        on_hub = {"train": "train", "valid": "validation", "test": "test"}
-        return {
-            split: hf_hub_download(
-                HUB_ID,
-                f"penn_treebank/{name}/0000.parquet",
-                repo_type="dataset",
-                revision=HUB_REVISION,
-                local_files_only=local_files_only,
-            )
-            for split, name in on_hub.items()
-        }
-
-    try:
-        return fetch(local_files_only=True)
-    except LocalEntryNotFoundError:
-        reason = "the hub is not asked, as HF_HUB_OFFLINE is set"
-    if not constants.is_offline_mode():
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    files = {split: f"penn_treebank/{name}/0000.parquet" for split, name in names.items()}
+    reason = "the hub is not asked, as HF_HUB_OFFLINE is set"
+    for is_here in (True,) if constants.is_offline_mode() else (True, False):
         try:
-            require_repository(HUB_ID, "dataset")
-            return fetch(local_files_only=False)
+            if not is_here:
+                require_repository(HUB_ID, "dataset")
+            return {
+                split: hf_hub_download(
+                    HUB_ID,
+                    file,
+                    repo_type="dataset",
+                    revision=HUB_REVISION,
+                    local_files_only=is_here,
+                )
+                for split, file in files.items()
+            }
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            if not is_here:
+                reason = str(error).strip().splitlines()[0]
     raise CorpusNotFound(f"Penn Treebank not found: it is not in data/ptb/, and {reason}", WAYS)
 
 
 def check_sentences(sentences: Iterable[str], split: str, where: str) -> None:
     """Refuse a split of the hub's copy with other numbers of lines or words."""
-    sizes = [len(text.split()) for text in sentences]
-    expected, words = EXPECTED[split], sum(sizes)
-    if (len(sizes), words) != (expected.lines, expected.words):
+    sizes, expected = [len(text.split()) for text in sentences], EXPECTED[split]
+    if (len(sizes), sum(sizes)) != (expected.lines, expected.words):
         raise DataError(
             f"{where} is a different one: expected {expected.lines} lines and {expected.words} "
-            f"words; found {len(sizes)} lines and {words} words"
+            f"words; found {len(sizes)} lines and {sum(sizes)} words"
         )
 
 
-def _files(directory: Path) -> dict[str, Path]:
-    return {split: directory / f"ptb.{split}.txt" for split in EXPECTED}
-
-
-def _check_file(path: Path, expected: Expected) -> None:
+def _check_file(path: Path, expected: File) -> None:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() == expected.sha256:
         return
@@ -142,13 +122,8 @@ def _check_file(path: Path, expected: Expected) -> None:
     # As in the original, a space at both ends: copies that lost it, or have other line ends, hold
     # the same text.
     text = b"".join(b" " + b" ".join(words) + b" \n" for words in lines)
-    found = Expected(len(lines), sum(map(len, lines)), hashlib.sha256(text).hexdigest())
+    found = File(len(lines), sum(map(len, lines)), hashlib.sha256(text).hexdigest())
     if found != expected:
         raise DataError(
-            f"{path} is not the Penn Treebank file of that name: expected {_describe(expected)}; "
-            f"found {_describe(found)}"
+            f"{path} is not the Penn Treebank file of that name: expected {expected}; found {found}"
         )
-
-
-def _describe(file: Expected) -> str:
-    return f"{file.lines} lines, {file.words} words, sha256 {file.sha256[:12]}…"
