@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textvae.config import RunConfig
+from textvae.config import ModelConfig, RunConfig
 from textvae.files import read_json, replacing, write_json
 
 __all__ = ["RunDirectory"]
@@ -88,8 +88,12 @@ class RunDirectory:
         write_json(self.config_file, {**read_json(self.config_file), "run": config.to_dict()})
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path, *, model: type[ModelConfig] = ModelConfig) -> Self:
         """Open the directory of an existing run.
+
+        Args:
+            path: The directory.
+            model: Which options its model has.
 
         Raises:
             FileNotFoundError: If there is no run at `path`.
@@ -101,7 +105,7 @@ class RunDirectory:
         content = read_json(config_file)
         if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
             raise ValueError(f"{config_file} has no section 'run': no training run wrote it")
-        return cls(Path(path), RunConfig.from_dict(content["run"]))
+        return cls(Path(path), RunConfig.from_dict(content["run"], model=model))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""

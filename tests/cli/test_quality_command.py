@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -54,15 +53,6 @@ def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
     assert f"perplexities under {runs['LM']}" in said.err
 
 
-def test_training_is_announced_and_not_on_standard_output(runs: dict[str, str]) -> None:
-    said = call("quality", runs["VAE"], "-n", "3", "--perplexities=both", "--json")
-    assert said.code == 0
-    assert json.loads(said.out)["perplexities"]["reverse"] > 1
-    for what in ("the training split, 1 epochs at most", "43 samples, 1 epochs at most"):
-        assert f"textvae: training a language model on {what}, kept in {runs['VAE']}" in said.err
-    assert len(list((Path(runs["VAE"]) / "quality").iterdir())) == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -74,10 +64,8 @@ def test_training_is_announced_and_not_on_standard_output(runs: dict[str, str]) 
         (["VAE", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
         (["VAE", "--seed=-1"], "seed must be at least 0, got -1"),
         (["VAE", "--data-dir=gone"], "no file or directory 'gone'"),
-        (["VAE", "--perplexities=all"], "must be one of no, forward, both, got 'all'"),
         (["VAE", "--language-model=VAE"], "no run directory at 'VAE'"),
         (["VAE", "--language-model", "VAE"], "must be a run with latent_dim 0, got 2"),
-        (["VAE", "--perplexities=no", "--language-model", "LM"], "got 'no'"),
     ],
 )
 def test_wrong_input_is_said_in_plain_words(

@@ -1,11 +1,9 @@
-"""Tests of `textvae.recipes.quality` and of the language models it measures with."""
+"""Tests of `textvae.recipes.quality`."""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,7 @@ from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
 from textvae.quality import factor_path, reconstruction_figures, text_figures
-from textvae.recipes import Quality, language_models, quality_run
-from textvae.recipes.language_models import LanguageModel, planned_model, sample_loaders, trained
-from textvae.run import RunDirectory
-from textvae.training import Trainer
-from textvae.training.interrupt import SafeInterrupt
+from textvae.recipes import Quality, quality_run
 
 OPTIONS = {
     **SMALL,
@@ -58,12 +52,6 @@ def vae(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def language_model(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(corpus, tmp_path_factory.mktemp("lm") / "run", latent_dim=0, seed=7)
-
-
-@pytest.fixture
-def run(vae: Path, tmp_path: Path) -> Path:
-    """A copy that may be written to."""
-    return Path(shutil.copytree(vae, tmp_path / "run"))
 
 
 def perplexity_by_hand(model: SentenceVAE, sentences: list[list[int]], ends: list[bool]) -> float:
@@ -143,13 +131,14 @@ def test_a_language_model_has_samples_alone(language_model: Path) -> None:
 
 def test_sentences_are_as_long_as_the_run_reads_them(corpus: Corpus, tmp_path: Path) -> None:
     cut = train(corpus, tmp_path / "cut", max_length=4)
-    found = quality_run(cut, num_samples=20, perplexities="both")
+    judge = train(corpus, tmp_path / "judge", max_length=4, latent_dim=0)
+    found = quality_run(cut, num_samples=20, language_model=judge)
     assert found.real.length_mean == 4
     assert found.samples.length_mean <= 4
     assert found.real.length_distance == 0
     assert found.perplexities is not None
     # No training sentence ends, so an end that was made up would be all but impossible.
-    model = SentenceVAE.from_pretrained(found.perplexities.language_model)
+    model = SentenceVAE.from_pretrained(judge)
     tokenizer = model.tokenizer
     texts = sample(SentenceVAE.from_pretrained(cut), 20, max_length=5, allow_unknown=True, seed=0)
     ids = tokenizer.encode_batch(texts)
@@ -194,10 +183,7 @@ def test_the_result_is_plain(vae: Path, language_model: Path) -> None:
 # Perplexities
 
 
-def test_a_language_model_that_is_given_is_taken(
-    vae: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Trainer, "fit", lambda _: pytest.fail("nothing is to be trained"))
+def test_a_language_model_that_is_given_is_taken(vae: Path, language_model: Path) -> None:
     before = left_behind(vae), left_behind(language_model)
     told: list[str] = []
     found = quality_run(
@@ -205,7 +191,6 @@ def test_a_language_model_that_is_given_is_taken(
     ).perplexities
     assert found is not None
     assert found.language_model == str(language_model)
-    assert found.reverse is None
     real = recipes.evaluate_run(language_model).evaluation.elbo_ppl
     assert found.real == pytest.approx(real)
     model = SentenceVAE.from_pretrained(language_model)
@@ -220,110 +205,14 @@ def test_a_language_model_that_is_given_is_taken(
     assert (left_behind(vae), left_behind(language_model)) == before
 
 
-def test_language_models_are_trained_once_and_kept(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    first = quality_run(run, num_samples=4, perplexities="both", progress=told.append)
-    kept = sorted((run / "quality").iterdir())
-    assert len(kept) == 2
-    assert told[2].startswith("training a language model on the training split, 1 epochs at most")
-    assert told[3].startswith("training a language model on 28 samples, 1 epochs at most")
-    assert sorted(text.split("kept in ")[1] for text in told[2:]) == list(map(str, kept))
-    assert first.perplexities is not None
-    assert first.perplexities.reverse is not None
-    assert first.perplexities.reverse != first.perplexities.real
-    for directory in kept:
-        found = RunDirectory.open(directory)
-        assert (found.config.model.latent_dim, found.config.model.word_dropout) == (0, 0.0)
-        assert found.kept_evaluation() == json.loads(found.results_file.read_text())
-        own = SentenceVAE.from_pretrained(run).tokenizer
-        assert SentenceVAE.from_pretrained(directory).tokenizer.fingerprint == (
-            own and own.fingerprint
-        )
-    monkeypatch.setattr(Trainer, "fit", lambda _: pytest.fail("both have been trained"))
-    monkeypatch.setattr(language_models, "sample_loaders", lambda *_: pytest.fail("no need"))
-    assert quality_run(run, num_samples=4, perplexities="both") == first
-    forward = quality_run(run, num_samples=4, perplexities="forward").perplexities
-    assert forward == replace(first.perplexities, reverse=None)
-
-
-def test_other_samples_train_another_model(run: Path) -> None:
-    quality_run(run, num_samples=2, perplexities="both")
-    for wanted, options in ((3, {"temperature": 0.5}), (4, {"seed": 1}), (4, {"num_samples": 3})):
-        quality_run(run, **{"num_samples": 2, "perplexities": "both", **options})  # type: ignore[arg-type]
-        assert len(list((run / "quality").iterdir())) == wanted
-    changed = SentenceVAE.from_pretrained(run)
-    with torch.no_grad():
-        changed.decoder.output.bias += 0.5
-    changed.save_pretrained(run)
-    quality_run(run, num_samples=2, perplexities="both")
-    assert len(list((run / "quality").iterdir())) == 5  # the training split is the same
-
-
-def test_an_interrupted_language_model_is_trained_on(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted: dict[str, Any] = {"num_samples": 5, "perplexities": "forward"}
-    whole = quality_run(shutil.copytree(run, tmp_path / "whole"), **wanted)
-    save = Trainer.save
-    presses = iter([True])
-
-    def press(self: Trainer) -> None:
-        save(self)
-        if next(presses, False):
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save", press)
-        with pytest.raises(SafeInterrupt):
-            quality_run(run, **wanted)
-    found = quality_run(run, **wanted).perplexities
-    assert found is not None
-    assert whole.perplexities is not None
-    assert (found.real, found.forward) == (whole.perplexities.real, whole.perplexities.forward)
-
-
-def test_what_fails_before_training_leaves_no_directory(run: Path) -> None:
-    model = SentenceVAE.from_pretrained(run)
-    planned = planned_model(run, "samples", RunDirectory.open(run).config)
-
-    def fail() -> Any:
-        raise DataError("no samples")
-
-    with pytest.raises(DataError, match="no samples"):
-        trained(planned, model.tokenizer, fail)
-    assert not (run / "quality").exists()
-
-
-@pytest.mark.parametrize(("max_tokens", "widest"), [(None, 4 * 7), (9, 9), (5, 7)])
-def test_batches_of_samples(run: Path, max_tokens: int | None, widest: int) -> None:
-    config = RunDirectory.open(run).config
-    training = replace(config.training, batch_size=4, max_tokens=max_tokens)
-    ids = [[4] * length for length in (9, 6, 6, 1, 0, 2, 8)]
-    train, valid = sample_loaders(ids, 5, 7, replace(config, training=training))
-    assert (train.num_sentences, valid.num_sentences) == (5, 2)
-    assert train.split.truncated.tolist() == [True, False, False, False, False]
-    assert train.num_tokens == 7 + 7 + 7 + 2 + 1
-    assert valid.split.truncated.tolist() == [False, True]
-    # A limit on tokens that no longest sample fits into gives way.
-    assert max(batch.input_ids.numel() for batch in train) <= widest
-    assert (train.shuffle, valid.shuffle) == (True, False)
-
-
 # What is refused
 
 
-def test_wrong_arguments(vae: Path, language_model: Path) -> None:
+def test_wrong_arguments(vae: Path) -> None:
     for wrong, message in [
         ({"num_samples": 1}, "num_samples must be at least 2, got 1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"temperature": 0.0}, "temperature must be finite and above 0, got 0.0"),
-        ({"perplexities": "yes"}, "perplexities must be one of no, forward, both, got 'yes'"),
-        (
-            {"perplexities": "no", "language_model": language_model},
-            "perplexities must be forward or both where a language_model is given, got 'no'",
-        ),
         ({"language_model": vae}, "language_model must be a run with latent_dim 0, got 3 in "),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -360,21 +249,3 @@ def test_splits_that_do_not_suffice(
         monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_, c=small: c)
         with pytest.raises(DataError, match=message):
             quality_run(vae)
-
-
-def test_a_run_of_the_hub_has_no_place_for_a_language_model(run: Path) -> None:
-    with pytest.raises(ValueError, match="kept in the run's directory: download me/it first"):
-        planned_model("me/it", "mine", RunDirectory.open(run).config)
-
-
-def test_an_ended_model_is_known_by_its_results(run: Path) -> None:
-    config = RunDirectory.open(run).config
-    planned = planned_model(run, "mine", config)
-    assert isinstance(planned, LanguageModel)
-    assert not planned.has_ended
-    assert planned.directory.parent == run / "quality"
-    assert planned == planned_model(run, "mine", config)
-    assert planned.directory != planned_model(run, "theirs", config).directory
-    (planned.directory).mkdir(parents=True)
-    (planned.directory / "results.json").write_text("{}")
-    assert planned_model(run, "mine", config).has_ended

@@ -1,7 +1,6 @@
 """`textvae quality`: how good a run's sentences are.
 
-What is under way is said on standard error. Ctrl-C while a language model is trained saves it; the
-same command goes on from there.
+What is under way is said on standard error.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ def _quality(options: Namespace) -> None:
         data_dir=options.data_dir,
         seed=options.seed,
         temperature=options.temperature,
-        perplexities=options.perplexities,
         language_model=options.language_model,
         progress=say,
     )
@@ -41,18 +39,10 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="the same seed, the same samples")
     add("--temperature", type=float, default=1.0, help="of the samples, above 0")
     add(
-        "--perplexities",
-        type=str | None,
-        metavar="no|forward|both",
-        help="forward: of samples under a language model of the corpus; both: and of real "
-        "sentences under one of samples; each model takes as long to train as the run did, once, "
-        "and is kept in RUN/quality (default: forward with --language-model, else no)",
-    )
-    add(
         "--language-model",
         type=str | None,
         metavar="RUN",
-        help="a run with latent_dim 0 on the same corpus, to take instead of training one",
+        help="a run with latent_dim 0 on the same corpus: perplexities under it",
     )
     add("--json", action="store_true", help="one JSON object on standard output")
 

@@ -2,24 +2,19 @@
 
 from textvae.recipes.diagnose import Progress, diagnose_run, diagnose_runs
 from textvae.recipes.loaded import LoadedRun, evaluate_run, finish
-from textvae.recipes.options import PRETRAINING, RECIPES, source_and_recipe
-from textvae.recipes.quality import (
-    PERPLEXITIES,
-    Grammaticality,
-    Perplexities,
-    Quality,
-    quality_run,
-)
+from textvae.recipes.options import EXTENDABLE, PRETRAINING, RECIPES, Phase, source_and_recipe
+from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
 from textvae.recipes.runs import open_corpus, phases, refuse_other_corpus, resume, start
 from textvae.recipes.sweep import SweepError, SweptRun, sweep
 
 __all__ = [
-    "PERPLEXITIES",
+    "EXTENDABLE",
     "PRETRAINING",
     "RECIPES",
     "Grammaticality",
     "LoadedRun",
     "Perplexities",
+    "Phase",
     "Progress",
     "Quality",
     "SweepError",

@@ -11,8 +11,9 @@ from typing import Any
 from textvae.batches import BatchLoader
 from textvae.corpus import Corpus
 from textvae.diagnostics.diagnosis import FactorLabels, diagnose
+from textvae.model import SentenceVAE
 from textvae.recipes.loaded import LoadedRun
-from textvae.recipes.loaders import evaluation_loader
+from textvae.recipes.runs import evaluation_loader
 from textvae.runtime import ALONE, Processes, resolve_precision
 
 Progress = Callable[[str, BatchLoader], Callable[[], None]]
@@ -29,6 +30,7 @@ def diagnose_run(
     num_repeats: int = 1,
     seed: int = 0,
     precision: str = "auto",
+    model: type[SentenceVAE] = SentenceVAE,
     progress: Progress = lambda stage, loader: lambda: None,
     processes: Processes = ALONE,
 ) -> LoadedRun:
@@ -47,6 +49,7 @@ def diagnose_run(
         seed: Seed of all noise, at least 0.
         precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
             NLL, see `diagnostics.importance_nll`.
+        model: The class of the runs' models.
         progress: Told of each stage and each batch.
         processes: Who shares the work; all must call this, and get the same.
 
@@ -59,7 +62,7 @@ def diagnose_run(
             half of its tokens are unknown to the model (a model of byte-level BPE knows all).
         ValueError: If an argument is outside its range, or the split has but one sentence.
     """
-    opened = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir))
+    opened = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir, model=model))
     settings = {
         "num_samples": num_samples,
         "num_repeats": num_repeats,
@@ -78,6 +81,7 @@ def diagnose_runs(
     num_repeats: int = 1,
     seed: int = 0,
     precision: str = "auto",
+    model: type[SentenceVAE] = SentenceVAE,
     progress: Progress = lambda stage, loader: lambda: None,
     processes: Processes = ALONE,
 ) -> list[LoadedRun]:
@@ -91,6 +95,7 @@ def diagnose_runs(
         num_repeats: Independent estimates of each NLL.
         seed: Seed of all noise.
         precision: As for `diagnose_run`.
+        model: The class of the runs' models.
         progress: Told of each stage and each batch.
         processes: Who shares the work; all must call this, and get the same.
 
@@ -112,7 +117,7 @@ def diagnose_runs(
         "precision": precision,
     }
     opened = processes.in_turn(
-        lambda: [LoadedRun.open(name, split, data_dir=data_dir) for name in names]
+        lambda: [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
     )
     _refuse_other_tokens(opened)
     found: list[LoadedRun] = []

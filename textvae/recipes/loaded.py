@@ -14,8 +14,7 @@ from textvae.diagnostics import Evaluation, evaluate
 from textvae.diagnostics.diagnosis import Diagnosis
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
-from textvae.recipes.loaders import evaluation_loader
-from textvae.recipes.runs import open_corpus
+from textvae.recipes.runs import evaluation_loader, open_corpus
 from textvae.run import RunDirectory
 from textvae.runtime import ALONE, Processes, current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
@@ -75,7 +74,8 @@ class LoadedRun:
                 tokens are unknown to the model (a model of byte-level BPE knows all).
         """
         directory = find_pretrained(name)
-        loaded, run = model.from_pretrained(directory), RunDirectory.open(directory)
+        loaded = model.from_pretrained(directory)
+        run = RunDirectory.open(directory, model=model.Config)
         source, data = run.config.data_source, run.config.data
         if data_dir is not None:
             source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir

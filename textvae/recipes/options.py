@@ -1,77 +1,92 @@
-"""Configurations known to work, and the phases that may come before a run's own."""
+"""Options known to work, and what may be trained before a run's own training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-__all__ = ["EXTENDABLE", "PRETRAINING", "RECIPES", "source_and_recipe"]
 
-PRETRAINING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "autoencoder": MappingProxyType(
-            {
-                "annealer": "constant",
-                "max_beta": 0.0,
-                "free_bits": 0.0,
-                # Its decoder will be thrown away, so it may be blinded: every second word has to
-                # come through z. Adam finds out how sooner than SGD.
-                "word_dropout": 0.5,
-                "optimizer": "adam",
-                "lr": 1e-3,
-            }
-        ),
-        "language_model": MappingProxyType({"latent_dim": 0}),
-    }
+@dataclass(frozen=True)
+class Phase:
+    """A training whose weights a run begins with.
+
+    Attributes:
+        name: Of its directory within the run's.
+        keeps: Which weights and buffers are taken over, by their names in the model's `state_dict`;
+            the others begin anew.
+        options: What differs from the run's own options.
+        run: A trained run to take the weights from, in place of training one.
+    """
+
+    name: str
+    keeps: Callable[[str], bool] = lambda weights: True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    run: str | Path | None = None
+
+
+PRETRAINING = (
+    Phase(
+        "autoencoder",
+        keeps=lambda weights: not weights.startswith("decoder."),
+        options={
+            "annealer": "constant",
+            "max_beta": 0.0,
+            "free_bits": 0.0,
+            # Its decoder will be thrown away, so it may be blinded: every second word has to
+            # come through z. Adam finds out how sooner than SGD.
+            "word_dropout": 0.5,
+            "optimizer": "adam",
+            "lr": 1e-3,
+        },
+    ),
+    Phase(
+        "language_model",
+        keeps=lambda weights: weights.startswith("decoder."),
+        options={"latent_dim": 0},
+    ),
 )
-"""Phases that may come first: their options, over those of the run."""
+"""Phases that an option asks for: `autoencoder_epochs`, `language_model_epochs`."""
 
 EXTENDABLE = ("max_epochs", "max_steps")
 """Options that may be given anew when a run is resumed: the others would change its result."""
 
-RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "ptb": MappingProxyType(
-            {
-                # An informed encoder and a good language model first, free bits (2.6 nats over
-                # 32 dimensions) to keep them on speaking terms, and plain SGD halved on plateaus.
-                "embedding_dropout": 0.4,
-                "output_dropout": 0.4,
-                "autoencoder_epochs": 2,
-                "language_model_epochs": 18,
-                "annealer": "sigmoid",
-                "warmup_epochs": 5.0,
-                "free_bits": 0.08,
-                "optimizer": "sgd",
-                "lr": 1.0,
-                "lr_patience": 1,
-                "max_lr_decays": 4,
-                "max_epochs": 60,
-            }
-        ),
-        # The case that annealing was made for: with the full KL weight from the first step
-        # (annealer constant) the posterior collapses for good. Three in ten of the decoder's words
-        # are dropped, so that a code which repeats what they said is worth its KL; a decoder that
-        # has learned to do without one never finds that out.
-        "grammar": MappingProxyType(
-            {
-                "latent_dim": 16,
-                "embedding_dim": 64,
-                "encoder_hidden_size": 64,
-                "decoder_hidden_size": 128,
-                "embedding_range": 1.7,
-                "embedding_dropout": 0.0,
-                "output_dropout": 0.0,
-                "word_dropout": 0.3,
-                "annealer": "linear",
-                "warmup_epochs": 5.0,
-                "max_epochs": 10,
-            }
-        ),
-    }
-)
+RECIPES: dict[str, Mapping[str, Any]] = {
+    # An informed encoder and a good language model first, free bits (2.6 nats over 32 dimensions)
+    # so that neither is forgotten, and plain SGD halved on plateaus.
+    "ptb": {
+        "embedding_dropout": 0.4,
+        "output_dropout": 0.4,
+        "autoencoder_epochs": 2,
+        "language_model_epochs": 18,
+        "annealer": "sigmoid",
+        "warmup_epochs": 5.0,
+        "free_bits": 0.08,
+        "optimizer": "sgd",
+        "lr": 1.0,
+        "lr_patience": 1,
+        "max_lr_decays": 4,
+        "max_epochs": 60,
+    },
+    # The case that annealing was made for: with the full KL weight from the first step (annealer
+    # constant) the posterior collapses for good. Three in ten of the decoder's words are dropped,
+    # so that a code which repeats what they said is worth its KL; a decoder that has learned to
+    # do without one never finds that out.
+    "grammar": {
+        "latent_dim": 16,
+        "embedding_dim": 64,
+        "encoder_hidden_size": 64,
+        "decoder_hidden_size": 128,
+        "embedding_range": 1.7,
+        "embedding_dropout": 0.0,
+        "output_dropout": 0.0,
+        "word_dropout": 0.3,
+        "annealer": "linear",
+        "warmup_epochs": 5.0,
+        "max_epochs": 10,
+    },
+}
 """Options that differ from the defaults, by the corpus they were found to be good for."""
 
 
@@ -84,7 +99,7 @@ def source_and_recipe(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]
 
     Returns:
         What to call it, what `load_corpus` finds it by, and the options known to be good for it;
-        the defaults, where none are known.
+        none where the defaults have to do.
     """
     if data_dir is None or data_dir == "grammar":
         return "grammar", "grammar", RECIPES["grammar"]

@@ -1,39 +1,29 @@
-"""A run's parts put together: `open_corpus`, `start`, `resume`, `phases`, `refuse_other_corpus`."""
+"""A run's parts put together: corpus, vocabulary, batches, model, directory, and its phases."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from textvae.annealers import KLAnnealer
+from textvae.batches import BatchLoader, EncodedSplit, encode_split
+from textvae.checks import InputError, refuse
 from textvae.config import DataConfig, RunConfig
 from textvae.corpus import Corpus, load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
-from textvae.recipes.loaders import training_loaders
-from textvae.recipes.options import EXTENDABLE, PRETRAINING
+from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
+from textvae.tokenizer import Tokenizer
 from textvae.training import Trainer
-
-__all__ = [
-    "open_corpus",
-    "phases",
-    "refuse_other_corpus",
-    "resume",
-    "start",
-]
 
 
 def open_corpus(source: str, config: DataConfig) -> Corpus:
-    """Load a corpus with the options of a configuration.
-
-    Raises:
-        DataError: If it can't be had or can't be used.
-    """
+    """Load a corpus with the options of a configuration."""
     return load_corpus(
         source,
         text_field=config.text_field,
@@ -43,34 +33,67 @@ def open_corpus(source: str, config: DataConfig) -> Corpus:
     )
 
 
+def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig) -> EncodedSplit:
+    """A split's sentences as ids, with the options of a configuration."""
+    return encode_split(
+        corpus[split], tokenizer, max_length=config.max_length, too_long=config.too_long
+    )
+
+
+def evaluation_loader(
+    corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig
+) -> BatchLoader:
+    """Batches of a split, always in the same order."""
+    return BatchLoader(encoded(corpus, split, tokenizer, config), batch_size=64, shuffle=False)
+
+
+def training_loaders(
+    corpus: Corpus, tokenizer: Tokenizer, config: RunConfig
+) -> tuple[BatchLoader, BatchLoader]:
+    """Batches of the training split, shuffled each epoch, and of the validation split."""
+    training = config.training
+    loader = BatchLoader(
+        encoded(corpus, "train", tokenizer, config.data),
+        batch_size=None if training.max_tokens else training.batch_size,
+        max_tokens=training.max_tokens,
+        seed=training.seed,
+    )
+    return loader, evaluation_loader(corpus, "valid", tokenizer, config.data)
+
+
 def start(
     corpus: Corpus,
     options: Mapping[str, Any],
     output_dir: str | Path,
     *,
     annealer: KLAnnealer | None = None,
+    model: type[SentenceVAE] = SentenceVAE,
 ) -> Trainer:
     """Begin a run of one phase: vocabulary, batches, model and trainer, in a new run directory.
 
     Args:
         corpus: What to train on.
-        options: Fields of `ModelConfig`, `DataConfig` and `TrainingConfig`; the rest keep their
+        options: Fields of `model.Config`, `DataConfig` and `TrainingConfig`; the rest keep their
             defaults.
         output_dir: Directory of the run.
         annealer: Takes the place of the configured schedule.
+        model: The model's class, for one of your own.
 
     Returns:
         A trainer, ready to `fit`.
 
     Raises:
-        ValueError: If an option is unknown or out of range, if it asks for pretraining (which
+        InputError: If an option is unknown or out of range, if it asks for pretraining (which
             `phases` does), or if the corpus has no validation split.
         FileExistsError: If there is something at `output_dir`.
     """
-    for name in PRETRAINING:
-        if options.get(f"{name}_epochs"):
-            raise ValueError(f"{name}_epochs makes a run of several phases: use recipes.phases")
-    return next(phases(corpus, options, output_dir, annealer=annealer))
+    names = [f"{phase.name}_epochs" for phase in PRETRAINING]
+    refuse(
+        f"{name} makes a run of several phases: use recipes.phases"
+        for name in names
+        if options.get(name)
+    )
+    return next(phases(corpus, options, output_dir, annealer=annealer, model=model))
 
 
 def resume(
@@ -78,6 +101,7 @@ def resume(
     options: Mapping[str, Any] | None = None,
     *,
     annealer: KLAnnealer | None = None,
+    model: type[SentenceVAE] = SentenceVAE,
 ) -> Trainer:
     """Continue a run, or the phase it is in, from its last training state, to the same result.
 
@@ -86,15 +110,16 @@ def resume(
         options: Options given anew; they must be those of the run, but for `max_epochs` and
             `max_steps`.
         annealer: As given to `start`.
+        model: As given to `start`.
 
     Returns:
         A trainer that `fit`s on from where the run was.
 
     Raises:
         FileNotFoundError: If there is no run.
-        ValueError: If an option differs from the run's.
+        InputError: If an option differs from the run's.
     """
-    return next(phases(None, options or {}, output_dir, annealer=annealer))
+    return next(phases(None, options or {}, output_dir, annealer=annealer, model=model))
 
 
 def phases(
@@ -103,6 +128,8 @@ def phases(
     output_dir: str | Path,
     *,
     annealer: KLAnnealer | None = None,
+    model: type[SentenceVAE] = SentenceVAE,
+    before: Sequence[Phase] = (),
 ) -> Iterator[Trainer]:
     """A run's phases that are still to be trained, each built when the one before is done.
 
@@ -116,13 +143,16 @@ def phases(
         options: As for `start`, or for `resume`.
         output_dir: Directory of the run.
         annealer: Takes the place of the configured schedule in the last phase.
+        model: The model's class, for one of your own.
+        before: Further phases, after those that the options ask for. A run that was interrupted in
+            one of them is continued with the same.
 
     Yields:
         Trainers; `fit` each before asking for the next. Where a launcher started several
         processes, all must do so, and each is given its own.
 
     Raises:
-        ValueError: As `start` and `resume`.
+        InputError: As `start` and `resume`, or if a phase's weights do not fit.
         FileExistsError: If a new run's directory is taken.
         FileNotFoundError: If there is no run to continue.
         ElsewhereError: In the other processes, where one of several raises.
@@ -131,109 +161,135 @@ def phases(
         Li et al. (2019), A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text.
     """
     if corpus is None:
-        processes = join(cpu=_is_kept_from_accelerators(output_dir))
-        run = processes.first(lambda: _reopened(output_dir, options))
-        config = run.config
-        found = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
-        model = SentenceVAE.from_pretrained(run.path)
-        loaders = processes.in_turn(lambda: training_loaders(found, model.tokenizer, config))
+        corpus, run, network, loaders = _continued(output_dir, options, model)
     else:
-        found = corpus
-        processes = join(cpu=options.get("device") == "cpu")
-        config, model = processes.first(lambda: _planned(found, options, output_dir))
-        loaders = processes.in_turn(lambda: training_loaders(found, model.tokenizer, config))
-        # Not before all else is known to be right: a directory once there is refused next time.
-        longest = loaders[0].split.longest
-        run = processes.first(lambda: _created(output_dir, config, model, longest))
+        run, network, loaders = _begun(corpus, options, output_dir, model)
     is_new = not run.state_file.exists()
-    if is_new and model.latent_dim > 0:
-        for name in PRETRAINING:
-            if getattr(run.config.training, f"{name}_epochs"):
-                pretraining = _pretraining(name, run, found)
-                if pretraining.ended is None:
-                    yield pretraining
-                _take_weights(name, SentenceVAE.from_pretrained(pretraining.run.path), model)
-        torch.manual_seed(run.config.training.seed)
-    trainer = Trainer(model, *loaders, run, annealer=annealer)
+    if is_new:
+        for phase in [*_configured(run.config), *before]:
+            trained = phase.run
+            if trained is None:
+                trainer = _trainer(phase, run, corpus, model)
+                trained = trainer.run.path
+                if trainer.ended is None:
+                    yield trainer
+            take_weights(model.from_pretrained(trained), network, phase.keeps)
+        if network.latent_dim > 0:
+            torch.manual_seed(run.config.training.seed)
+    trainer = Trainer(network, *loaders, run, annealer=annealer)
     if not is_new:
-        processes.in_turn(trainer.resume)
+        current().in_turn(trainer.resume)
     yield trainer
 
 
-def _is_kept_from_accelerators(output_dir: str | Path) -> bool:
+def _begun(
+    corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path, model: type[SentenceVAE]
+) -> tuple[RunDirectory, SentenceVAE, tuple[BatchLoader, BatchLoader]]:
+    def planned() -> tuple[RunConfig, SentenceVAE]:
+        RunDirectory.refuse_if_taken(output_dir)
+        config = RunConfig.from_flat(corpus.source, options, model=model.Config)
+        return config, _new_model(corpus, config, model)
+
+    def created() -> RunDirectory:
+        run = RunDirectory.create(output_dir, config, longest_sentence=loaders[0].split.longest)
+        network.save_pretrained(run.path)
+        return run
+
+    processes = join(cpu=options.get("device") == "cpu")
+    config, network = processes.first(planned)
+    loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
+    # Not before all else is known to be right: a directory once there is refused next time.
+    return processes.first(created), network, loaders
+
+
+def _continued(
+    output_dir: str | Path, options: Mapping[str, Any], model: type[SentenceVAE]
+) -> tuple[Corpus, RunDirectory, SentenceVAE, tuple[BatchLoader, BatchLoader]]:
+    def reopened() -> RunDirectory:
+        run = RunDirectory.open(output_dir, model=model.Config)
+        _refuse_other_options(run, options)
+        if options:
+            flat, source = run.config.flat() | dict(options), run.config.data_source
+            run.reconfigure(RunConfig.from_flat(source, flat, model=model.Config))
+        return run
+
+    processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
+    run = processes.first(reopened)
+    config, network = run.config, model.from_pretrained(run.path)
+    corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
+    loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
+    return corpus, run, network, loaders
+
+
+def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE]) -> bool:
     """Whether an existing run trains on the CPU; False if there is none, which others tell."""
     try:
-        return RunDirectory.open(output_dir).config.training.device == "cpu"
-    except (OSError, ValueError):
+        return RunDirectory.open(output_dir, model=model.Config).config.training.device == "cpu"
+    except (OSError, InputError):
         return False
 
 
-def _planned(
-    corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path
-) -> tuple[RunConfig, SentenceVAE]:
-    RunDirectory.refuse_if_taken(output_dir)
-    config = RunConfig.from_flat(corpus.source, dict(options))
-    return config, _new_model(corpus, config)
-
-
-def _created(
-    output_dir: str | Path, config: RunConfig, model: SentenceVAE, longest: int
-) -> RunDirectory:
-    run = RunDirectory.create(output_dir, config, longest_sentence=longest)
-    model.save_pretrained(run.path)
-    return run
-
-
-def _reopened(output_dir: str | Path, options: Mapping[str, Any]) -> RunDirectory:
-    run = RunDirectory.open(output_dir)
-    _refuse_other_options(run, options)
-    if options:
-        flat = run.config.flat() | dict(options)
-        run.reconfigure(RunConfig.from_flat(run.config.data_source, flat))
-    return run
-
-
-def _new_model(corpus: Corpus, config: RunConfig) -> SentenceVAE:
+def _new_model(corpus: Corpus, config: RunConfig, model: type[SentenceVAE]) -> SentenceVAE:
+    data = config.data
     tokenizer = train_tokenizer(
-        corpus["train"],
-        config.data.tokenizer,
-        vocab_size=config.data.vocab_size,
-        min_count=config.data.min_count,
+        corpus["train"], data.tokenizer, vocab_size=data.vocab_size, min_count=data.min_count
     )
     torch.manual_seed(config.training.seed)
-    return SentenceVAE(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
+    return model(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
 
 
-def _pretraining(name: str, run: RunDirectory, corpus: Corpus) -> Trainer:
-    directory = run.path / name
+def _configured(config: RunConfig) -> Iterator[Phase]:
+    """The phases that a run's options ask for; a language model has nothing to be prepared for."""
+    for phase in PRETRAINING if config.model.latent_dim > 0 else ():
+        if epochs := getattr(config.training, f"{phase.name}_epochs"):
+            yield dataclasses.replace(phase, options={**phase.options, "max_epochs": epochs})
+
+
+def _trainer(phase: Phase, run: RunDirectory, corpus: Corpus, model: type[SentenceVAE]) -> Trainer:
+    """Of a phase that comes before the run's own, new or continued."""
+    directory = run.path / phase.name
     if current().first(directory.exists):
-        return resume(directory)
-    options = {**run.config.flat(), **PRETRAINING[name]}
-    options["max_epochs"] = options[f"{name}_epochs"]
-    return start(corpus, options | {f"{other}_epochs": 0 for other in PRETRAINING}, directory)
+        return resume(directory, model=model)
+    alone = {f"{each.name}_epochs": 0 for each in PRETRAINING}
+    return start(corpus, run.config.flat() | alone | dict(phase.options), directory, model=model)
 
 
 @torch.no_grad()
-def _take_weights(name: str, trained: SentenceVAE, model: SentenceVAE) -> None:
-    """Copy a pretrained decoder, or all but the decoder."""
+def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str], bool]) -> None:
+    """Copy those of a trained model's parameters and buffers that `keeps` names.
+
+    The decoder's first layer reads a word and z, and a language model has learned the columns of
+    the word, which come first: they may be fewer than the model's own.
+
+    Raises:
+        InputError: If the models read different tokens, or a tensor has no place in the model.
+    """
+    if source.tokenizer.fingerprint != model.tokenizer.fingerprint:
+        raise InputError(
+            "weights can be taken from a model of the same vocabulary only: it has "
+            f"{len(source.tokenizer):,} tokens, the run's own {len(model.tokenizer):,}"
+        )
     own = model.state_dict()
-    for key, weights in trained.state_dict().items():
-        if key.startswith("decoder.") == (name == "language_model"):
-            # The decoder's first layer reads a word and z: a language model has learned the
-            # columns of the word, which come first.
-            own[key][..., : weights.shape[-1]] = weights
+    for name, weights in source.state_dict().items():
+        if not keeps(name):
+            continue
+        place = own.get(name)
+        if place is not None and name.endswith(".weight_ih_l0"):
+            place = place[:, : weights.shape[1]]
+        if place is None or place.shape != weights.shape:
+            there = "none" if name not in own else f"one of {tuple(own[name].shape)}"
+            raise InputError(
+                f"{name} {tuple(weights.shape)} has no place in the model, which has {there}: "
+                "let the phase's `keeps` leave it out"
+            )
+        place.copy_(weights)
 
 
 def refuse_other_corpus(output_dir: str | Path, corpus: Corpus | None) -> None:
-    """Raise if a run that is to be resumed was begun on another corpus.
-
-    Raises:
-        FileNotFoundError: If there is no run.
-        ValueError: If the corpus is not the run's; None is no corpus and always right.
-    """
+    """Raise if a run that is to be resumed was begun on another corpus; None is always right."""
     source = RunDirectory.open(output_dir).config.data_source
     if corpus is not None and corpus.source != source:
-        raise ValueError(f"{output_dir} was trained on {source}, got {corpus.source}")
+        raise InputError(f"{output_dir} was trained on {source}, got {corpus.source}")
 
 
 def _refuse_other_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
@@ -244,7 +300,7 @@ def _refuse_other_options(run: RunDirectory, options: Mapping[str, Any]) -> None
         if name not in EXTENDABLE and stored.get(name) != value
     ]
     if faults:
-        raise ValueError(
+        raise InputError(
             f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change): "
             + "; ".join(faults)
         )

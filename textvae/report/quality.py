@@ -106,11 +106,7 @@ def _perplexity_rows(quality: Quality) -> list[_Row]:
     if found is None:
         return []
     forward = "language model of the training split; below real: too plain, above: unlikely"
-    rows = [_Row("forward PPL", f"{found.forward:.2f}", f"{found.real:.2f}", forward)]
-    if found.reverse is not None:
-        reverse = "language model of as many samples, on the real; near forward's real is best"
-        rows.append(_Row("reverse PPL", NONE, f"{found.reverse:.2f}", reverse))
-    return rows
+    return [_Row("forward PPL", f"{found.forward:.2f}", f"{found.real:.2f}", forward)]
 
 
 def _reconstruction_rows(quality: Quality) -> list[_Row]:
