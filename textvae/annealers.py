@@ -345,7 +345,7 @@ def build_annealer(
     if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
         raise InputError(
             f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, got {warmup_steps}; "
-            "training's come from warmup_epochs (--warmup-epochs)"
+            "in training, warmup_epochs (--warmup-epochs) sets them"
         )
     sizes = {"num_cycles": num_cycles, "total_steps": warmup_steps}
     return annealer(**sizes, ratio=cycle_ratio, max_beta=max_beta)
