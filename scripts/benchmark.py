@@ -19,6 +19,10 @@ reaches; --json writes them too. The clock is the wall's: what else runs shows i
 
 from __future__ import annotations
 
+from textvae.runtime import shorten_spin
+
+shorten_spin()  # before torch is loaded
+
 import sys
 from collections.abc import Mapping
 from functools import partial

@@ -12,6 +12,10 @@ A study that was stopped goes on where it was. Figures are of the test split, β
 
 from __future__ import annotations
 
+from textvae.runtime import shorten_spin
+
+shorten_spin()  # before torch is loaded
+
 import functools
 import sys
 from collections.abc import Mapping, Sequence

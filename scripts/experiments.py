@@ -16,6 +16,10 @@ a test set answers none.
 
 from __future__ import annotations
 
+from textvae.runtime import shorten_spin
+
+shorten_spin()  # before torch is loaded
+
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

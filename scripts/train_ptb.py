@@ -12,6 +12,10 @@ can't be had, the embedded corpus takes its place, and every output says so.
 
 from __future__ import annotations
 
+from textvae.runtime import shorten_spin
+
+shorten_spin()  # before torch is loaded
+
 import sys
 from pathlib import Path
 from typing import Any, Literal

@@ -1,8 +1,4 @@
-"""Several processes that train or measure one thing together: `Processes`, `join`, `current`.
-
-A launcher (`torchrun`, `accelerate launch`) starts them; `join` brings them together. Code that
-takes a `Processes` does the same with `ALONE`, at no cost. Each of a `Processes`' methods but
-`share` is to be called by all processes, in the same order: it waits for the others.
+"""What a run computes on: several processes, an arithmetic, a CPU at its full speed.
 
 Shapes: B rows of all processes together, D columns.
 """
@@ -12,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cache
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from textvae.checks import one_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +28,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 """A CPU that has one of these multiplies bf16 at twice the rate of fp32 at least."""
 
-LARGEST_KEPT = 2**25 - 2**13
-"""Bytes of the largest block that glibc keeps when it is freed: 32 MiB with what it adds."""
-
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other: the first may have a large corpus to prepare. One that
 has died is noticed by the launcher, which ends the others."""
+
+SHORT_SPIN = "3000"
+"""About 0.05 ms: longer than a CPU's threads usually wait for each other within a training step,
+and far shorter than another program keeps a core."""
 
 
 class ElsewhereError(RuntimeError):
@@ -42,21 +42,19 @@ class ElsewhereError(RuntimeError):
 
 
 class Processes(NamedTuple):
-    """Who this process is among those that work together.
+    """Who this process is among those that a launcher started and `join` brought together.
 
-    Attributes:
-        rank: Its number, from 0.
-        world: How many there are, on all machines.
-        local_rank: Its number on its machine, from 0.
+    Code that takes a `Processes` does the same with `ALONE`, at no cost. Each method but `share` is
+    to be called by all processes, in the same order: it waits for the others.
     """
 
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
+    rank: int = 0  # its number
+    world: int = 1  # how many there are, on all machines
+    local_rank: int = 0  # its number on its machine
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the one that writes files and messages."""
         return self.rank == 0
 
     def share(self, items: Iterable[T]) -> Iterator[T]:
@@ -67,23 +65,15 @@ class Processes(NamedTuple):
         """What each process has, in the order of their ranks, in every process."""
         if self.world == 1:
             return [own]
-        from torch import distributed
+        from accelerate.utils import gather_object
 
-        found: list[T | None] = [None] * self.world
-        distributed.all_gather_object(found, own)
-        return found  # type: ignore[return-value]
+        found: list[T] = gather_object([own])
+        return found
 
     def gather_rows(self, own: Tensor, num_rows: int) -> Tensor:
-        """Put together rows that were shared out as `share` does.
+        """All rows (B, D) in their order, without gradient, of which each process has its `share`.
 
         Nothing is read back from an accelerator.
-
-        Args:
-            own: Every `world`-th row from number `rank` on, (b, D).
-            num_rows: Rows of all processes together, B.
-
-        Returns:
-            All rows in their order, (B, D), without gradient.
         """
         if self.world == 1:
             return own.detach()
@@ -121,11 +111,9 @@ class Processes(NamedTuple):
             return function()
         given, error = _tried(function) if self.is_first else (None, None)
         self._refuse_failure(error)
-        from torch import distributed
+        from accelerate.utils import broadcast_object_list
 
-        box = [given]
-        distributed.broadcast_object_list(box, src=0)
-        return box[0]  # type: ignore[return-value]
+        return broadcast_object_list([given])[0]  # type: ignore[no-any-return]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Call a function in each machine's first process, then, its caches filled, in the others.
@@ -156,18 +144,14 @@ ALONE = Processes()
 
 
 def is_first() -> bool:
-    """Whether the launcher, if there was one, made this the process that writes and speaks."""
+    """Whether the launcher, if there was one, made this the process that writes messages."""
     return _launched() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def join(*, cpu: bool = False) -> Processes:
     """Bring together the processes that a launcher started; the first call does, others only tell.
 
-    Args:
-        cpu: Work on CPUs even where there are accelerators.
-
-    Returns:
-        Who this process is; `ALONE` where there was no launcher, or but one process.
+    With `cpu`, they work on CPUs even where there are accelerators.
     """
     if _launched() > 1 and current() == ALONE:
         import torch
@@ -208,23 +192,14 @@ def _tried(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which to multiply matrices.
-
-    Args:
-        precision: `"fp32"`, `"bf16"`, or `"auto"`: bf16 where the hardware multiplies it natively.
-        device: Where the model is.
-
-    Returns:
-        `torch.float32` or `torch.bfloat16`.
+    """The type in which to multiply matrices; `"auto"` is bf16 where the hardware has it.
 
     Raises:
-        ValueError: If there is no such precision.
+        InputError: If there is no such precision.
     """
     import torch
 
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision == "auto":
+    if one_of("precision", precision, PRECISIONS) == "auto":
         if device.type == "cuda":
             native = torch.cuda.is_bf16_supported()
         else:
@@ -249,53 +224,64 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
+def shorten_spin() -> None:
+    """Call before torch is loaded: lets other programs have a core that a waiting thread holds.
+
+    A thread of OpenMP's, which torch multiplies with, keeps its core for milliseconds while it
+    waits for the others. If another program wants that core too, each of a recurrent network's many
+    small products waits for the scheduler, and training is ten times slower. What the user has set
+    is left alone.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SHORT_SPIN)
+
+
+class SlowdownWatch:
+    """Notices, once, that training has become far slower than its own first log windows."""
+
+    def __init__(self) -> None:
+        self._first: list[float] = []
+        self._num_slow = 0
+
+    def observe(self, tokens_per_second: float) -> str | None:
+        """Take a log window's speed; a message when it and the one before are slow, else None."""
+        if len(self._first) < 3:
+            self._first.append(tokens_per_second)
+        usual = median(self._first)
+        is_slow = tokens_per_second < usual / 4
+        if self._num_slow < 2:  # after the second it has been told
+            self._num_slow = self._num_slow + 1 if is_slow else 0
+            if self._num_slow == 2:
+                return (
+                    f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
+                    "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
+                )
+        return None
+
+
 @contextmanager
 def full_speed(device: torch.device) -> Iterator[None]:
-    """Context for work on a CPU; on other devices it does nothing.
+    """Context for work on a CPU, with the same results to rounding; elsewhere it does nothing.
 
-    Memory: glibc gives freed blocks back to the system and has the next ones zeroed, page by page,
-    which can take as long as filling them with scores. It keeps blocks up to the largest that it
-    has seen freed, so it is shown one. That lasts beyond the context.
+    Denormal numbers, which peaked softmax outputs make and which CPUs multiply slowly, count as 0.
 
-    Products in fp32: PyTorch's default, MKL, uses half the width of AMD's vector units that have
-    AVX-512, and oneDNN all of it. PyTorch leaves fp32 to oneDNN where bf16 is allowed inside,
-    which oneDNN makes use of on matrix units (AMX) only: there, and wherever products turn out to
-    be rounded, nothing is changed. Inside, PyTorch's older way to ask for the precision,
-    `torch.get_float32_matmul_precision`, may raise that both ways are mixed.
+    On AMD's processors with AVX-512, fp32 is multiplied by oneDNN, as MKL uses half the width of
+    their vectors. PyTorch leaves fp32 to oneDNN where bf16 is allowed inside, which oneDNN makes
+    use of on matrix units (AMX) only: there, and wherever products turn out to be rounded, nothing
+    changes. Inside, `torch.get_float32_matmul_precision` may raise that two ways are mixed.
     """
     if device.type != "cpu":
         yield
         return
     import torch
 
-    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
-    if not _onednn_is_quicker():
-        yield
-        return
-    with _fp32_by_onednn():
-        yield
-
-
-def column_major(weight: Tensor) -> Tensor:
-    """A layer's weight (V, H), within `full_speed`, as batches are multiplied with it quickest.
-
-    oneDNN brings a matrix in fp32 that it meets transposed into order for each product anew, which
-    with few rows takes longer than the product.
-    """
-    import torch
-
-    is_in_fp32 = weight.device.type == "cpu" and weight.dtype == torch.float32
-    if is_in_fp32 and _onednn_is_asked() and _onednn_is_quicker():
-        return weight.t().contiguous().t()
-    return weight
-
-
-def _onednn_is_asked() -> bool:
-    """Whether oneDNN has been asked to multiply fp32."""
-    import torch
-
-    asked: str = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
-    return asked == "bf16"
+    was_flushing = sys.float_info.min / 2 == 0  # torch has no getter
+    torch.set_flush_denormal(True)
+    try:
+        with _fp32_by_onednn() if _onednn_is_quicker() else nullcontext():
+            yield
+    finally:
+        torch.set_flush_denormal(was_flushing)
 
 
 @cache
@@ -304,22 +290,19 @@ def _onednn_is_quicker() -> bool:
 
     able = torch.cpu.get_capabilities()
     is_halved = "AMD" in able.get("cpu_name", "") and able.get("avx512_f", False)
-    has_matrix_units = able.get("amx_tile", False)
-    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return is_there and is_halved and not has_matrix_units and _is_exact()
+    return is_halved and not able.get("amx_tile", False) and _is_exact()
 
 
 @contextmanager
 def _fp32_by_onednn() -> Iterator[None]:
-    import torch
+    from torch.backends import mkldnn
 
-    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
+    before = mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        matmul.fp32_precision = before
+        mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
 def _is_exact() -> bool:

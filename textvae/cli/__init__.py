@@ -26,6 +26,7 @@ from textvae.cli.options import (
     given_options,
 )
 from textvae.cli.training import TRAIN, latest_directory, new_directory, train
+from textvae.runtime import shorten_spin
 
 __all__ = [
     "add_study_options",
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code.
     """
+    shorten_spin()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     arguments = arguments[:1] + config_first(arguments[1:])

@@ -20,7 +20,7 @@ from textvae.generation.options import Decoding
 from textvae.generation.scores import Scores, choose_next
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.model import SentenceVAE
-from textvae.runtime import column_major, resolve_precision
+from textvae.runtime import resolve_precision
 from textvae.tokenizer import Tokenizer
 
 __all__ = ["Decoded", "Rules", "likeliest", "permitted", "rules_of", "walk"]
@@ -82,7 +82,7 @@ def rules_of(model: SentenceVAE, tokenizer: Tokenizer, options: Decoding) -> Rul
     weight = model.decoder.output.weight
     if resolve_precision(options.precision, model.device) == torch.bfloat16:
         weight = weight.bfloat16()
-    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id, column_major(weight))
+    return Rules(options, ids, tokenizer.bos_id, tokenizer.eos_id, weight)
 
 
 def permitted(log_probs: Tensor, past: Tensor, rules: Rules) -> Tensor:

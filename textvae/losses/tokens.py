@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from textvae.runtime import column_major, product_dtype
+from textvae.runtime import product_dtype
 
 __all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
 
@@ -28,8 +28,8 @@ CACHED_SCORES = 2**19
 """Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""
 
 MULTIPLIED_BYTES = 2**25 - 2**13
-"""Of scores that are one matrix product on a CPU: as many as memory is used again for
-(`runtime.full_speed`)."""
+"""Of scores that are one matrix product on a CPU: 32 MiB with what glibc adds, the largest block
+whose memory it keeps for the next one."""
 
 NUM_EXACT = 128
 """Words that are likely for some of the tokens multiplied together, whose products are taken again
@@ -77,8 +77,6 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     if is_training:
         return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
-    if product_dtype(weight) == weight.dtype:
-        weight = column_major(weight)
     return torch.cat([_evaluated_nll(h, weight, bias, t) for h, t in parts])
 
 

@@ -15,7 +15,6 @@ import sys
 import time
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model
 from torch.nn.utils import clip_grads_with_norm_
@@ -120,8 +119,6 @@ class Trainer:
                 plain KeyboardInterrupt at once; then the state before counts.
             TrainingError: If the loss is not finite.
         """
-        # Peaked softmax outputs make denormal numbers, on which CPUs multiply many times slower.
-        torch.set_flush_denormal(True)
         self._started = self._logged = time.monotonic()
         self.randomness.begin(self.config.seed)
         device = self.accelerator.device
@@ -145,7 +142,6 @@ class Trainer:
             finally:
                 self.seconds += self._since_start()
                 self._started = None
-                torch.set_flush_denormal(False)  # the process is not ours alone
         return self.ended
 
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
