@@ -1,4 +1,4 @@
-"""How fast textvae is beside the usual loop of public sentence-VAE code (`benchmarks/usual/`).
+"""How fast textvae is beside the usual loop of public sentence-VAE code (`benchmarks/usual.py`).
 
     python scripts/benchmark.py train --data-dir DIR     # the Trainer's steps
     python scripts/benchmark.py steps --data-dir DIR     # what each optimisation of a step brings
@@ -13,8 +13,8 @@ All are of a model of Penn Treebank's size, untrained; `evaluate` and `decode` t
 too (--run RUN). Both sides of a pair do the same work in one process, in turn (A B A B …), after
 an unmeasured pass of each in which their results are compared. Printed are the machine, the
 settings, and for each pair the median rate of both, the range over the rounds, the ratio, which is
-taken round by round, and how much of the arithmetic's limit (`benchmarks/arithmetic.py`) textvae
-reaches; --json writes them too. The clock is the wall's: what else runs shows in the range.
+taken round by round, and how much of the arithmetic's limit (docs/speed.md) textvae reaches; --json
+writes them too. The clock is the wall's: what else runs shows in the range.
 """
 
 from __future__ import annotations
@@ -24,80 +24,84 @@ from textvae.runtime import shorten_spin
 shorten_spin()  # before torch is loaded
 
 import sys
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import get_type_hints
 
 import torch
-from benchmarks.data import DATA
-from benchmarks.decode import DECODE
-from benchmarks.device import DEVICE
-from benchmarks.evaluate import EVALUATE
-from benchmarks.measuring import Benchmark, at_least, line, measure, surroundings, told
-from benchmarks.memory import MEMORY
-from benchmarks.scale import SCALE
-from benchmarks.steps import STEPS
-from benchmarks.train import TRAIN
+from benchmarks.bench import Bench
+from benchmarks.data import data, memory
+from benchmarks.decode import decode
+from benchmarks.device import device
+from benchmarks.evaluate import evaluate
+from benchmarks.scale import scale
+from benchmarks.train import steps, train
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from textvae import cli
 from textvae.files import write_json
-from textvae.report import studies
 
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "train": TRAIN,
-    "steps": STEPS,
-    "evaluate": EVALUATE,
-    "decode": DECODE,
-    "scale": SCALE,
-    "data": DATA,
-    "memory": MEMORY,
-    "device": DEVICE,
+BENCHMARKS = (train, steps, evaluate, decode, scale, data, memory, device)
+"""A sub-command each: its docstring is the help, its parameters after the first are the options."""
+
+HELP = {
+    "data_dir": "Penn Treebank (default: the embedded corpus)",
+    "run": "run directory or hub id (default: an untrained model)",
+    "batch_size": "sentences per batch",
+    "steps": "training steps per measurement",
+    "precision": "textvae's; the usual loop's is fp32",
+    "picture": "file for a chart: .png, .svg or .pdf",
+    "num_samples": "importance samples K",
+    "num_sentences": "sentences to measure; latent codes to decode, half of them by beam search",
+    "num_reference": "of these, how many the usual loop takes",
+    "num_evaluated": "sentences for the NLL",
+    "num_sampled": "latent codes to decode",
+    "max_length": "most tokens of a sentence (default: 25, or with a run what the package has)",
+    "small": "sentences of the smaller corpus",
+    "large": "sentences of the larger corpus",
+    "work_dir": "for texts and caches; kept",
 }
 
 
-def run(options: Namespace) -> None:
-    """Measure one sub-command's pairs, print the table and write it."""
-    at_least(1, rounds=options.rounds, threads=options.threads)
-    if options.json is not None and not Path(options.json).absolute().parent.is_dir():
-        raise FileNotFoundError(f"no directory for --json {options.json}")
-    torch.set_num_threads(options.threads)
-    plan = BENCHMARKS[options.benchmark].plan(options)
-    header = surroundings(plan, options.rounds)
-    print("\n".join(f"{name}: {value}" for name, value in header.items()), flush=True)
-    if plan.pairs:
-        print("\nmedian (least–most):\n")
-    found = list[dict[str, Any]]()
-    for pair in plan.pairs:
-        found.append(measure(pair, options.rounds))
-        lines = studies.markdown([line(found[-1], plan.reference)]).splitlines()
-        print("\n".join(lines if len(found) == 1 else lines[-1:]), flush=True)
-    also = dict[str, Any]()
-    conclusions = {name: partial(work, found) for name, work in plan.conclusions.items()}
-    for name, work in {**plan.also, **conclusions}.items():
-        also[name] = work()
-        print(f"\n{name}: {told(also[name])}", flush=True)
-    if options.json is not None:
-        content = {"benchmark": options.benchmark, **header, "pairs": found, "also": also}
-        write_json(Path(options.json), content)
+def parser_of(benchmark: Callable[..., None]) -> ArgumentParser:
+    """The options of a sub-command and those that all have."""
+    parser = ArgumentParser(description=benchmark.__doc__)
+    types = get_type_hints(benchmark)
+    for name, option in list(signature(benchmark).parameters.items())[1:]:
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=types[name], default=option.default, help=HELP[name])
+    parser.add_argument("--rounds", type=PositiveInt, default=3, help="measurements of each side")
+    parser.add_argument("--threads", type=PositiveInt, default=2, help="torch's")
+    parser.add_argument("--json", type=str | None, help="file for the results")
+    return parser
+
+
+def run(benchmark: Callable[..., None], options: Namespace) -> None:
+    """Measure, print, write."""
+    given = options.as_dict()
+    rounds, threads, json = (given.pop(name) for name in ("rounds", "threads", "json"))
+    if json is not None and not Path(json).absolute().parent.is_dir():
+        raise FileNotFoundError(f"no directory for --json {json}")
+    torch.set_num_threads(threads)
+    bench = Bench(benchmark.__name__, rounds)
+    benchmark(bench, **given)
+    if json is not None:
+        write_json(Path(json), bench.content)
 
 
 def main() -> int:
     """Parse, measure, tell."""
     parser = ArgumentParser(description=__doc__.split("\n\n")[0])
     subcommands = parser.add_subcommands(required=True, dest="benchmark")
-    for name, benchmark in BENCHMARKS.items():
-        own = ArgumentParser(description=benchmark.help)
-        benchmark.add_options(own)
-        own.add_argument("--rounds", type=int, default=3, help="measurements of each side")
-        own.add_argument("--threads", type=int, default=2, help="torch's")
-        own.add_argument("--json", type=str | None, help="file for the results")
-        subcommands.add_subcommand(name, own, help=benchmark.help)
+    benchmarks = {benchmark.__name__: benchmark for benchmark in BENCHMARKS}
+    for name, benchmark in benchmarks.items():
+        own = parser_of(benchmark)
+        subcommands.add_subcommand(name, own, help=own.description)
     options = parser.parse_args()
-    chosen = options[options.benchmark]
-    chosen.benchmark = options.benchmark
-    return cli.exit_code_of(lambda: run(chosen))
+    chosen = options.benchmark
+    return cli.exit_code_of(lambda: run(benchmarks[chosen], options[chosen]))
 
 
 if __name__ == "__main__":

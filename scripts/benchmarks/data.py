@@ -1,226 +1,213 @@
-"""From text to batches, against the usual loop: first batch, tokenising, an epoch; start-up."""
+"""From text to batches, against the usual loop; memory and time as a corpus grows."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentParser, Namespace
+import datasets  # noqa: F401 - not counted, like all imports
+import torch
+from jsonargparse.typing import PositiveInt
 
-from benchmarks.fresh import in_fresh_process
-from benchmarks.measuring import Benchmark, Pair, Plan, Timed, at_least
-from benchmarks.usual import random_batches
-from benchmarks.usual.reading import ids_of, read_words, vocabulary_of
-from textvae.batches import BatchLoader, EncodedSplit, encode_split
-from textvae.corpus import Corpus, load_corpus, train_tokenizer
+from benchmarks.bench import Bench, Side, Timed, in_fresh_process, peak
+from benchmarks.train import our_terms
+from benchmarks.usual import PaddedBatch, ids_of, random_batches, read_words, vocabulary_of
+from textvae import Batch, BatchLoader, SentenceVAE, Tokenizer, grammar, load_corpus
+from textvae.batches import EncodedSplit, encode_split
+from textvae.corpus import train_tokenizer
+from textvae.files import replacing
 from textvae.recipes import source_and_recipe
 
-__all__ = ["DATA"]
+SPLITS = ("test", "valid", "train")
 
-SPLITS = ("train", "valid", "test")
+STARTS = {
+    "textvae --help": ["-m", "textvae.cli", "--help"],
+    "import torch": ["-c", "import torch"],
+    "all names of textvae": ["-c", "from textvae import *"],
+}
 
-STARTS = 5
+NUM_STARTS = 5
 """Processes, of which the median counts."""
 
-NO_LIMIT = "no matrix products in it"
+DRAWN_AT_ONCE = 20_000
+"""Sentences in memory while the grammar's are written."""
+
+SMALL_MODEL = {"embedding_dim": 64, "encoder_hidden_size": 64, "decoder_hidden_size": 64}
 
 
-class Texts(NamedTuple):
-    """A corpus as text files, a sentence a line, that both sides read.
-
-    Attributes:
-        directory: Holds `train.txt`, `valid.txt` and `test.txt`, and their caches.
-        num_words: Words of the training split.
-        num_tokens: Predicted tokens of all splits: words, and an end for each sentence.
-    """
-
-    directory: Path
-    num_words: int
-    num_tokens: int
-
-
-def add_data_options(parser: ArgumentParser) -> None:
-    """What is read."""
-    parser.add_argument(
-        "--data-dir", type=str | None, help="Penn Treebank (default: the embedded corpus)"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, help="sentences per batch")
-
-
-def plan_data(options: Namespace) -> Plan:
-    """The same files on both sides."""
-    at_least(1, batch_size=options.batch_size)
-    name, source, _ = source_and_recipe(options.data_dir)
-    loaded = load_corpus(source)
-    directory = Path(tempfile.mkdtemp(prefix="textvae-benchmark-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    texts = write_texts(loaded, directory)
-    corpus = load_texts(texts, "cache")
-    split = encode_split(corpus["train"], train_tokenizer(corpus["train"]))
-    words = read_words(texts.directory / "train.txt")
-    ids = ids_of(words, vocabulary_of(words))
-    pairs = [
-        first_batch(texts, "text to first batch, new cache", new_cache=True),
-        first_batch(texts, "text to first batch, cached", new_cache=False),
-        tokenising(texts, corpus, words),
-        epoch(split, ids, options.batch_size),
-    ]
-    return Plan(
-        pairs,
-        precision="none",
-        setting={
-            "corpus": f"{name}, {texts.num_tokens:,} tokens in {len(SPLITS)} splits",
-            "batches": f"{options.batch_size} sentences",
-            "usual loop": "lines split at blanks, a dict, lists of ids, random padded batches",
-            "first batch": "in fresh processes, import of torch not counted",
-        },
-        also={
-            "seconds to the first batch": partial(seconds_to_first_batch, texts),
-            "seconds to start": seconds_to_start,
-        },
-    )
+def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32) -> None:
+    """From text to batches, and how long a start takes."""
+    name, source, _ = source_and_recipe(data_dir)
+    corpus, num_tokens = load_corpus(source), 0
+    with tempfile.TemporaryDirectory(prefix="textvae-benchmark-") as directory:
+        texts = Path(directory)
+        for split in SPLITS:
+            lines = [f"{text}\n" for text in corpus[split]["text"]]
+            (texts / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+            num_tokens += sum(len(line.split()) + 1 for line in lines)
+        bench.describe(
+            "none",
+            {
+                "corpus": f"{name}, {num_tokens:,} tokens in {len(SPLITS)} splits",
+                "batches": f"{batch_size} sentences",
+                "usual loop": "lines split at blanks, a dict, lists of ids, random padded batches",
+                "first batch": "in fresh processes, imports not counted",
+            },
+        )
+        compare_first_batch(bench, texts, num_tokens)
+        compare_epoch(bench, texts, batch_size)
+    starts = {title: median(run_times(command)) for title, command in STARTS.items()}
+    bench.note("seconds to start", starts)
 
 
-def write_texts(corpus: Corpus, directory: Path) -> Texts:
-    """Write all splits of a corpus."""
-    num_words, num_tokens = 0, 0
-    for name in SPLITS:
-        with (directory / f"{name}.txt").open("w", encoding="utf-8") as file:
-            for text in corpus[name]["text"]:
-                file.write(text + "\n")
-                num = len(text.split())
-                num_tokens += num + 1
-                num_words += num if name == "train" else 0
-    return Texts(directory, num_words, num_tokens)
-
-
-def load_texts(texts: Texts, cache: str) -> Corpus:
-    """The corpus in the files, cached beside them."""
-    return load_corpus(texts.directory, cache_dir=str(texts.directory / cache))
-
-
-def seconds(function: str, texts: Texts, cache: str) -> float:
-    """From text to the first batch, in a fresh process."""
-    found = in_fresh_process(
-        "benchmarks.first_batch",
-        function,
-        str(texts.directory),
-        environment={"HF_DATASETS_CACHE": str(texts.directory / cache), "HF_HUB_OFFLINE": "1"},
-    )
-    return float(found)
-
-
-def first_batch(texts: Texts, name: str, *, new_cache: bool) -> Pair:
-    """Both in fresh processes; the usual loop has no cache."""
-
-    def work(function: str) -> Timed:
-        cache = f"cache-{time.time_ns()}" if new_cache else "cache"
-        return Timed(texts.num_tokens, seconds(function, texts, cache))
-
-    def check() -> str:
-        work("textvae_way")  # fills the cache
-        return "the same files"
-
-    return Pair(
-        name,
-        "tokens/s",
-        check,
-        partial(work, "textvae_way"),
-        partial(work, "usual_way"),
-        no_limit=NO_LIMIT,
-    )
-
-
-def tokenising(texts: Texts, corpus: Corpus, words: list[list[str]]) -> Pair:
-    """Texts in memory or memory-mapped → vocabulary and ids."""
-
-    def ours() -> Timed:
-        fresh = load_texts(texts, f"cache-{time.time_ns()}")
+def run_times(arguments: list[str]) -> Iterator[float]:
+    """Seconds that Python takes to run something, its own start included, again and again."""
+    for _ in range(NUM_STARTS):
         start = time.perf_counter()
-        encode_split(fresh["train"], train_tokenizer(fresh["train"]))
-        return Timed(texts.num_words, time.perf_counter() - start)
+        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+        yield time.perf_counter() - start
+
+
+def compare_first_batch(bench: Bench, texts: Path, num_tokens: int) -> None:
+    """With a new cache, and with what the first time left there; the usual loop has none."""
+
+    def ours(is_new: bool) -> Timed:
+        cache = texts / (f"cache-{time.time_ns()}" if is_new else "cache")
+        found = in_fresh_process(stages, texts, cache)
+        return Timed(num_tokens, found["first batch, seconds"])
 
     def usual() -> Timed:
-        lines = list(corpus["train"]["text"])
-        start = time.perf_counter()
-        split = [line.split() for line in lines]
-        ids_of(split, vocabulary_of(split))
-        return Timed(texts.num_words, time.perf_counter() - start)
+        return Timed(num_tokens, in_fresh_process(usual_first_batch, texts))
 
-    def check() -> str:
-        tokenizer = train_tokenizer(corpus["train"])
-        vocabulary = vocabulary_of(words)
-        words_of = {i: word for word, i in vocabulary.items()}
-        split = encode_split(corpus["train"], tokenizer)
-        for i, ids in enumerate(ids_of(words, vocabulary)):
-            if tokenizer.decode(split.sentence(i)) != " ".join(words_of[k] for k in ids):
-                raise RuntimeError(f"the two sides don't do the same: sentence {i + 1} differs")
-        return f"the same {len(words):,} sentences, {len(vocabulary):,} ids"
-
-    return Pair("tokenising", "tokens/s", check, ours, usual, no_limit=NO_LIMIT)
+    agreement = same_sentences(texts)  # fills the cache
+    for name, is_new in (("new cache", True), ("cached", False)):
+        title = f"text to first batch, {name}"
+        bench.compare(title, "tokens/s", agreement, Side(partial(ours, is_new)), Side(usual))
+    new, cached = bench.pairs
+    sides = {"new cache": new["ours"], "cached": cached["ours"], "usual loop": new["reference"]}
+    seconds = {name: num_tokens / side["median"] for name, side in sides.items()}
+    bench.note("seconds to the first batch", seconds)
 
 
-def epoch(split: EncodedSplit, ids: list[list[int]], batch_size: int) -> Pair:
-    """All batches of an epoch: of like length, or random ones."""
-    loader = BatchLoader(split, batch_size=batch_size)
-
-    def padding(batches: list[tuple[int, int]]) -> float:
-        return 1 - sum(real for real, _ in batches) / sum(places for _, places in batches)
-
-    def check() -> str:
-        ours = [(batch.num_tokens, batch.input_ids.numel()) for batch in loader.epoch(0)]
-        usual = [(int(b.lengths.sum()), b.inputs.numel()) for b in random_batches(ids, batch_size)]
-        if (len(ours), sum(n for n, _ in ours)) != (len(usual), sum(n for n, _ in usual)):
-            raise RuntimeError("the two sides don't do the same: other batches or tokens")
-        return f"padding {padding(ours):.1%} and {padding(usual):.1%}"
-
-    def consumed(batches: Callable[[], Any]) -> float:
-        return sum(1 for _ in batches())
-
-    return Pair(
-        "an epoch's batches",
-        "batches/s",
-        check,
-        partial(consumed, partial(loader.epoch, 0)),
-        partial(consumed, partial(random_batches, ids, batch_size)),
-        no_limit=NO_LIMIT,
-    )
-
-
-def seconds_to_first_batch(texts: Texts) -> dict[str, float]:
-    """The first two pairs once more, in seconds."""
-    cache = f"cache-{time.time_ns()}"
-    return {
-        "new cache": seconds("textvae_way", texts, cache),
-        "cached": seconds("textvae_way", texts, cache),
-        "usual loop": seconds("usual_way", texts, cache),
-    }
-
-
-def seconds_to_start() -> dict[str, float]:
-    """Of whole processes, Python's own start included; medians."""
-    commands = {
-        "textvae --help": ["-m", "textvae.cli", "--help"],
-        "import torch": ["-c", "import torch"],
-        "all names of textvae": ["-c", "from textvae import *"],
-    }
-    return {name: median(map(run_time, [command] * STARTS)) for name, command in commands.items()}
-
-
-def run_time(arguments: list[str]) -> float:
-    """Seconds that Python takes to run something."""
+def usual_first_batch(texts: Path) -> float:
+    """Seconds, the usual way."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    words = {name: read_words(texts / f"{name}.txt") for name in SPLITS}
+    vocabulary = vocabulary_of(words["train"])
+    ids = {name: ids_of(sentences, vocabulary) for name, sentences in words.items()}
+    next(random_batches(ids["train"], 32))
     return time.perf_counter() - start
 
 
-DATA = Benchmark("text to batches", add_data_options, plan_data)
+def stages(texts: Path, cache: Path, steps: int = 0) -> dict[str, float]:
+    """From text to training: when each stage was done, and the peak of memory by then."""
+    figures, began = {"imported, peak MB": peak()}, time.perf_counter()
+
+    def note(stage: str) -> None:
+        figures[f"{stage}, seconds"] = time.perf_counter() - began
+        figures[f"{stage}, peak MB"] = peak()
+
+    corpus = load_corpus(texts, cache_dir=str(cache))
+    note("read")
+    tokenizer = train_tokenizer(corpus["train"])
+    note("vocabulary")
+    encoded = {name: encode_split(corpus[name], tokenizer) for name in SPLITS}
+    note("tokenised")
+    loader = BatchLoader(encoded["train"])
+    next(loader.epoch(0))
+    note("first batch")
+    if steps > 0:
+        model = SentenceVAE(len(tokenizer), latent_dim=16, **SMALL_MODEL)
+        optimizer = torch.optim.Adam(model.parameters())
+        for batch in islice(loader.epoch(0), steps):
+            optimizer.zero_grad()
+            sum(our_terms(model, batch)).backward()
+            optimizer.step()
+        note("trained")
+    return figures
+
+
+def same_sentences(texts: Path) -> str:
+    """Compare the words that ids stand for on both sides."""
+    tokenizer, split = ours_of(texts)
+    words = read_words(texts / "train.txt")
+    vocabulary = vocabulary_of(words)
+    names = list(vocabulary)
+    for i, ids in enumerate(ids_of(words, vocabulary)):
+        if tokenizer.decode(split.sentence(i)) != " ".join(names[k] for k in ids):
+            raise RuntimeError(f"the two sides don't do the same: sentence {i + 1} differs")
+    return f"the same {len(words):,} sentences, {len(vocabulary):,} ids"
+
+
+def ours_of(texts: Path) -> tuple[Tokenizer, EncodedSplit]:
+    """Textvae's vocabulary and ids of the training split."""
+    corpus = load_corpus(texts, cache_dir=str(texts / "cache"))
+    tokenizer = train_tokenizer(corpus["train"])
+    return tokenizer, encode_split(corpus["train"], tokenizer)
+
+
+def compare_epoch(bench: Bench, texts: Path, batch_size: int) -> None:
+    """All batches of an epoch: of like length, or random ones."""
+    loader = BatchLoader(ours_of(texts)[1], batch_size=batch_size)
+    words = read_words(texts / "train.txt")
+    ids = ids_of(words, vocabulary_of(words))
+    ours, usual = padding(loader.epoch(0)), padding(random_batches(ids, batch_size))
+    bench.compare(
+        "an epoch's batches",
+        "batches/s",
+        f"padding {ours:.1%} and {usual:.1%}",
+        Side(lambda: sum(1 for _ in loader.epoch(0))),
+        Side(lambda: sum(1 for _ in random_batches(ids, batch_size))),
+    )
+
+
+def padding(batches: Iterable[Batch | PaddedBatch]) -> float:
+    """The share of places that hold no token."""
+    counts = [(int(batch.lengths.sum()), batch.input_ids.numel()) for batch in batches]
+    return 1 - sum(real for real, _ in counts) / sum(places for _, places in counts)
+
+
+def memory(
+    bench: Bench,
+    small: PositiveInt = 200_000,
+    large: PositiveInt = 5_000_000,
+    steps: PositiveInt = 200,
+    work_dir: str = "benchmark-memory",
+) -> None:
+    """Memory and time as a corpus grows."""
+    directory = Path(work_dir).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    bench.describe(
+        "fp32",
+        {
+            "corpus": "the grammar's sentences in one text file, 5% held out twice",
+            "stages": f"in a fresh process; {steps} batches of 32 are trained on",
+            "seconds": "since the imports",
+            "MB": "peak of resident memory (VmHWM), in which pages of mapped files count that the "
+            "system takes back when it wants",
+        },
+    )
+    for size in (small, large):
+        texts, cache = directory / f"grammar-{size}.txt", directory / f"cache-{time.time_ns()}"
+        if not texts.is_file():
+            write_sentences(texts, size)
+        for name in ("new cache", "cached"):
+            bench.note(f"{name}, {size:,} sentences", in_fresh_process(stages, texts, cache, steps))
+    for name in ("new cache", "cached"):
+        less, more = (bench.also[f"{name}, {size:,} sentences"] for size in (small, large))
+        bench.note(f"{name}, difference", {stage: more[stage] - less[stage] for stage in more})
+
+
+def write_sentences(path: Path, number: int) -> None:
+    """Draw sentences and write them, some at a time."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for seed, start in enumerate(range(0, number, DRAWN_AT_ONCE)):
+            drawn = grammar.sample(min(DRAWN_AT_ONCE, number - start), seed)
+            file.writelines(f"{sentence.text}\n" for sentence in drawn)

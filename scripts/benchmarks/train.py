@@ -1,4 +1,10 @@
-"""Training steps, the Trainer's own, against the usual loop."""
+"""Training steps: the Trainer's own against the usual loop, and what lies between, rung by rung.
+
+A rung has what it is named after and all that the rungs before it have. The first is the usual loop
+once more, as a control; the last two take the step that the Trainer takes.
+
+Shapes: B sentences, T tokens, N scored positions, H hidden, Z latent.
+"""
 
 from __future__ import annotations
 
@@ -6,79 +12,132 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
 
-from benchmarks.arithmetic import CPU, flops_per_token, settle
-from benchmarks.measuring import Benchmark, Limit, Pair, Plan, Timed, at_least, close
-from benchmarks.subject import PRECISIONS, Sentences, new_model, sizes, some_sentences
-from benchmarks.usual import PaddedBatch, UsualVAE, loss_terms, random_batches, train_on
+from benchmarks import usual
+from benchmarks.bench import CPU, Bench, Side, Timed, close, number, settle
+from benchmarks.models import (
+    NO_DROPOUT,
+    PRECISIONS,
+    Sentences,
+    flops_per_token,
+    new_model,
+    sizes,
+    some_sentences,
+)
+from textvae import Batch, BatchLoader, RunConfig, SentenceVAE, Trainer
 from textvae.annealers import ConstantAnnealer
-from textvae.batches import Batch, BatchLoader, EncodedSplit, collate
-from textvae.config import RunConfig
-from textvae.losses import elbo_terms
-from textvae.model import SentenceVAE
+from textvae.batches import EncodedSplit, collate
+from textvae.checks import InputError
+from textvae.diagnostics import gradient_norms
+from textvae.report.pictures import checked_path, new_figure, save
 from textvae.run import RunDirectory
-from textvae.runtime import autocast
-from textvae.training import Trainer
-
-__all__ = ["TRAIN", "add_sample_options", "our_steps", "sample"]
+from textvae.runtime import autocast, full_speed
+from textvae.tokenizer import PAD_ID
 
 WARM_UP = 3
 """Steps before the clock starts: the optimizer makes its state, the allocator its pools."""
 
 CLIP_NORM, LEARNING_RATE = 5.0, 1e-3
 
-NO_DROPOUT = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
-
 RTOL = {"fp32": 1e-5, "bf16": 1e-2}
 """How far the loss may be from the usual loop's fp32."""
 
-B = TypeVar("B", Batch, PaddedBatch)
+USUAL, LIKE_LENGTH, UNPACKED, REAL_TOKENS, OWN_GRADIENT, FUSED, FULL_SPEED, BF16 = range(8)
+
+RUNGS = (
+    "usual loop",
+    "+ batches of like length",
+    "+ encoder unpacked",
+    "+ scores at real tokens only",
+    "+ output layer's own gradient",
+    "+ fused Adam, nothing read back",
+    "+ products and memory of full_speed",
+    "+ bf16 products",
+)
+
+AnyBatch = Batch | usual.PaddedBatch
+B = TypeVar("B", Batch, usual.PaddedBatch)
 
 
-def add_train_options(parser: ArgumentParser) -> None:
-    """What is trained on, and how."""
-    add_sample_options(parser)
-    parser.add_argument("--precision", choices=[*PRECISIONS, "both"], default="both", help="ours")
-
-
-def add_sample_options(parser: ArgumentParser) -> None:
-    """What is trained on."""
-    parser.add_argument(
-        "--data-dir", type=str | None, help="Penn Treebank (default: the embedded corpus)"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, help="sentences per batch")
-    parser.add_argument("--steps", type=int, default=100, help="per measurement")
-
-
-def plan_train(options: Namespace) -> Plan:
-    """The same sentences on both sides, each side with batches of its own kind."""
-    sentences = sample(options)
-    chosen = list(PRECISIONS) if options.precision == "both" else [options.precision]
-    return Plan(
-        [training(name, sentences, options.batch_size) for name in chosen],
-        f"{' and '.join(chosen)}; the usual loop's is fp32",
+def train(
+    bench: Bench,
+    data_dir: str | None = None,
+    batch_size: PositiveInt = 32,
+    steps: PositiveInt = 100,
+    precision: Literal["fp32", "bf16", "both"] = "both",
+) -> None:
+    """Training steps."""
+    sentences, model, theirs = sample(data_dir, batch_size, steps), new_model(), new_model()
+    names = list(PRECISIONS) if precision == "both" else [precision]
+    bench.describe(
+        f"{' and '.join(names)}; the usual loop's is fp32",
         {
-            **setting(sentences, options.batch_size),
+            **setting(sentences, batch_size),
             "steps": f"an epoch, of which the first {WARM_UP} steps are unmeasured; textvae's are "
             "the Trainer's, without its evaluation and saving",
         },
     )
+    flops = flops_per_token(model, sentences.mean_length, backward=True)
+    reference = Side(partial(usual_steps, theirs, sentences, batch_size), flops)
+    first = sentences.ids[:batch_size]
+    for name in names:
+        agreement = same_loss(partial(our_terms, model), theirs, first, name)
+        work = partial(our_steps, model, sentences, batch_size, name)
+        ours = Side(work, flops, PRECISIONS[name])
+        bench.compare(f"training, {name}", "tokens/s", agreement, ours, reference)
 
 
-def sample(options: Namespace) -> Sentences:
+def steps(
+    bench: Bench,
+    data_dir: str | None = None,
+    batch_size: PositiveInt = 32,
+    steps: PositiveInt = 100,
+    picture: str | None = None,
+) -> None:
+    """What each optimisation of a training step brings."""
+    if picture is not None:
+        checked_path(picture)
+    sentences, model = sample(data_dir, batch_size, steps), new_model()
+    bench.describe(
+        "fp32; bf16 on the last rung",
+        {
+            **setting(sentences, batch_size),
+            "steps": f"an epoch of a new model, of which the first {WARM_UP} steps are unmeasured",
+            "rungs": "each has what is named and all that the rungs before it have; the first is "
+            "the usual loop once more",
+        },
+    )
+    flops = flops_per_token(model, sentences.mean_length, backward=True)
+    reference = Side(lambda: usual_steps(new_model(), sentences, batch_size), flops)
+    first = sentences.ids[:batch_size]
+    for rung, name in enumerate(RUNGS):
+        with at_its_speed(rung):
+            agreement = same_loss(partial(terms, model, rung), model, first, precision_of(rung))
+        work = partial(rung_steps, sentences, batch_size, rung)
+        ours = Side(work, flops, PRECISIONS[precision_of(rung)])
+        bench.compare(name, "tokens/s", agreement, ours, reference)
+    ratios = {pair["name"]: pair["ratio"] for pair in bench.pairs}
+    gains = {name: ratios[name] / ratios[before] for before, name in pairwise(ratios)}
+    bench.note("over the rung before", gains)
+    if picture is not None:
+        draw(picture, bench.pairs)
+
+
+def sample(data_dir: str | None, batch_size: int, steps: int) -> Sentences:
     """Sentences for an epoch of as many steps as are asked for, and those before the clock."""
-    at_least(1, steps=options.steps, batch_size=options.batch_size)
-    number = (WARM_UP + options.steps) * options.batch_size
-    sentences = some_sentences(options.data_dir, "train", number)
-    if len(sentences.ids) <= WARM_UP * options.batch_size:
-        raise ValueError(
+    sentences = some_sentences(data_dir, "train", (WARM_UP + steps) * batch_size)
+    if len(sentences.ids) <= WARM_UP * batch_size:
+        raise InputError(
             f"the training split must have more than {WARM_UP} batches, got {sentences}: take a "
             "smaller batch-size"
         )
@@ -95,31 +154,27 @@ def setting(sentences: Sentences, batch_size: int) -> dict[str, str]:
     }
 
 
-def training(precision: str, sentences: Sentences, batch_size: int) -> Pair:
-    """One precision of ours against the usual loop's fp32."""
-    model = new_model()
-    usual = UsualVAE.like(model)
-    flops = flops_per_token(model, sentences.mean_length, backward=True)
-    return Pair(
-        f"training, {precision}",
-        "tokens/s",
-        lambda: same_loss(model, usual, sentences.ids[:batch_size], precision),
-        lambda: our_steps(model, sentences, batch_size, precision),
-        lambda: usual_steps(usual, sentences, batch_size),
-        Limit(flops, PRECISIONS[precision]),
-        Limit(flops),
-    )
-
-
-@torch.no_grad()
-def same_loss(model: SentenceVAE, usual: UsualVAE, ids: list[list[int]], precision: str) -> str:
-    """Compare the losses of a batch, with the same noise."""
+def same_loss(
+    terms: Callable[[Batch, Tensor], tuple[Tensor, Tensor]],
+    model: SentenceVAE,
+    ids: list[list[int]],
+    precision: str,
+) -> str:
+    """Compare the loss of a batch with the usual loop's, from the same noise."""
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
-    batch = collate(ids)
-    with autocast(model.device, PRECISIONS[precision]):
-        terms = elbo_terms(*model(batch, noise))
-    rec, kl = loss_terms(usual, PaddedBatch.of(ids), noise)
-    return close("loss", [float(terms.rec + terms.kl)], [float(rec + kl)], RTOL[precision])
+    with autocast(CPU, PRECISIONS[precision]):
+        rec, kl = terms(collate(ids), noise)
+    usual_rec, usual_kl = usual.loss_terms(model, usual.PaddedBatch.of(ids), noise)
+    found, expected = (rec + kl).item(), (usual_rec + usual_kl).item()
+    return close("loss", [found], [expected], RTOL[precision])
+
+
+def our_terms(
+    model: SentenceVAE, batch: Batch, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reconstruction and KL of a batch, nats per sentence."""
+    found = model(batch, noise)
+    return found.terms["rec"].mean(), found.posterior.kl().sum(-1).mean()
 
 
 class Stopwatch(ConstantAnnealer):
@@ -162,25 +217,28 @@ def our_steps(
         "max_epochs": 1,
         "save_every": 2 * len(sentences.ids),  # never within the epoch
     }
-    train = BatchLoader(EncodedSplit.from_ids(sentences.ids), batch_size=batch_size)
-    valid = BatchLoader(EncodedSplit.from_ids(sentences.ids[:2]))
-    stopwatch = Stopwatch(len(train), device)
+    loader = like_length(sentences.ids, batch_size)
+    stopwatch = Stopwatch(len(loader), device)
     with tempfile.TemporaryDirectory() as directory:
         config = RunConfig.from_flat("benchmark", options)
         run = RunDirectory.create(Path(directory) / "run", config)
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar's
-            Trainer(model, train, valid, run, annealer=stopwatch).fit()
-    unmeasured = sum(batch.num_tokens for batch in islice(train.epoch(0), WARM_UP))
+            Trainer(model, loader, like_length(sentences.ids[:2]), run, annealer=stopwatch).fit()
+    unmeasured = sum(batch.num_tokens for batch in islice(loader.epoch(0), WARM_UP))
     began, ended = stopwatch.times
     return Timed(sentences.num_tokens - unmeasured, ended - began)
 
 
-def usual_steps(model: UsualVAE, sentences: Sentences, batch_size: int) -> Timed:
+def like_length(ids: Sequence[list[int]], batch_size: int = 2) -> BatchLoader:
+    """Textvae's batches."""
+    return BatchLoader(EncodedSplit.from_ids(ids), batch_size=batch_size)
+
+
+def usual_steps(model: SentenceVAE, sentences: Sentences, batch_size: int) -> Timed:
     """An epoch of the usual loop."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    model.train()
-    batches = random_batches(sentences.ids, batch_size)
-    return timed(lambda batch: train_on(model, optimizer, batch, CLIP_NORM), batches)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=LEARNING_RATE)
+    batches = usual.random_batches(sentences.ids, batch_size)
+    return timed(lambda batch: usual.train_on(model, optimizer, batch, CLIP_NORM), batches)
 
 
 def timed(step: Callable[[B], object], batches: Iterator[B]) -> Timed:
@@ -194,4 +252,74 @@ def timed(step: Callable[[B], object], batches: Iterator[B]) -> Timed:
     return Timed(num_tokens, time.perf_counter() - began)
 
 
-TRAIN = Benchmark("training steps", add_train_options, plan_train)
+def precision_of(rung: int) -> str:
+    """The precision of a rung's products."""
+    return "bf16" if rung >= BF16 else "fp32"
+
+
+def at_its_speed(rung: int) -> contextlib.AbstractContextManager[None]:
+    """The context in which a rung computes."""
+    return full_speed(CPU) if rung >= FULL_SPEED else contextlib.nullcontext()
+
+
+def rung_steps(sentences: Sentences, batch_size: int, rung: int) -> Timed:
+    """An epoch of a new model on a rung."""
+    batches: Iterator[Any] = usual.random_batches(sentences.ids, batch_size)
+    if rung >= LIKE_LENGTH:
+        batches = iter(like_length(sentences.ids, batch_size))
+    model = new_model().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=rung >= FUSED)
+    with at_its_speed(rung):
+        return timed(lambda batch: train_step(model, optimizer, batch, rung), batches)
+
+
+def train_step(
+    model: SentenceVAE, optimizer: torch.optim.Optimizer, batch: AnyBatch, rung: int
+) -> None:
+    """One step."""
+    noise = torch.randn(len(batch.lengths), model.latent_dim)
+    with autocast(CPU, PRECISIONS[precision_of(rung)]):
+        rec, kl = terms(model, rung, batch, noise)
+    optimizer.zero_grad()
+    (rec + kl).backward()
+    if rung >= FUSED:
+        clip_grads_with_norm_(model.parameters(), CLIP_NORM, gradient_norms(model).total)
+    else:
+        clip_grad_norm_(model.parameters(), CLIP_NORM)
+    optimizer.step()
+    if rung < FUSED:
+        rec.item(), kl.item()
+
+
+def terms(model: SentenceVAE, rung: int, batch: AnyBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Reconstruction and KL of a batch, nats per sentence, for noise (B, Z)."""
+    if rung >= OWN_GRADIENT:
+        return our_terms(model, batch, noise)
+    if rung < UNPACKED:
+        return usual.loss_terms(model, batch, noise)
+    posterior, targets = model.encode(batch), batch.target_ids
+    outputs = usual.decode(model, batch.input_ids, posterior.sample(noise))  # (B, T, H)
+    if rung >= REAL_TOKENS:
+        real = targets != PAD_ID
+        outputs, targets = outputs[real], targets[real]  # (N, H), (N,)
+    return usual.rec_of(model, outputs, targets) / len(noise), posterior.kl().sum(-1).mean()
+
+
+def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """A bar for each rung's median rate, with its range, into a file."""
+    rates = [rung["ours"] for rung in found]
+    medians = [rate["median"] for rate in rates]
+    ranges = [[abs(rate[end] - rate["median"]) for rate in rates] for end in ("min", "max")]
+    labels = [
+        f"{number(rate['median'])}, {number(rung['ratio'])}×, {rate['share_of_limit']:.0%}"
+        for rung, rate in zip(found, rates, strict=True)
+    ]
+    figure = new_figure()
+    figure.set_figwidth(9)  # inches: room for the rungs' names
+    axes = figure.add_subplot(xlim=(0, 1.5 * max(medians)))
+    bars = axes.barh([rung["name"] for rung in found], medians, xerr=ranges, ecolor="#444444")
+    axes.bar_label(bars, labels, padding=4, fontsize=9)
+    axes.invert_yaxis()  # the first rung on top
+    axes.set_xlabel("tokens/s, × the usual loop measured in turn, share of the machine's limit")
+    axes.set_title("A training step with each optimisation and all above it")
+    save(figure, path)

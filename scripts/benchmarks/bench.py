@@ -1,0 +1,225 @@
+"""How all benchmarks measure: both sides in turn, beside what the machine can multiply."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+
+from textvae import __version__
+from textvae.report import studies
+from textvae.runtime import full_speed
+
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+
+SIDE, SIDE_ON_ACCELERATOR = 2048, 8192
+"""Rows of the square matrices: enough to keep a processor busy."""
+
+PRODUCTS = 5
+"""Of which the median counts."""
+
+
+class Timed(NamedTuple):
+    """How much was done in how many seconds, where not all of the time counts."""
+
+    amount: float
+    seconds: float
+
+
+class Side(NamedTuple):
+    """Work that gives how much it was; operations that a unit of it needs, where they are known."""
+
+    work: Callable[[], float | Timed]
+    flops: float | None = None
+    precision: torch.dtype = torch.float32
+    device: torch.device = CPU
+
+
+class Bench:
+    """Measures, prints each figure as soon as it is there, and keeps all of them for a file."""
+
+    def __init__(self, name: str, rounds: int) -> None:
+        self.rounds, self.reference = rounds, "usual loop"
+        self.pairs: list[dict[str, Any]] = []
+        self.also: dict[str, Mapping[str, Any]] = {}
+        self.content: dict[str, Any] = {"benchmark": name}
+
+    def describe(self, precision: str, setting: Mapping[str, str]) -> None:
+        """Print the machine and the settings, before anything is measured."""
+        load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+        python = platform.python_version()
+        header = {
+            "machine": f"{processor()}, {os.cpu_count()} cores{load}",
+            "versions": f"textvae {__version__}, Python {python}, torch {torch.__version__}",
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "rounds": self.rounds,
+            **setting,
+        }
+        self.content |= {**header, "pairs": self.pairs, "also": self.also}
+        print("\n".join(f"{name}: {value}" for name, value in header.items()), flush=True)
+
+    def compare(
+        self, name: str, unit: str, agreement: str, ours: Side, reference: Side, **more: str
+    ) -> None:
+        """Measure two sides in turn (A B A B …), and what the machine can multiply.
+
+        `agreement` says how their results compare; `more` is kept beside the figures.
+        """
+        rounds = [(measured(ours), measured(reference)) for _ in range(self.rounds)]
+        ratios = [mine.rate / other.rate for mine, other in rounds]
+        figures = {
+            "name": name,
+            "unit": unit,
+            "agreement": agreement,
+            "ours": summary(ours, [mine for mine, _ in rounds]),
+            "reference": summary(reference, [other for _, other in rounds]),
+            "ratio": median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+            **more,
+        }
+        if self.reference != "usual loop":  # a smaller piece of the same kind
+            growths = [reference.flops / ours.flops / ratio for ratio in ratios]
+            figures["growth_over_arithmetic"] = median(growths)
+        self.pairs.append(figures)
+        table = studies.markdown([line(figures, self.reference)]).splitlines()
+        is_first = len(self.pairs) == 1
+        shown = ["\nmedian (least–most):\n", *table] if is_first else table[-1:]
+        print("\n".join(shown), flush=True)
+
+    def note(self, name: str, figures: Mapping[str, Any]) -> None:
+        """Keep and print figures that are no pair's."""
+        self.also[name] = figures
+        print(f"\n{name}: {told(figures)}", flush=True)
+
+
+class Measured(NamedTuple):
+    """Units per second of the wall's clock, and how many matrix products alone would allow."""
+
+    rate: float
+    limit: float | None
+
+
+def measured(side: Side) -> Measured:
+    """One measurement of a side."""
+    start = time.perf_counter()
+    done = side.work()
+    settle(side.device)
+    seconds = time.perf_counter() - start
+    rate = done.amount / done.seconds if isinstance(done, Timed) else done / seconds
+    limit = side.flops and matrix_rate(side.precision, side.device) / side.flops
+    return Measured(rate, limit)
+
+
+def summary(side: Side, rounds: Sequence[Measured]) -> dict[str, Any]:
+    """A side's rates over the rounds, with their share of what the arithmetic allows."""
+    rates = [found.rate for found in rounds]
+    figures = {"median": median(rates), "min": min(rates), "max": max(rates), "rounds": rates}
+    if side.flops is None:
+        return {**figures, "share_of_limit": None}
+    return {
+        **figures,
+        "share_of_limit": median(found.rate / found.limit for found in rounds),
+        "flops_per_unit": side.flops,
+        "matrix_flops_per_second": median(found.limit for found in rounds) * side.flops,
+    }
+
+
+def matrix_rate(precision: torch.dtype, device: torch.device = CPU) -> float:
+    """Floating-point operations per second of a large square matrix product.
+
+    By the quickest library there is: a limit that another one could exceed would be none.
+    """
+    side = SIDE if device.type == "cpu" else SIDE_ON_ACCELERATOR
+    a, b = torch.randn(2, side, side, device=device).to(precision)
+    seconds = []
+    with full_speed(device):
+        for _ in range(PRODUCTS + 1):
+            start = time.perf_counter()
+            F.linear(a, b)
+            settle(device)
+            seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / median(seconds[1:])  # the first one warms up
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a device has done all that it was given: accelerators work on behind the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def line(figures: Mapping[str, Any], reference: str) -> dict[str, str]:
+    """A pair's line of the table; the other side is called so."""
+
+    def cell(found: Mapping[str, Any], middle: str, least: str, most: str) -> str:
+        return f"{number(found[middle])} ({number(found[least])}–{number(found[most])})"
+
+    share = figures["ours"]["share_of_limit"]
+    cells = {
+        "": figures["name"],
+        "unit": figures["unit"],
+        "textvae": cell(figures["ours"], "median", "min", "max"),
+        reference: cell(figures["reference"], "median", "min", "max"),
+        "ratio": cell(figures, "ratio", "ratio_min", "ratio_max"),
+        "of the limit": "–" if share is None else f"{share:.0%}",
+    }
+    if "growth_over_arithmetic" in figures:
+        cells["time / arithmetic"] = number(figures["growth_over_arithmetic"])
+    return {**cells, "results": figures["agreement"]}
+
+
+def number(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def told(figures: Mapping[str, Any]) -> str:
+    """Figures that are no pair's, in a line."""
+    return ", ".join(
+        f"{name} {number(value) if isinstance(value, float) else value}"
+        for name, value in figures.items()
+    )
+
+
+def close(what: str, ours: Sequence[float], reference: Sequence[float], rtol: float) -> str:
+    """How far two sides' results are apart, relative to their size; an error if over `rtol`."""
+    apart = max(abs(a - b) / abs(b) for a, b in zip(ours, reference, strict=True))
+    said = f"{what} {apart:.1g} apart"
+    if not apart <= rtol:
+        raise RuntimeError(f"the two sides don't do the same: {said}, {rtol:g} is allowed")
+    return said
+
+
+def processor() -> str:
+    """The processor's model, as far as the system tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*: (.*)", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
+
+
+def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function of a module returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak() -> float:
+    """Most memory that this process has held, MiB; Linux tells."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) / 2**10

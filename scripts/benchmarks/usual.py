@@ -1,0 +1,215 @@
+"""The usual loop, written here once, plainly, in the way public sentence-VAE code does it.
+
+It reads lines into lists, trains on random batches padded to the longest sentence (packed encoder,
+log-softmax at every position with the padding masked in the loss, torch's default Adam, losses read
+back at each step), measures importance-weighted NLL sentence by sentence, and decodes sentence by
+sentence, a call of the model for each token. The layers are those of a `SentenceVAE` with one GRU
+and one LSTM layer; what is done with them is not textvae's.
+
+Shapes: B sentences, T tokens, H hidden, V vocabulary, Z latent, K open hypotheses or importance
+samples, S samples decoded at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+from textvae import SentenceVAE
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+
+SAMPLES_AT_ONCE = 50
+
+
+def read_words(path: Path) -> list[list[str]]:
+    """The words of every line."""
+    with path.open(encoding="utf-8") as lines:
+        return [line.split() for line in lines]
+
+
+def vocabulary_of(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Ids of all words, as they come."""
+    vocabulary = {"<pad>": PAD_ID, "<unk>": UNK_ID, "<bos>": BOS_ID, "<eos>": EOS_ID}
+    for words in sentences:
+        for word in words:
+            vocabulary.setdefault(word, len(vocabulary))
+    return vocabulary
+
+
+def ids_of(sentences: Iterable[Sequence[str]], vocabulary: Mapping[str, int]) -> list[list[int]]:
+    """The sentences as ids."""
+    return [[vocabulary.get(word, UNK_ID) for word in words] for words in sentences]
+
+
+class PaddedBatch(NamedTuple):
+    """Sentences padded to the longest: what is read, what is predicted (B, T), lengths (B,)."""
+
+    input_ids: Tensor
+    target_ids: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, sentences: Sequence[Sequence[int]]) -> PaddedBatch:
+        """The batch of sentences' ids without special tokens."""
+        inputs = [torch.tensor([BOS_ID, *ids]) for ids in sentences]
+        targets = [torch.tensor([*ids, EOS_ID]) for ids in sentences]
+        return cls(
+            pad_sequence(inputs, batch_first=True, padding_value=PAD_ID),
+            pad_sequence(targets, batch_first=True, padding_value=PAD_ID),
+            torch.tensor([len(ids) for ids in inputs]),
+        )
+
+
+def random_batches(sentences: Sequence[Sequence[int]], batch_size: int) -> Iterator[PaddedBatch]:
+    """All sentences once, in random order, padded to the longest of each batch."""
+    order = torch.randperm(len(sentences)).tolist()
+    for start in range(0, len(order), batch_size):
+        yield PaddedBatch.of([sentences[i] for i in order[start : start + batch_size]])
+
+
+def encode(model: SentenceVAE, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+    """Means and log-variances of the posterior, (B, Z), by a packed encoder."""
+    embedded = model.encoder.embedding(batch.target_ids)
+    packed = pack_padded_sequence(embedded, batch.lengths, batch_first=True, enforce_sorted=False)
+    hidden = model.encoder.rnn(packed)[1][-1]
+    return model.head.mu(hidden), model.head.logvar(hidden)
+
+
+def decode(model: SentenceVAE, inputs: Tensor, z: Tensor) -> Tensor:
+    """What the output layer sees at every position, (B, T, H), for z (B, Z)."""
+    embedded = model.decoder.embedding(inputs)
+    repeated = z[:, None].expand(-1, inputs.shape[1], -1)
+    read = torch.cat([embedded, repeated], dim=-1)
+    outputs: Tensor = model.decoder.rnn(read, model.initial_state(z))[0]
+    return outputs
+
+
+def rec_of(model: SentenceVAE, outputs: Tensor, targets: Tensor) -> Tensor:
+    """−log p of all targets (B, T) but padding, in sum, from what `decode` gives."""
+    log_probs = F.log_softmax(model.decoder.output(outputs), dim=-1)
+    return F.nll_loss(
+        log_probs.flatten(0, -2), targets.flatten(), ignore_index=PAD_ID, reduction="sum"
+    )
+
+
+def kl_of(mu: Tensor, logvar: Tensor) -> Tensor:
+    """To the standard normal prior, in sum."""
+    return -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+
+def loss_terms(model: SentenceVAE, batch: PaddedBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Reconstruction and KL of a batch with z = mu + sigma · noise, nats per sentence."""
+    mu, logvar = encode(model, batch)
+    outputs = decode(model, batch.input_ids, mu + torch.exp(0.5 * logvar) * noise)
+    rec, kl = rec_of(model, outputs, batch.target_ids), kl_of(mu, logvar)
+    return rec / len(batch.lengths), kl / len(batch.lengths)
+
+
+def train_on(
+    model: SentenceVAE, optimizer: torch.optim.Optimizer, batch: PaddedBatch, clip_norm: float
+) -> tuple[float, float]:
+    """One step, and what a loop prints of it: reconstruction and KL."""
+    noise = torch.randn(len(batch.lengths), model.latent_dim)
+    rec, kl = loss_terms(model, batch, noise)
+    optimizer.zero_grad()
+    (rec + kl).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return rec.item(), kl.item()
+
+
+@torch.no_grad()
+def importance_nll_of_one(model: SentenceVAE, ids: Sequence[int], noise: Tensor) -> float:
+    """−log (1/K) Σ_k p(x, z_k) / q(z_k|x) of one sentence, nats; noise is (K, Z)."""
+    batch = PaddedBatch.of([ids])
+    mu, logvar = encode(model, batch)
+    sigma = torch.exp(0.5 * logvar)
+    log_weights = []
+    for part in noise.to(mu).split(SAMPLES_AT_ONCE):
+        z = mu + sigma * part
+        outputs = decode(model, batch.input_ids.expand(len(z), -1), z)
+        log_probs = F.log_softmax(model.decoder.output(outputs), dim=-1)  # (S, T, V)
+        targets = batch.target_ids.expand(len(z), -1)
+        log_likelihood = log_probs.gather(2, targets[:, :, None]).sum((1, 2))
+        log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+        log_posterior = torch.distributions.Normal(mu, sigma).log_prob(z).sum(-1)
+        log_weights.append(log_likelihood + log_prior - log_posterior)
+    return math.log(len(noise)) - torch.cat(log_weights).logsumexp(0).item()
+
+
+@torch.no_grad()
+def one_at_a_time(
+    model: SentenceVAE, z: Tensor, max_length: int, choose: Callable[[Tensor], int]
+) -> list[list[int]]:
+    """Sentence by sentence, token by token."""
+    sentences = []
+    for code in z[:, None]:
+        state, token, sentence = model.initial_state(code), BOS_ID, list[int]()
+        while len(sentence) < max_length:
+            scores, state = model.step(torch.tensor([token]), state, code)
+            token = choose(scores)
+            if token == EOS_ID:
+                break
+            sentence.append(token)
+        sentences.append(sentence)
+    return sentences
+
+
+def likeliest(scores: Tensor) -> int:
+    """Greedy choice from (1, V) scores."""
+    return int(scores.argmax(-1).item())
+
+
+def drawn(scores: Tensor) -> int:
+    """Random choice from (1, V) scores."""
+    return int(torch.multinomial(torch.softmax(scores, -1), 1).item())
+
+
+class Hypothesis(NamedTuple):
+    """A sentence that beam search has begun: log p, ids from BOS on, the decoder's state."""
+
+    score: float
+    ids: list[int]
+    state: tuple[Tensor, ...]
+
+
+@torch.no_grad()
+def beam_one_at_a_time(
+    model: SentenceVAE, z: Tensor, beams: int, max_length: int
+) -> list[tuple[float, list[int]]]:
+    """For each code log p and ids of the best sentence found."""
+    found = [beam_of_one(model, code, beams, max_length) for code in z[:, None]]
+    return [(best.score, [i for i in best.ids if i not in (BOS_ID, EOS_ID)]) for best in found]
+
+
+def beam_of_one(model: SentenceVAE, code: Tensor, beams: int, max_length: int) -> Hypothesis:
+    """Beam search for one code (1, Z): the open hypotheses are a batch, all else is lists.
+
+    It ends when as many sentences are complete as there are beams, as the search of He et al.
+    (2019), Lagging Inference Networks and Posterior Collapse in Variational Autoencoders, does.
+    """
+    live, done = [Hypothesis(0.0, [BOS_ID], model.initial_state(code))], list[Hypothesis]()
+    for _ in range(max_length):
+        ids = torch.tensor([one.ids[-1] for one in live])
+        states = zip(*(one.state for one in live), strict=True)
+        state = tuple(torch.cat(parts, dim=1) for parts in states)
+        scores, state = model.step(ids, state, code.expand(len(live), -1))
+        sums = torch.log_softmax(scores, -1) + torch.tensor([one.score for one in live])[:, None]
+        best = sums.flatten().topk(min(beams - len(done), sums.numel()))
+        grown = list[Hypothesis]()
+        for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            parent, token = divmod(index, scores.shape[1])
+            own = tuple(part[:, parent : parent + 1] for part in state)
+            one = Hypothesis(score, [*live[parent].ids, token], own)
+            (done if token == EOS_ID else grown).append(one)
+        live = grown
+        if not live:
+            break
+    return max([*done, *live], key=lambda one: one.score)
