@@ -39,7 +39,7 @@ from textvae.annealers import ConstantAnnealer
 from textvae.batches import EncodedSplit, collate
 from textvae.checks import InputError
 from textvae.diagnostics import gradient_norms
-from textvae.report.pictures import checked_path, new_figure, save
+from textvae.report.pictures import checked_path, drawn_in_style, new_figure, save
 from textvae.run import RunDirectory
 from textvae.runtime import autocast, full_speed
 from textvae.tokenizer import PAD_ID
@@ -314,12 +314,13 @@ def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
         f"{number(rate['median'])}, {number(rung['ratio'])}×, {rate['share_of_limit']:.0%}"
         for rung, rate in zip(found, rates, strict=True)
     ]
-    figure = new_figure()
-    figure.set_figwidth(9)  # inches: room for the rungs' names
-    axes = figure.add_subplot(xlim=(0, 1.5 * max(medians)))
-    bars = axes.barh([rung["name"] for rung in found], medians, xerr=ranges, ecolor="#444444")
-    axes.bar_label(bars, labels, padding=4, fontsize=9)
-    axes.invert_yaxis()  # the first rung on top
-    axes.set_xlabel("tokens/s, × the usual loop measured in turn, share of the machine's limit")
-    axes.set_title("A training step with each optimisation and all above it")
+    figure = new_figure(width=9)  # inches: room for the rungs' names
+    with drawn_in_style():
+        axes = figure.add_subplot(xlim=(0, 1.4 * max(medians)))
+        bars = axes.barh([rung["name"] for rung in found], medians, xerr=ranges, ecolor="#444444")
+        axes.bar_label(bars, labels, padding=4, fontsize=9)
+        axes.grid(visible=False)
+        axes.invert_yaxis()  # the first rung on top
+        axes.set_title("A training step with each optimisation and all above it")
+        axes.set_xlabel("tokens/s, × the usual loop measured in turn, share of the limit")
     save(figure, path)

@@ -1,21 +1,24 @@
-"""What the tests of studies share: a small corpus, tiny models, and no processes."""
+"""What the tests of scripts share: they run in this process, on a small corpus and tiny models."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.scripts import benchmarking
 from tests.scripts.running import SCRIPTS, Answer
 from tests.sizes import TINY
 from textvae import grammar, recipes
 from textvae.run import RunDirectory
+
+sys.path.insert(0, str(SCRIPTS))  # as python does for a script
+
+Run = Callable[..., Answer]
 
 OPTIONS = {
     **TINY,
@@ -26,56 +29,64 @@ OPTIONS = {
     "batch_size": 20,
 }
 
+TINY_MODEL = {
+    "vocab_size": 20,
+    "embedding_dim": 6,
+    "encoder_hidden_size": 4,
+    "decoder_hidden_size": 8,
+    "latent_dim": 3,
+}
+
 
 @pytest.fixture
-def study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], tuple[ModuleType, Callable[..., Answer]]]:
-    """Loads a script as a module; gives what runs its `main` in an empty directory."""
-
-    def load(name: str) -> tuple[ModuleType, Callable[..., Answer]]:
-        spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-
-        def run(*arguments: str) -> Answer:
-            capsys.readouterr()
-            monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-            try:
-                code = script.main()
-            except SystemExit as stop:
-                code = stop.code
-            return Answer(code, *capsys.readouterr())
-
-        return script, run
-
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a script's `main` in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    return load
 
+    def run(name: str, *arguments: str) -> Answer:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        try:
+            code = importlib.import_module(name).main()
+        except SystemExit as stop:
+            code = stop.code
+        return Answer(code, *capsys.readouterr())
 
-@pytest.fixture
-def benchmark(
-    study: Callable[[str], tuple[ModuleType, Callable[..., Answer]]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Answer]:
-    """The `main` of `benchmark.py`, with tiny models and tiny matrix products."""
-    monkeypatch.syspath_prepend(SCRIPTS)  # as python does for a script
-    _, run = study("benchmark")
-    for name, value in benchmarking.TINY.items():
-        monkeypatch.setitem(benchmarking.part("subject").PTB_SIZE, name, value)
-    monkeypatch.setattr(benchmarking.part("arithmetic"), "SIDE", 32)
     return run
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names of the runs that a sweep trains: tiny ones, in this process."""
-    whole, names = grammar.splits, list[str]()
+def study(run: Run) -> Callable[[str], tuple[ModuleType, Run]]:
+    """A script and what runs it."""
+    return lambda name: (importlib.import_module(name), partial(run, name))
+
+
+@pytest.fixture
+def small_grammar(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Sixty sentences for the embedded corpus, out of sight of everyone else's cache."""
+    whole = grammar.splits
 
     def small(seed: int = 0, *, train: int = 40) -> grammar.GrammarSplits:
         return whole(seed, train=min(train, 40), valid=10, test=10)
+
+    monkeypatch.setattr(grammar, "splits", small)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models and tiny matrix products for benchmarks."""
+    for name, value in TINY_MODEL.items():
+        monkeypatch.setitem(importlib.import_module("benchmarks.models").PTB_SIZE, name, value)
+    monkeypatch.setattr("benchmarks.bench.SIDE", 32)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, small_grammar: None) -> list[str]:
+    """Names of the runs that a sweep trains: tiny ones, in this process."""
+    names = list[str]()
 
     class Done:
         exitcode = sentinel = 0
@@ -94,7 +105,5 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     sweep = importlib.import_module("textvae.recipes.sweep")
     monkeypatch.setattr(sweep, "_spawn", spawn)
     monkeypatch.setattr(sweep, "wait", lambda sentinels, seconds: None)
-    monkeypatch.setattr(grammar, "splits", small)
     monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": OPTIONS, "ptb": OPTIONS})
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
     return names

@@ -1,359 +1,428 @@
-"""Tests of `scripts/benchmark.py` on tiny models: the loops, the table, the file; never a time."""
+"""Tests of `scripts/benchmark.py` on tiny models: figures, table and file; never a time."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from benchmarks import bench, data, decode, models, scale, train
+from PIL import Image
 
-from tests.scripts.benchmarking import TINY, part
-from tests.scripts.running import SCRIPTS
-from textvae.generation import decode, decode_scored
-from textvae.model import SentenceVAE
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tests.scripts.conftest import TINY_MODEL
+from textvae import SentenceVAE, grammar
 
-QUICK = ["--num-sentences=6", "--num-reference=2", "--rounds=1", "--threads=1"]
+pytestmark = pytest.mark.usefixtures("tiny_sizes")
 
-Run = Callable[..., Any]
+Measure = Callable[..., dict[str, Any]]
 
-
-@pytest.fixture
-def run(benchmark: Run) -> Run:
-    return benchmark
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPTS)
+ELSEWHERE = torch.device("meta")
 
 
 @pytest.fixture
-def model(tiny_model: SentenceVAE) -> SentenceVAE:
-    """Sentences of it end, some early, some late; padding and BOS never come."""
-    part("decode").silence(tiny_model, PAD_ID, BOS_ID)
-    with torch.no_grad():
-        tiny_model.decoder.output.bias[EOS_ID] += 2
-    return tiny_model
+def measure(run: Callable[..., Any], tmp_path: Path) -> Measure:
+    """Runs a benchmark; gives what it wrote and, under `told`, what it printed."""
+
+    def measure(*arguments: str) -> dict[str, Any]:
+        answer = run("benchmark", *arguments, "--threads=1", "--json=found.json")
+        assert (answer.code, answer.err) == (0, "")
+        found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+        assert found["benchmark"] == arguments[0]
+        return {**found, "told": answer.out}
+
+    return measure
 
 
 @pytest.fixture
-def z(model: SentenceVAE) -> Tensor:
-    return torch.randn(40, model.latent_dim, generator=torch.Generator().manual_seed(1))
+def text_file(tmp_path: Path) -> str:
+    splits = grammar.splits(0, train=60, valid=1, test=1)
+    lines = [f"{sentence.text}\n" for sentence in splits.train]
+    (tmp_path / "some.txt").write_text("".join(lines), encoding="utf-8")
+    return "--data-dir=./some.txt"
 
 
-def test_decode_from_options_to_results(run: Run, tmp_path: Path) -> None:
-    answer = run("decode", *QUICK, "--rounds=2", "--json=found.json")
-    assert (answer.code, answer.err) == (0, "")
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert set(found) == {
-        "benchmark", "machine", "versions", "threads", "precision", "rounds", "model", "codes",
-        "usual loop", "tokens", "pairs", "also",
-    }  # fmt: skip
-    assert (found["benchmark"], found["precision"]) == (
-        "decode",
-        "fp32 and bf16; the usual loop's is fp32",
-    )
-    assert (found["threads"], found["rounds"]) == (1, 2)
+def test_decode_from_options_to_results(measure: Measure) -> None:
+    found = measure("decode", "--num-sentences=6", "--num-reference=2", "--rounds=2")
+    assert (found["threads"], found["rounds"], found["precision"]) == (1, 2, "fp32")
     assert f"torch {torch.__version__}" in found["versions"]
-    assert "random weights" in found["model"]
-    assert "all are cut at 25 tokens" in found["model"]
-    assert "vocab_size 20" in found["model"]
-
+    assert "all are cut at 25 tokens (vocab_size 20, " in found["model"]
     names = ["sampling, 6 sentences", "greedy, 6 sentences", "beam of 5, 3 sentences"]
-    assert [pair["name"] for pair in found["pairs"]] == [
-        f"{name}, {precision}" for precision in ("fp32", "bf16") for name in names
-    ]
-    assert [p["unit"] for p in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"] * 2
+    assert [pair["name"] for pair in found["pairs"]] == names
+    assert [pair["unit"] for pair in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"]
+    lengths, identical, likely = [pair["agreement"] for pair in found["pairs"]]
+    assert (lengths, identical) == ("25.0 and 25.0 tokens a sentence", "2 of 2 identical")
+    assert " of 2 as likely" in likely
     for pair in found["pairs"]:
-        assert {"agreement", "ratio", "ratio_min", "ratio_max"} < set(pair)
-        ratios = [
-            a / b for a, b in zip(pair["ours"]["rounds"], pair["reference"]["rounds"], strict=True)
-        ]
-        assert len(ratios) == 2
-        assert pair["ratio"] == pytest.approx(sum(ratios) / 2)  # the median of two
-        assert [pair["ratio_min"], pair["ratio_max"]] == [min(ratios), max(ratios)]
-        searches = "hypotheses" in pair.get("no_limit", "")
-        assert searches == (pair["unit"] == "sentences/s")
+        searches = pair["unit"] == "sentences/s"
+        assert searches == ("hypotheses" in pair.get("no_limit", ""))
         for side in (pair["ours"], pair["reference"]):
             assert (side["share_of_limit"] is None) == searches
-            if not searches:
-                assert side["share_of_limit"] == pytest.approx(
-                    side["median"] * side["flops_per_unit"] / side["matrix_flops_per_second"],
-                    rel=0.9,  # medians of two rounds: not of the same one
-                )
             assert 0 < side["min"] <= side["median"] <= side["max"]
-    agreed = [pair["agreement"] for pair in found["pairs"]]
-    assert agreed[0] == "25.0 and 25.0 tokens a sentence"
-    assert agreed[1] == "2 of 2 identical"
-    assert " of 2 as likely" in agreed[2]
 
-    header, table = answer.out.split("\nmedian (least–most):\n\n")
-    told = {key: found[key] for key in found if key not in ("benchmark", "pairs", "also")}
-    assert header == "".join(f"{key}: {value}\n" for key, value in told.items())
+    header, table = found["told"].split("\nmedian (least–most):\n\n")
+    shown = {k: v for k, v in found.items() if k not in ("benchmark", "pairs", "also", "told")}
+    assert header == "".join(f"{key}: {value}\n" for key, value in shown.items())
     columns, _, *rows = table.splitlines()
-    assert columns == ("|  | unit | textvae | usual loop | ratio | of the limit | results |")
+    assert columns == "|  | unit | textvae | usual loop | ratio | of the limit | results |"
     for row, pair in zip(rows, found["pairs"], strict=True):
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert (cells[0], cells[1], cells[-1]) == (pair["name"], pair["unit"], pair["agreement"])
-        number = part("measuring").number
-        share = pair["ours"]["share_of_limit"]
-        assert cells[5] == ("–" if share is None else f"{share:.0%}")
-        assert cells[4].startswith(f"{number(pair['ratio'])} ({number(pair['ratio_min'])}–")
+        assert row.startswith(f"| {pair['name']} | {pair['unit']} | ")
+        assert row.endswith(f" | {pair['agreement']} |")
 
 
-def test_decode_with_a_run(run: Run, tiny_model: SentenceVAE, tmp_path: Path) -> None:
+def test_decode_with_a_run(measure: Measure, tiny_model: SentenceVAE, tmp_path: Path) -> None:
     tiny_model.save_pretrained(tmp_path / "some-run")
-    answer = run(
-        "decode",
-        "--run=some-run",
-        "--precision=fp32",
-        *QUICK,
-        "--max-length=9",
-        "--json=found.json",
-    )
-    assert (answer.code, answer.err) == (0, "")
-    found = json.loads((tmp_path / "found.json").read_text())
+    sizes = ("--num-sentences=6", "--num-reference=2", "--rounds=1")
+    found = measure("decode", "--run=some-run", "--max-length=9", *sizes)
     assert found["model"].startswith("some-run (vocab_size 13, ")
-    assert "random" not in answer.out
+
+
+def test_train(measure: Measure, text_file: str) -> None:
+    found = measure("train", text_file, "--steps=4", "--batch-size=5", "--rounds=1")
+    assert [pair["name"] for pair in found["pairs"]] == ["training, fp32", "training, bf16"]
+    assert "35 sentences of some (train)" in found["data"]
+    for pair in found["pairs"]:
+        assert pair["agreement"].startswith("loss ")
+        assert pair["ours"]["flops_per_unit"] == pair["reference"]["flops_per_unit"]
+        assert "growth_over_arithmetic" not in pair
+
+
+def test_steps(measure: Measure, text_file: str, tmp_path: Path) -> None:
+    sizes = ("--steps=2", "--batch-size=5", "--rounds=2")
+    found = measure("steps", text_file, *sizes, "--picture=steps.png")
+    assert [pair["name"] for pair in found["pairs"]] == list(train.RUNGS)
+    ratios = [pair["ratio"] for pair in found["pairs"]]
+    gains = found["also"]["over the rung before"]
+    assert list(gains) == list(train.RUNGS[1:])
+    assert gains["+ encoder unpacked"] == pytest.approx(ratios[2] / ratios[1])
+    with Image.open(tmp_path / "steps.png") as picture:
+        assert picture.size > (300, 200)
+
+
+def test_evaluate(measure: Measure, text_file: str) -> None:
+    sizes = ("--num-samples=7", "--num-sentences=3", "--num-reference=2", "--rounds=1")
+    found = measure("evaluate", text_file, *sizes)
+    assert [pair["name"] for pair in found["pairs"]] == ["IW-NLL, fp32", "IW-NLL, bf16"]
+    assert all(pair["agreement"].startswith("NLL at most ") for pair in found["pairs"])
+    assert list(found["also"]) == ["fp32 beside fp64", "bf16 beside fp64"]
+    for error in found["also"].values():
+        assert 0 < error["mean |Δ|, nats"] <= error["largest |Δ|, nats"] < 0.05
+
+
+def test_scale(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scale.Size(20, 4, 2)
+    monkeypatch.setattr(scale, "FIRST", first)
+    monkeypatch.setattr(scale, "SIZES", [first, first._replace(vocab_size=1020)])
+    monkeypatch.setattr(scale, "LARGE", scale.Size(20_000, 32, 32))
+    found = measure("scale", "--steps=1", "--rounds=1")
+    same, larger = found["pairs"]
+    assert [same["name"], larger["name"]] == ["V 20, T 4, B 2", "V 1,020, T 4, B 2"]
+    assert same["growth_over_arithmetic"] == pytest.approx(1 / same["ratio"])
+    more = larger["ours"]["flops_per_unit"] - same["ours"]["flops_per_unit"]
+    assert more == pytest.approx(3 * 2 * 8 * 1000)
+    growth = larger["reference"]["flops_per_unit"] / larger["ours"]["flops_per_unit"]
+    assert larger["growth_over_arithmetic"] == pytest.approx(growth / larger["ratio"])
+    assert "| V 20, T 4, B 2 | ratio | of the limit | time / arithmetic |" in found["told"]
+    (memory,) = found["also"].values()
+    assert memory["MiB of all scores"] == 32 * 32 * 20_000 * 4 / 2**20
+    assert memory["MiB"] > 1
+    assert memory["share"] == memory["MiB"] / memory["MiB of all scores"]
+
+
+def in_this_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+@pytest.mark.usefixtures("small_grammar")
+def test_data(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "in_fresh_process", in_this_process)
+    monkeypatch.setattr(data, "STARTS", {"python": ["-c", ""]})
+    found = measure("data", "--batch-size=8", "--rounds=2")
+    assert {pair["name"]: pair["unit"] for pair in found["pairs"]} == {
+        "text to first batch, new cache": "tokens/s",
+        "text to first batch, cached": "tokens/s",
+        "an epoch's batches": "batches/s",
+    }
+    new, cached, epoch = found["pairs"]
+    assert new["agreement"].startswith("the same 40 sentences, ")
+    assert epoch["agreement"].startswith("padding ")
+    seconds = found["also"]["seconds to the first batch"]
+    assert list(seconds) == ["new cache", "cached", "usual loop"]
+    assert seconds["cached"] / seconds["new cache"] == pytest.approx(
+        new["ours"]["median"] / cached["ours"]["median"]
+    )
+    assert list(found["also"]["seconds to start"]) == ["python"]
+
+
+def test_data_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in data.SPLITS:
+        (tmp_path / f"{split}.txt").write_text("a b\nb\n", encoding="utf-8")
+    assert data.same_sentences(tmp_path).startswith("the same 2 sentences, ")
+    monkeypatch.setattr(data, "read_words", lambda path: [["a", "b"], ["c"]])
+    with pytest.raises(RuntimeError, match="don't do the same: sentence 2 differs"):
+        data.same_sentences(tmp_path)
+
+
+def test_memory(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "in_fresh_process", in_this_process)
+    monkeypatch.setattr(data, "DRAWN_AT_ONCE", 60)
+    sizes = ("--small=100", "--large=150", "--steps=2", "--rounds=1")
+    also = measure("memory", *sizes, "--work-dir=work")["also"]
+    assert list(also) == [
+        *("new cache, 100 sentences", "cached, 100 sentences"),
+        *("new cache, 150 sentences", "cached, 150 sentences"),
+        *("new cache, difference", "cached, difference"),
+    ]
+    small, large = also["cached, 100 sentences"], also["cached, 150 sentences"]
+    for name, value in also["cached, difference"].items():
+        assert value == pytest.approx(large[name] - small[name])
+    assert small["read, peak MB"] <= small["first batch, peak MB"] <= small["trained, peak MB"]
+    assert small["read, seconds"] < small["first batch, seconds"] < small["trained, seconds"]
+    texts = tmp_path / "work" / "grammar-150.txt"
+    assert len(set(texts.read_text().splitlines())) == 150
+    before = texts.stat().st_mtime_ns
+    measure("memory", *sizes, "--work-dir=work")
+    assert texts.stat().st_mtime_ns == before  # drawn once
+
+
+def test_device(measure: Measure, text_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    sizes = ("--batch-size=4", "--steps=3", "--num-samples=5", "--num-sentences=16", "--rounds=2")
+    found = measure("device", text_file, *sizes)
+    assert found["device"] == "cpu"
+    works = ["training, fp32", "IW-NLL, fp32", "training, bf16", "IW-NLL, bf16", "sampling, fp32"]
+    for name in works:
+        rates = found["also"].pop(name)
+        assert 0 < rates["least"] <= rates["tokens/s"] <= rates["most"]
+        assert rates["share of the limit"] > 0
+    assert list(found["also"]) == [f"operators of training steps, {p}" for p in ("fp32", "bf16")]
+    for shares in found["also"].values():
+        assert len(shares) == 10
+        assert list(shares.values()) == sorted(shares.values(), reverse=True)
+        assert 0 < sum(shares.values()) <= 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["decode", "--rounds=0"], "rounds must be at least 1, got 0"),
-        (["decode", "--threads=0"], "threads must be at least 1, got 0"),
-        (["decode", "--num-sentences=1"], "num-sentences must be at least 2, got 1"),
-        (["decode", "--num-reference=0"], "num-reference must be at least 1, got 0"),
-        (["decode", "--max-length=0"], "max-length must be at least 1, got 0"),
+        (["decode", "--rounds=0"], "rounds"),
+        (["decode", "--threads=0"], "threads"),
+        (["decode", "--num-sentences=0"], "num_sentences"),
         (["decode", "--run=./gone"], "gone"),
         (["decode", "--json=gone/found.json"], "no directory for --json gone/found.json"),
         (["decode", "--rouns=3"], "rouns"),
-        (["train", "--steps=0"], "steps must be at least 1, got 0"),
-        (["train", "--batch-size=0"], "batch-size must be at least 1, got 0"),
         (["train", "--precision=fp8"], "fp8"),
         (["train", "--data-dir=./gone"], "gone"),
-        (["evaluate", "--num-samples=0"], "num-samples must be at least 1, got 0"),
-        (["evaluate", "--num-sentences=0"], "num-sentences must be at least 1, got 0"),
-        (["evaluate", "--num-reference=0"], "num-reference must be at least 1, got 0"),
-        (["evaluate", "--run=./gone"], "gone"),
-        (["scale", "--steps=0"], "steps must be at least 1, got 0"),
+        (["train", "--batch-size=100000"], "take a smaller batch-size"),
+        (["steps", "--picture=steps.jpg"], "must end in one of .png, .svg, .pdf, got 'steps.jpg'"),
+        (["memory", "--small=none"], "small"),
         (["decoding"], "decode"),  # what there is
         ([], "decode"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_measured(
-    run: Run, arguments: list[str], named: str
+    run: Callable[..., Any], arguments: list[str], named: str
 ) -> None:
-    answer = run(*arguments)
-    assert answer.code == 2
+    answer = run("benchmark", *arguments)
+    assert (answer.code, answer.out) == (2, "")
     assert named in answer.err
-    assert "|" not in answer.out
 
 
-def test_the_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring = part("measuring")
+def test_the_sides_take_turns_and_shares_are_taken_round_by_round(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now, order = 0.0, list[str]()
 
-    def work(name: str, seconds: float, amount: float) -> Callable[[], float]:
-        def do() -> float:
+    def side(name: str, seconds: float, amount: float, flops: float | None) -> bench.Side:
+        def work() -> float:
             nonlocal now
             now += seconds * (1 + len(order) // 2)  # the machine is slower every round
             order.append(name)
             return amount
 
-        return do
+        return bench.Side(work, flops)
 
-    def check() -> str:
-        assert order == []
-        return "the same"
-
-    monkeypatch.setattr(measuring.time, "perf_counter", lambda: now)
-    pair = measuring.Pair("p", "x/s", check, work("a", 2.0, 80.0), work("b", 4.0, 20.0))
-    assert measuring.measure(pair, 3) == {
-        "name": "p",
-        "unit": "x/s",
-        "agreement": "the same",
-        "ours": {
-            "median": 20.0,
-            "min": 40 / 3,
-            "max": 40.0,
-            "rounds": [40.0, 20.0, 40 / 3],
-            "share_of_limit": None,
-        },
-        "reference": {
-            "median": 2.5,
-            "min": 5 / 3,
-            "max": 5.0,
-            "rounds": [5.0, 2.5, 5 / 3],
-            "share_of_limit": None,
-        },
-        "ratio": pytest.approx(8.0),  # whatever the machine's speed
-        "ratio_min": pytest.approx(8.0),
-        "ratio_max": pytest.approx(8.0),
-        "no_limit": "not bound by matrix products",
-    }
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(bench, "matrix_rate", lambda *_: 800 / ((1 + len(order)) // 2))
+    found = bench.Bench("b", 3)
+    found.reference = "first"
+    found.compare("p", "x/s", "the same", side("a", 2, 80, 6), side("b", 4, 20, 2))
     assert order == ["a", "b"] * 3
+    assert found.pairs == [
+        {
+            "name": "p",
+            "unit": "x/s",
+            "agreement": "the same",
+            "ours": {
+                "median": 20.0,
+                "min": 40 / 3,
+                "max": 40.0,
+                "rounds": [40.0, 20.0, 40 / 3],
+                "share_of_limit": pytest.approx(6 * 40 / 800),
+                "flops_per_unit": 6,
+                "matrix_flops_per_second": pytest.approx(400),
+            },
+            "reference": {
+                "median": 2.5,
+                "min": 5 / 3,
+                "max": 5.0,
+                "rounds": [5.0, 2.5, 5 / 3],
+                "share_of_limit": pytest.approx(2 * 5 / 800),
+                "flops_per_unit": 2,
+                "matrix_flops_per_second": pytest.approx(400),
+            },
+            "ratio": pytest.approx(8.0),  # whatever the machine's speed
+            "ratio_min": pytest.approx(8.0),
+            "ratio_max": pytest.approx(8.0),
+            # Eight units in the time of one, each of three times the arithmetic.
+            "growth_over_arithmetic": pytest.approx(1 / (8 * 3)),
+        }
+    ]
+    row = "| p | x/s | 20 (13.3–40) | 2.5 (1.67–5) | 8 (8–8) | 30% | 0.0417 | the same |"
+    assert row in capsys.readouterr().out
 
 
-def test_a_rates_share_of_its_limit_is_taken_round_by_round(
-    monkeypatch: pytest.MonkeyPatch,
+def test_only_steps_after_the_warm_up_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Slow(torch.optim.Adam):
+        def step(self, *_: Any) -> None:
+            nonlocal now
+            now = 10 * now + 1  # 1, 11, 111, …
+
+    monkeypatch.setattr(train.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(torch.optim, "Adam", Slow)
+    sentences = models.Sentences([[5] * n for n in range(10)], "somewhere")
+    model = models.new_model()
+    tokens = [batch.num_tokens for batch in train.like_length(sentences.ids)]
+    assert (len(tokens), train.WARM_UP) == (5, 3)
+    done = train.our_steps(model, sentences, 2, "fp32")
+    assert done == (tokens[3] + tokens[4], 11111 - 111)
+
+    now = 0.0
+    torch.manual_seed(3)
+    done = train.usual_steps(model, sentences, 2)
+    torch.manual_seed(3)
+    order = torch.randperm(10).tolist()
+    assert done == (sum(len(sentences.ids[i]) + 1 for i in order[6:]), 11111 - 111)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
+    """Whenever an accelerator was waited for."""
+    seen: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", seen.append)
+    yield seen
+    bench.settle(bench.CPU)
+    assert torch.device("cpu") not in seen
+
+
+def test_the_clock_waits_for_an_accelerator(
+    waits: list[torch.device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measuring = part("measuring")
-    products = {
-        torch.float32: iter([100.0, 50.0, 20.0]),
-        torch.bfloat16: iter([400.0, 200.0, 80.0]),
-    }
-    monkeypatch.setattr(measuring, "matrix_rate", lambda precision: next(products[precision]))
-    ours = iter([20.0, 10.0, 4.0])  # the machine is slower every round, for all alike
-    reference = iter([5.0, 2.5, 1.0])
-    pair = measuring.Pair(
-        "p",
-        "x/s",
-        lambda: "the same",
-        lambda: measuring.Timed(next(ours), 1.0),
-        lambda: measuring.Timed(2 * next(reference), 2.0),  # its own clock, not the wall's
-        measuring.Limit(6.0, torch.bfloat16),
-        measuring.Limit(2.0),
-        is_growth=True,
-    )
-    found = measuring.measure(pair, 3)
-    assert found["ratio"] == pytest.approx(4.0)
-    assert found["ours"]["share_of_limit"] == pytest.approx(6 * 20 / 400)
-    assert found["ours"]["matrix_flops_per_second"] == 200.0
-    assert found["reference"]["share_of_limit"] == pytest.approx(2 * 5 / 100)
-    # Four units in the time of one, each of three times the arithmetic.
-    assert found["growth_over_arithmetic"] == pytest.approx(1 / (4 * 3))
-    assert "no_limit" not in found
-    row = measuring.line(found, "first")
-    assert (row["of the limit"], row["time / arithmetic"]) == ("30%", "0.0833")
-    assert row["first"] == "2.5 (1–5)"
+    clock: list[int] = []
+
+    def now() -> float:
+        clock.append(len(waits))
+        return float(len(clock))
+
+    monkeypatch.setattr(bench.time, "perf_counter", now)
+    bench.measured(bench.Side(lambda: 10.0, 2.0, device=ELSEWHERE))
+    assert waits == [ELSEWHERE] * 7  # the work, and six products
+    assert clock == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
 
 
-def test_results_apart_are_refused() -> None:
-    close = part("measuring").close
-    assert close("loss", [10.0, 5.0], [10.0, 5.001], 1e-3) == "loss 0.0002 apart"
-    with pytest.raises(RuntimeError, match=r"the same: loss 0.0002 apart, 0.0001 is allowed"):
-        close("loss", [10.0, 5.0], [10.0, 5.001], 1e-4)
-    with pytest.raises(RuntimeError, match="loss nan apart"):
-        close("loss", [math.nan], [1.0], 1.0)
+def test_training_is_not_held_up_and_trains(waits: list[torch.device]) -> None:
+    sentences = models.Sentences([[5] * n for n in range(12)], "somewhere")
+    model = models.new_model()
+    before = model.decoder.output.weight.clone()
+    assert train.our_steps(model, sentences, 2, "fp32", ELSEWHERE).seconds > 0
+    assert waits == [ELSEWHERE] * 2  # when the clock starts and stops, and at no step between
+    assert not before.equal(model.decoder.output.weight.cpu())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_rate_of_products_is_a_median(
+    monkeypatch: pytest.MonkeyPatch, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(bench, "SIDE", 4)
+    # Start and end of each: 100 s to warm up, then 2, 4, 8, 1, 16.
+    clock = iter([0, 100, 100, 102, 102, 106, 106, 114, 114, 115, 115, 131])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    assert bench.matrix_rate(precision) == 2 * 4**3 / 4
+
+
+ENCODER = 2 * 3 * 4 * (6 + 4)  # three gates of 4 units, from 6 inputs and 4 units
+HEADS = 2 * 2 * 4 * 3  # mean and log-variance
+DECODER, FROM_Z = 2 * 4 * 8 * (6 + 8), 2 * 4 * 8 * 3  # four gates of 8 units
+CELL, OUTPUT = 2 * 3 * 8, 2 * 8 * 20
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(12345.6, "12,346"), (100.4, "100"), (12.34, "12.3"), (0.5, "0.5")]
+    ("options", "per_token", "per_sentence"),
+    [
+        ({}, ENCODER + DECODER + OUTPUT, HEADS + FROM_Z + CELL),
+        ({"latent_dim": 0}, DECODER + OUTPUT, 0),
+        ({"latent_to": "input"}, ENCODER + DECODER + OUTPUT, HEADS + FROM_Z),
+        ({"latent_to": "state"}, ENCODER + DECODER + OUTPUT, HEADS + CELL),
+        (
+            {"bidirectional": True, "encoder_num_layers": 2},
+            # The second layer of each direction reads both; so do the heads.
+            2 * (ENCODER + 2 * 3 * 4 * (8 + 4)) + DECODER + OUTPUT,
+            2 * HEADS + FROM_Z + CELL,
+        ),
+    ],
 )
-def test_numbers_are_shown_to_three_digits(value: float, text: str) -> None:
-    assert part("measuring").number(value) == text
-
-
-def test_the_untrained_model_never_ends_and_knows_its_vocabulary(
-    monkeypatch: pytest.MonkeyPatch,
+def test_operations_are_those_counted_by_hand(
+    options: dict[str, Any], per_token: float, per_sentence: float
 ) -> None:
-    decoding = part("decode")
-    for name, value in TINY.items():
-        monkeypatch.setitem(part("subject").PTB_SIZE, name, value)
+    model = SentenceVAE(**{**TINY_MODEL, **options})
+    forward = per_token + per_sentence / 5
+    assert models.flops_per_token(model, 5) == pytest.approx(forward)
+    assert models.flops_per_token(model, 5, backward=True) == pytest.approx(3 * forward)
+    if not options:
+        encoding = 0.9 * (ENCODER + HEADS / 5)
+        assert models.flops_per_token(model, 5, encodings=0.1) == pytest.approx(forward - encoding)
+
+
+def test_an_untrained_models_sentences_never_end() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    model = decoding.untrained_model()
+    model = decode.untrained_model()
     assert torch.equal(torch.get_rng_state(), before)
-    assert model.tokenizer is not None
-    assert (model.tokenizer.vocab_size, model.training) == (20, False)
     z = torch.randn(8, 3)
     for strategy in ("greedy", "sample", "beam"):
-        sentences = decode(model, z, max_length=11, strategy=strategy)
-        assert [len(ids) for ids in sentences] == [11] * 8
-    again = decoding.untrained_model()
-    assert decode(again, z, max_length=11) == decode(model, z, max_length=11)
-
-
-def test_greedy_loop_is_greedy_decoding(model: SentenceVAE, z: Tensor) -> None:
-    usual = part("usual")
-    found = usual.one_at_a_time(model, z, 12, usual.likeliest)
-    assert found == decode(model, z, max_length=12)
-    lengths = {len(ids) for ids in found}
-    assert min(lengths) < 12  # some end by themselves
-    assert max(lengths) == 12  # and some are cut
-    assert part("decode").num_tokens([[5] * 12, [5] * 11, []], 12) == 12 + 12 + 1
-
-
-def test_sampling_loop_draws_from_the_models_distribution(model: SentenceVAE, z: Tensor) -> None:
-    usual = part("usual")
-    torch.manual_seed(0)
-    num = 1000
-    found = usual.one_at_a_time(model, z[:1].expand(num, -1), 1, usual.drawn)
-    with torch.no_grad():
-        scores, _ = model.step(torch.tensor([BOS_ID]), model.initial_state(z[:1]), z[:1])
-    drawn = torch.bincount(torch.tensor([ids[0] if ids else EOS_ID for ids in found]))
-    for share, count in zip(scores[0].softmax(-1).tolist(), drawn.tolist(), strict=False):
-        assert abs(count - num * share) <= 5 * math.sqrt(num * share * (1 - share)) + 1e-6
-    assert int(drawn.sum()) == num
-
-
-def test_beam_loop_of_width_one_is_greedy(model: SentenceVAE, z: Tensor) -> None:
-    found = part("usual").beam_one_at_a_time(model, z, 1, 12)
-    expected = decode_scored(model, z, max_length=12)
-    assert [ids for _, ids in found] == [one.ids for one in expected]
-    assert [score for score, _ in found] == pytest.approx([one.log_prob for one in expected])
-
-
-def every_sentence(
-    model: SentenceVAE, code: Tensor, max_length: int
-) -> dict[tuple[int, ...], float]:
-    """Log p of all sentences up to a length."""
-    open_: list[tuple[tuple[int, ...], float, Any]] = []
-    open_.append(((BOS_ID,), 0.0, model.initial_state(code)))
-    found = {}
-    for _ in range(max_length):
-        longer = []
-        for ids, log_prob, state in open_:
-            scores, after = model.step(torch.tensor(ids[-1:]), state, code)
-            for token, value in enumerate(scores[0].log_softmax(-1).tolist()):
-                if token == EOS_ID:
-                    found[ids[1:]] = log_prob + value
-                else:
-                    longer.append(((*ids, token), log_prob + value, after))
-        open_ = longer
-    return found | {ids[1:]: log_prob for ids, log_prob, _ in open_}
-
-
-@torch.no_grad()
-def test_a_wide_beam_loop_finds_the_best_sentence_as_textvae_does(
-    model: SentenceVAE, z: Tensor
-) -> None:
-    width = 13**2  # all sentences of two tokens
-    some = z[:6]
-    found = part("usual").beam_one_at_a_time(model, some, width, 2)
-    ours = decode_scored(model, some, strategy="beam", num_beams=width, max_length=2)
-    for code, (score, ids), best in zip(some, found, ours, strict=True):
-        sentences = every_sentence(model, code[None], 2)
-        assert tuple(ids) == max(sentences, key=lambda one: sentences[one])
-        assert score == pytest.approx(max(sentences.values()), abs=1e-5)
-        assert best.ids == ids
-        assert best.log_prob == pytest.approx(score, abs=1e-5)
-
-
-def test_the_beam_loop_is_not_ahead_on_the_whole(model: SentenceVAE, z: Tensor) -> None:
-    found = part("usual").beam_one_at_a_time(model, z, 5, 12)
-    ours = decode_scored(model, z, strategy="beam", num_beams=5, max_length=12)
-    said = part("decode").comparison([one.log_prob for one in ours], [score for score, _ in found])
-    same = int(said.split()[0])
-    assert same >= 30
-    for (score, ids), best in zip(found, ours, strict=True):
-        if ids == best.ids:
-            assert score == pytest.approx(best.log_prob, abs=1e-4)
+        assert [len(ids) for ids in decode.our_ids(model, z, strategy, 11)] == [11] * 8
+    again = decode.untrained_model()
+    assert decode.our_ids(again, z, "greedy", 11) == decode.our_ids(model, z, "greedy", 11)
 
 
 def test_results_that_differ_are_refused() -> None:
-    decoding = part("decode")
-    assert decoding.agreement("identical", [True] * 99 + [False]) == "99 of 100 identical"
+    assert bench.close("loss", [10.0, 5.0], [10.0, 5.001], 1e-3) == "loss 0.0002 apart"
+    for apart in (5.01, float("nan")):
+        with pytest.raises(RuntimeError, match=r"do the same: loss .* apart, 0\.001 is allowed"):
+            bench.close("loss", [10.0, 5.0], [10.0, apart], 1e-3)
+    usual = [[5]] * 100
+    assert decode.identical([*usual[1:], [6]], usual, 9) == "99 of 100 identical"
     with pytest.raises(RuntimeError, match="don't do the same: 98 of 100 identical"):
-        decoding.agreement("identical", [True] * 98 + [False] * 2)
-    said = decoding.comparison([-10.0, -20.0, -31.0], [-12.0, -20.0, -29.5])
+        decode.identical([*usual[2:], [6], [6]], usual, 9)
+    assert decode.lengths([[5] * 9, [5] * 8, []], [[5]], 9) == "6.3 and 2.0 tokens a sentence"
+    said = decode.as_likely([-10.0, -20.0, -31.0], [-12.0, -20.0, -29.5])
     assert said == "1 of 3 as likely, 1 likelier, 1 less; mean log p -20.33 and -20.50"
     with pytest.raises(RuntimeError, match="worse sentences: 1 of 2 as likely, 0 likelier, 1 less"):
-        decoding.comparison([-10.0, -21.0], [-10.0, -20.0])
+        decode.as_likely([-10.0, -21.0], [-10.0, -20.0])
+
+
+def test_a_fresh_process_is_another_one() -> None:
+    assert bench.in_fresh_process(os.getpid) != os.getpid()
+    with pytest.raises(ZeroDivisionError):
+        bench.in_fresh_process(divmod, 1, 0)
+
+
+def test_the_peak_of_memory_is_seen() -> None:
+    before, held = bench.peak(), bytearray(b"x" * 400_000_000)
+    del held
+    assert bench.peak() > max(before, 380)

@@ -23,10 +23,10 @@ TWO = {"no annealing": {"annealer": "constant"}, "language model": {"latent_dim"
 
 
 def test_the_study_from_options_to_results(
-    study: Study, trained: list[str], tmp_path: Path
+    study: Study, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, run = study("compare_annealers")
-    script.CONFIGURATIONS = TWO
+    monkeypatch.setattr(script, "CONFIGURATIONS", TWO)
     answer = run("--seeds=[0,1]", "--num-samples=2", "--jobs=1", "--runs-dir=r", "--results-dir=o")
     assert answer.code == 0, answer.err
     runs = [f"{name},seed={s}" for name in ("annealer=constant", "latent_dim=0") for s in (0, 1)]
@@ -70,10 +70,10 @@ def test_the_study_from_options_to_results(
 
 
 def test_other_samples_are_another_measurement_of_the_same_run(
-    study: Study, trained: list[str], tmp_path: Path
+    study: Study, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, run = study("compare_annealers")
-    script.CONFIGURATIONS = {"linear": {"annealer": "linear"}}
+    monkeypatch.setattr(script, "CONFIGURATIONS", {"linear": {"annealer": "linear"}})
     weights = tmp_path / "runs" / "experiments" / "grammar" / "seed=0" / "model.safetensors"
     found, times = {}, set()
     for num_samples in (1, 3):
@@ -89,7 +89,7 @@ def test_other_samples_are_another_measurement_of_the_same_run(
 
 
 def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
-    study: Study, trained: list[str], tmp_path: Path
+    study: Study, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = tmp_path / "grammar"  # only named so
     corpus.mkdir()
@@ -98,7 +98,7 @@ def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
     (corpus / "valid.txt").write_text("\n".join(lines[40:]))
     script, run = study("compare_annealers")
     tiny = {"embedding_dim": 4, "encoder_hidden_size": 4, "decoder_hidden_size": 4, "max_epochs": 1}
-    script.CONFIGURATIONS = {"linear": {**tiny, "latent_dim": 2}}
+    monkeypatch.setattr(script, "CONFIGURATIONS", {"linear": {**tiny, "latent_dim": 2}})
     answer = run(f"--data-dir={corpus}", "--seeds=[0]", "--num-samples=1")
     assert answer.code == 0, answer.err
     content = json.loads((tmp_path / "results" / "grammar" / "annealers.json").read_text())
@@ -112,7 +112,7 @@ def test_a_diagnosis_cut_short_is_not_kept(
     study: Study, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, run = study("compare_annealers")
-    script.CONFIGURATIONS = {"linear": {}}
+    monkeypatch.setattr(script, "CONFIGURATIONS", {"linear": {}})
 
     def press(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt

@@ -33,11 +33,11 @@ def panels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_an_experiment_from_options_to_results(
-    study: Study, trained: list[str], tmp_path: Path
+    study: Study, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, run = study("experiments")
     asked = script.beta([0.5, 1.0])
-    script.EXPERIMENTS = {**script.EXPERIMENTS, "beta": lambda: asked}
+    monkeypatch.setattr(script, "EXPERIMENTS", {**script.EXPERIMENTS, "beta": lambda: asked})
     answer = run("beta", "--seeds=[0,1]", "--jobs=1", "--runs-dir=r", "--results-dir=out")
     assert answer.code == 0
     assert trained == ["max_beta=0.5,seed=0", "max_beta=0.5,seed=1", "seed=0", "seed=1"]

@@ -1,0 +1,178 @@
+"""The usual loop computes what textvae does, and so does every rung between the two."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks import decode as decoding
+from benchmarks import evaluate, train, usual
+from benchmarks.models import Sentences
+from torch import Tensor
+
+from textvae import SentenceVAE
+from textvae.batches import collate
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
+
+SENTENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 5], [], [6, 6]]
+
+RUNGS = range(len(train.RUNGS))
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_rungs_loss_is_the_usual_loops_and_another_is_refused(
+    rung: int, tiny_model: SentenceVAE
+) -> None:
+    def loss(batch: Any, noise: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
+        rec, kl = train.terms(tiny_model, rung, batch, noise)
+        return factor * rec, kl
+
+    precision = train.precision_of(rung)
+    assert " apart" in train.same_loss(loss, tiny_model, SENTENCES, precision)
+    with pytest.raises(RuntimeError, match="don't do the same: loss"):
+        train.same_loss(
+            lambda batch, noise: loss(batch, noise, 1.1), tiny_model, SENTENCES, precision
+        )
+
+
+@pytest.mark.parametrize("rung", RUNGS[:-1])
+def test_a_rungs_step_is_the_usual_loops(
+    rung: int, tiny_model: SentenceVAE, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clipped gradients, and with them the step."""
+    monkeypatch.setattr(train, "CLIP_NORM", 0.1)
+    reference = make_model(tiny_model.vocab_size)
+    reference.load_state_dict(tiny_model.state_dict())
+    torch.manual_seed(3)
+    still = torch.optim.SGD(reference.parameters(), lr=0.5)
+    usual.train_on(reference, still, usual.PaddedBatch.of(SENTENCES), 0.1)
+
+    torch.manual_seed(3)
+    optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
+    train.train_step(tiny_model, optimizer, collate(SENTENCES), rung)
+    expected = dict(reference.named_parameters())
+    for name, parameter in tiny_model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(parameter, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_only_the_last_rung_multiplies_in_bf16(rung: int, tiny_model: SentenceVAE) -> None:
+    dtypes = list[torch.dtype]()
+    tiny_model.head.mu.register_forward_hook(lambda *_: dtypes.append(_[2].dtype))
+    optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
+    train.train_step(tiny_model, optimizer, collate(SENTENCES), rung)
+    assert dtypes == [torch.bfloat16 if rung == RUNGS[-1] else torch.float32]
+
+
+def test_a_step_says_what_it_had_and_learns(tiny_model: SentenceVAE) -> None:
+    optimizer = torch.optim.Adam(tiny_model.parameters(), lr=0.05)
+    batch = usual.PaddedBatch.of(SENTENCES)
+    torch.manual_seed(0)
+    rec, kl = usual.loss_terms(tiny_model, batch, torch.randn(5, 3))
+    torch.manual_seed(0)
+    first = usual.train_on(tiny_model, optimizer, batch, 5.0)
+    assert first == pytest.approx((rec.item(), kl.item()))
+    for _ in range(30):
+        last = usual.train_on(tiny_model, optimizer, batch, 5.0)
+    assert sum(last) < 0.7 * sum(first)
+
+
+@pytest.mark.parametrize("batches", [usual.random_batches, train.like_length])
+def test_an_epoch_holds_every_sentence_once(batches: Any) -> None:
+    found, places = [], 0
+    for batch in batches(SENTENCES, 2):
+        places += batch.input_ids.numel()
+        for inputs, targets, length in zip(*batch[:3], strict=True):
+            assert (inputs[0], targets[length - 1]) == (BOS_ID, EOS_ID)
+            assert torch.equal(inputs[1:length], targets[: length - 1])
+            assert not inputs[length:].any()
+            assert not targets[length:].any()
+            found.append(inputs[1:length].tolist())
+    assert sorted(found) == sorted(SENTENCES)
+    if batches is train.like_length:
+        assert places == 2 * 2 + 2 * 4 + 6
+
+
+def test_importance_weighted_nll_is_textvaes(tiny_model: SentenceVAE) -> None:
+    num_samples = 120  # no multiple of what is decoded at once
+    found = evaluate.usual_estimate(tiny_model, SENTENCES, num_samples)
+    sentences = Sentences(SENTENCES, "somewhere")
+    expected = evaluate.our_estimate(tiny_model, sentences, num_samples, torch.float32)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.fixture
+def model(tiny_model: SentenceVAE) -> SentenceVAE:
+    """Sentences of it end, some early, some late; padding and BOS never come."""
+    decoding.silence(tiny_model, PAD_ID, BOS_ID)
+    with torch.no_grad():
+        tiny_model.decoder.output.bias[EOS_ID] += 2
+    return tiny_model
+
+
+@pytest.fixture
+def z(model: SentenceVAE) -> Tensor:
+    return torch.randn(40, model.latent_dim, generator=torch.Generator().manual_seed(1))
+
+
+def test_greedy_loop_is_greedy_decoding(model: SentenceVAE, z: Tensor) -> None:
+    found = usual.one_at_a_time(model, z, 12, usual.likeliest)
+    assert found == decoding.our_ids(model, z, "greedy", 12)
+    lengths = {len(ids) for ids in found}
+    assert min(lengths) < 12  # some end by themselves
+    assert max(lengths) == 12  # and some are cut
+
+
+def test_sampling_loop_draws_from_the_models_distribution(model: SentenceVAE, z: Tensor) -> None:
+    torch.manual_seed(0)
+    num = 1000
+    found = usual.one_at_a_time(model, z[:1].expand(num, -1), 1, usual.drawn)
+    with torch.no_grad():
+        scores, _ = model.step(torch.tensor([BOS_ID]), model.initial_state(z[:1]), z[:1])
+    drawn = torch.bincount(torch.tensor([ids[0] if ids else EOS_ID for ids in found]))
+    for share, count in zip(scores[0].softmax(-1).tolist(), drawn.tolist(), strict=False):
+        assert abs(count - num * share) <= 5 * math.sqrt(num * share * (1 - share)) + 1e-6
+    assert int(drawn.sum()) == num
+
+
+def every_sentence(model: SentenceVAE, code: Tensor, length: int) -> dict[tuple[int, ...], float]:
+    """Log p of all sentences up to a length."""
+    open_: list[tuple[tuple[int, ...], float, Any]] = []
+    open_.append(((BOS_ID,), 0.0, model.initial_state(code)))
+    found = {}
+    for _ in range(length):
+        longer = []
+        for ids, log_prob, state in open_:
+            scores, after = model.step(torch.tensor(ids[-1:]), state, code)
+            for token, value in enumerate(scores[0].log_softmax(-1).tolist()):
+                if token == EOS_ID:
+                    found[ids[1:]] = log_prob + value
+                else:
+                    longer.append(((*ids, token), log_prob + value, after))
+        open_ = longer
+    return found | {ids[1:]: log_prob for ids, log_prob, _ in open_}
+
+
+@torch.no_grad()
+def test_a_wide_beam_loop_finds_the_best_sentence_and_one_of_width_one_the_greedy(
+    model: SentenceVAE, z: Tensor
+) -> None:
+    wide = usual.beam_one_at_a_time(model, z[:6], 13**2, 2)  # all sentences of two tokens
+    for code, (score, ids) in zip(z, wide, strict=False):
+        sentences = every_sentence(model, code[None], 2)
+        assert tuple(ids) == max(sentences, key=lambda one: sentences[one])
+        assert score == pytest.approx(max(sentences.values()), abs=1e-5)
+    narrow = usual.beam_one_at_a_time(model, z, 1, 12)
+    assert [ids for _, ids in narrow] == decoding.our_ids(model, z, "greedy", 12)
+
+
+def test_the_usual_way_of_reading(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("b a b\n\n<unk> a\n", encoding="utf-8")
+    words = usual.read_words(tmp_path / "train.txt")
+    vocabulary = usual.vocabulary_of(words)
+    assert vocabulary == {"<pad>": 0, "<unk>": 1, "<bos>": 2, "<eos>": 3, "b": 4, "a": 5}
+    assert usual.ids_of([*words, ["c"]], vocabulary) == [[4, 5, 4], [], [1, 5], [1]]
