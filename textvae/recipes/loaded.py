@@ -16,7 +16,7 @@ from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.runs import evaluation_loader, open_corpus
 from textvae.run import RunDirectory
-from textvae.runtime import ALONE, Processes, current
+from textvae.runtime import current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 
 MAX_UNKNOWN = 0.5
@@ -28,28 +28,20 @@ MAX_CHECKED = 10_000
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A saved run, and one split of its corpus; build it with `open`.
-
-    Attributes:
-        name: What to call it: the directory's name, or the hub id.
-        run: Its directory.
-        model: Its best model, with its tokenizer.
-        corpus: The corpus.
-        split: Which of its splits.
-        loader: That split's batches.
-        evaluation: The model's terms on the split; None until `evaluate_run` measures them.
-        diagnosis: All that there is to say of it; None until `diagnose_run`.
-    """
+    """A saved run with its best model, and one split of its corpus; build it with `open`."""
 
     name: str
+    """What to call it: the directory's name, or the hub id."""
     run: RunDirectory
     model: SentenceVAE
     corpus: Corpus
     split: str
     loader: BatchLoader
-    # Not optional by type: who asks for a measurement has had it made.
+    # Not optional by type: who reads a measurement has had it made.
     evaluation: Evaluation = None  # type: ignore[assignment]
+    """The model's terms on the split; None until `evaluate_run`."""
     diagnosis: Diagnosis = None  # type: ignore[assignment]
+    """All that there is to say of it; None until `diagnose_run`."""
 
     @classmethod
     def open(
@@ -98,10 +90,7 @@ class LoadedRun:
 
 
 def _refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -> None:
-    """Raise if more than half of a split's tokens are unknown to the model.
-
-    An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other.
-    """
+    """An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other."""
     texts = corpus[split]["text"][:MAX_CHECKED]
     encoded = tokenizer.encode_batch(texts)
     num_tokens = sum(map(len, encoded))
@@ -121,49 +110,30 @@ def evaluate_run(
     data_dir: str | None = None,
     seed: int = 0,
     model: type[SentenceVAE] = SentenceVAE,
-    processes: Processes = ALONE,
 ) -> LoadedRun:
-    """Measure a saved run's true ELBO on a split of its corpus.
+    """A saved run with its `evaluation`, the true ELBO on a split; see `LoadedRun.open`.
 
-    Args:
-        name: A run directory or hub id.
-        split: `"train"`, `"valid"` or `"test"`.
-        data_dir: Where the corpus is now, if not where the run found it.
-        seed: Seed of the posterior noise.
-        model: The class of its model.
-        processes: Who shares the work; all must call this.
-
-    Returns:
-        The run, with its `evaluation`.
-
-    Raises:
-        FileNotFoundError: If there is no such run.
-        DataError: As from `LoadedRun.open`.
+    Of several processes all must call this; the first measures. `seed` is that of the posterior's
+    noise.
     """
-    loaded = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir, model=model))
-    loader = loaded.loader
-    evaluation = evaluate(
-        loaded.model, loader.epoch(0), loader.num_sentences, seed=seed, processes=processes
-    )
-    return dataclasses.replace(loaded, evaluation=evaluation)
+    processes = current()
+    run = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir, model=model))
+    batches, num_sentences = run.loader.epoch(0), run.loader.num_sentences
+    found = processes.first(lambda: evaluate(run.model, batches, num_sentences, seed=seed))
+    return dataclasses.replace(run, evaluation=found)
 
 
-def finish(output_dir: str | Path) -> tuple[LoadedRun, dict[str, Any]]:
+def finish(
+    output_dir: str | Path, *, model: type[SentenceVAE] = SentenceVAE
+) -> tuple[LoadedRun, dict[str, Any]]:
     """Measure a trained run on its test split (validation, if there is none) and keep the result.
 
-    Of the processes that trained it all must call this.
-
-    Args:
-        output_dir: Directory of the run.
-
-    Returns:
-        The run, with its `evaluation`, and what `results.json` now holds: that, and how the run
-        went.
+    Of the processes that trained it all must call this. Gives the run with its `evaluation`, and
+    what `results.json` now holds: that, and how the run went.
     """
-    run, processes = RunDirectory.open(output_dir), current()
+    run = RunDirectory.open(output_dir, model=model.Config)
     corpus = open_corpus(run.config.data_source, run.config.data)
-    split = "test" if "test" in corpus.splits else "valid"
-    measured = evaluate_run(output_dir, split, processes=processes)
+    measured = evaluate_run(output_dir, "test" if "test" in corpus.splits else "valid", model=model)
     last, kept = run.evaluations()[-1], run.kept_evaluation()
     results = {
         "corpus": measured.corpus.name,
@@ -175,6 +145,6 @@ def finish(output_dir: str | Path) -> tuple[LoadedRun, dict[str, Any]]:
         "minutes": round(last["seconds"] / 60, 1),
         "seed": run.config.training.seed,
     }
-    if processes.is_first:
+    if current().is_first:
         write_json(run.results_file, results)
     return measured, results

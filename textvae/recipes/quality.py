@@ -40,49 +40,28 @@ PATH_STEPS = 7
 
 @dataclass(frozen=True)
 class Perplexities:
-    """Samples and real sentences under a language model; EOS is counted, BOS is not.
-
-    Attributes:
-        language_model: Directory of the language model.
-        real: Perplexity of the real sentences, the whole split.
-        forward: Perplexity of the samples: low where they are likely sentences, however much alike.
-    """
+    """Samples and real sentences under a language model; EOS is counted, BOS is not."""
 
     language_model: str
     real: float
+    """Of the whole split."""
     forward: float
+    """Of the samples: low where they are likely sentences, however much alike."""
 
 
 @dataclass(frozen=True)
 class Grammaticality:
-    """What the grammar of the embedded corpus says.
-
-    Attributes:
-        accepted: Share of the samples that it can say.
-        path: Which factors change along an interpolation between two of the real sentences; None
-            for a language model.
-    """
+    """What the grammar of the embedded corpus says."""
 
     accepted: float
+    """Share of the samples that it can say."""
     path: tuple[PathStep, ...] | None
+    """Which factors change between two of the real sentences; None for a language model."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a run's sentences are.
-
-    Attributes:
-        run: The run.
-        corpus: Name of its corpus.
-        split: Where the real sentences are from.
-        seed: Seed of the samples, and of which real sentences are drawn.
-        temperature: Of the samples.
-        samples: What the samples are like.
-        real: What as many real sentences are like, or all of the split if it has fewer.
-        reconstruction: What came back of these; None for a language model.
-        perplexities: None if they were not asked for.
-        grammar: None but for the embedded corpus.
-    """
+    """How good a run's sentences are; None is what was not asked for or does not apply."""
 
     run: str
     corpus: str
@@ -91,6 +70,7 @@ class Quality:
     temperature: float
     samples: TextFigures
     real: TextFigures
+    """Of as many real sentences, or all of the split if it has fewer."""
     reconstruction: ReconstructionFigures | None
     perplexities: Perplexities | None
     grammar: Grammaticality | None
@@ -112,31 +92,12 @@ def quality_run(
     model: type[SentenceVAE] = SentenceVAE,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Quality:
-    """Measure samples of a saved run beside real sentences, and its reconstructions.
+    """Measure samples of a saved run beside as many real sentences, and their reconstructions.
 
-    Args:
-        name: A run directory or hub id.
-        num_samples: How many samples, at least 2. As many real sentences are drawn from the split,
-            or all of it taken if it has fewer.
-        split: Where the real sentences are from: `"train"`, `"valid"` or `"test"`.
-        data_dir: Where the corpus is now, if not where the run found it.
-        seed: Seed of the samples, and of which real sentences are drawn; at least 0.
-        temperature: Of the samples; 1 is the model's own distribution.
-        language_model: A run with `latent_dim` 0 on the same corpus, for perplexities.
-        model: The class of the run's model.
-        progress: Told in words what comes next.
-
-    Returns:
-        What was found.
-
-    Raises:
-        FileNotFoundError: If there is no such run.
-        InputError: If an argument is outside its range, if the language model is none or of
-            another corpus, or as from `LoadedRun.open`.
-        ImportError: If sacrebleu is not installed and there are reconstructions to measure.
-
-    Reference:
-        Zhao et al. (2018), Adversarially Regularized Autoencoders, section 6: forward perplexity.
+    `language_model`, a run with `latent_dim` 0 on the same corpus, is for perplexities (Zhao et al.
+    2018, Adversarially Regularized Autoencoders, section 6). `temperature` is that of the samples,
+    `seed` also decides which real sentences are drawn; a split that has fewer is taken whole.
+    `progress` is told in words what comes next; all else is as for `LoadedRun.open`.
     """
     at_least(2, num_samples=num_samples)
     at_least(0, seed=seed)

@@ -11,7 +11,7 @@ import torch
 
 from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader, EncodedSplit, encode_split
-from textvae.checks import InputError, refuse
+from textvae.checks import InputError
 from textvae.config import DataConfig, RunConfig
 from textvae.corpus import Corpus, load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
@@ -69,7 +69,7 @@ def start(
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
 ) -> Trainer:
-    """Begin a run of one phase: vocabulary, batches, model and trainer, in a new run directory.
+    """Begin a run of one phase in a new directory; gives its trainer, ready to `fit`.
 
     Args:
         corpus: What to train on.
@@ -79,20 +79,14 @@ def start(
         annealer: Takes the place of the configured schedule.
         model: The model's class, for one of your own.
 
-    Returns:
-        A trainer, ready to `fit`.
-
     Raises:
-        InputError: If an option is unknown or out of range, if it asks for pretraining (which
-            `phases` does), or if the corpus has no validation split.
+        InputError: If an option is unknown or out of range or asks for pretraining (which `phases`
+            does), or if the corpus has no validation split.
         FileExistsError: If there is something at `output_dir`.
     """
-    names = [f"{phase.name}_epochs" for phase in PRETRAINING]
-    refuse(
-        f"{name} makes a run of several phases: use recipes.phases"
-        for name in names
-        if options.get(name)
-    )
+    for name in (f"{phase.name}_epochs" for phase in PRETRAINING):
+        if options.get(name):
+            raise InputError(f"{name} makes a run of several phases: use recipes.phases")
     return next(phases(corpus, options, output_dir, annealer=annealer, model=model))
 
 
@@ -103,21 +97,9 @@ def resume(
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
 ) -> Trainer:
-    """Continue a run, or the phase it is in, from its last training state, to the same result.
+    """Continue a run, or the phase it is in, from its last state, to the result it would have had.
 
-    Args:
-        output_dir: Directory of the run.
-        options: Options given anew; they must be those of the run, but for `max_epochs` and
-            `max_steps`.
-        annealer: As given to `start`.
-        model: As given to `start`.
-
-    Returns:
-        A trainer that `fit`s on from where the run was.
-
-    Raises:
-        FileNotFoundError: If there is no run.
-        InputError: If an option differs from the run's.
+    `options` given anew must be those of the run, but for `EXTENDABLE`; all else is as for `start`.
     """
     return next(phases(None, options or {}, output_dir, annealer=annealer, model=model))
 
@@ -150,12 +132,6 @@ def phases(
     Yields:
         Trainers; `fit` each before asking for the next. Where a launcher started several
         processes, all must do so, and each is given its own.
-
-    Raises:
-        InputError: As `start` and `resume`, or if a phase's weights do not fit.
-        FileExistsError: If a new run's directory is taken.
-        FileNotFoundError: If there is no run to continue.
-        ElsewhereError: In the other processes, where one of several raises.
 
     Reference:
         Li et al. (2019), A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text.
@@ -260,9 +236,6 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
 
     The decoder's first layer reads a word and z, and a language model has learned the columns of
     the word, which come first: they may be fewer than the model's own.
-
-    Raises:
-        InputError: If the models read different tokens, or a tensor has no place in the model.
     """
     if source.tokenizer.fingerprint != model.tokenizer.fingerprint:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Many configurations over many seeds: `sweep` trains them side by side, and can be resumed."""
+"""Many configurations over many seeds, trained side by side."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
+from textvae.checks import InputError, at_least
 from textvae.config import RunConfig
 from textvae.recipes.loaded import finish
 from textvae.recipes.runs import open_corpus, phases
 from textvae.run import RunDirectory
 from textvae.training import TrainingError
 from textvae.training.interrupt import Interrupt
-
-__all__ = ["SweepError", "SweptRun", "sweep"]
 
 POLL_SECONDS = 0.5
 
@@ -34,13 +33,7 @@ class SweepError(TrainingError):
 
 
 class SweptRun(NamedTuple):
-    """One run of a sweep.
-
-    Attributes:
-        name: The configuration's name.
-        seed: The seed.
-        run: The run's directory.
-    """
+    """One run of a sweep: its configuration's name, its seed, its directory."""
 
     name: str
     seed: int
@@ -74,23 +67,17 @@ def sweep(
         jobs: Runs at a time; by default one per core.
         afterwards: Called on each trained run's directory, in the run's own process, so it must
             be picklable.
-        leaves: The file in that directory which `afterwards` writes last. A run that has it is
+        leaves: The file in that directory which `afterwards` writes last: a run that has it is
             done.
 
-    Returns:
-        The runs, configuration by configuration.
-
     Raises:
-        ValueError: If an option is unknown or out of range, if `jobs` is less than 1, if there
-            is no seed or one twice, or if a run in `directory` is of another corpus or has other
-            options.
+        InputError: If an argument can't be used, or a run in `directory` is of another corpus or
+            has other options.
         SweepError: If a run failed.
-        KeyboardInterrupt: After Ctrl-C.
     """
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    at_least(1, jobs=jobs)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must be at least one, no two alike, got {list(seeds)}")
+        raise InputError(f"seeds must be at least one, no two alike, got {list(seeds)}")
     usual = RunConfig.from_flat(source, dict(base))
     # Loaded here once, so that runs side by side find it cached.
     corpus = open_corpus(source, usual.data)
@@ -99,20 +86,16 @@ def sweep(
         for seed in seeds:
             config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
             path = Path(directory) / _run_name(usual, config)
-            _refuse_other_run(path, config)
+            if path.exists() and RunDirectory.open(path).config != config:
+                raise InputError(
+                    f"{path} was trained on another corpus or with other options than are asked "
+                    "for now: choose another directory"
+                )
             runs.append(SweptRun(name, seed, RunDirectory(path, config)))
     # By path: two names may stand for the same options.
     undone = {run.path: run for _, _, run in runs if not (run.path / leaves).exists()}
     _train_all(list(undone.values()), os.cpu_count() or 1 if jobs is None else jobs, afterwards)
     return runs
-
-
-def _refuse_other_run(path: Path, config: RunConfig) -> None:
-    if path.exists() and RunDirectory.open(path).config != config:
-        raise ValueError(
-            f"{path} was trained on another corpus or with other options than are asked for now: "
-            "choose another directory"
-        )
 
 
 def _run_name(usual: RunConfig, config: RunConfig) -> str:
@@ -134,7 +117,11 @@ def _train_all(
                 wait([process.sentinel for process in working.values()], POLL_SECONDS)
                 interrupt.check()
                 for path in [path for path, process in working.items() if not process.is_alive()]:
-                    _refuse_failed(path, working.pop(path))
+                    if code := working.pop(path).exitcode:
+                        raise SweepError(
+                            f"the run {path} ended with exit code {code}: {path}.log says why. The "
+                            "other runs' states are saved; the same command goes on"
+                        )
                 done = len(runs) - len(waiting) - len(working)
                 bar.n = done + sum(_share_done(run) for run in runs if run.path in working)
                 bar.refresh()
@@ -201,12 +188,3 @@ def _stop_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGINT)
-
-
-def _refuse_failed(path: Path, process: BaseProcess) -> None:
-    if process.exitcode == 0:
-        return
-    raise SweepError(
-        f"the run {path} ended with exit code {process.exitcode}: {path}.log says why. "
-        "The other runs' states are saved; the same command goes on"
-    )
