@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
 import datasets
 import huggingface_hub
+import numpy as np
 import pytest
 
 from textvae import batches, files, grammar
@@ -25,10 +27,6 @@ def write_lines(path: Path, lines: list[str]) -> Path:
     return path
 
 
-def write_records(path: Path, records: list[Any]) -> Path:
-    return write_lines(path, [json.dumps(record) for record in records])
-
-
 def texts(corpus: Corpus, split: str) -> list[str]:
     return list(corpus[split]["text"])
 
@@ -38,20 +36,17 @@ def hundred(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "my.txt", [f"sentence {i}" for i in range(100)])
 
 
-def test_a_file_is_split_by_fraction(hundred: Path) -> None:
-    corpus = load_corpus(hundred, valid_fraction=0.1, test_fraction=0.2)
-    sizes = {name: split.num_rows for name, split in corpus.splits.items()}
-    assert sizes == {"train": 70, "valid": 10, "test": 20}
-    together = [text for name in corpus.splits for text in texts(corpus, name)]
-    assert sorted(together) == sorted(f"sentence {i}" for i in range(100))
-    assert corpus.name == "my"
-    assert corpus["train"].column_names == ["text"]
-
-
-def test_the_seed_decides_the_split(hundred: Path) -> None:
-    first, again = load_corpus(hundred, seed=1), load_corpus(str(hundred), seed=1)
-    assert texts(first, "test") == texts(again, "test")
-    assert texts(first, "test") != texts(load_corpus(hundred, seed=2), "test")
+def test_a_file_is_split_by_fraction_and_seed(hundred: Path) -> None:
+    lines = [f"sentence {i}" for i in range(100)]
+    for seed in (0, 5):
+        corpus = load_corpus(str(hundred), valid_fraction=0.1, test_fraction=0.2, seed=seed)
+        drawn = np.arange(100, dtype=np.int32)
+        np.random.default_rng(seed).shuffle(drawn)
+        parts = {"train": drawn[30:], "valid": drawn[:10], "test": drawn[10:30]}
+        for name, rows in parts.items():
+            assert texts(corpus, name) == [lines[row] for row in sorted(rows)]
+        assert (corpus.name, list(corpus.splits)) == ("my", ["train", "valid", "test"])
+        assert corpus["train"].column_names == ["text"]
 
 
 def test_a_corpus_is_found_again_by_its_source(
@@ -80,64 +75,70 @@ def test_small_files_still_hold_a_sentence_out(tmp_path: Path) -> None:
 
 def test_empty_lines_are_counted_and_skipped(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "gaps.txt", ["", " a ", "b", " \t", "c", "d", ""])
-    corpus = load_corpus(path)
+    corpus = load_corpus(path, valid_fraction=0, test_fraction=0)
     assert corpus.skipped == {"train": 3}
-    assert sorted(text for name in corpus.splits for text in texts(corpus, name)) == [
-        "a",
-        "b",
-        "c",
-        "d",
-    ]
+    assert texts(corpus, "train") == ["a", "b", "c", "d"]
 
 
 def test_line_ends_byte_order_mark_and_odd_names(tmp_path: Path) -> None:
     path = tmp_path / "od[d] *na{me}.txt"
-    path.write_bytes("\ufeffé\r\nb\u2028b\r\nc".encode())
-    corpus = load_corpus(path, test_fraction=0)
-    assert sorted(texts(corpus, "train") + texts(corpus, "valid")) == ["b\u2028b", "c", "é"]
+    path.write_bytes("\ufeffé\r\nb\u2028b\x1cb\r\nc".encode())
+    corpus = load_corpus(path, valid_fraction=0, test_fraction=0)
+    assert texts(corpus, "train") == ["é", "b\u2028b\x1cb", "c"]
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "changing.txt"
-    for word in ("old", "new"):
-        write_lines(path, [f"{word} {i}" for i in range(4)])
-        assert texts(load_corpus(path), "train")[0].startswith(word)
-
-
-def test_cache_dir_is_where_arrow_files_go(hundred: Path, tmp_path: Path) -> None:
-    load_corpus(hundred, cache_dir=str(tmp_path / "cache"))
-    assert list((tmp_path / "cache").rglob("*.arrow"))
-
-
-def test_short_work_prints_nothing(
+def test_short_work_prints_nothing_and_lies_in_cache_dir(
     hundred: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    load_corpus(hundred, cache_dir=str(tmp_path / "cache"))
+    corpus = load_corpus(hundred, cache_dir=str(tmp_path / "cache"))
     assert capfd.readouterr() == ("", "")
+    files = [Path(file["filename"]) for file in corpus["train"].cache_files]
+    assert [path.is_relative_to(tmp_path / "cache") for path in files] == [True]
 
 
-@pytest.mark.parametrize("token", ["<pad>", "<bos>", "<eos>"])
-def test_reserved_tokens_are_refused_with_their_line(tmp_path: Path, token: str) -> None:
-    path = write_lines(tmp_path / "bad.txt", ["a <unk>", "", f"c {token}", "d"])
-    message = rf"line 3 of {re.escape(str(path))} contains the reserved token {token}"
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.txt",
+            b"a <unk>\n\nc <pad>\nd",
+            r"line 3 of .*a\.txt contains the reserved token <pad>",
+        ),
+        ("a.txt", b"a <unk>\nc<bos>\nd", r"line 2 of .*a\.txt contains the reserved token <bos>"),
+        (
+            "a.txt",
+            b"a <eos> b",
+            r"line 1 of .*a\.txt contains the reserved token <eos>; remove it ",
+        ),
+        ("a.txt", b"", r"a\.txt is empty"),
+        ("a.txt", b"\n  \n", r"a\.txt holds no sentences: 2 lines, all empty"),
+        ("a.txt", b"fine\nna\xefve\n", r"a\.txt is not UTF-8: line 2 has byte 0xef at position 3"),
+        ("a.jsonl", b'{"body": "x"}', r"line 1 of .*a\.jsonl has no field 'text'; it has body"),
+        ("a.jsonl", b'{"text": "x"}\n{oops', r"line 2 of .*a\.jsonl is not JSON: "),
+        ("a.jsonl", b'{"text": "x"}\n[1]', r"line 2 of .*l must be a JSON object, got \[1\]"),
+        ("a.json", b'{"text": "x"}\n\n{"text": 5}', r"line 3 of .* have a string in 'text', got 5"),
+        ("a.ndjson", b'{"text": null}', r"line 1 of .* must have a string in 'text', got null"),
+        ("a.jsonl", b'{"text": "x"}\n{"b": "x"}', r"line 2 of .* has no field 'text'; it has b"),
+        (
+            "a.jsonl",
+            b'{"text": "a <eos>"}',
+            r"line 1 of .*a\.jsonl contains the reserved token <eo",
+        ),
+    ],
+)
+@pytest.mark.parametrize("rows_at_once", [1, 100])
+def test_a_file_at_fault_is_named_with_its_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_at_once: int,
+    name: str,
+    content: bytes,
+    message: str,
+) -> None:
+    monkeypatch.setattr(corpora, "ROWS_AT_ONCE", rows_at_once)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        load_corpus(path)
-
-
-def test_empty_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").touch()
-    with pytest.raises(DataError, match=r"empty\.txt is empty"):
-        load_corpus(tmp_path / "empty.txt")
-    blank = write_lines(tmp_path / "blank.txt", ["", "  "])
-    with pytest.raises(DataError, match=r"blank\.txt holds no sentences: 2 lines, all empty"):
-        load_corpus(blank)
-
-
-def test_other_encodings_are_refused_with_line_and_byte(tmp_path: Path) -> None:
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"fine\nna\xefve\n")
-    with pytest.raises(DataError, match=r"latin\.txt is not UTF-8: line 2 has byte 0xef at posit"):
-        load_corpus(path)
+        load_corpus(tmp_path / name, valid_fraction=0, test_fraction=0)
 
 
 def test_fractions_out_of_range_are_refused(hundred: Path) -> None:
@@ -154,35 +155,23 @@ def test_fractions_out_of_range_are_refused(hundred: Path) -> None:
     [
         ("train.txt", "valid.txt", "test.txt"),
         ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
-        ("my_train.txt", "my_dev.txt", "my_test.txt"),
-        ("a-training.txt", "a-val.txt", "a-test.txt"),
+        ("my_train.json", "my_dev.jsonl", "my_test.txt"),
+        ("a-training.txt", "a-val.txt", "a-test.ndjson"),
     ],
 )
 def test_a_directory_has_a_file_for_each_split(
     tmp_path: Path, train: str, valid: str, test: str
 ) -> None:
     for name, word in ((train, "a"), (valid, "b"), (test, "c")):
-        write_lines(tmp_path / name, [word, ""])
+        line = word if name.endswith(".txt") else json.dumps({"body": word, "other": 1})
+        write_lines(tmp_path / name, [line, ""])
     write_lines(tmp_path / "notes.txt", ["ignored"])
-    corpus = load_corpus(tmp_path)
-    assert {name: texts(corpus, name) for name in corpus.splits} == {
-        "train": ["a"],
-        "valid": ["b"],
-        "test": ["c"],
-    }
+    corpus = load_corpus(tmp_path, text_field="body")
+    found = {name: texts(corpus, name) for name in corpus.splits}
+    assert found == {"train": ["a"], "valid": ["b"], "test": ["c"]}
     assert corpus.skipped == {"train": 1, "valid": 1, "test": 1}
     assert corpus.name == tmp_path.name
-    assert load_corpus(corpus.source).splits.keys() == corpus.splits.keys()
-
-
-def test_a_directory_of_json_lines(tmp_path: Path) -> None:
-    for name in ("train", "validation"):
-        write_records(tmp_path / f"{name}.jsonl", [{"body": name, "other": 1}])
-    corpus = load_corpus(tmp_path, text_field="body")
-    assert {name: texts(corpus, name) for name in corpus.splits} == {
-        "train": ["train"],
-        "valid": ["validation"],
-    }
+    assert load_corpus(corpus.source, text_field="body").splits.keys() == corpus.splits.keys()
 
 
 def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
@@ -198,67 +187,48 @@ def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
 
 
 def test_json_lines_with_a_field(tmp_path: Path) -> None:
-    records = [{"id": i, "body": f"text {i}", "more": {"x": [i]}} for i in range(10)]
-    corpus = load_corpus(write_records(tmp_path / "a.jsonl", records), text_field="body")
+    records = [json.dumps({"id": i, "body": f"text {i}", "more": {"x": [i]}}) for i in range(10)]
+    path = write_lines(tmp_path / "a.jsonl", records)
+    corpus = load_corpus(path, text_field="body", valid_fraction=0, test_fraction=0)
     assert corpus["train"].column_names == ["text"]
-    assert sum(split.num_rows for split in corpus.splits.values()) == 10
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (['{"body": "x"}'], r"line 1 of .*a\.jsonl has no field 'text'; it has body"),
-        (['{"text": "x"}', "{oops"], r"line 2 of .*a\.jsonl is not JSON: "),
-        (['{"text": "x"}', "[1]"], r"line 2 of .*a\.jsonl must be a JSON object, got \[1\]"),
-        (['{"text": "x"}', '{"text": 5}'], r"line 2 of .* must have a string in 'text', got 5"),
-        (['{"text": 5}'], r"line 1 of .* must have a string in 'text', got 5"),
-        (
-            ['{"text": "x"}', '{"text": null}'],
-            r"line 2 of .* must have a string in 'text', got null",
-        ),
-        (['{"text": "x"}', '{"body": "x"}'], r"line 2 of .*a\.jsonl has no field 'text'; it has b"),
-        (['{"text": "x"}', "", '{"text": 1}'], r"line 3 of .* must have a string in 'text', got 1"),
-        (['{"text": "a <eos>"}'], r"line 1 of .*a\.jsonl contains the reserved token <eos>"),
-    ],
-)
-def test_json_lines_at_fault_are_named(tmp_path: Path, lines: list[str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_corpus(write_lines(tmp_path / "a.jsonl", lines))
+    assert texts(corpus, "train") == [f"text {i}" for i in range(10)]
 
 
 def test_the_embedded_corpus_brings_its_factors() -> None:
-    corpus = load_corpus("grammar")
-    assert {name: split.num_rows for name, split in corpus.splits.items()} == {
+    corpus, drawn = load_corpus("grammar"), grammar.splits(0)._asdict()
+    assert {name: len(split) for name, split in drawn.items()} == {
         "train": 20_000,
         "valid": 2_000,
         "test": 2_000,
     }
-    drawn = grammar.splits(0)
-    for name in ("train", "valid", "test"):
-        expected = getattr(drawn, name)[7]
-        assert corpus[name][7] == {"text": expected.text, **expected.factors}
+    for name, expected in drawn.items():
+        assert texts(corpus, name) == [sentence.text for sentence in expected]
+        assert corpus[name][7] == {"text": expected[7].text, **expected[7].factors}
     assert (corpus.name, corpus.source) == ("grammar", "grammar")
 
 
 @pytest.mark.parametrize(
-    "source", ["corpus.txt", "./my/corpus", "a/b/c", "corpus", "owner/my.jsonl", "~/nothing", "/no"]
+    ("source", "reason"),
+    [
+        *product(
+            ["corpus.txt", "./my/corpus", "a/b/c", "a.jsonl", "owner/my.jsonl"], ["a corpus is"]
+        ),
+        *product(
+            ["corpus", "~/nothing", "/no"], ["a corpus is a path, grammar, ptb, or a hub data"]
+        ),
+        ("here/corpus", "there is a directory 'here', so it was not looked for on the hub"),
+    ],
 )
 def test_a_mistyped_path_is_never_looked_up_on_the_hub(
-    source: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "SECONDS", None)
     monkeypatch.setattr("textvae.corpus.require_repository", None)
-    with pytest.raises(CorpusNotFound, match=re.escape(f"no file or directory {source!r} (a corp")):
-        load_corpus(source)
-
-
-def test_a_path_below_a_directory_is_no_hub_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    with pytest.raises(CorpusNotFound, match="there is a directory 'data', so it was not looked"):
-        load_corpus("data/corpus")
+    (tmp_path / "here").mkdir()
+    with pytest.raises(
+        CorpusNotFound, match=re.escape(f"no file or directory {source!r} ({reason}")
+    ):
+        load_corpus(source)
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
@@ -268,14 +238,27 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: fake)
 
 
-def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (OSError("Name not known\nand more"), r"the hub can't be reached \(Name not known\)"),
+        (
+            huggingface_hub.errors.RepositoryNotFoundError(
+                "404",
+                response=SimpleNamespace(headers={}, request=None),  # type: ignore[arg-type]
+            ),
+            "the hub has no dataset 'owner/name', or it is private",
+        ),
+    ],
+)
+def test_why_a_hub_data_set_is_not_found_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
+) -> None:
     def refuse() -> None:
-        raise OSError("Name or service not known\nand more")
+        raise fault
 
     answer_with(monkeypatch, refuse)
-    message = (
-        r"^no file or directory 'owner/name', and the hub can't be reached \(Name or .*known\)$"
-    )
+    message = f"^no file or directory 'owner/name', and {reason}$"
     with pytest.raises(CorpusNotFound, match=message) as caught:
         load_corpus("owner/name")
     assert caught.value.ways == ("set HF_HUB_OFFLINE=1 to use what was downloaded before",)
@@ -288,16 +271,6 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CorpusNotFound, match=r"the hub did not answer within 0\.1 seconds"):
         load_corpus("owner/name")
     assert time.monotonic() - start < 5
-
-
-def test_a_data_set_that_is_not_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        error = huggingface_hub.errors.RepositoryNotFoundError
-        raise error("404", response=SimpleNamespace(headers={}, request=None))  # type: ignore[arg-type]
-
-    answer_with(monkeypatch, missing)
-    with pytest.raises(CorpusNotFound, match="the hub has no dataset 'owner/name', or it is priv"):
-        load_corpus("owner/name")
 
 
 def test_offline_without_a_downloaded_copy() -> None:
@@ -321,21 +294,30 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch
         "valid": 5,
     }
     assert (corpus.source, corpus.skipped) == ("owner/name", {"train": 0, "test": 1})
-    with pytest.raises(DataError, match=r"'owner/name' \(train\) has no field 'text'; it has body"):
-        load_corpus("owner/name")
 
 
-def test_a_hub_data_set_must_have_a_training_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = datasets.DatasetDict(odd=datasets.Dataset.from_dict({"text": ["a"]}))
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: odd)
-    with pytest.raises(DataError, match="'owner/name' has no split train; it has odd"):
-        load_corpus("owner/name")
-
-
-def test_a_field_that_holds_no_strings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": [1, 2]}))
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: numbers)
-    with pytest.raises(DataError, match=r"field 'text' of .* must hold strings, got int64"):
+@pytest.mark.parametrize(
+    ("split", "column", "rows", "message"),
+    [
+        ("odd", "text", ["a"], "'owner/name' has no split train; it has odd"),
+        ("train", "body", ["a"], r"'owner/name' \(train\) has no field 'text'; it has body"),
+        (
+            "training",
+            "text",
+            [1, 2],
+            r"field 'text' of .* \(training\) must hold strings, got int64",
+        ),
+        ("train", "text", ["", "a", None], r"row 3 of .* \(train\) has no sentence"),
+        ("train", "text", ["", "a <eos>"], r"row 2 of .* contains the reserved token <eos>"),
+        ("train", "text", ["", ""], r"\(train\) holds no sentences: 2 rows, all empty"),
+    ],
+)
+def test_what_a_hub_data_set_must_be(
+    monkeypatch: pytest.MonkeyPatch, split: str, column: str, rows: list[Any], message: str
+) -> None:
+    found = datasets.DatasetDict({split: datasets.Dataset.from_dict({column: rows})})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: found)
+    with pytest.raises(DataError, match=message):
         load_corpus("owner/name")
 
 

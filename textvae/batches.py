@@ -118,7 +118,7 @@ class EncodedSplit:
     """
 
     def __init__(self, table: pyarrow.Table, *, num_dropped: int = 0) -> None:
-        """Take the columns `ids` (list of int32), `truncated` (uint8) and `row` (int32)."""
+        """Take the columns `ids` (list of integers), `truncated` (uint8) and `row` (int32)."""
         lists = table["ids"].chunks
         self._ids: list[NDArray[Any]] = [np.from_dlpack(chunk.values) for chunk in lists]
         self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
@@ -146,7 +146,7 @@ class EncodedSplit:
     def __len__(self) -> int:
         return self.num_sentences
 
-    def sentence(self, index: int) -> NDArray[np.int32]:
+    def sentence(self, index: int) -> NDArray[np.integer]:
         """Ids of one sentence, without special tokens, as a view."""
         if not 0 <= index < len(self):
             raise IndexError(f"index must lie in [0, {len(self) - 1}], got {index}")
@@ -196,7 +196,9 @@ def _encoded(
         found = zip(rows, map(find_reserved, texts), strict=True)
         row, reserved = next((row, token) for row, token in found if token is not None)
         raise DataError(f"sentence {row + 1} contains the reserved token {reserved}")
-    return _columns(tokenizer.encode_batch(texts), rows, max_length, too_long)
+    # Half the file, and half the pages of it in memory, for vocabularies of a usual size.
+    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.int32
+    return _columns(tokenizer.encode_batch(texts), rows, max_length, too_long, dtype)
 
 
 def _columns(
@@ -204,6 +206,7 @@ def _columns(
     rows: Sequence[int],
     max_length: int | None,
     too_long: TooLong,
+    dtype: type[np.integer] = np.int32,
 ) -> pyarrow.Table:
     import pyarrow as pa
 
@@ -214,7 +217,7 @@ def _columns(
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     offsets = np.concatenate([[0], np.minimum(lengths, limit).cumsum()]).astype(np.int32)
     cut = (ids[:limit] for ids in sequences)
-    flat = np.fromiter(chain.from_iterable(cut), dtype=np.int32, count=int(offsets[-1]))
+    flat = np.fromiter(chain.from_iterable(cut), dtype=dtype, count=int(offsets[-1]))
     return pa.table(
         {
             "ids": pa.ListArray.from_arrays(offsets, flat),
