@@ -67,7 +67,7 @@ def measure(num_samples: int, path: Path) -> None:
     """What is done to each trained run: its test-set figures and its diagnosis, kept beside it."""
     measured, _ = finish(path)
     diagnosis = diagnose_run(path, measured.split, num_samples=num_samples).diagnosis
-    if diagnosis.nll_is_partial:
+    if diagnosis.interrupted:
         raise KeyboardInterrupt  # a study has no use for the part that was done by then
     content = {"split": measured.split, **diagnosis.to_dict()}
     write_json(path / file_name(num_samples), content)

@@ -8,41 +8,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae.cli.command import Command, add_data, add_run, say
-from textvae.runtime import current, is_first, join, leave
 
 if TYPE_CHECKING:
-    from textvae.batches import BatchLoader
-    from textvae.recipes import LoadedRun, Progress
+    from textvae.batches import Batch
+    from textvae.recipes import LoadedRun
 
 __all__ = ["COMMANDS"]
-
-STAGES = {
-    "elbo": "ELBO",
-    "posteriors": "posteriors",
-    "ablation": "ablation of z",
-    "factors": "factors",
-    "nll": "NLL",
-}
-SHARED = {"elbo", "nll"}
-"""Stages whose batches several processes share."""
 
 
 def _diagnose(options: Namespace) -> None:
     from textvae import recipes, report
 
     _check_report(options)
-    with _progress() as progress:
-        found = recipes.diagnose_run(options.run, **_settings(options), progress=progress)
-    leave()
-    if not is_first():
-        return
+    found = recipes.diagnose_run(options.run, **_settings(options), progress=_progress)
     if options.json:
         _print_json(_plain(found))
     else:
@@ -57,11 +41,7 @@ def _compare(options: Namespace) -> None:
     from textvae import recipes, report
 
     _check_report(options)
-    with _progress() as progress:
-        found = recipes.diagnose_runs(options.runs, **_settings(options), progress=progress)
-    leave()
-    if not is_first():
-        return
+    found = recipes.diagnose_runs(options.runs, **_settings(options), progress=_progress)
     if options.json:
         _print_json({"runs": [_plain(each) for each in found]})
     else:
@@ -75,8 +55,8 @@ def _compare(options: Namespace) -> None:
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
-    names = ("split", "data_dir", "num_samples", "num_repeats", "seed", "precision")
-    return {name: options[name] for name in names} | {"processes": join(cpu=True)}
+    names = ("split", "data_dir", "num_samples", "seed", "precision")
+    return {name: options[name] for name in names}
 
 
 def _plain(found: LoadedRun) -> dict[str, Any]:
@@ -99,50 +79,21 @@ def _check_report(options: Namespace) -> None:
 def _end_if_cut_short(runs: Sequence[LoadedRun]) -> None:
     for run in runs:
         found = run.diagnosis
-        if found.nll_is_partial:
+        if found.interrupted:
+            measured = 0 if found.nll is None else found.nll.num_sentences
             say(
-                f"interrupted: the NLL of {run.name} is of {found.nll_num_sentences:,} of its "
-                f"{found.num_sentences:,} sentences"
+                f"interrupted: the NLL of {run.name} is of {measured:,} of its "
+                f"{found.elbo.num_sentences:,} sentences"
             )
             sys.stdout.flush()
             raise KeyboardInterrupt
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on standard error for each stage, gone when it is done."""
+def _progress(batches: Sequence[Batch], title: str) -> Iterable[Batch]:
+    """A bar on standard error, gone when it is done."""
     from tqdm import tqdm
 
-    bars: list[tqdm[Any]] = []
-
-    def stage(name: str, loader: BatchLoader) -> Callable[[], None]:
-        while bars:
-            bars.pop().close()
-        bar = tqdm(
-            total=loader.num_sentences,
-            desc=STAGES[name],
-            unit=" sentences",
-            leave=False,
-            disable=not is_first(),
-        )
-        bars.append(bar)
-        at_once = current().world if name in SHARED else 1
-        begun = 0
-
-        def batch() -> None:
-            nonlocal begun
-            # Batches come in any order, so each counts as one of average size.
-            done = min(begun * at_once, len(loader))
-            bar.update(done * loader.num_sentences // len(loader) - bar.n)
-            begun += 1
-
-        return batch
-
-    try:
-        yield stage
-    finally:
-        while bars:
-            bars.pop().close()
+    return tqdm(batches, title, unit=" batches", leave=False)
 
 
 def _diagnose_arguments(parser: ArgumentParser) -> None:
@@ -159,9 +110,6 @@ def _add_settings(parser: ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--num-samples", default=500, type=int, help="importance samples K of the NLL"
-    )
-    parser.add_argument(
-        "--num-repeats", default=1, type=int, help="independent estimates of it, for their spread"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise")
     parser.add_argument(

@@ -1,12 +1,4 @@
-"""What the latent space carries, and how well a model predicts.
-
-Offers `evaluate`, which measures the true ELBO of a model on a split, its result `Evaluation`, and
-the two figures worth watching in training, `gradient_norm` and `active_units`.
-
-`diagnose` measures in every way there is and judges; its parts: `importance_nll`, `z_ablation`,
-`posteriors` and `moments`, `mutual_information` and `mi_per_dimension`, `au_curve` and
-`active_dimensions`, `probe_factors` and `dimension_information`, `judge` with its table `RULES`.
-"""
+"""What the latent space carries, and how well a model predicts."""
 
 from __future__ import annotations
 
@@ -21,26 +13,29 @@ from textvae.diagnostics.information import (
     mi_per_dimension,
     mutual_information,
 )
-from textvae.diagnostics.latent_model import LatentModel
+from textvae.diagnostics.latent_model import LatentModel, Progress, posteriors
+from textvae.diagnostics.moments import Moments, moments
 from textvae.diagnostics.perplexity import bits_per_token, perplexity
-from textvae.diagnostics.posterior import Moments, moments, posteriors
 from textvae.diagnostics.units import (
     ACTIVE_KL,
     ACTIVE_VARIANCE,
     AU_THRESHOLDS,
+    COLLAPSED_KL,
     active_dimensions,
     active_units,
     au_curve,
 )
-from textvae.diagnostics.verdict import RULES, Rule, Signs, Verdict, judge
+from textvae.diagnostics.verdict import RULES, Estimates, Rule, Verdict, judge
 
 __all__ = [
     "ACTIVE_KL",
     "ACTIVE_VARIANCE",
     "AU_THRESHOLDS",
+    "COLLAPSED_KL",
     "RULES",
     "Ablation",
     "Diagnosis",
+    "Estimates",
     "Evaluation",
     "FactorLabels",
     "FactorProbe",
@@ -49,8 +44,8 @@ __all__ = [
     "LatentModel",
     "Moments",
     "MutualInformation",
+    "Progress",
     "Rule",
-    "Signs",
     "Verdict",
     "active_dimensions",
     "active_units",

@@ -1,16 +1,11 @@
-"""The true ELBO and its parts on a split.
+"""The true ELBO and its parts on a split: β = 1, z drawn from the posterior, fp32, no dropout.
 
-Offers `evaluate`, which measures a model on a split, and its result `Evaluation`.
-
-Evaluation is at β = 1 with z drawn from the posterior, in fp32, without any dropout. The noise of
-each sentence belongs to the sentence, so results do not depend on batch size or order.
-
-Shapes: M sentences of a split, B of a batch, Z latent dimensions.
+Shapes: M sentences of a split, Z latent dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,15 +13,19 @@ import torch
 from torch import Tensor
 
 from textvae.batches import Batch
-from textvae.diagnostics.information import mutual_information
-from textvae.diagnostics.latent_model import evaluation_mode
+from textvae.diagnostics.information import mutual_information, spread_rows
+from textvae.diagnostics.latent_model import (
+    LatentModel,
+    measure_split,
+    on_cpu,
+    put_together,
+    sentence_noise,
+    take,
+)
 from textvae.diagnostics.perplexity import perplexity
 from textvae.diagnostics.units import active_dimensions, active_units
-from textvae.losses import kl_per_dimension
-from textvae.model import SentenceVAE
+from textvae.model import Posterior
 from textvae.runtime import ALONE, Processes
-
-__all__ = ["MI_SENTENCES", "Evaluation", "evaluate"]
 
 MI_SENTENCES = 2000
 """Sentences whose mutual information with z is estimated: all pairs of them are compared."""
@@ -64,72 +63,59 @@ class Evaluation:
     num_sentences: int
     num_tokens: int
 
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions Z of z; 0 for a language model."""
+        return len(self.kl_per_dim)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
 
 
-@torch.no_grad()
 def evaluate(
-    model: SentenceVAE,
+    model: LatentModel,
     batches: Iterable[Batch],
     num_sentences: int,
     *,
     seed: int = 0,
-    before_batch: Callable[[], None] | None = None,
     processes: Processes = ALONE,
 ) -> Evaluation:
     """Measure the true ELBO and its parts on a split.
 
-    The model's mode is left as it was found.
-
     Args:
-        model: The model.
+        model: The model; its mode is left as it was found.
         batches: Every sentence once, each with its position in the split as index.
         num_sentences: Size M of the split.
         seed: Seed of the posterior noise.
-        before_batch: Called before each batch: a progress bar's or an interruption's place.
         processes: Who shares the batches; all must call this, with the same arguments.
 
     Returns:
         The split's `Evaluation`, in all processes.
 
     Raises:
-        ValueError: If there is no sentence to measure.
+        InputError: If there is no sentence, or the batches do not hold every one once.
     """
-    noise = torch.randn(
-        num_sentences, model.latent_dim, generator=torch.Generator().manual_seed(seed)
-    )
-    recs, mus, logvars, indices, num_tokens = [], [], [], [], 0
-    with evaluation_mode(model):
-        for batch in processes.share(batches):
-            if before_batch is not None:
-                before_batch()
-            batch = batch.to(model.device)
-            out = model(batch, noise[batch.indices.cpu()].to(model.device))
-            recs.append(out.terms["rec"].double().cpu())
-            mus.append(out.posterior.parameters[0].cpu())
-            logvars.append(out.posterior.parameters[1].cpu())
-            indices.append(batch.indices.cpu())
-            num_tokens += batch.num_tokens
-    found = [
-        [part for process in processes.gather(own) for part in process]
-        for own in (recs, mus, logvars, indices)
-    ]
-    if not found[0]:
-        raise ValueError("there is no sentence to evaluate on")
+    noise = sentence_noise(num_sentences, model.latent_dim, seed)
+
+    def measure(batch: Batch) -> tuple[Posterior, Tensor, int]:
+        posterior = model.encode(batch)
+        z = posterior.sample(noise[batch.indices.cpu()].to(model.device))
+        rec = -model.log_likelihood(batch, z)
+        return on_cpu(posterior), rec.double().cpu(), batch.num_tokens
+
+    found, order = measure_split(model, batches, num_sentences, measure, processes)
+    parts, recs, num_tokens = zip(*found, strict=True)
     # In the split's order, so that no sum depends on how the batches were cut.
-    order = torch.cat(found[3]).argsort()
-    rec, mu, logvar = (torch.cat(parts)[order] for parts in found[:3])
-    return _summary(rec, mu, logvar, noise, sum(processes.gather(num_tokens)))
+    return summarise(torch.cat(recs)[order], put_together(parts, order), noise, sum(num_tokens))
 
 
-def _summary(rec: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, num_tokens: int) -> Evaluation:
-    kl_per_dim = kl_per_dimension(mu, logvar).double().mean(0)  # (Z,)
+def summarise(rec: Tensor, posterior: Posterior, noise: Tensor, num_tokens: int) -> Evaluation:
+    """The evaluation of M sentences with rec (M,) under z of the noise (M, Z)."""
+    kl_per_dim = posterior.kl().double().mean(0)  # (Z,)
     mean_rec, mean_kl = float(rec.mean()), float(kl_per_dim.sum())
-    size = min(len(mu), MI_SENTENCES)
-    rows = torch.arange(size) * len(mu) // size
-    information = mutual_information(mu[rows], logvar[rows], noise=noise[rows])
+    rows = spread_rows(len(rec), MI_SENTENCES)
+    information = mutual_information(take(posterior, rows), noise=noise[rows])
     return Evaluation(
         rec=mean_rec,
         kl=mean_kl,
@@ -137,7 +123,7 @@ def _summary(rec: Tensor, mu: Tensor, logvar: Tensor, noise: Tensor, num_tokens:
         elbo_ppl=perplexity((mean_rec + mean_kl) * len(rec), num_tokens),
         mi=information.mi,
         mi_max=information.mi_max,
-        au=active_units(mu.double()),
+        au=active_units(posterior.mean.double()),
         active_dimensions=active_dimensions(kl_per_dim),
         kl_per_dim=kl_per_dim.tolist(),
         num_sentences=len(rec),

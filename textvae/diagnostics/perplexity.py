@@ -1,10 +1,10 @@
-"""From nats to what is compared across corpora: `perplexity` and `bits_per_token`."""
+"""From nats to what is compared across corpora."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["bits_per_token", "perplexity"]
+from textvae.checks import at_least
 
 MAX_EXPONENT = 700.0
 """Above it, e to its power is no float any more."""
@@ -14,16 +14,11 @@ def perplexity(nats: float, num_tokens: int) -> float:
     """Perplexity, exp(nats / tokens), infinity where that is beyond a float.
 
     Args:
-        nats: Negative log-probability of all sentences together.
-        num_tokens: Tokens predicted in them: EOS counted, BOS not.
-
-    Returns:
-        The perplexity; a bound on it where `nats` is a bound.
-
-    Raises:
-        ValueError: If `num_tokens` is below 1.
+        nats: Negative log-probability of all sentences together, or a bound on it.
+        num_tokens: Tokens predicted in them, at least 1: EOS counted, BOS not.
     """
-    per_token = _per_token(nats, num_tokens)
+    at_least(1, num_tokens=num_tokens)
+    per_token = nats / num_tokens
     return math.inf if per_token > MAX_EXPONENT else math.exp(per_token)
 
 
@@ -32,18 +27,7 @@ def bits_per_token(nats: float, num_tokens: int) -> float:
 
     Args:
         nats: Negative log-probability of all sentences together.
-        num_tokens: Tokens predicted in them: EOS counted, BOS not.
-
-    Returns:
-        Bits per token.
-
-    Raises:
-        ValueError: If `num_tokens` is below 1.
+        num_tokens: Tokens predicted in them, at least 1: EOS counted, BOS not.
     """
-    return _per_token(nats, num_tokens) / math.log(2)
-
-
-def _per_token(nats: float, num_tokens: int) -> float:
-    if num_tokens < 1:
-        raise ValueError(f"num_tokens must be at least 1, got {num_tokens}")
-    return nats / num_tokens
+    at_least(1, num_tokens=num_tokens)
+    return nats / num_tokens / math.log(2)

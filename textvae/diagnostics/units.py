@@ -1,12 +1,7 @@
-"""Which latent dimensions are in use.
+"""Which latent dimensions are in use: active units, and active dimensions.
 
-Offers `active_units` and its curve over thresholds, `au_curve`, `active_dimensions`, which counts
-by KL instead, and the thresholds `ACTIVE_VARIANCE`, `ACTIVE_KL` and `AU_THRESHOLDS`.
-
-The two counts are not the same thing: a dimension whose posterior is the same for every sentence,
-but not the prior, is active by its KL and no active unit.
-
-Shapes: M sentences of a split, Z latent dimensions.
+They are not the same thing: a dimension whose posterior is the same for every sentence, but not
+the prior, is active by its KL and no active unit.
 """
 
 from __future__ import annotations
@@ -16,30 +11,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = [
-    "ACTIVE_KL",
-    "ACTIVE_VARIANCE",
-    "AU_THRESHOLDS",
-    "active_dimensions",
-    "active_units",
-    "au_curve",
-]
-
 ACTIVE_VARIANCE = 0.01
 """Threshold on Var_x(mu_d) for active units (Burda et al. 2016)."""
 
 ACTIVE_KL = 0.01
 """Threshold on a dimension's mean KL, nats, for active dimensions."""
 
+COLLAPSED_KL = 0.1
+"""KL, nats per sentence, that counts as none: a bit in seven sentences."""
+
 AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Thresholds of the curve of active units, two to a decade."""
 
 
-def active_units(mu: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
+def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
     """Number of dimensions whose posterior mean varies over the data.
 
     Args:
-        mu: Posterior means of a data set, (M, Z).
+        means: Posterior means of a data set, (M, Z).
         threshold: Least variance over sentences.
 
     Returns:
@@ -49,20 +38,20 @@ def active_units(mu: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
         Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
     """
     # Not `var`, which warns where there are no dimensions: a language model's.
-    return int(((mu - mu.mean(0)).square().mean(0) >= threshold).sum())
+    return int(((means - means.mean(0)).square().mean(0) >= threshold).sum())
 
 
-def au_curve(mu: Tensor, thresholds: Sequence[float] = AU_THRESHOLDS) -> dict[float, int]:
+def au_curve(means: Tensor, thresholds: Sequence[float] = AU_THRESHOLDS) -> dict[float, int]:
     """Active units at several thresholds: one number hides how near the others are.
 
     Args:
-        mu: Posterior means of a data set, (M, Z).
+        means: Posterior means of a data set, (M, Z).
         thresholds: Least variances over sentences.
 
     Returns:
         Count of active units by threshold, in the order given.
     """
-    return {threshold: active_units(mu, threshold) for threshold in thresholds}
+    return {threshold: active_units(means, threshold) for threshold in thresholds}
 
 
 def active_dimensions(kl_per_dim: Tensor | Sequence[float], threshold: float = ACTIVE_KL) -> int:

@@ -14,6 +14,7 @@ from functools import wraps
 from importlib import resources
 from typing import Any
 
+from textvae.diagnostics import COLLAPSED_KL
 from textvae.explore import pieces
 from textvae.explore.session import MAX_SAMPLES, MAX_SEED, TEMPERATURES, Session
 from textvae.generation import STRATEGIES
@@ -34,7 +35,6 @@ LIVE: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"
 MAX_WAITING = 64
 """Events in the queue; a page that asks for more is told to wait."""
 
-COLLAPSED_KL = 0.1
 
 SHADES = "#f2f6fb #e1eaf5 #c5d7ec #9dbbde #6c98cb #4679b6 #2b63a8 #245289 #1f4470 #1b385c #12253d"
 """Of the one accent colour, from light to dark."""

@@ -89,16 +89,16 @@ def diagnosis(found: Diagnosis, command: str) -> str:
         found: The diagnosis.
         command: What to type for all that was not measured.
     """
-    row = figures_row(found)
+    row, verdict, elbo = figures_row(found), found.verdict, found.elbo
     cells = {name: value for name, value in row.items() if name not in NOT_MEASURED}
     names = "".join(f"<th>{escaped(name)}</th>" for name in cells)
     values = "".join(f"<td>{escaped(value)}</td>" for value in cells.values())
     return (
-        f'<div class="verdict"><p class="word">{escaped(found.verdict)}</p>'
-        f"<p>{escaped(found.explanation)}</p><p>Next: {escaped(found.advice)}</p></div>"
+        f'<div class="verdict"><p class="word">{escaped(verdict.verdict)}</p>'
+        f"<p>{escaped(verdict.explanation)}</p><p>Next: {escaped(verdict.advice)}</p></div>"
         f'<table class="figures"><tr>{names}</tr><tr>{values}</tr></table>'
-        f"<h2>KL per dimension, nats</h2>{_bars(found.kl_per_dim)}"
-        f'<p class="quiet">Of {found.num_sentences:,} sentences of {found.num_tokens:,} tokens, '
+        f"<h2>KL per dimension, nats</h2>{_bars(elbo.kl_per_dim)}"
+        f'<p class="quiet">Of {elbo.num_sentences:,} sentences of {elbo.num_tokens:,} tokens, '
         "nats per sentence, without the importance-weighted NLL. "
         f"In full: <code>{escaped(command)}</code></p>"
     )

@@ -260,7 +260,7 @@ class Session:
         if self._diagnosed is None:
             self._diagnosed = diagnose(
                 self.model,
-                self._batches,
+                self._batches(),
                 len(self.sentences.texts),
                 num_samples=None,
                 beta=self._beta,

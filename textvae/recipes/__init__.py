@@ -1,6 +1,6 @@
 """From a configuration to a trained and measured run, and configurations known to work."""
 
-from textvae.recipes.diagnose import Progress, diagnose_run, diagnose_runs
+from textvae.recipes.diagnose import diagnose_run, diagnose_runs
 from textvae.recipes.loaded import LoadedRun, evaluate_run, finish
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, RECIPES, Phase, source_and_recipe
 from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
@@ -15,7 +15,6 @@ __all__ = [
     "LoadedRun",
     "Perplexities",
     "Phase",
-    "Progress",
     "Quality",
     "SweepError",
     "SweptRun",

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from textvae.batches import BatchLoader
 from textvae.corpus import Corpus
 from textvae.diagnostics.diagnosis import FactorLabels, diagnose
+from textvae.diagnostics.latent_model import Progress, unwrapped
 from textvae.model import SentenceVAE
 from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.runs import evaluation_loader
-from textvae.runtime import ALONE, Processes, resolve_precision
-
-Progress = Callable[[str, BatchLoader], Callable[[], None]]
-"""Called with the name of each stage and the batches it will go through; gives what is to be called
-before each of them."""
+from textvae.runtime import resolve_precision
 
 
 def diagnose_run(
@@ -27,12 +24,10 @@ def diagnose_run(
     *,
     data_dir: str | None = None,
     num_samples: int = 500,
-    num_repeats: int = 1,
     seed: int = 0,
     precision: str = "auto",
     model: type[SentenceVAE] = SentenceVAE,
-    progress: Progress = lambda stage, loader: lambda: None,
-    processes: Processes = ALONE,
+    progress: Progress = unwrapped,
 ) -> LoadedRun:
     """Measure a saved run in every way there is, and judge it.
 
@@ -45,13 +40,11 @@ def diagnose_run(
         split: `"train"`, `"valid"` or `"test"`.
         data_dir: Where the corpus is now, if not where the run found it.
         num_samples: Importance samples K of the NLL, at least 1.
-        num_repeats: Independent estimates of it, to see their spread.
         seed: Seed of all noise, at least 0.
         precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
             NLL, see `diagnostics.importance_nll`.
         model: The class of the runs' models.
-        progress: Told of each stage and each batch.
-        processes: Who shares the work; all must call this, and get the same.
+        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
 
     Returns:
         The run, with its diagnosis.
@@ -62,14 +55,13 @@ def diagnose_run(
             half of its tokens are unknown to the model (a model of byte-level BPE knows all).
         ValueError: If an argument is outside its range, or the split has but one sentence.
     """
-    opened = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir, model=model))
+    opened = LoadedRun.open(name, split, data_dir=data_dir, model=model)
     settings = {
         "num_samples": num_samples,
-        "num_repeats": num_repeats,
         "seed": seed,
         "precision": precision,
     }
-    return _diagnosed(opened, settings, progress, processes)
+    return _diagnosed(opened, settings, progress)
 
 
 def diagnose_runs(
@@ -78,12 +70,10 @@ def diagnose_runs(
     *,
     data_dir: str | None = None,
     num_samples: int = 500,
-    num_repeats: int = 1,
     seed: int = 0,
     precision: str = "auto",
     model: type[SentenceVAE] = SentenceVAE,
-    progress: Progress = lambda stage, loader: lambda: None,
-    processes: Processes = ALONE,
+    progress: Progress = unwrapped,
 ) -> list[LoadedRun]:
     """Diagnose several runs on the same sentences, so that their NLLs can be compared.
 
@@ -92,12 +82,10 @@ def diagnose_runs(
         split: As for `diagnose_run`, and so are all others.
         data_dir: Where the corpus is now.
         num_samples: Importance samples K.
-        num_repeats: Independent estimates of each NLL.
         seed: Seed of all noise.
         precision: As for `diagnose_run`.
         model: The class of the runs' models.
-        progress: Told of each stage and each batch.
-        processes: Who shares the work; all must call this, and get the same.
+        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
 
     Returns:
         The runs in the order given, up to the one whose NLL was cut short, if one was.
@@ -112,45 +100,30 @@ def diagnose_runs(
         raise ValueError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
     settings = {
         "num_samples": num_samples,
-        "num_repeats": num_repeats,
         "seed": seed,
         "precision": precision,
     }
-    opened = processes.in_turn(
-        lambda: [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
-    )
+    opened = [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
     _refuse_other_tokens(opened)
     found: list[LoadedRun] = []
     for each in opened:
-        found.append(_diagnosed(each, settings, progress, processes))
-        if found[-1].diagnosis.nll_is_partial:
+        found.append(_diagnosed(each, settings, progress))
+        if found[-1].diagnosis.interrupted:
             break
     return found
 
 
-def _diagnosed(
-    opened: LoadedRun, settings: dict[str, Any], progress: Progress, processes: Processes
-) -> LoadedRun:
+def _diagnosed(opened: LoadedRun, settings: dict[str, Any], progress: Progress) -> LoadedRun:
     loader, probes_on = opened.loader, _probe_loader(opened)
-    tick: Callable[[], None]
-
-    def before_stage(stage: str) -> None:
-        nonlocal tick
-        tick = progress(
-            stage, probes_on if stage == "factors" and probes_on is not None else loader
-        )
-
     diagnosis = diagnose(
         opened.model,
-        lambda: loader.epoch(0),
+        loader.epoch(0),
         loader.num_sentences,
         **settings | {"precision": resolve_precision(settings["precision"], opened.model.device)},
         factors=None if probes_on is None else _factors(opened, probes_on),
         beta=opened.run.last_beta(),
         free_bits=opened.config.training.free_bits,
-        before_stage=before_stage,
-        before_batch=lambda: tick(),
-        processes=processes,
+        progress=progress,
     )
     return dataclasses.replace(opened, diagnosis=diagnosis)
 
@@ -170,7 +143,7 @@ def _probe_loader(run: LoadedRun) -> BatchLoader | None:
 
 def _factors(run: LoadedRun, loader: BatchLoader) -> FactorLabels:
     return FactorLabels(
-        fit_batches=lambda: loader.epoch(0),
+        fit_batches=loader.epoch(0),
         fit_num_sentences=loader.num_sentences,
         fit_labels=_labels(run.corpus, _probe_split(run), loader),
         labels=_labels(run.corpus, run.split, run.loader),

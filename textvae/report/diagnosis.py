@@ -26,7 +26,7 @@ def heading(diagnosed: LoadedRun) -> str:
     corpus, found = diagnosed.corpus.name, diagnosed.diagnosis
     return (
         f"{CORPUS_NAMES.get(corpus, corpus)}, {diagnosed.split} split: "
-        f"{found.num_sentences:,} sentences of {found.num_tokens:,} tokens"
+        f"{found.elbo.num_sentences:,} sentences of {found.elbo.num_tokens:,} tokens"
     )
 
 
@@ -35,17 +35,18 @@ def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
 
     An NLL that was cut short is marked with a star; a language model has no z to speak of.
     """
-    star, width = "*" if diagnosis.nll_is_partial else "", len(diagnosis.kl_per_dim)
+    star, elbo, nll = "*" if diagnosis.interrupted else "", diagnosis.elbo, diagnosis.nll
+    width = elbo.latent_dim
     return {
-        "rec": f"{diagnosis.rec:.2f}",
-        "KL": f"{diagnosis.kl:.2f}",
-        "−ELBO": f"{-diagnosis.elbo:.2f}",
-        "ELBO-PPL": f"{diagnosis.elbo_ppl:.2f}",
-        "NLL": _or_dash(diagnosis.nll) + _error(diagnosis.nll_se) + star,
-        "PPL": _or_dash(diagnosis.ppl) + star,
-        "MI": f"{diagnosis.mi:.2f}" if width else "–",
-        "AU": f"{diagnosis.au}/{width}" if width else "–",
-        "active dims": f"{diagnosis.active_dimensions}/{width}" if width else "–",
+        "rec": f"{elbo.rec:.2f}",
+        "KL": f"{elbo.kl:.2f}",
+        "−ELBO": f"{-elbo.elbo:.2f}",
+        "ELBO-PPL": f"{elbo.elbo_ppl:.2f}",
+        "NLL": (f"{nll.nll:.2f}{_error(nll.se)}" if nll else "–") + star,
+        "PPL": (f"{nll.ppl:.2f}" if nll else "–") + star,
+        "MI": f"{diagnosis.mi.mi:.2f}" if width else "–",
+        "AU": f"{elbo.au}/{width}" if width else "–",
+        "active dims": f"{elbo.active_dimensions}/{width}" if width else "–",
     }
 
 
@@ -76,15 +77,16 @@ def diagnosis_text(diagnosed: LoadedRun) -> str:
         Lines of text.
     """
     found = diagnosed.diagnosis
+    verdict = found.verdict
     parts = [
         f"{heading(diagnosed)}, nats per sentence\n{table([figures_row(found)])}",
-        PARTIAL if found.nll_is_partial else "",
+        PARTIAL if found.interrupted else "",
         _notes(found),
-        f"KL per dimension {kl_bars(found.kl_per_dim)}",
+        f"KL per dimension {kl_bars(found.elbo.kl_per_dim)}",
         _active_units(found),
         _ablation(found),
         _factors(found),
-        f"verdict: {found.verdict}\n{found.explanation}\nnext: {found.advice}",
+        f"verdict: {verdict.verdict}\n{verdict.explanation}\nnext: {verdict.advice}",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -100,49 +102,43 @@ def comparison_text(runs: Sequence[LoadedRun]) -> str:
     """
     named = dict(zip(run_names(runs), (run.diagnosis for run in runs), strict=True))
     rows = [
-        {"run": name, **figures_row(found), "verdict": found.verdict}
+        {"run": name, **figures_row(found), "verdict": found.verdict.verdict}
         for name, found in named.items()
     ]
     width = max(map(len, named))
-    bars = [f"{name:>{width}} {kl_bars(found.kl_per_dim)}" for name, found in named.items()]
-    partial = [PARTIAL] if any(run.diagnosis.nll_is_partial for run in runs) else []
+    bars = [f"{name:>{width}} {kl_bars(found.elbo.kl_per_dim)}" for name, found in named.items()]
+    partial = [PARTIAL] if any(run.diagnosis.interrupted for run in runs) else []
     lines = [f"{heading(runs[0])}, nats per sentence", table(rows), *partial]
     return "\n".join([*lines, "", "KL per dimension", *bars])
 
 
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _error(se: float | None) -> str:
-    """Nothing where there is none, or where too little was measured to tell."""
-    return f" ± {se:.2f}" if se is not None and math.isfinite(se) else ""
+def _error(se: float) -> str:
+    """Nothing where too little was measured to tell."""
+    return f" ± {se:.2f}" if math.isfinite(se) else ""
 
 
 def _notes(diagnosis: Diagnosis) -> str:
-    if not diagnosis.kl_per_dim:
+    if not diagnosis.elbo.latent_dim:
         return "a language model: its NLL is exact"
-    notes = [f"MI can be at most log N = {diagnosis.mi_max:.2f}"]
-    if diagnosis.nll is not None:
+    notes = [f"MI can be at most log N = {diagnosis.mi.mi_max:.2f}"]
+    if (nll := diagnosis.nll) is not None:
         notes.insert(
             0,
-            f"NLL ± standard error, {diagnosis.num_samples} importance samples "
-            f"({_or_dash(diagnosis.effective_samples)} effective), {diagnosis.nll_precision}",
+            f"NLL ± standard error, {nll.num_samples} importance samples "
+            f"({nll.effective_samples:.2f} effective), {nll.precision}",
         )
-    if diagnosis.nll_se_repeats is not None:
-        notes.insert(1, f"± {diagnosis.nll_se_repeats:.3f} over repetitions")
     return "; ".join(notes)
 
 
 def _active_units(diagnosis: Diagnosis) -> str:
-    if not diagnosis.kl_per_dim:
+    if not diagnosis.elbo.latent_dim:
         return ""
     row = {f"{threshold:g}": count for threshold, count in diagnosis.au_curve.items()}
     return f"active units by the variance of the posterior mean\n{table([row])}"
 
 
 def _ablation(diagnosis: Diagnosis) -> str:
-    if not diagnosis.kl_per_dim:
+    if not diagnosis.elbo.latent_dim:
         return ""
     rows = [
         {"z": kind, "−log p(x|z)": nll, "more than own": f"{nll - diagnosis.ablation.own:+.2f}"}

@@ -19,9 +19,9 @@ import torch
 
 from textvae.diagnostics.diagnosis import Diagnosis
 from textvae.diagnostics.factors import FactorProbe
-from textvae.diagnostics.posterior import posteriors
 from textvae.files import replacing
 from textvae.generation import interpolate, reconstruct, sample
+from textvae.model import Posterior
 from textvae.recipes import LoadedRun
 from textvae.report.diagnosis import figures_row, heading, kinds_of_z, run_names
 from textvae.report.pictures import (
@@ -123,7 +123,7 @@ def write_page(diagnosed: LoadedRun, path: str | Path) -> None:
     _write(
         path,
         "diagnosis.html",
-        title=f"{diagnosed.name}: {diagnosis.verdict}",
+        title=f"{diagnosed.name}: {diagnosis.verdict.verdict}",
         name=diagnosed.name,
         measured=heading(diagnosed),
         diagnosis=diagnosis,
@@ -163,8 +163,9 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
             }
             for name, run, color in zip(run_names(runs), runs, cycle(COLORS), strict=False)
         ],
-        most=max((run.diagnosis for run in runs), key=lambda found: found.num_samples or 0),
-        is_partial=any(run.diagnosis.nll_is_partial for run in runs),
+        mi_max=runs[0].diagnosis.mi.mi_max,
+        num_samples=max(_num_samples(run.diagnosis) for run in runs),
+        is_partial=any(run.diagnosis.interrupted for run in runs),
         training=_compared_training(runs),
         latent=_compared_latent(runs),
     )
@@ -201,16 +202,20 @@ def _marked(text: str) -> Markup:
 
 def _figures(diagnosis: Diagnosis) -> list[Figure]:
     row = figures_row(diagnosis)
-    if not diagnosis.kl_per_dim:
+    if not diagnosis.elbo.latent_dim:
         row = {name: value for name, value in row.items() if name not in OF_Z}
     what = {
         **WHAT,
-        "NLL": f"importance-weighted, {diagnosis.num_samples} samples, ± standard error"
-        if diagnosis.kl_per_dim
+        "NLL": f"importance-weighted, {_num_samples(diagnosis)} samples, ± standard error"
+        if diagnosis.elbo.latent_dim
         else "exact: this is a language model",
-        "MI": f"what z says about its sentence; at most log N = {diagnosis.mi_max:.2f}",
+        "MI": f"what z says about its sentence; at most log N = {diagnosis.mi.mi_max:.2f}",
     }
     return [Figure(name, value, what[name]) for name, value in row.items()]
+
+
+def _num_samples(diagnosis: Diagnosis) -> int:
+    return 0 if diagnosis.nll is None else diagnosis.nll.num_samples
 
 
 def _over_steps(diagnosed: LoadedRun, split: str, key: str) -> list[tuple[int, float]]:
@@ -254,13 +259,12 @@ def _each_dimension(diagnosed: LoadedRun) -> list[Picture]:
 
 
 def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
-    found, width = diagnosed.diagnosis, len(diagnosed.diagnosis.kl_per_dim)
+    found, elbo = diagnosed.diagnosis, diagnosed.diagnosis.elbo
+    width = elbo.latent_dim
     if width == 0:
         return []
     pictures = [
-        bars(
-            "KL per dimension", found.kl_per_dim, f"{found.kl:.2f} nats in all, the busiest first"
-        ),
+        bars("KL per dimension", elbo.kl_per_dim, f"{elbo.kl:.2f} nats in all, the busiest first"),
         active_units(
             "Active units over the threshold",
             found.au_curve,
@@ -272,8 +276,8 @@ def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
         pictures.append(
             cloud(
                 "Aggregate posterior against prior",
-                _codes(diagnosed),
-                sorted(range(width), key=lambda d: -found.kl_per_dim[d])[:2],
+                _codes(found.posterior),
+                sorted(range(width), key=lambda d: -elbo.kl_per_dim[d])[:2],
                 "a code of each sentence in the two busiest dimensions; the circles hold half and "
                 "95 % of the prior",
             )
@@ -281,20 +285,18 @@ def _latent_pictures(diagnosed: LoadedRun) -> list[Picture]:
     return pictures
 
 
-def _codes(diagnosed: LoadedRun) -> torch.Tensor:
+def _codes(posterior: Posterior) -> torch.Tensor:
     """One code of each of some sentences, from all over the split, (S, Z)."""
-    loader = diagnosed.loader
-    posterior = posteriors(diagnosed.model, loader.epoch(0), loader.num_sentences)
     random = torch.Generator().manual_seed(0)
-    noise = torch.randn(posterior.mu.shape, generator=random)
-    chosen = torch.randperm(loader.num_sentences, generator=random)[:MAX_CODES]
+    noise = torch.randn(posterior.mean.shape, generator=random)
+    chosen = torch.randperm(len(posterior), generator=random)[:MAX_CODES]
     return posterior.sample(noise)[chosen]
 
 
 def _ablation(diagnosed: LoadedRun) -> list[tuple[str, float, float]]:
     """Which z, its NLL, and how much more that is than with the sentence's own."""
     found = diagnosed.diagnosis
-    if not found.kl_per_dim:
+    if not found.elbo.latent_dim:
         return []
     return [(kind, nll, nll - found.ablation.own) for kind, nll in kinds_of_z(found).items()]
 
@@ -357,16 +359,16 @@ def _compared_training(runs: Sequence[LoadedRun]) -> list[Picture]:
 
 
 def _compared_latent(runs: Sequence[LoadedRun]) -> list[Picture]:
-    values = [value for run in runs for value in run.diagnosis.kl_per_dim]
+    values = [value for run in runs for value in run.diagnosis.elbo.kl_per_dim]
     top = max(filter(math.isfinite, values), default=0.0)
     return [
         bars(
             name,
-            run.diagnosis.kl_per_dim,
-            f"{run.diagnosis.kl:.2f} nats in all",
+            run.diagnosis.elbo.kl_per_dim,
+            f"{run.diagnosis.elbo.kl:.2f} nats in all",
             color=color,
             top=top,
         )
         for name, run, color in zip(run_names(runs), runs, cycle(COLORS), strict=False)
-        if run.diagnosis.kl_per_dim
+        if run.diagnosis.elbo.latent_dim
     ]

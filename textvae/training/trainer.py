@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from accelerate import Accelerator
@@ -21,8 +22,8 @@ from torch.nn.utils import clip_grads_with_norm_
 from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
-from textvae.batches import BatchLoader
-from textvae.diagnostics import Evaluation, evaluate, gradient_norms
+from textvae.batches import Batch, BatchLoader
+from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate, gradient_norms
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.runtime import full_speed, join, resolve_precision
@@ -38,7 +39,6 @@ from textvae.training.window import Window
 
 __all__ = ["Trainer", "TrainingError"]
 
-COLLAPSED_KL = 0.1
 COLLAPSED_BETA = 0.5
 
 
@@ -180,13 +180,16 @@ class Trainer:
     def _evaluate(self, interrupt: Interrupt) -> Evaluation:
         began = time.monotonic()
         is_alone = self.processes.world == 1
+
+        def checked() -> Iterator[Batch]:
+            for batch in self.valid.epoch(0):
+                # Shares differ in their number of batches: several processes can't agree here.
+                if is_alone:
+                    interrupt.check()
+                yield batch
+
         evaluation = evaluate(
-            self.model,
-            self.valid.epoch(0),
-            self.valid.num_sentences,
-            # Shares differ in their number of batches: several processes can't agree in between.
-            before_batch=interrupt.check if is_alone else None,
-            processes=self.processes,
+            self.model, checked(), self.valid.num_sentences, processes=self.processes
         )
         interrupt.check()
         self._logged += time.monotonic() - began  # tokens/s is of training alone
