@@ -4,51 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.diagnostics.models import SENTENCES, Laplace
 from textvae.batches import Batch
-from textvae.diagnostics.ablation import z_ablation
-from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
-from textvae.diagnostics.elbo import evaluate
-from textvae.diagnostics.importance import importance_nll
-from textvae.diagnostics.information import mutual_information
-from textvae.diagnostics.posterior import moments, posteriors
+from textvae.checks import InputError
+from textvae.diagnostics import (
+    Diagnosis,
+    FactorLabels,
+    diagnose,
+    evaluate,
+    importance_nll,
+    mi_per_dimension,
+    moments,
+    mutual_information,
+    posteriors,
+    z_ablation,
+)
 from textvae.diagnostics.units import AU_THRESHOLDS
-from textvae.model import SentenceVAE
+from textvae.model import Posterior, SentenceVAE
 
-SENTENCES = [[4 + (i * k) % 9 for k in range(1, 2 + i % 4)] for i in range(12)]
-
-REQUIRED = [
-    "rec",
-    "kl",
-    "elbo",
-    "elbo_ppl",
-    "nll",
-    "nll_se",
-    "ppl",
-    "mi",
-    "mi_max",
-    "au",
-    "au_curve",
-    "kl_per_dim",
-    "active_dimensions",
-    "ablation",
-    "verdict",
-    "advice",
-    "num_sentences",
-    "num_tokens",
-    "num_samples",
-]
+PARTS = [[3, 1, 0], [4, 5, 7], [6, 2]]
+LENGTHS = {"length": [str(min(3, len(sentence))) for sentence in SENTENCES]}
+COMMITTED = Path(__file__).parents[2] / "results" / "ptb-vae" / "diagnosis.json"
 
 
 @pytest.fixture
-def batches(make_batch: Callable[..., Batch]) -> Callable[[], list[Batch]]:
-    parts = [[3, 1, 0, 2], [4, 5, 7, 6], [11, 8, 9, 10]]
-    return lambda: [make_batch([SENTENCES[i] for i in part], indices=part) for part in parts]
+def split(batches: Callable[..., list[Batch]]) -> list[Batch]:
+    return batches(PARTS)
 
 
 @pytest.fixture
@@ -56,131 +44,170 @@ def model(make_model: Callable[..., SentenceVAE]) -> SentenceVAE:
     return make_model()
 
 
-def test_the_parts_are_what_each_estimator_says(model: SentenceVAE, batches: Any) -> None:
-    found = diagnose(model, batches, 12, num_samples=7, seed=3)
-    evaluation = evaluate(model, batches(), 12, seed=3)
-    for name in ("rec", "kl", "elbo", "elbo_ppl", "au", "kl_per_dim", "num_tokens"):
-        assert getattr(found, name) == getattr(evaluation, name), name
-    nll = importance_nll(model, batches(), num_samples=7, seed=3)
-    assert (found.nll, found.nll_se, found.ppl) == (nll.nll, nll.se, nll.ppl)
-    assert found.effective_samples == nll.effective_samples
-    assert found.bits_per_token == pytest.approx(math.log2(nll.ppl))
-    posterior = posteriors(model, batches(), 12)
-    information = mutual_information(*posterior, seed=3)
-    assert (found.mi, found.mi_se, found.mi_max) == (
-        information.mi,
-        information.mi_se,
-        math.log(12),
-    )
-    assert found.aggregate_kl == information.aggregate_kl
-    assert found.mi_classic == mutual_information(*posterior, seed=3, estimator="classic").mi
-    assert found.moments == moments(*posterior)
-    assert found.ablation == z_ablation(model, batches(), 12, seed=3)
-    assert found.ablation.own == pytest.approx(found.rec)
-    assert (found.num_sentences, found.num_samples, found.nll_is_partial) == (12, 7, False)
-
-
-def test_the_bounds_are_in_order(model: SentenceVAE, batches: Any) -> None:
-    found = diagnose(model, batches, 12, num_samples=200)
+def test_the_parts_are_what_each_estimator_says(model: SentenceVAE, split: list[Batch]) -> None:
+    found = diagnose(model, iter(split), 8, num_samples=7, seed=3)
+    assert found.elbo.to_dict() == {
+        key: pytest.approx(value, rel=1e-6)
+        for key, value in evaluate(model, split, 8, seed=3).to_dict().items()
+    }
+    nll = importance_nll(model, split, num_samples=7, seed=3)
     assert found.nll is not None
-    assert found.nll < -found.elbo
-    assert found.mi <= found.mi_max
+    assert (found.nll.nll, found.nll.se, found.nll.ppl) == (nll.nll, nll.se, nll.ppl)
+    posterior = posteriors(model, split, 8)
+    assert found.posterior.mean.equal(posterior.mean)
+    assert found.mi == mutual_information(posterior, seed=3)
+    assert found.mi_classic == mutual_information(posterior, seed=3, estimator="classic").mi
+    assert found.mi_per_dim == mi_per_dimension(posterior, seed=3)
+    assert found.moments == moments(posterior)
+    assert found.ablation == z_ablation(model, split, 8, seed=3)
+    assert found.ablation.own == found.elbo.rec
+    assert not found.interrupted
 
 
-def test_it_is_plain_json(model: SentenceVAE, batches: Any) -> None:
-    found = diagnose(model, batches, 12, num_samples=2).to_dict()
-    assert set(REQUIRED) <= set(found)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["au_curve"].keys() == {f"{threshold:g}" for threshold in AU_THRESHOLDS}
-    assert found["au_curve"]["0.01"] == found["au"]
-    assert set(found["ablation"]) == {"own", "shuffled", "prior", "zero", "used"}
-    assert found["ablation"]["used"] == found["ablation"]["shuffled"] - found["ablation"]["own"]
-    assert len(found["kl_per_dim"]) == len(found["mi_per_dim"]) == model.latent_dim
-    assert found["factors"] == []
+def test_the_bounds_are_in_order(model: SentenceVAE, split: list[Batch]) -> None:
+    found = diagnose(model, split, 8, num_samples=200)
+    assert found.nll is not None
+    assert found.nll.nll < -found.elbo.elbo
+    assert found.mi.mi <= found.mi.mi_max
 
 
-def test_without_samples_there_is_no_nll(model: SentenceVAE, batches: Any) -> None:
-    found = diagnose(model, batches, 12, num_samples=None)
-    for name in ("nll", "nll_se", "nll_se_repeats", "ppl", "bits_per_token", "effective_samples"):
-        assert getattr(found, name) is None, name
-    assert (found.num_samples, found.nll_num_sentences, found.nll_is_partial) == (0, 0, False)
-    assert found.verdict
-
-
-def test_a_language_model(make_model: Callable[..., SentenceVAE], batches: Any) -> None:
-    model = make_model(latent_dim=0, std=0.4)
-    found = diagnose(model, batches, 12, num_samples=5)
-    assert found.nll == pytest.approx(found.rec)
-    assert (found.kl, found.mi, found.ablation.used) == (0, 0, 0)
-    json.dumps(found.to_dict(), allow_nan=False)
-
-
-class InterruptAt:
-    """Raises at the n-th batch of a stage."""
-
-    def __init__(self, stage: str, number: int) -> None:
-        self.at = (stage, number)
-        self.stage, self.number = "", 0
-
-    def before_stage(self, stage: str) -> None:
-        self.stage, self.number = stage, 0
-
-    def before_batch(self) -> None:
-        self.number += 1
-        if (self.stage, self.number) == self.at:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(("number", "measured"), [(1, 0), (2, 4), (3, 8)])
-def test_the_nll_can_be_cut_short(
-    number: int, measured: int, model: SentenceVAE, batches: Any
+def test_each_sentence_is_encoded_once_and_decoded_with_four_z(
+    model: SentenceVAE, split: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop = InterruptAt("nll", number)
-    found = diagnose(
-        model,
-        batches,
-        12,
-        num_samples=3,
-        before_stage=stop.before_stage,
-        before_batch=stop.before_batch,
-    )
-    assert found.nll_is_partial
-    assert found.nll_num_sentences == measured
-    assert (found.nll is None) == (measured == 0)
-    assert found.num_sentences == 12
+    encoded, decoded = [], []
+
+    def encode(batch: Batch) -> Posterior:
+        encoded.extend(batch.indices.tolist())
+        return SentenceVAE.encode(model, batch)
+
+    def log_likelihood(batch: Batch, z: torch.Tensor) -> torch.Tensor:
+        decoded.append(z.shape[:2].numel())
+        return SentenceVAE.log_likelihood(model, batch, z)
+
+    monkeypatch.setattr(model, "encode", encode)
+    monkeypatch.setattr(model, "log_likelihood", log_likelihood)
+    diagnose(model, split, 8, num_samples=None)
+    assert sorted(encoded) == list(range(8))
+    assert sum(decoded) == 4 * 8
+
+
+def test_a_family_of_ones_own(
+    make_model: Callable[..., SentenceVAE], split: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(std=0.3)
+
+    def encode(batch: Batch) -> Posterior:
+        gaussian = SentenceVAE.encode(model, batch)
+        return Laplace(gaussian.mean, (gaussian.variance / 2).sqrt())
+
+    plain = diagnose(model, split, 8, num_samples=200)
+    monkeypatch.setattr(model, "encode", encode)
+    found = diagnose(model, split, 8, num_samples=200)
+    assert isinstance(found.posterior, Laplace)
+    assert found.moments.variance == pytest.approx(plain.moments.variance)
+    assert found.elbo.kl > plain.elbo.kl, "of all with a variance, the Gaussian has most entropy"
+    assert found.nll is not None
+    assert plain.nll is not None
+    assert found.nll.nll == pytest.approx(plain.nll.nll, abs=0.05), "both estimate the same"
+    assert 0 < found.mi.mi <= found.mi.mi_max
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_an_interruption_elsewhere_goes_through(model: SentenceVAE, batches: Any) -> None:
-    stop = InterruptAt("ablation", 2)
-    with pytest.raises(KeyboardInterrupt):
-        diagnose(model, batches, 12, before_stage=stop.before_stage, before_batch=stop.before_batch)
-
-
-def factor_labels(batches: Callable[[], Iterable[Batch]]) -> FactorLabels:
-    values = [str(len(sentence)) for sentence in SENTENCES]
-    return FactorLabels(batches, 12, {"length": values}, {"length": values})
-
-
-def test_factors_and_the_order_of_stages(model: SentenceVAE, batches: Any) -> None:
-    stages: list[str] = []
-    found = diagnose(
-        model,
-        batches,
-        12,
-        num_samples=1,
-        factors=factor_labels(batches),
-        before_stage=stages.append,
+def test_it_is_plain_json(model: SentenceVAE, split: list[Batch]) -> None:
+    found = diagnose(model, split, 8, num_samples=2)
+    plain = found.to_dict()
+    committed = json.loads(COMMITTED.read_text())
+    gone = {"nll_se_repeats"}  # of repeated estimates, which are cut
+    since = {"nll_precision"}
+    assert set(committed) - {"run", "corpus", "split"} - gone == set(plain) - since
+    for part in ("moments", "ablation"):
+        assert plain[part].keys() == committed[part].keys()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["au_curve"].keys() == {f"{threshold:g}" for threshold in AU_THRESHOLDS}
+    assert plain["au_curve"]["0.01"] == plain["au"]
+    assert plain["ablation"]["used"] == plain["ablation"]["shuffled"] - plain["ablation"]["own"]
+    assert len(plain["kl_per_dim"]) == len(plain["mi_per_dim"]) == model.latent_dim
+    assert found.nll is not None
+    assert (plain["nll"], plain["nll_se"]) == (found.nll.nll, found.nll.se)
+    assert (plain["mi"], plain["kl"]) == (found.mi.mi, found.elbo.kl)
+    assert (plain["num_samples"], plain["nll_num_sentences"], plain["nll_precision"]) == (
+        2,
+        8,
+        "fp32",
     )
-    assert stages == ["elbo", "posteriors", "ablation", "factors", "nll"]
+    assert plain["least_aggregate_kl"] == found.moments.least_aggregate_kl
+    assert (plain["verdict"], plain["explanation"], plain["advice"]) == found.verdict
+
+
+def test_without_samples_there_is_no_nll(model: SentenceVAE, split: list[Batch]) -> None:
+    found = diagnose(model, split, 8, num_samples=None)
+    assert (found.nll, found.interrupted) == (None, False)
+    plain = found.to_dict()
+    for name in ("nll", "nll_se", "ppl", "bits_per_token", "effective_samples", "num_samples"):
+        assert plain[name] is None, name
+    assert plain["nll_is_partial"] is False
+    assert found.verdict.verdict
+
+
+def test_a_language_model(make_model: Callable[..., SentenceVAE], split: list[Batch]) -> None:
+    found = diagnose(make_model(latent_dim=0, std=0.4), split, 8, num_samples=5)
+    assert found.nll is not None
+    assert found.nll.nll == pytest.approx(found.elbo.rec)
+    assert (found.elbo.kl, found.mi.mi, found.ablation.used) == (0, 0, 0)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def interrupting(at: str, number: int) -> Any:
+    """A progress bar that raises at the n-th batch of a pass."""
+
+    def progress(batches: Sequence[Batch], title: str) -> Iterator[Batch]:
+        for count, batch in enumerate(batches, 1):
+            if (title, count) == (at, number):
+                raise KeyboardInterrupt
+            yield batch
+
+    return progress
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_nll_can_be_cut_short(number: int, model: SentenceVAE, split: list[Batch]) -> None:
+    found = diagnose(model, split, 8, num_samples=3, progress=interrupting("NLL", number))
+    assert found.interrupted
+    assert (found.nll is None) == (number == 1)
+    assert found.elbo.num_sentences == 8
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["nll_is_partial"]
+    if found.nll is not None:
+        assert found.nll.is_partial
+        assert found.nll.num_sentences in {(number - 1) * 3, (number - 1) * 3 - 1}
+
+
+@pytest.mark.parametrize("title", ["posteriors", "ELBO and ablation", "factors"])
+def test_an_interruption_elsewhere_goes_through(
+    title: str, model: SentenceVAE, split: list[Batch]
+) -> None:
+    factors = FactorLabels(split, 8, LENGTHS, LENGTHS)
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(model, split, 8, factors=factors, progress=interrupting(title, 2))
+
+
+def test_factors_and_the_order_of_passes(model: SentenceVAE, split: list[Batch]) -> None:
+    told = []
+
+    def progress(batches: Sequence[Batch], title: str) -> Sequence[Batch]:
+        told.append((title, len(batches)))
+        return batches
+
+    factors = FactorLabels(iter(split), 8, LENGTHS, LENGTHS)
+    found = diagnose(model, split, 8, num_samples=1, factors=factors, progress=progress)
+    assert told == [("posteriors", 3), ("ELBO and ablation", 3), ("factors", 3), ("NLL", 3)]
     (probe,) = found.factors
     assert probe.name == "length"
-    assert probe.entropy == pytest.approx(math.log(4))
     assert found.to_dict()["factors"] == [probe.to_dict()]
 
 
 def test_factors_are_told_by_draws_and_not_by_means(
-    make_model: Callable[..., SentenceVAE], batches: Any
+    make_model: Callable[..., SentenceVAE], split: list[Batch]
 ) -> None:
     # Means that differ by little tell the sentence to whoever sees them; z, under noise, does not.
     model = make_model(latent_dim=1)
@@ -188,30 +215,24 @@ def test_factors_are_told_by_draws_and_not_by_means(
         model.head.mu.weight.mul_(1e-4)
         model.head.logvar.weight.zero_()
         model.head.logvar.bias.zero_()
-    values = [str(i % 2) for i in range(12)]
-    mu = posteriors(model, batches(), 12).mu
-    told = [str(int(m > mu.median())) for m in mu[:, 0]]
-    found = diagnose(
-        model,
-        batches,
-        12,
-        num_samples=None,
-        factors=FactorLabels(batches, 12, {"f": told, "g": values}, {"f": told, "g": values}),
-    )
-    assert found.factors[0].accuracy < 1
+    mean = posteriors(model, split, 8).mean
+    told = {"f": [str(int(m > mean.median())) for m in mean[:, 0]]}
+    factors = FactorLabels(split, 8, told, told)
+    assert diagnose(model, split, 8, num_samples=None, factors=factors).factors[0].accuracy < 1
 
 
-def test_a_diverged_model_is_called_broken(model: SentenceVAE, batches: Any) -> None:
+def test_a_diverged_model_is_called_broken(model: SentenceVAE, split: list[Batch]) -> None:
     with torch.no_grad():
         model.head.mu.weight.fill_(math.nan)
-    found = diagnose(model, batches, 12, num_samples=2, factors=factor_labels(batches))
-    assert found.verdict == "broken"
+    factors = FactorLabels(split, 8, LENGTHS, LENGTHS)
+    found = diagnose(model, split, 8, num_samples=2, factors=factors)
+    assert found.verdict.verdict == "broken"
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["mi"] is None
     assert found.factors == []
 
 
 def test_what_is_known_of_training_reaches_the_words(
-    make_model: Callable[..., SentenceVAE], batches: Any
+    make_model: Callable[..., SentenceVAE], split: list[Batch]
 ) -> None:
     model = make_model(100, std=0.3)
     with torch.no_grad():
@@ -222,34 +243,31 @@ def test_what_is_known_of_training_reaches_the_words(
         model.head.mu.bias.fill_(1.0)
 
     def judged(**known: float) -> Diagnosis:
-        return diagnose(model, batches, 12, num_samples=None, **known)
+        return diagnose(model, split, 8, num_samples=None, **known)
 
-    assert judged().verdict == "collapsed"
-    assert "trained with" not in judged().explanation
-    assert "(trained with free bits of 0.5)" in judged(free_bits=0.5).explanation
-    assert "(trained with no KL term)" in judged(beta=0.0).explanation
+    assert judged().verdict.verdict == "collapsed"
+    assert "trained with" not in judged().verdict.explanation
+    assert "(trained with free bits of 0.5)" in judged(free_bits=0.5).verdict.explanation
+    assert "(trained with no KL term)" in judged(beta=0.0).verdict.explanation
 
 
-def test_the_same_seed_gives_the_same_diagnosis(model: SentenceVAE, batches: Any) -> None:
-    model.train()
-    first = diagnose(model, batches, 12, num_samples=3)
-    assert model.training
-    assert diagnose(model, batches, 12, num_samples=3).to_dict() == first.to_dict()
-    assert diagnose(model, batches, 12, num_samples=3, seed=1).mi != first.mi
+def test_the_same_seed_gives_the_same_diagnosis(model: SentenceVAE, split: list[Batch]) -> None:
+    first = diagnose(model, split, 8, num_samples=3)
+    assert diagnose(model, split, 8, num_samples=3).to_dict() == first.to_dict()
+    assert diagnose(model, split, 8, num_samples=3, seed=1).mi != first.mi
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
-        ({"num_repeats": 0}, "num_repeats must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"num_sentences": 1}, "num_sentences must be at least 2, got 1"),
-        ({"num_sentences": 13}, "must hold every sentence of the split, got 12 of 13"),
+        ({"num_sentences": 9}, "every sentence of the split once, got 8 of 9"),
     ],
 )
 def test_wrong_arguments(
-    arguments: dict[str, int], message: str, model: SentenceVAE, batches: Any
+    arguments: dict[str, int], message: str, model: SentenceVAE, split: list[Batch]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        diagnose(model, batches, **{"num_sentences": 12, **arguments})
+    with pytest.raises(InputError, match=message):
+        diagnose(model, split, **{"num_sentences": 8, **arguments})

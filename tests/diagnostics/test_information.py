@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,35 +12,56 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
+from tests.diagnostics.models import Laplace, draws
+from textvae.checks import InputError
 from textvae.diagnostics.information import mi_per_dimension, mutual_information
+from textvae.model import Gaussian, Posterior
+
+FAMILIES: dict[str, tuple[Callable[..., Posterior], Callable[..., Distribution]]] = {
+    "gaussian": (Gaussian, lambda mu, logvar: Normal(mu, (0.5 * logvar).exp())),
+    "laplace": (
+        lambda mu, logvar: Laplace(mu, logvar.exp()),
+        lambda mu, logvar: torch.distributions.Laplace(mu, logvar.exp()),
+    ),
+}
 
 
-def gaussian(size: int, width: int, seed: int = 0) -> Tensor:
-    return torch.randn(size, width, generator=torch.Generator().manual_seed(seed))
-
-
-def by_loops(mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[float, float]:
+def by_loops(family: str, mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[float, float]:
     """MI and aggregate KL from torch.distributions, one pair at a time."""
-    mu, std = mu.double(), (0.5 * logvar.double()).exp()
-    z = mu + std * noise.double()
+    ours, oracle = FAMILIES[family]
+    mu, logvar = mu.double(), logvar.double()
+    z, prior = ours(mu, logvar).sample(noise.double()), Normal(0.0, 1.0)
     mi = aggregate = 0.0
     for i in range(len(z)):
-        pairs = torch.stack([Normal(mu[j], std[j]).log_prob(z[i]).sum() for j in range(len(z))])
+        pairs = oracle(mu, logvar).log_prob(z[i]).sum(1)
         mixture = torch.logsumexp(pairs, 0) - math.log(len(z))
         mi += float(pairs[i] - mixture) / len(z)
-        aggregate += float(mixture - Normal(0.0, 1.0).log_prob(z[i]).sum()) / len(z)
+        aggregate += float(mixture - prior.log_prob(z[i]).sum()) / len(z)
     return mi, aggregate
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_it_is_what_the_formula_says(scale: float) -> None:
-    mu, logvar, noise = gaussian(20, 3) * scale + 7, gaussian(20, 3, 1), gaussian(20, 3, 2)
-    found = mutual_information(mu, logvar, noise=noise)
-    mi, aggregate = by_loops(mu, logvar, noise)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_what_the_formula_says(family: str, scale: float) -> None:
+    mu, logvar = draws(20, 3).double() * scale + 7, draws(20, 3, seed=1).double()
+    noise = draws(20, 3, seed=2)
+    found = mutual_information(FAMILIES[family][0](mu, logvar), noise=noise)
+    mi, aggregate = by_loops(family, mu, logvar, noise)
     assert found.mi == pytest.approx(mi, abs=1e-9)
     assert found.aggregate_kl == pytest.approx(aggregate, rel=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_each_dimension_alone(family: str) -> None:
+    mu, logvar = draws(30, 2).double(), draws(30, 2, seed=1).double()
+    found = mi_per_dimension(FAMILIES[family][0](mu, logvar), seed=4)
+    expected = [
+        by_loops(family, *(t[:, d : d + 1] for t in (mu, logvar, draws(30, 2, seed=4))))[0]
+        for d in range(2)
+    ]
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -47,40 +69,30 @@ def test_it_is_what_the_formula_says(scale: float) -> None:
 def test_a_collapsed_posterior_says_nothing_whatever_the_draw(
     seed: int, mean: float, logvar: float
 ) -> None:
-    same = torch.full((300, 32), mean), torch.full((300, 32), logvar)
-    found = mutual_information(*same, seed=seed)
-    assert found.mi == pytest.approx(0, abs=1e-12)
-    assert found.mi_se == pytest.approx(0, abs=1e-12)
+    same = Gaussian(torch.full((300, 32), mean), torch.full((300, 32), logvar))
+    found = mutual_information(same, seed=seed)
+    assert (found.mi, found.mi_se) == pytest.approx((0, 0), abs=1e-12)
     assert found.mi_max == pytest.approx(math.log(300))
-    assert mi_per_dimension(*same, seed=seed) == pytest.approx([0] * 32, abs=1e-12)
-    if mean == 0:
-        assert (found.kl, found.aggregate_kl) == pytest.approx((0, 0), abs=1e-12)
-    else:
-        # All of the KL is between q(z) and the prior; estimated, so within sampling error.
-        assert found.aggregate_kl == pytest.approx(found.kl, abs=1.0)
+    assert mi_per_dimension(same, seed=seed) == pytest.approx([0] * 32, abs=1e-12)
+    # All of the KL is between q(z) and the prior; estimated, so within sampling error.
+    kl = float(same.kl().sum(1).mean())
+    assert found.aggregate_kl == pytest.approx(kl, abs=1.0 if mean else 1e-12)
 
 
-@pytest.mark.parametrize(
-    ("centres", "expected"),
-    [
-        (torch.arange(500.0), math.log(500)),  # as many codes as sentences
-        (torch.arange(500.0) % 2, math.log(2)),  # two clusters
-        (torch.arange(500.0) % 5, math.log(5)),
-    ],
-)
-def test_tight_clusters_say_which_of_them(centres: Tensor, expected: float) -> None:
+@pytest.mark.parametrize(("clusters", "expected"), [(500, math.log(500)), (2, math.log(2))])
+def test_tight_clusters_say_which_of_them(clusters: int, expected: float) -> None:
+    centres = torch.arange(500.0) % clusters
     mu = torch.stack([centres, 0 * centres], 1)
-    logvar = torch.full_like(mu, 2 * math.log(0.01))
-    found = mutual_information(mu, logvar)
-    assert found.mi == pytest.approx(expected, abs=1e-9)
-    assert mi_per_dimension(mu, logvar) == pytest.approx([expected, 0], abs=1e-9)
+    posterior = Gaussian(mu, torch.full_like(mu, 2 * math.log(0.01)))
+    assert mutual_information(posterior).mi == pytest.approx(expected, abs=1e-9)
+    assert mi_per_dimension(posterior) == pytest.approx([expected, 0], abs=1e-9)
 
 
 @pytest.mark.parametrize("variance", [0.1, 0.5, 0.9])
 def test_gaussian_means_with_gaussian_noise(variance: float) -> None:
     # q(z) is the prior, so KL(q(z) ‖ p(z)) is 0 and the MI that of a Gaussian channel.
-    mu = gaussian(4000, 1) * math.sqrt(1 - variance)
-    found = mutual_information(mu, torch.full_like(mu, math.log(variance)), seed=1)
+    mu = draws(4000, 1) * math.sqrt(1 - variance)
+    found = mutual_information(Gaussian(mu, torch.full_like(mu, math.log(variance))), seed=1)
     exact = -0.5 * math.log(variance)
     assert found.mi == pytest.approx(exact, abs=0.05)
     assert abs(found.mi - exact) < 4 * found.mi_se
@@ -88,12 +100,11 @@ def test_gaussian_means_with_gaussian_noise(variance: float) -> None:
 
 
 def test_the_standard_error_is_the_spread_of_estimates() -> None:
-    variance = 0.5
     found = []
     for seed in range(60):
-        mu = gaussian(200, 1, seed) * math.sqrt(1 - variance)
-        logvar = torch.full_like(mu, math.log(variance))
-        found.append(mutual_information(mu, logvar, seed=99 - seed))
+        mu = draws(200, 1, seed=seed) * math.sqrt(0.5)
+        posterior = Gaussian(mu, torch.full_like(mu, math.log(0.5)))
+        found.append(mutual_information(posterior, seed=99 - seed))
     spread = float(torch.tensor([each.mi for each in found]).std())
     assert spread == pytest.approx(sum(each.mi_se for each in found) / 60, rel=0.4)
 
@@ -109,106 +120,92 @@ def test_the_standard_error_is_the_spread_of_estimates() -> None:
 def test_it_is_never_above_log_n_and_the_chunk_does_not_matter(
     size: int, width: int, spread: float, logvar: float, seed: int
 ) -> None:
-    mu = gaussian(size, width, seed) * spread
-    logvars = logvar + 0.3 * gaussian(size, width, seed + 1)
-    found = mutual_information(mu, logvars, seed=seed)
+    mu = draws(size, width, seed=seed) * spread
+    posterior = Gaussian(mu, logvar + 0.3 * draws(size, width, seed=seed + 1))
+    found = mutual_information(posterior, seed=seed)
     assert found.mi <= found.mi_max + 1e-12
     for chunk in (1, 7, size):
-        again = mutual_information(mu, logvars, seed=seed, chunk=chunk)
+        again = mutual_information(posterior, seed=seed, chunk=chunk)
         assert again == pytest.approx(found, rel=1e-10, abs=1e-10)
 
 
-def test_the_order_of_sentences_does_not_matter() -> None:
-    mu, logvar, noise = gaussian(100, 4), gaussian(100, 4, 1), gaussian(100, 4, 2)
+def test_the_order_of_sentences_does_not_matter_and_the_seed_does() -> None:
+    posterior, noise = Gaussian(draws(100, 4), draws(100, 4, seed=1)), draws(100, 4)
     order = torch.randperm(100, generator=torch.Generator().manual_seed(3))
-    found = mutual_information(mu, logvar, noise=noise)
-    again = mutual_information(mu[order], logvar[order], noise=noise[order])
+    found = mutual_information(posterior)
+    again = mutual_information(posterior.map(lambda p: p[order]), noise=noise[order])
     assert again == pytest.approx(found, abs=1e-10)
+    assert mutual_information(posterior, seed=1).mi != found.mi
 
 
 def test_very_tight_posteriors_far_from_the_origin_keep_their_digits() -> None:
     # Expanded squares are of size 1e4² / 1e-8: without centring nothing would be left of them.
     mu = 1e4 + torch.arange(50.0)[:, None] * 1e-3
     logvar = torch.full_like(mu, math.log(1e-8))
-    noise = gaussian(50, 1)
-    expected, _ = by_loops(mu, logvar, noise)
-    assert mutual_information(mu, logvar, noise=noise).mi == pytest.approx(expected, abs=1e-3)
-
-
-def test_the_seed_decides() -> None:
-    mu, logvar = gaussian(30, 2), gaussian(30, 2, 1)
-    first, again, other = (mutual_information(mu, logvar, seed=seed) for seed in (0, 0, 1))
-    assert first == again
-    assert first.mi != other.mi
+    found = mutual_information(Gaussian(mu, logvar), noise=draws(50, 1))
+    expected, _ = by_loops("gaussian", mu, logvar, draws(50, 1))
+    assert found.mi == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_language_model_has_none() -> None:
-    found = mutual_information(torch.zeros(5, 0), torch.zeros(5, 0))
-    assert found == pytest.approx((0, 0, math.log(5), 0, 0))
-    assert mi_per_dimension(torch.zeros(5, 0), torch.zeros(5, 0)) == []
+    nothing = Gaussian(torch.zeros(5, 0), torch.zeros(5, 0))
+    assert mutual_information(nothing) == pytest.approx((0, 0, math.log(5), 0))
+    assert mi_per_dimension(nothing) == []
 
 
 def test_the_classic_estimator_is_noise_on_a_collapsed_posterior() -> None:
     # Why it is not the default: the entropy of a 32-dimensional draw has a standard deviation of
     # √(32 / 2) = 4, over a batch of 32 still 4 / √32.
-    collapsed = torch.zeros(32, 32), torch.zeros(32, 32)
-    found = torch.tensor(
-        [mutual_information(*collapsed, estimator="classic", seed=seed).mi for seed in range(400)]
-    )
+    collapsed = Gaussian(torch.zeros(32, 32), torch.zeros(32, 32))
+    estimates = (mutual_information(collapsed, estimator="classic", seed=s) for s in range(400))
+    found = torch.tensor([estimate.mi for estimate in estimates])
     assert float(found.std()) == pytest.approx(math.sqrt(16 / 32), rel=0.15)
     assert 0.3 < float((found < 0).double().mean()) < 0.7
 
 
 def test_the_classic_estimator_is_what_the_papers_compute() -> None:
-    mu, logvar, noise = gaussian(70, 3), gaussian(70, 3, 1), gaussian(70, 3, 2)
-    found = mutual_information(mu, logvar, noise=noise, estimator="classic")
-    expected = 0.0
+    mu, logvar, noise = draws(70, 3), draws(70, 3, seed=1), draws(70, 3, seed=2)
+    found = mutual_information(Gaussian(mu, logvar), noise=noise, estimator="classic")
+    expected, aggregate, of_batches = 0.0, 0.0, []
     for start in (0, 32, 64):
-        means, std = (t[start : start + 32].double() for t in (mu, (0.5 * logvar).exp()))
-        z = means + std * noise[start : start + 32].double()
-        for i in range(len(z)):
-            pairs = torch.stack(
-                [Normal(means[j], std[j]).log_prob(z[i]).sum() for j in range(len(z))]
-            )
-            mixture = torch.logsumexp(pairs, 0) - math.log(len(z))
-            entropy = Normal(means[i], std[i]).entropy().sum()
-            expected += float(-entropy - mixture) / 70
-    assert found.mi == pytest.approx(expected, abs=1e-5)
+        part = tuple(t[start : start + 32].double() for t in (mu, logvar, noise))
+        q = Normal(part[0], (0.5 * part[1]).exp())
+        z = q.mean + q.stddev * part[2]
+        pairs = q.log_prob(z[:, None]).sum(-1)
+        mixture = torch.logsumexp(pairs, 1) - math.log(len(z))
+        estimate = -q.entropy().sum(1) - mixture
+        of_batches.append(estimate.mean())
+        expected += float(estimate.sum()) / 70
+        aggregate += float((mixture - Normal(0.0, 1.0).log_prob(z).sum(1)).sum()) / 70
+    assert found.mi == pytest.approx(expected, abs=1e-9)
+    assert found.aggregate_kl == pytest.approx(aggregate, abs=1e-9)
     assert found.mi_max == pytest.approx(math.log(32))
-
-
-def test_kl_is_the_closed_form() -> None:
-    mu, logvar = gaussian(10, 2), gaussian(10, 2, 1)
-    found = mutual_information(mu, logvar)
-    q = Normal(mu.double(), (0.5 * logvar.double()).exp())
-    expected = torch.distributions.kl_divergence(q, Normal(0.0, 1.0)).sum(1).mean()
-    assert found.kl == pytest.approx(float(expected))
+    assert found.mi_se == pytest.approx(float(torch.stack(of_batches).std() / math.sqrt(3)))
 
 
 def test_information_per_dimension_looks_at_a_spread_of_sentences() -> None:
     # Only the second half of the data set differs from 0: the first sentences alone show nothing.
     mu = torch.cat([torch.zeros(100, 1), torch.full((100, 1), 5.0)])
-    logvar = torch.full_like(mu, 2 * math.log(0.01))
-    assert mi_per_dimension(mu, logvar, max_sentences=10) == pytest.approx([math.log(2)])
+    posterior = Gaussian(mu, torch.full_like(mu, 2 * math.log(0.01)))
+    assert mi_per_dimension(posterior, max_sentences=10) == pytest.approx([math.log(2)])
+    assert mi_per_dimension(posterior, max_sentences=1) == [0]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("shape", "arguments", "message"),
     [
-        ({"mu": torch.zeros(0, 2)}, "mu must be (N, Z) with N at least 1, got (0, 2)"),
-        ({"mu": torch.zeros(4)}, "mu must be (N, Z) with N at least 1, got (4,)"),
-        ({"logvar": torch.zeros(4, 1)}, "logvar must be (4, 2), got (4, 1)"),
-        ({"noise": torch.zeros(3, 2)}, "noise must be (4, 2), got (3, 2)"),
-        ({"chunk": 0}, "chunk must be at least 1, got 0"),
-        ({"estimator": "best"}, "estimator must be 'paired' or 'classic', got 'best'"),
+        ((0, 2), {}, "posterior must be (N, Z) with N at least 1, got (0, 2)"),
+        ((4,), {}, "posterior must be (N, Z) with N at least 1, got (4,)"),
+        ((4, 2), {"noise": torch.zeros(3, 2)}, "noise must be (4, 2), got (3, 2)"),
+        ((4, 2), {"chunk": 0}, "chunk must be at least 1, got 0"),
+        ((4, 2), {"estimator": "best"}, "estimator must be one of paired, classic, got 'best'"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
-    given = {"mu": torch.zeros(4, 2), "logvar": torch.zeros(4, 2), **arguments}
-    with pytest.raises(ValueError, match=re.escape(message)):
-        mutual_information(given.pop("mu"), given.pop("logvar"), **given)
+def test_wrong_arguments(shape: tuple[int, ...], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        mutual_information(Gaussian(torch.zeros(shape), torch.zeros(shape)), **arguments)
 
 
 def test_no_sentences_for_information_per_dimension() -> None:
-    with pytest.raises(ValueError, match="max_sentences must be at least 1, got 0"):
-        mi_per_dimension(torch.zeros(4, 2), torch.zeros(4, 2), max_sentences=0)
+    with pytest.raises(InputError, match="max_sentences must be at least 1, got 0"):
+        mi_per_dimension(Gaussian(torch.zeros(4, 2), torch.zeros(4, 2)), max_sentences=0)

@@ -100,7 +100,7 @@ def test_where_one_is_on_the_way(share: float, here: str) -> None:
 def test_a_diagnosis_says_what_was_measured(session: Session) -> None:
     found = session.diagnosis()
     read = Reader(pieces.diagnosis(found, "textvae diagnose 'a & b'"))
-    for part in (found.verdict, found.explanation, found.advice, f"{found.rec:.2f}"):
+    for part in (*found.verdict, f"{found.elbo.rec:.2f}"):
         assert plain(part) in plain(read.text)
     assert "textvae diagnose 'a & b'" in read.text
     assert "NLL" not in read.text.replace("importance-weighted NLL", "")

@@ -255,10 +255,10 @@ def test_the_diagnosis_is_of_the_sentences_of_the_map(
 ) -> None:
     found = session.diagnosis()
     wanted = evaluate(lively_model, session._batches(), len(texts), seed=0)
-    assert (found.rec, found.kl) == pytest.approx((wanted.rec, wanted.kl))
-    assert found.kl == pytest.approx(session.kl, rel=1e-4)
-    assert (found.num_sentences, found.nll) == (len(texts), None)
-    assert found.num_tokens == sum(len(text.split()) + 1 for text in texts)
+    assert (found.elbo.rec, found.elbo.kl) == pytest.approx((wanted.rec, wanted.kl))
+    assert found.elbo.kl == pytest.approx(session.kl, rel=1e-4)
+    assert (found.elbo.num_sentences, found.nll) == (len(texts), None)
+    assert found.elbo.num_tokens == sum(len(text.split()) + 1 for text in texts)
     assert session.diagnosis() is found
 
 

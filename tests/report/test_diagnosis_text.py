@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from textvae import report
-from textvae.diagnostics.ablation import Ablation
+from textvae.diagnostics import Ablation, Verdict
 from textvae.recipes import LoadedRun
 from textvae.report.diagnosis import figures_row, run_names
 
@@ -23,27 +23,26 @@ def changed(diagnosed: LoadedRun, **fields: Any) -> LoadedRun:
 @pytest.fixture
 def known(diagnosed: LoadedRun) -> LoadedRun:
     """A diagnosis with figures that can be told from each other."""
+    found = diagnosed.diagnosis
     return changed(
         diagnosed,
-        rec=20.125,
-        kl=2.5,
-        elbo=-22.625,
-        elbo_ppl=4.0,
-        nll=22.0,
-        nll_precision="fp32",
-        nll_se=0.25,
-        ppl=3.5,
-        effective_samples=2.5,
-        mi=1.75,
-        mi_max=math.log(12),
-        au=1,
-        active_dimensions=2,
-        kl_per_dim=[0.5, 2.0, 0.0],
+        elbo=dataclasses.replace(
+            found.elbo,
+            rec=20.125,
+            kl=2.5,
+            elbo=-22.625,
+            elbo_ppl=4.0,
+            au=1,
+            active_dimensions=2,
+            kl_per_dim=[0.5, 2.0, 0.0],
+        ),
+        nll=dataclasses.replace(
+            found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5, precision="fp32"
+        ),
+        mi=found.mi._replace(mi=1.75, mi_max=math.log(12)),
         au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
         ablation=Ablation(own=20.125, shuffled=23.125, prior=22.125, zero=21.0),
-        verdict="healthy",
-        explanation="It says something.",
-        advice="Go on.",
+        verdict=Verdict("healthy", "It says something.", "Go on."),
     )
 
 
@@ -70,20 +69,21 @@ def test_the_text_of_a_diagnosis(known: LoadedRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "nll", "ppl"),
+    ("interrupted", "se", "nll", "ppl"),
     [
-        ({}, "22.00 ± 0.25", "3.50"),
-        ({"nll_is_partial": True}, "22.00 ± 0.25*", "3.50*"),
+        (False, 0.25, "22.00 ± 0.25", "3.50"),
+        (True, 0.25, "22.00 ± 0.25*", "3.50*"),
         # One batch can't tell its own spread.
-        ({"nll_is_partial": True, "nll_se": math.inf}, "22.00*", "3.50*"),
+        (True, math.inf, "22.00*", "3.50*"),
         # Cut short before the first batch.
-        ({"nll_is_partial": True, "nll": None, "nll_se": None, "ppl": None}, "–*", "–*"),
+        (True, None, "–*", "–*"),
     ],
 )
 def test_an_nll_that_was_cut_short(
-    known: LoadedRun, fields: dict[str, Any], nll: str, ppl: str
+    known: LoadedRun, interrupted: bool, se: float | None, nll: str, ppl: str
 ) -> None:
-    found = changed(known, **fields)
+    estimate = None if se is None else dataclasses.replace(known.diagnosis.nll, se=se)
+    found = changed(known, interrupted=interrupted, nll=estimate)
     row = figures_row(found.diagnosis)
     assert (row["NLL"], row["PPL"]) == (nll, ppl)
     assert ("* cut short: NLL" in report.diagnosis_text(found)) == ("*" in nll)
@@ -105,8 +105,8 @@ def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
     assert lines[1].split()[0] == "run"
     assert [line.split()[0] for line in lines[2:5]] == ["annealed", "plain", "floor"]
     for line, run in zip(lines[2:5], runs, strict=True):
-        assert line.endswith(run.diagnosis.verdict)
-        assert f"{run.diagnosis.nll:.2f} ± {run.diagnosis.nll_se:.2f}" in line
+        assert line.endswith(run.diagnosis.verdict.verdict)
+        assert f"{run.diagnosis.nll.nll:.2f} ± {run.diagnosis.nll.se:.2f}" in line
     assert lines[5:7] == ["", "KL per dimension"]
     assert [line.split()[0] for line in lines[7:]] == ["annealed", "plain", "floor"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from textvae import report
-from textvae.diagnostics.factors import FactorProbe
+from textvae.diagnostics import FactorProbe, Verdict
 from textvae.recipes import LoadedRun
 from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
@@ -97,12 +97,13 @@ def words(page: str) -> str:
 
 def test_the_page_of_a_run(page: str, diagnosed: LoadedRun) -> None:
     found, text = diagnosed.diagnosis, words(page)
-    assert f"<title>annealed: {found.verdict}</title>" in page
-    assert text.startswith(f"annealed animals, test split: 12 sentences of {found.num_tokens}")
-    assert f"{found.verdict.capitalize()} {found.explanation}" in text
-    for value in (found.rec, found.kl, -found.elbo, found.elbo_ppl, found.ppl, found.mi):
+    assert f"<title>annealed: {found.verdict.verdict}</title>" in page
+    assert text.startswith(f"annealed animals, test split: 12 sentences of {found.elbo.num_tokens}")
+    assert f"{found.verdict.verdict.capitalize()} {found.verdict.explanation}" in text
+    elbo, nll = found.elbo, found.nll
+    for value in (elbo.rec, elbo.kl, -elbo.elbo, elbo.elbo_ppl, nll.ppl, found.mi.mi):
         assert f">{value:.2f}</td>" in page
-    assert f"{found.nll:.2f} ± {found.nll_se:.2f}" in text
+    assert f"{nll.nll:.2f} ± {nll.se:.2f}" in text
     assert f"at most log N = {math.log(12):.2f}" in text
     for heading in ("Samples from the prior", "Reconstructions", "From one sentence to another"):
         assert heading in text
@@ -158,7 +159,7 @@ def test_text_of_a_verdict_and_a_name_is_text(
     diagnosed: LoadedRun, hostile: str, tmp_path: Path
 ) -> None:
     changed = dataclasses.replace(
-        diagnosed.diagnosis, verdict=hostile, explanation=hostile, advice=f"--lr 1 {hostile}"
+        diagnosed.diagnosis, verdict=Verdict(hostile, hostile, f"--lr 1 {hostile}")
     )
     named = replace(diagnosed, diagnosis=changed, name=hostile)
     for page in (written(named, tmp_path), compared([named, diagnosed], tmp_path)):
@@ -177,9 +178,7 @@ def test_an_nll_that_was_cut_short_is_told(
     page: str, comparison: str, diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
     assert "cut short" not in page + comparison
-    partial = dataclasses.replace(
-        diagnosed.diagnosis, nll_is_partial=True, nll=None, nll_se=None, ppl=None, num_samples=None
-    )
+    partial = dataclasses.replace(diagnosed.diagnosis, interrupted=True, nll=None)
     cut = replace(diagnosed, diagnosis=partial)
     assert "was cut short" in written(cut, tmp_path)
     assert "was cut short" in compared([diagnosed, cut], tmp_path)
@@ -202,14 +201,14 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(
 
 def test_runs_side_by_side(comparison: str, runs: list[LoadedRun]) -> None:
     assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
-        (run.name, run.diagnosis.verdict) for run in runs
+        (run.name, run.diagnosis.verdict.verdict) for run in runs
     ]
     shown = pictures(comparison)
     assert shown[:2] == ["KL", "active units"]
     assert shown[-2:] == ["annealed", "plain"]  # a language model has no dimensions
     assert re.findall(r'background: (#\w+)"', comparison) == list(COLORS[:3])
     for run in runs:
-        assert run.diagnosis.explanation in words(comparison)
+        assert run.diagnosis.verdict.explanation in words(comparison)
 
 
 def test_the_same_diagnosis_gives_the_same_page(

@@ -140,8 +140,6 @@ def test_measures_of_shares_are_those_of_the_whole(two: Two) -> None:
         for name, value in found["alone"].items():
             assert found["together"][name] == pytest.approx(value, rel=1e-9), name
         # The first process measured its share, batches 0 and 2 of three in the order drawn.
-        assert found["cut"]["is_partial"]
-        assert 0 < len(found["cut"]["indices"]) < 12
 
 
 def test_what_processes_tell_each_other(two: Two) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from tests.training.building import opened, sixty_sentences
-from textvae.diagnostics import evaluate, importance_nll
+from textvae.diagnostics import evaluate
 from textvae.runtime import ALONE, ElsewhereError, Processes, join, leave
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt
@@ -85,24 +85,7 @@ def measure(run: Path, processes: Processes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, who in (("alone", ALONE), ("together", processes)):
         evaluation = evaluate(model, valid.epoch(0), valid.num_sentences, processes=who)
-        nll = importance_nll(model, valid.epoch(0), num_samples=7, num_repeats=2, processes=who)
-        found[name] = evaluation.to_dict() | {
-            "nll": nll.nll,
-            "se": nll.se,
-            "se_repeats": nll.se_repeats,
-            "ppl": nll.ppl,
-            "is_partial": nll.is_partial,
-            "per_sentence": nll.per_sentence.tolist(),
-        }
-
-    def cut() -> None:
-        if processes.rank == 1:
-            raise KeyboardInterrupt
-
-    nll = importance_nll(
-        model, valid.epoch(0), num_samples=7, before_batch=cut, processes=processes
-    )
-    found["cut"] = {"is_partial": nll.is_partial, "indices": nll.indices.tolist()}
+        found[name] = evaluation.to_dict()
     return found
 
 

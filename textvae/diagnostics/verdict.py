@@ -256,14 +256,6 @@ RULES: tuple[Rule, ...] = (
         "and lower --free-bits, if that floor is what keeps KL up.",
     ),
     Rule(
-        "autoencoder",
-        lambda e: e.moments.least_aggregate_kl > FAR * e.elbo.kl,
-        "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
-        "of a KL of {e.elbo.kl:.1f}: what is drawn from the prior is not what the decoder has "
-        "learned from{e.trained_with}.",
-        FULL_WEIGHT,
-    ),
-    Rule(
         "partly collapsed",
         lambda e: e.bound >= e.ablation.zero,
         "KL is paid for little: with z the model predicts a sentence in {e.bound:.2f} nats "
@@ -287,6 +279,14 @@ RULES: tuple[Rule, ...] = (
         "sentence's z costs the decoder {e.ablation.used:.2f} nats in {e.elbo.rec:.1f}.",
         "Anneal for longer (--annealer linear --warmup-epochs 10), make the decoder need z "
         "(--word-dropout 0.3), or ask for more with --free-bits 0.1.",
+    ),
+    Rule(
+        "autoencoder",
+        lambda e: e.moments.least_aggregate_kl > FAR * e.elbo.kl,
+        "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
+        "of a KL of {e.elbo.kl:.1f}: what is drawn from the prior is not what the decoder has "
+        "learned from{e.trained_with}.",
+        FULL_WEIGHT,
     ),
     Rule(
         "healthy",
