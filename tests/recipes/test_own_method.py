@@ -100,7 +100,7 @@ def test_it_is_trained_saved_resumed_and_diagnosed(corpus: Corpus, tmp_path: Pat
     run = recipes.diagnose_run(cut, num_samples=2, model=MyVAE)
     assert isinstance(run.model, MyVAE)
     assert run.config.model == run.model.config == MyConfig(**own)
-    assert run.diagnosis.kl > 0
+    assert run.diagnosis.elbo.kl > 0
 
 
 def test_its_options_are_known_to_it_alone(corpus: Corpus, tmp_path: Path) -> None:
