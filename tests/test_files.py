@@ -1,16 +1,39 @@
-"""Tests of `textvae.files`."""
+"""Tests of `textvae.files`, none of which reaches a network."""
 
 from __future__ import annotations
 
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import RepositoryNotFoundError
 
-from textvae.files import read_json, replacing, write_json
+from textvae import files
+from textvae.checks import InputError
+from textvae.files import (
+    MODEL_FILES,
+    find_pretrained,
+    read_json,
+    replacing,
+    require_repository,
+    write_json,
+)
+
+Answer = Callable[[Callable[[], Any]], list[Any]]
 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+# Whole or not there
 
 
 def test_a_file_is_made_or_replaced(tmp_path: Path) -> None:
@@ -24,54 +47,178 @@ def test_a_file_is_made_or_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
-def test_a_crash_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, fault: type[BaseException]
+@pytest.mark.parametrize("old", ["old", None])
+@pytest.mark.parametrize("half", [b"half of the new", None])
+def test_a_crash_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, fault: type[BaseException], old: str | None, half: bytes | None
 ) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text("old")
+    if old is not None:
+        path.write_text(old)
 
     def crash() -> None:
         with replacing(path) as temporary:
-            temporary.write_text("half of the new")
-            assert path.read_text() == "old", "the old file stays while the new one is written"
+            if half is not None:
+                temporary.write_bytes(half)
+            assert (path.read_text() if path.exists() else None) == old
             raise fault
 
     with pytest.raises(fault):
         crash()
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["notes.txt"]
-
-
-def test_a_crash_before_there_was_a_file_leaves_none(tmp_path: Path) -> None:
-    def crash(half: bytes | None) -> None:
-        with replacing(tmp_path / "new") as temporary:
-            if half is not None:
-                temporary.write_bytes(half)
-            raise OSError("disk full")
-
-    for half in (b"half", None):
-        with pytest.raises(OSError, match="disk full"):
-            crash(half)
-    assert names(tmp_path) == []
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == ({path.name: old} if old else {})
 
 
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
     content = {"text": "naïve – “quoted”", "numbers": [1, 2.5, None], "nested": {"a": True}}
-    write_json(tmp_path / "a.json", content)
-    assert read_json(tmp_path / "a.json") == content
-    assert (tmp_path / "a.json").read_text(encoding="utf-8").endswith("}\n")
-
-
-def test_what_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"old": 1})
+    path = tmp_path / "a.json"
+    write_json(path, content)
+    assert read_json(path) == content
+    assert path.read_text(encoding="utf-8").endswith("}\n")
     with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(tmp_path / "a.json", {"new": object()})
-    assert read_json(tmp_path / "a.json") == {"old": 1}
+        write_json(path, {"new": object()})
+    assert read_json(path) == content
     assert names(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff\xfe"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.json is not valid JSON: "):
+    with pytest.raises(InputError, match=r"broken\.json is not valid JSON: "):
         read_json(tmp_path / "broken.json")
+
+
+# Saved models
+
+
+def saved(directory: Path, *files: str) -> Path:
+    directory.mkdir(parents=True)
+    for file in files:
+        (directory / file).write_text("{}")
+    return directory
+
+
+def test_a_directory_is_taken_before_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = saved(tmp_path / "runs" / "first", *MODEL_FILES, "metrics.jsonl")
+    assert find_pretrained(directory) == find_pretrained(str(directory)) == directory
+    monkeypatch.chdir(tmp_path)
+    assert find_pretrained("runs/first") == Path("runs/first")
+
+
+@pytest.mark.parametrize("missing", [[name] for name in MODEL_FILES] + [list(MODEL_FILES)])
+def test_missing_files_are_named(tmp_path: Path, missing: list[str]) -> None:
+    directory = saved(tmp_path / "run", *(set(MODEL_FILES) - set(missing)))
+    message = re.escape(f"run is not a run directory: {', '.join(missing)} not found there")
+    with pytest.raises(FileNotFoundError, match=message):
+        find_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nowhere",  # no owner
+        "runs/frist",  # mistyped: its parent is here
+        "runs/a/b",  # too deep for a hub id
+        "./runs-b/first",
+        "../runs-b/first",
+        "/no/where",
+        "~/runs",
+        "runs-b/",
+        "two words/run",
+    ],
+)
+def test_a_mistyped_path_costs_no_look_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "require_repository", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub"))
+    with pytest.raises(FileNotFoundError, match=f"no run directory at '{re.escape(name)}'$"):
+        find_pretrained(name)
+
+
+def test_a_hub_id_offline_fails_fast_unless_it_was_fetched_before() -> None:
+    start = time.perf_counter()
+    with pytest.raises(FileNotFoundError, match=r"no run directory at 'nobody/no-vae', and .+"):
+        find_pretrained("nobody/no-vae")
+    assert time.perf_counter() - start < 15, "retries cost 23 seconds"
+    repository = Path(os.environ["HF_HOME"]) / "hub" / "models--somebody--a-vae"
+    snapshot = saved(repository / "snapshots" / ("0" * 40), *MODEL_FILES)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    assert find_pretrained("somebody/a-vae").resolve() == snapshot.resolve()
+
+
+# The hub
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Puts a function in the place of the hub's answer, as though we were online."""
+
+    def put(function: Callable[[], Any]) -> list[Any]:
+        asked = []
+
+        def repo_info(_self: Any, *arguments: Any, **options: Any) -> None:
+            asked.append((*arguments, options))
+            function()
+
+        monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
+        monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", repo_info)
+        return asked
+
+    return put
+
+
+def failing(fault: Exception) -> Callable[[], Any]:
+    def fail() -> None:
+        raise fault
+
+    return fail
+
+
+def unknown_repository() -> Exception:
+    fault = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+    fault.args = ("404 Client Error\n\nRepository Not Found for url",)
+    return fault
+
+
+def test_a_repository_that_is_there_passes(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer(lambda: None)
+    require_repository("somebody/a-corpus", "dataset")
+    assert asked == [("somebody/a-corpus", {"repo_type": "dataset", "timeout": files.SECONDS})]
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
+    require_repository("nobody/nothing", "dataset")
+    assert len(asked) == 1, "nothing is asked offline"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (unknown_repository(), FileNotFoundError, "the hub has no model 'a/b', or it is private"),
+        (OSError("no route\nto host"), ConnectionError, "the hub can't be reached (no route)"),
+        (RuntimeError(" "), ConnectionError, "the hub can't be reached (RuntimeError)"),
+    ],
+)
+def test_the_reason_is_given_in_one_line(
+    answer: Answer, fault: Exception, kind: type[Exception], message: str
+) -> None:
+    answer(failing(fault))
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        require_repository("a/b", "model")
+    message = f"no run directory at 'a/b', and {message}"
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
+        find_pretrained("a/b")
+
+
+def test_a_hub_that_hangs(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    answer(lambda: release.wait(30))
+    monkeypatch.setattr(files, "SECONDS", 0.1)
+    start = time.perf_counter()
+    with pytest.raises(ConnectionError, match=r"the hub did not answer within 0\.1 seconds"):
+        require_repository("a/b", "model")
+    release.set()
+    assert time.perf_counter() - start < 15

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from textvae.checks import InputError
+
 MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 SECONDS = 3.0
@@ -19,15 +21,9 @@ SECONDS = 3.0
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and put it in `path`'s place if nothing was raised.
+    """Give a temporary path beside `path` to write to; put it in `path`'s place if nothing raised.
 
     A crash at any moment leaves either the old file or the new one.
-
-    Args:
-        path: The file to replace or create; its directory must exist.
-
-    Yields:
-        A path in the same directory.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -46,25 +42,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: If the file is not JSON; the message names it.
-    """
+    """Read a JSON file; what is none is an `InputError` that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+        raise InputError(f"{path} is not valid JSON: {error}") from None
 
 
 def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
-    """Return if the hub knows a repository and answers in time; never retries.
+    """Return if the hub knows the repository `owner/name` and answers in time; never retries.
 
     With `HF_HUB_OFFLINE=1` nothing is asked: the caller then works on what was downloaded before.
-
-    Args:
-        name: Hub id, `owner/name`.
-        kind: What kind of repository it is.
 
     Raises:
         FileNotFoundError: If the hub has no such repository, or does not show it to us.
@@ -99,11 +87,7 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
 def find_pretrained(name: str | Path) -> Path:
     """The directory of a saved model: a local one, or a hub repository's downloaded copy.
 
-    Args:
-        name: Path of a run directory, or a hub id such as `"user/my-sentence-vae"`.
-
-    Returns:
-        A directory that holds `config.json`, `tokenizer.json` and `model.safetensors`.
+    It holds all of `MODEL_FILES`.
 
     Raises:
         FileNotFoundError: If there is no such directory and it can't be a hub id or can't be

@@ -1,16 +1,4 @@
-"""One directory per run, safe to load, whole after a crash at any moment.
-
-Offers `RunDirectory`:
-
-| file | what |
-|---|---|
-| `config.json` | the model's arguments (`model`) and the run's configuration (`run`) |
-| `tokenizer.json` | the vocabulary |
-| `model.safetensors` | the best weights so far by the true ELBO; until annealing ends, the latest |
-| `training_state.safetensors` | all that continuing needs; tensors and JSON, nothing pickled |
-| `metrics.jsonl` | one line per logged step and per evaluation |
-| `results.json` | test-set figures of the finished run |
-"""
+"""One directory per run, safe to load, whole after a crash at any moment."""
 
 from __future__ import annotations
 
@@ -22,31 +10,29 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from textvae.checks import InputError
 from textvae.config import ModelConfig, RunConfig
 from textvae.files import read_json, replacing, write_json
 
-__all__ = ["RunDirectory"]
-
-TENSOR = "__tensor__"
-PAIRS = "__pairs__"
+TENSOR, PAIRS = "__tensor__", "__pairs__"
 
 
 class RunDirectory:
-    """A run's files. Build it with `create` or `open`.
-
-    Attributes:
-        path: The directory.
-        config: The run's configuration.
-    """
+    """A run's files. Build it with `create` or `open`."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path = path
         self.config = config
         self.config_file = path / "config.json"
+        """The model's options (`model`) and the run's configuration (`run`)."""
         self.metrics_file = path / "metrics.jsonl"
+        """One line per logged step and per evaluation."""
         self.state_file = path / "training_state.safetensors"
+        """All that continuing needs: tensors and JSON, nothing pickled."""
         self.weights_file = path / "model.safetensors"
+        """The best weights so far by the true ELBO; until annealing ends, the latest."""
         self.results_file = path / "results.json"
+        """Test-set figures of the finished run."""
 
     @classmethod
     def create(
@@ -54,10 +40,7 @@ class RunDirectory:
     ) -> Self:
         """Make the directory of a new run and write its configuration.
 
-        Args:
-            path: The directory.
-            config: The configuration.
-            longest_sentence: Most tokens of a sentence that is trained on, EOS not counted.
+        The longest sentence that is trained on is in tokens, EOS not counted.
 
         Raises:
             FileExistsError: If a run or anything else is there already.
@@ -68,13 +51,25 @@ class RunDirectory:
         write_json(run.config_file, {"run": config.to_dict(), "longest_sentence": longest_sentence})
         return run
 
-    @staticmethod
-    def refuse_if_taken(path: str | Path) -> None:
-        """Raise if a new run can't be put at `path`.
+    @classmethod
+    def open(cls, path: str | Path, *, model: type[ModelConfig] = ModelConfig) -> Self:
+        """Open the directory of an existing run, whose model has these options.
 
         Raises:
-            FileExistsError: If a file or a directory with something in it is there.
+            FileNotFoundError: If there is no run at `path`.
+            InputError: If its configuration is not one that this version can read.
         """
+        config_file = Path(path) / "config.json"
+        if not config_file.is_file():
+            raise FileNotFoundError(f"no run at {path}: {config_file} does not exist")
+        content = read_json(config_file)
+        if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+            raise InputError(f"{config_file} has no section 'run': no training run wrote it")
+        return cls(Path(path), RunConfig.from_dict(content["run"], model=model))
+
+    @staticmethod
+    def refuse_if_taken(path: str | Path) -> None:
+        """Raise FileExistsError if a file, or a directory with something in it, is at `path`."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FileExistsError(
@@ -86,26 +81,6 @@ class RunDirectory:
         """Replace the run's configuration, on disk too."""
         self.config = config
         write_json(self.config_file, {**read_json(self.config_file), "run": config.to_dict()})
-
-    @classmethod
-    def open(cls, path: str | Path, *, model: type[ModelConfig] = ModelConfig) -> Self:
-        """Open the directory of an existing run.
-
-        Args:
-            path: The directory.
-            model: Which options its model has.
-
-        Raises:
-            FileNotFoundError: If there is no run at `path`.
-            ValueError: If its configuration is not one that this version can read.
-        """
-        config_file = Path(path) / "config.json"
-        if not config_file.is_file():
-            raise FileNotFoundError(f"no run at {path}: {config_file} does not exist")
-        content = read_json(config_file)
-        if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
-            raise ValueError(f"{config_file} has no section 'run': no training run wrote it")
-        return cls(Path(path), RunConfig.from_dict(content["run"], model=model))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -124,29 +99,24 @@ class RunDirectory:
         return [record for record in self.metrics() if record["split"] == "valid"]
 
     def kept_evaluation(self) -> dict[str, Any]:
-        """The evaluation of the weights that `model.safetensors` holds.
-
-        Raises:
-            ValueError: If the run has not been evaluated yet.
-        """
-        kept = [record for record in self.evaluations() if record["verdict"] == "better"]
+        """The evaluation of the weights that `model.safetensors` holds."""
+        kept = self._kept_evaluations()
         if not kept:
-            raise ValueError(f"{self.path} has not finished an epoch yet: resume its training")
+            raise InputError(f"{self.path} has not finished an epoch yet: resume its training")
         return kept[-1]
 
     def last_beta(self) -> float | None:
         """The KL weight that the weights kept were trained with; None if nothing was logged."""
-        records = [record for record in self.metrics() if "beta" in record]
-        kept = [record for record in records if record.get("verdict") == "better"] or records
-        return kept[-1]["beta"] if kept else None
+        logged = self._kept_evaluations() or self.metrics()
+        return logged[-1].get("beta") if logged else None
+
+    def _kept_evaluations(self) -> list[dict[str, Any]]:
+        return [record for record in self.evaluations() if record["verdict"] == "better"]
 
     def forget_metrics_after(self, step: int, *, is_judged: bool) -> None:
-        """Drop lines that a run continued from a saved state will log again.
+        """Drop lines that a run continued from a state of that step will log again.
 
-        Args:
-            step: The state's step; later lines go.
-            is_judged: Whether the state was saved after the evaluation at that step; if not, that
-                evaluation's line goes too.
+        Judged is a state that was saved after the evaluation at its step: that line stays.
         """
         last = {"train": step, "valid": step if is_judged else step - 1}
         kept = [record for record in self.metrics() if record["step"] <= last[record["split"]]]
@@ -155,22 +125,18 @@ class RunDirectory:
             temporary.write_text("".join(lines), encoding="utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write a training state, replacing the last one at once.
-
-        Args:
-            state: Nested dictionaries, lists and plain values, with tensors anywhere.
-        """
+        """Replace the training state: dictionaries, lists, plain values, with tensors anywhere."""
         tensors: dict[str, Tensor] = {}
-        skeleton = _take_tensors(state, "", tensors)
+        skeleton = json.dumps(_take_tensors(state, "", tensors))
         with replacing(self.state_file) as temporary:
-            save_file(tensors, temporary, metadata={"state": json.dumps(skeleton)})
+            save_file(tensors, temporary, metadata={"state": skeleton})
 
     def load_state(self) -> dict[str, Any]:
         """Read the last training state, tensors on the CPU.
 
         Raises:
             FileNotFoundError: If the run has saved none yet.
-            ValueError: If the file is damaged.
+            InputError: If the file is damaged.
         """
         if not self.state_file.is_file():
             raise FileNotFoundError(
@@ -182,16 +148,17 @@ class RunDirectory:
                 skeleton = json.loads(file.metadata()["state"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except Exception as error:
-            raise ValueError(f"{self.state_file} can't be read: {error}") from error
+            raise InputError(f"{self.state_file} can't be read: {error}") from error
         state: dict[str, Any] = _put_tensors(skeleton, tensors)
         return state
 
 
 def _take_tensors(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, Tensor):
+        name = f"{len(tensors)}{path}"  # two paths can be written alike
         # A copy: safetensors refuses memory shared by two names, as tied weights have it.
-        tensors[path] = node.detach().cpu().clone().contiguous()
-        return {TENSOR: path}
+        tensors[name] = node.detach().cpu().clone().contiguous()
+        return {TENSOR: name}
     if isinstance(node, dict):
         # As pairs, because optimizers key their state by integers, which JSON objects can't.
         return {PAIRS: [[k, _take_tensors(v, f"{path}/{k}", tensors)] for k, v in node.items()]}
