@@ -26,31 +26,24 @@ GOLDEN: tuple[str, ...] = (
     "through the telescope on sunday afternoon",
     "perhaps the sleepy pupil will always sleepily memorize the tricky lessons with a "
     "sigh at school on monday afternoon",
-    "apparently the patient astronomers never peacefully discovered the glowing asteroids "
-    "in silence through the telescope on thursday night",
-    "apparently the hasty inspectors rarely handcuff their cunning pickpockets in no time "
-    "across the roofs on thursday afternoon",
-    "will the cautious tutors seldom diligently explain any tricky fractions step by step "
-    "in the classroom on saturday morning",
 )
 GOLDEN_SHA256 = "2aff28a21597cca4b4728f8a489768568ac98134debb69820bdef776d3ff5fcd"
 
 
 def test_golden_sentences_and_digest_of_the_default_training_set() -> None:
-    assert tuple(sentence.text for sentence in sample(5, seed=0)) == GOLDEN
+    assert tuple(sentence.text for sentence in sample(2, seed=0)) == GOLDEN
     text = "\n".join(sentence.text for sentence in splits(0).train)
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_SHA256
 
 
 def test_probability_worked_out_by_hand() -> None:
-    # Six uniform factors: 12 topics, 8 tempers, 3 tenses and three factors of two values.
-    factors = 12 * 8 * 3 * 2**3
+    factors = 12 * 8 * 3 * 2**3  # topics, tempers, tenses and three factors of two values
     # opener 1/3, adjective 1/3, subject 1/4, frequency 1/3, no adverb 0.2, verb 1/4, "the" 0.4,
     # no quality 0.2, object 1/4, no closing 0.2, no place 0.2, day 1/7, hour 1/4.
     choices = 1 / 3 * 1 / 3 * 1 / 4 * 1 / 3 * 0.2 * 1 / 4 * 0.4
     choices *= 0.2 * 1 / 4 * 0.2 * 0.2 * 1 / 7 * 1 / 4
-    expected = math.log(choices / factors)
-    assert log_prob(PLAIN) == pytest.approx(expected)
+    assert log_prob(PLAIN) == pytest.approx(math.log(choices / factors))
+    assert log_prob(f"  {PLAIN.replace(' ', '  ')}\n") == log_prob(PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +71,6 @@ def test_outside_the_grammar(sentence: str) -> None:
     assert parse(sentence) == []
 
 
-def test_white_space_does_not_count() -> None:
-    assert log_prob(f"  {PLAIN.replace(' ', '  ')}\n") == log_prob(PLAIN)
-
-
 def test_probabilities_of_every_slot_sum_to_one() -> None:
     for slot in build_slots():
         for values, options in slot.options.items():
@@ -95,7 +84,7 @@ def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share() -> None:
     """All that can be said once the factors are fixed has the probability of those factors."""
     factors = {name: values[0] for name, values in FACTORS.items()}
     texts, share = [""], 1.0
-    fixed = ("adjective", "adverb", "closing", "place", "day", "hour")  # or there are too many
+    fixed = ("adjective", "adverb", "object", "closing", "place", "day", "hour")  # or too many
     for slot in build_slots():
         options = slot.options[tuple(factors[name] for name in slot.given)]
         if slot.name in fixed:
@@ -115,31 +104,14 @@ def test_every_sentence_has_one_derivation_with_its_own_factors() -> None:
 
 def test_words_tell_every_factor() -> None:
     """What makes the grammar unambiguous, and so its entropy exact."""
-    slots = {slot.name: slot for slot in build_slots()}
-    tells = {"subject": ("topic", "number"), "adjective": ("temper",)}
-    for name, factors in tells.items():
-        slot = slots[name]
-        assert slot.given == factors
-        phrases = [option.words for options in slot.options.values() for option in options]
-        assert len(set(phrases)) == len(phrases), name
-    # The frequency tells the polarity, the opener the mood, opener and verb the tense.
-    polarities = [
-        {option.words for option in options} for options in slots["frequency"].options.values()
-    ]
-    assert not set.intersection(*polarities)
-    openers: dict[str, set[tuple[str, ...]]] = {"statement": set(), "question": set()}
-    for (mood, *_), options in slots["opener"].options.items():
-        openers[mood] |= {option.words for option in options}
-    assert not set.intersection(*openers.values())
-    for topic, number, mood in product(*(FACTORS[name] for name in ("topic", "number", "mood"))):
-        said = [
-            (opener.words, future.words, verb.words)
-            for tense in FACTORS["tense"]
-            for opener in slots["opener"].options[mood, tense, number]
-            for future in slots["future"].options[mood, tense]
-            for verb in slots["verb"].options[topic, mood, tense, number]
-        ]
-        assert len(set(said)) == len(said), (topic, number, mood)
+    names = ("opener", "adjective", "subject", "future", "frequency", "verb")
+    slots = [slot for slot in build_slots() if slot.name in names]
+    phrases = list[str]()
+    for values in product(*FACTORS.values()):
+        factors = dict(zip(FACTORS, values, strict=True))
+        options = [slot.options[tuple(factors[name] for name in slot.given)] for slot in slots]
+        phrases += [" ".join(word for o in said for word in o.words) for said in product(*options)]
+    assert len(set(phrases)) == len(phrases) > 100_000
 
 
 def test_entropy_is_the_mean_of_minus_log_prob() -> None:
@@ -163,7 +135,6 @@ def test_factors_are_uniform_and_independent() -> None:
 
 
 def test_size_of_words_and_sentences() -> None:
-    assert len(FACTORS) >= 5
     assert 300 <= len(vocabulary()) <= 1000
     assert vocabulary() == sorted(set(vocabulary()))
     lengths = [
