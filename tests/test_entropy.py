@@ -13,7 +13,7 @@ import torch
 from textvae import grammar
 from textvae.corpus import load_corpus
 from textvae.diagnostics import importance_nll
-from textvae.recipes import RECIPES, open_run, start
+from textvae.recipes import RECIPES, LoadedRun, start
 
 
 def advantage(directory: Path, options: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -21,8 +21,8 @@ def advantage(directory: Path, options: Mapping[str, Any]) -> tuple[float, float
     corpus = load_corpus("grammar")
     recipe = {**RECIPES["grammar"], "latent_dim": 0, "word_dropout": 0.0}
     start(corpus, {**recipe, **options}, directory).fit()
-    subject = open_run(directory)
-    measured = importance_nll(subject.model, subject.loader.epoch(0))
+    run = LoadedRun.open(directory)
+    measured = importance_nll(run.model, run.loader.epoch(0))
     exact = [-grammar.log_prob(text) for text in corpus["test"]["text"]]
     gains = torch.tensor(exact, dtype=torch.float64) - measured.per_sentence
     return measured.nll, float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
