@@ -104,13 +104,11 @@ class EncodedSplit:
     """The ids of a split's sentences, without special tokens, by position.
 
     Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
-    larger than memory stays on disk. All else is in memory, 9 bytes a sentence.
+    larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
 
     Attributes:
         lengths: (sentences,) int32, predicted tokens: ids, and EOS unless truncated.
         truncated: (sentences,) bool, whether the sentence was cut and so has no EOS.
-        rows: (sentences,) int32, position of each sentence in the text split, which differs from
-            its position here where sentences were dropped.
         num_sentences, num_truncated, num_dropped: Sentences kept, cut, and left out for their
             length.
         num_tokens: Predicted tokens.
@@ -126,7 +124,7 @@ class EncodedSplit:
         num_ids = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy().view(bool)
         self.lengths: NDArray[np.int32] = num_ids + ~self.truncated
-        self.rows: NDArray[np.int32] = table["row"].to_numpy()
+        self._rows = table["row"]
         self.num_sentences = len(num_ids)
         self.num_truncated = int(self.truncated.sum())
         self.num_dropped = num_dropped
@@ -145,6 +143,11 @@ class EncodedSplit:
 
     def __len__(self) -> int:
         return self.num_sentences
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """(sentences,) int32, positions in the text split: others than here where some dropped."""
+        return np.asarray(self._rows)
 
     def sentence(self, index: int) -> NDArray[np.integer]:
         """Ids of one sentence, without special tokens, as a view."""

@@ -109,10 +109,9 @@ def load_corpus(
         The corpus; empty lines are left out and counted.
 
     Raises:
-        CorpusNotFound: If there is nothing of that name, or the hub can't be reached (known
-            within five seconds).
-        DataError: If what was found can't be used.
-        InputError: If a fraction is out of its range.
+        CorpusNotFound: If there is nothing of that name, or the hub is out of reach (known within
+            five seconds).
+        InputError: If a fraction is out of its range, or what was found can't be used.
     """
     shares = {"valid": valid_fraction, "test": test_fraction}
     for split, share in shares.items():
@@ -128,11 +127,9 @@ def load_corpus(
     if name == "ptb" or name.startswith("ptb:"):
         return _load_ptb(name[4:] or None, cache_dir)
     if path.is_dir():
-        files = _files_of_splits(path)
-        return _read_files(path.resolve().name, path, files, text_field, cache_dir)
+        return _read_files(path, _files_of_splits(path), text_field, cache_dir)
     if path.is_file():
-        files, name = {"train": path}, path.name.split(".")[0]
-        corpus, where = _read_files(name, path, files, text_field, cache_dir), str(path)
+        corpus, where = _read_files(path, {"train": path}, text_field, cache_dir), str(path)
     else:
         corpus, where = _read_hub(name, text_field, cache_dir), f"the data set {name!r}"
     return _hold_out(corpus, shares, seed, where)
@@ -217,9 +214,8 @@ def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
     import datasets
 
     if files := ptb.find_files(data_dir):
-        directory = files["train"].parent
-        corpus = _read_files("ptb", directory, files, "text", cache_dir)
-        return replace(corpus, source=f"ptb:{corpus.source}")
+        corpus = _read_files(files["train"].parent, files, "text", cache_dir)
+        return replace(corpus, name="ptb", source=f"ptb:{corpus.source}")
     with progress(False):
         loaded = datasets.load_dataset("parquet", data_files=ptb.download(), cache_dir=cache_dir)
     named = {split: f"the hub's copy of Penn Treebank ({ptb.HUB_ID}, {split})" for split in loaded}
@@ -269,30 +265,28 @@ def _require_hub_id(name: str) -> None:
 
 
 def _read_files(
-    name: str, path: Path, files: Mapping[str, Path], text_field: str, cache_dir: str | None
+    path: Path, files: Mapping[str, Path], text_field: str, cache_dir: str | None
 ) -> Corpus:
-    """A file for each split, a sentence a line."""
+    """The corpus at a path, with a file for each split and a sentence a line."""
     import datasets
 
-    sizes = [file.stat().st_size for file in files.values()]
-    if 0 in sizes:
-        raise DataError(f"{[*files.values()][sizes.index(0)]} is empty")
+    sizes = {file: file.stat().st_size for file in files.values()}
+    for file in [file for file, size in sizes.items() if size == 0]:
+        raise DataError(f"{file} is empty")
     escaped = {split: [glob.escape(str(file.resolve()))] for split, file in files.items()}
-    with progress(sum(sizes) > 100 * LONG_WORK):
+    with progress(sum(sizes.values()) > 100 * LONG_WORK):
         try:
             # Lines of JSON too are read as text: only so can a fault be told with its line. A byte
             # order mark, as some editors write it, would else become part of the first word.
+            options = {"encoding": "utf-8-sig", "writer_batch_size": ROWS_AT_ONCE}
             loaded = datasets.load_dataset(
-                "text",
-                data_files=escaped,
-                encoding="utf-8-sig",
-                cache_dir=cache_dir,
-                writer_batch_size=ROWS_AT_ONCE,
+                "text", data_files=escaped, cache_dir=cache_dir, **options
             )
         except datasets.exceptions.DatasetGenerationError:
             for file in files.values():
                 _require_utf8(file)
             raise
+        name = path.name.split(".")[0] if path.is_file() else path.resolve().name
         raw = Corpus(name, loaded, str(path.resolve()), {})
         named = {split: str(file) for split, file in files.items()}
         return _clean(raw, named, "line", text_field)

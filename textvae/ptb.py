@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,23 +82,15 @@ def download() -> dict[str, str]:
     """The hub's parquet file of every split; that it is out of reach is known in five seconds."""
     from huggingface_hub import constants, hf_hub_download
 
-    names = {"train": "train", "valid": "validation", "test": "test"}
-    files = {split: f"penn_treebank/{name}/0000.parquet" for split, name in names.items()}
+    files = {split: f"penn_treebank/{split}/0000.parquet" for split in EXPECTED}
+    files["valid"] = "penn_treebank/validation/0000.parquet"
+    fetch = partial(hf_hub_download, HUB_ID, repo_type="dataset", revision=HUB_REVISION)
     reason = "the hub is not asked, as HF_HUB_OFFLINE is set"
     for is_here in (True,) if constants.is_offline_mode() else (True, False):
         try:
             if not is_here:
                 require_repository(HUB_ID, "dataset")
-            return {
-                split: hf_hub_download(
-                    HUB_ID,
-                    file,
-                    repo_type="dataset",
-                    revision=HUB_REVISION,
-                    local_files_only=is_here,
-                )
-                for split, file in files.items()
-            }
+            return {split: fetch(file, local_files_only=is_here) for split, file in files.items()}
         except (OSError, ValueError) as error:
             if not is_here:
                 reason = str(error).strip().splitlines()[0]
