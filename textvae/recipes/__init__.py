@@ -1,6 +1,6 @@
 """From a configuration to a trained and measured run, and configurations known to work."""
 
-from textvae.recipes.diagnose import diagnose_run, diagnose_runs
+from textvae.recipes.diagnose import diagnose_run, diagnose_runs, diagnosed
 from textvae.recipes.loaded import LoadedRun, evaluate_run, finish
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, RECIPES, Phase, source_and_recipe
 from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
@@ -20,6 +20,7 @@ __all__ = [
     "SweptRun",
     "diagnose_run",
     "diagnose_runs",
+    "diagnosed",
     "evaluate_run",
     "finish",
     "open_corpus",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.batches import BatchLoader
+from textvae.checks import InputError
 from textvae.corpus import Corpus
 from textvae.diagnostics.diagnosis import FactorLabels, diagnose
 from textvae.diagnostics.latent_model import Progress, unwrapped
@@ -23,45 +24,11 @@ def diagnose_run(
     split: str = "test",
     *,
     data_dir: str | None = None,
-    num_samples: int = 500,
-    seed: int = 0,
-    precision: str = "auto",
     model: type[SentenceVAE] = SentenceVAE,
-    progress: Progress = unwrapped,
+    **options: Any,
 ) -> LoadedRun:
-    """Measure a saved run in every way there is, and judge it.
-
-    On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
-    the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
-    last, leaves a valid estimate from the sentences done by then.
-
-    Args:
-        name: A run directory or hub id.
-        split: `"train"`, `"valid"` or `"test"`.
-        data_dir: Where the corpus is now, if not where the run found it.
-        num_samples: Importance samples K of the NLL, at least 1.
-        seed: Seed of all noise, at least 0.
-        precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
-            NLL, see `diagnostics.importance_nll`.
-        model: The class of the runs' models.
-        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
-
-    Returns:
-        The run, with its diagnosis.
-
-    Raises:
-        FileNotFoundError: If there is no such run.
-        DataError: If the corpus can't be had, has no such split or nothing in it, or if more than
-            half of its tokens are unknown to the model (a model of byte-level BPE knows all).
-        ValueError: If an argument is outside its range, or the split has but one sentence.
-    """
-    opened = LoadedRun.open(name, split, data_dir=data_dir, model=model)
-    settings = {
-        "num_samples": num_samples,
-        "seed": seed,
-        "precision": precision,
-    }
-    return _diagnosed(opened, settings, progress)
+    """A saved run with its `diagnosis`; see `LoadedRun.open`, and `diagnosed` for the options."""
+    return diagnosed(LoadedRun.open(name, split, data_dir=data_dir, model=model), **options)
 
 
 def diagnose_runs(
@@ -69,84 +36,79 @@ def diagnose_runs(
     split: str = "test",
     *,
     data_dir: str | None = None,
-    num_samples: int = 500,
-    seed: int = 0,
-    precision: str = "auto",
     model: type[SentenceVAE] = SentenceVAE,
-    progress: Progress = unwrapped,
+    **options: Any,
 ) -> list[LoadedRun]:
-    """Diagnose several runs on the same sentences, so that their NLLs can be compared.
+    """Diagnose several runs on the same tokens, so that their NLLs can be compared.
 
-    Args:
-        names: Run directories or hub ids.
-        split: As for `diagnose_run`, and so are all others.
-        data_dir: Where the corpus is now.
-        num_samples: Importance samples K.
-        seed: Seed of all noise.
-        precision: As for `diagnose_run`.
-        model: The class of the runs' models.
-        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
-
-    Returns:
-        The runs in the order given, up to the one whose NLL was cut short, if one was.
-
-    Raises:
-        FileNotFoundError: If a run does not exist.
-        DataError: As from `diagnose_run`.
-        ValueError: As from `diagnose_run`, if there are fewer than two runs or one comes twice, or
-            if they do not predict the same tokens: another corpus, split or vocabulary.
+    Gives them in the order of their names, up to the one whose NLL was cut short, if one was.
     """
     if len({Path(name).resolve() for name in names}) < max(2, len(names)):
-        raise ValueError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
-    settings = {
-        "num_samples": num_samples,
-        "seed": seed,
-        "precision": precision,
-    }
-    opened = [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
-    _refuse_other_tokens(opened)
+        raise InputError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
+    runs = [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
+    for other in runs[1:]:
+        if _tokens(other) != _tokens(runs[0]):
+            raise InputError(
+                "runs must predict the same tokens to be compared: "
+                f"{_described(runs[0])}, {_described(other)}"
+            )
     found: list[LoadedRun] = []
-    for each in opened:
-        found.append(_diagnosed(each, settings, progress))
+    for run in runs:
+        found.append(diagnosed(run, **options))
         if found[-1].diagnosis.interrupted:
             break
     return found
 
 
-def _diagnosed(opened: LoadedRun, settings: dict[str, Any], progress: Progress) -> LoadedRun:
-    loader, probes_on = opened.loader, _probe_loader(opened)
-    diagnosis = diagnose(
-        opened.model,
-        loader.epoch(0),
-        loader.num_sentences,
-        **settings | {"precision": resolve_precision(settings["precision"], opened.model.device)},
-        factors=None if probes_on is None else _factors(opened, probes_on),
-        beta=opened.run.last_beta(),
-        free_bits=opened.config.training.free_bits,
+def diagnosed(
+    run: LoadedRun,
+    *,
+    num_samples: int = 500,
+    seed: int = 0,
+    precision: str = "auto",
+    progress: Progress = unwrapped,
+) -> LoadedRun:
+    """A run with its `diagnosis`: measured in every way there is, and judged.
+
+    On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
+    the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
+    last, leaves a valid estimate from the sentences done by then.
+
+    Args:
+        run: The run.
+        num_samples: Importance samples K of the NLL, at least 1.
+        seed: Seed of all noise, at least 0.
+        precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
+            NLL, see `diagnostics.importance_nll`.
+        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
+    """
+    found = diagnose(
+        run.model,
+        run.loader.epoch(0),
+        run.loader.num_sentences,
+        num_samples=num_samples,
+        seed=seed,
+        precision=resolve_precision(precision, run.model.device),
+        factors=_factors(run),
+        beta=run.run.last_beta(),
+        free_bits=run.config.training.free_bits,
         progress=progress,
     )
-    return dataclasses.replace(opened, diagnosis=diagnosis)
+    return dataclasses.replace(run, evaluation=found.elbo, diagnosis=found)
 
 
-def _probe_split(run: LoadedRun) -> str:
-    return "test" if run.split == "valid" else "valid"
-
-
-def _probe_loader(run: LoadedRun) -> BatchLoader | None:
-    """Sentences to fit probes on; None if there are none, or nothing to probe for."""
-    corpus, split = run.corpus, _probe_split(run)
+def _factors(run: LoadedRun) -> FactorLabels | None:
+    """Labels and sentences to fit probes on; None if there are none, or nothing to probe."""
+    corpus, fit_split = run.corpus, "test" if run.split == "valid" else "valid"
     known = set(corpus[run.split].column_names) > {"text"}
-    if not known or split not in corpus.splits or run.model.latent_dim == 0:
+    if not known or fit_split not in corpus.splits or run.model.latent_dim == 0:
         return None
-    return evaluation_loader(corpus, split, run.tokenizer, run.config.data)
-
-
-def _factors(run: LoadedRun, loader: BatchLoader) -> FactorLabels:
+    loader = evaluation_loader(corpus, fit_split, run.tokenizer, run.config.data)
     return FactorLabels(
         fit_batches=loader.epoch(0),
         fit_num_sentences=loader.num_sentences,
-        fit_labels=_labels(run.corpus, _probe_split(run), loader),
-        labels=_labels(run.corpus, run.split, run.loader),
+        fit_labels=_labels(corpus, fit_split, loader),
+        labels=_labels(corpus, run.split, run.loader),
     )
 
 
@@ -154,16 +116,6 @@ def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[s
     """Each factor's values, of the sentences that were not left out for their length."""
     rows = corpus[split].select(loader.split.rows)
     return {name: rows[name][:] for name in rows.column_names if name != "text"}
-
-
-def _refuse_other_tokens(opened: Sequence[LoadedRun]) -> None:
-    first = opened[0]
-    for other in opened[1:]:
-        if _tokens(other) != _tokens(first):
-            raise ValueError(
-                "runs must predict the same tokens to be compared: "
-                f"{_described(first)}, {_described(other)}"
-            )
 
 
 def _tokens(run: LoadedRun) -> str:
