@@ -85,7 +85,7 @@ _CURVES: dict[str, Callable[[float], float]] = {
 
 @runtime_checkable
 class KLAnnealer(Protocol):
-    """All that a training loop asks of an annealer; one that watches the KL sees it in the call."""
+    """What a training loop needs from an annealer; one that follows the KL sees it in the call."""
 
     def __call__(self, kl: Any, /) -> Any:
         """Return `kl` times the weight of the present batch."""

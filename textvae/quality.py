@@ -1,7 +1,7 @@
-"""How good sentences are, from the sentences alone: nothing here knows a model.
+"""How good sentences are, judged by the sentences alone, without a model.
 
-A word is what white space separates, whatever the tokens of the model are, so that figures of
-models of words, characters and pieces of words can be compared. Shares lie in 0 to 1, a share of
+Words are separated by white space, whatever the tokens of the model are, so that models of words,
+characters and byte pairs can be compared. Shares lie in 0 to 1, a share of
 nothing is 0; BLEU, of up to four words in a row, lies in 0 to 100.
 
 Reference: Papineni et al. (2002), BLEU: a Method for Automatic Evaluation of Machine Translation.
@@ -31,7 +31,7 @@ def _ngrams(text: str, order: int) -> Iterator[Ngram]:
 
 @dataclass(frozen=True)
 class ReconstructionFigures:
-    """What came back of sentences."""
+    """How well sentences were reconstructed."""
 
     num_sentences: int
     bleu: float
@@ -80,7 +80,10 @@ def _check_pairs(reconstructions: Sequence[str], texts: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class TextFigures:
-    """What texts are like; compare self-BLEU, distinct-n and duplicates between equally many."""
+    """Variety, novelty and lengths of texts.
+
+    Self-BLEU, distinct-n and duplicates depend on the number of texts: compare equally many.
+    """
 
     num_sentences: int
     self_bleu: float
@@ -94,7 +97,7 @@ class TextFigures:
 
 
 def text_figures(texts: Sequence[str], training: Sequence[str]) -> TextFigures:
-    """Measure texts, at least 2, in every way there is."""
+    """Measure all of `TextFigures`; there must be at least 2 texts."""
     lengths = [len(text.split()) for text in texts]
     return TextFigures(
         num_sentences=len(texts),
@@ -155,10 +158,10 @@ def length_distance(texts: Sequence[str], others: Sequence[str]) -> float:
 
 
 def self_bleu(texts: Sequence[str]) -> float:
-    """Mean sentence BLEU of each text with all the others as its references: how alike they are.
+    """Mean sentence BLEU of each text with all the others as its references: how similar they are.
 
     It is sacrebleu's sentence BLEU (exponential smoothing, effective order), but in time linear in
-    the number of texts. It rises with that number: compare it between equally many.
+    the number of texts. It rises with that number: compare equally many.
 
     Reference: Zhu et al. (2018), Texygen, section 3; Chen and Cherry (2014), smoothing method 3.
     """
@@ -216,7 +219,7 @@ class PathStep:
 
 
 def accepted_share(texts: Sequence[str]) -> float:
-    """Share of texts that the grammar can say."""
+    """Share of texts that the grammar can generate."""
     if len(texts) == 0:
         raise InputError("texts must hold at least one sentence, got 0")
     return fmean(bool(grammar.parse(text)) for text in texts)
@@ -225,7 +228,7 @@ def accepted_share(texts: Sequence[str]) -> float:
 def factor_path(texts: Sequence[str]) -> tuple[PathStep, ...]:
     """Which factors change at which sentence of a path, such as an interpolation.
 
-    Nothing changes at a sentence that the grammar can't say, nor at the first that it can.
+    Nothing changes at a sentence that the grammar can't generate, nor at the first that it can.
     """
     steps: list[PathStep] = []
     before: dict[str, str] = {}

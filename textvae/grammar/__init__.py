@@ -11,7 +11,7 @@ by free choices within each slot of the sentence. A factor shows in words far ap
 subject, verb, quality, object and place; the temper in adjective, adverb and closing; tense and
 number in opener or verb, and the number in subject and determiner too; the mood in opener and verb;
 the polarity in frequency and determiner. A decoder must carry them from the first of these words to
-the last, or be told them by z. Because `entropy` is exact, so is the best NLL any model can reach.
+the last, or get them from z. Because `entropy` is exact, so is the best NLL any model can reach.
 
 The same seed gives the same sentences on every machine and Python version: the only source of
 chance is `random.Random(seed).random()`, which Python guarantees not to change.
@@ -59,7 +59,7 @@ class GrammarSplits(NamedTuple):
 
 
 class Derivation(NamedTuple):
-    """One way in which the grammar can say a sentence."""
+    """One way in which the grammar generates a sentence."""
 
     factors: dict[str, str]  # the value of every factor in `FACTORS`
     log_prob: float  # natural logarithm of the joint probability of factors and sentence
@@ -95,7 +95,7 @@ def splits(
 
 
 def parse(sentence: str) -> list[Derivation]:
-    """Find every way in which the grammar can say a sentence, words separated by white space.
+    """Find every derivation of a sentence, whose words are separated by white space.
 
     This grammar is unambiguous, so there is one derivation or none, but nothing here relies on
     that.
@@ -119,7 +119,7 @@ def log_prob(sentence: str) -> float:
 
 @cache
 def entropy() -> float:
-    """Return the exact entropy of a sentence, the mean NLL that no model can better, in nats.
+    """Return the exact entropy of a sentence in nats, the lowest mean NLL that a model can reach.
 
     As a sentence tells its factors and what was chosen in each slot (the grammar is unambiguous),
     its entropy is that of all choices together: of the factors, and of every slot averaged over the
@@ -130,7 +130,7 @@ def entropy() -> float:
 
 
 def vocabulary() -> list[str]:
-    """List every word that the grammar can say, in alphabetical order."""
+    """List every word of the grammar, in alphabetical order."""
     return sorted(
         {
             word

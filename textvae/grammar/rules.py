@@ -31,7 +31,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
 
 
 class Option(NamedTuple):
-    """One thing a slot may say."""
+    """What may stand in a slot."""
 
     words: tuple[str, ...]  # possibly none
     prob: float  # in (0, 1], given the factors of its slot
@@ -58,7 +58,7 @@ def _past(verb: str) -> str:
 
 
 def _even(phrases: list[str], skip: float = 0.0) -> dict[str, float]:
-    """Gives all phrases the same probability, after `skip` for saying nothing."""
+    """All phrases with the same probability, after `skip` for an empty slot."""
     options = {phrase: (1.0 - skip) / len(phrases) for phrase in phrases}
     return {"": skip, **options} if skip else options
 
