@@ -8,7 +8,6 @@ import math
 import pickle
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
