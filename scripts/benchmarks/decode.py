@@ -14,7 +14,7 @@ from benchmarks.models import PTB_SIZE, flops_per_token, new_model, sizes
 from benchmarks.usual import beam_one_at_a_time, drawn, likeliest, one_at_a_time
 from textvae import SentenceVAE, Tokenizer
 from textvae.generation import MAX_LENGTH, NUM_BEAMS
-from textvae.generation import decode_scored as our_decode
+from textvae.generation import decode as our_decode
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 Ids = list[list[int]]

@@ -31,10 +31,8 @@ DECODING: dict[str, tuple[Any, Any, str]] = {
     "typical_p": (float | None, None, "sample: the same among the most typical words"),
     "num_beams": (int | None, None, "beam: width of the search, 5 if not given"),
     "length_penalty": (float, 0.0, "beam: ranks by log p / tokens ** this; 1 favours longer ones"),
-    "repetition_penalty": (float, 1.0, "above 1 makes words come again less often"),
     "min_length": (int, 0, "fewest tokens of a sentence"),
     "max_length": (int, 200, "most tokens of a sentence"),
-    "precision": (str, "fp32", "fp32, bf16, or auto: bf16 where it is fast; slightly other draws"),
 }
 """Type, default and help of the options of decoding; the defaults are those of `Decoding`."""
 

@@ -30,52 +30,49 @@ __all__ = ["COMMANDS"]
 
 
 def _sample(options: Namespace) -> None:
-    from textvae.generation.texts import sample_codes
+    from textvae.generation import aggregate_codes, prior_codes
 
-    model, corpus = load(options.run), None
-    if options.like is not None:
-        corpus = list(telling(model, corpus_of(options.like)))
-    source = "prior" if corpus is None else "aggregate"
-    num, seed = options.num_sentences, options.seed
-    z = sample_codes(model, num, source=source, texts=corpus, seed=seed)
+    model, num, seed = load(options.run), options.num_sentences, options.seed
+    if options.like is None:
+        z = prior_codes(model, num, seed=seed)
+    else:
+        z = aggregate_codes(model, num, list(telling(model, corpus_of(options.like))), seed=seed)
     show(options, _decoded(model, z, options))
 
 
 def _reconstruct(options: Namespace) -> None:
-    from textvae.generation.texts import reconstruct_codes
+    from textvae.generation import posterior_codes
 
     model, texts = model_and_texts(options)
-    z = reconstruct_codes(model, texts, sampled=options.sampled, seed=options.seed)
+    z = posterior_codes(model, texts, sampled=options.sampled, seed=options.seed)
     found = _decoded(model, z, options)
     show(options, [{"source": text} | one for text, one in zip(texts, found, strict=True)])
 
 
 def _interpolate(options: Namespace) -> None:
-    from textvae.generation import interpolation
+    from textvae.generation import changes, decode, path_codes
 
     model, texts = model_and_texts(options)
-    steps, method = options.steps, options.method
-    path = interpolation(model, *texts, steps=steps, method=method, **decoding_of(options))
-    columns = zip((None, *path.distances), path.texts, path.log_probs, strict=True)
-    show(
-        options,
-        [
-            {"step": step, "distance": distance, "text": text, "log_prob": log_prob}
-            for step, (distance, text, log_prob) in enumerate(columns)
-        ],
-    )
+    z = path_codes(model, *texts, steps=options.steps, method=options.method)
+    found = decode(model, z, **decoding_of(options))
+    shares = changes(found)
+    records = [
+        {"step": step, "distance": distance, "text": one.text, "log_prob": one.log_prob}
+        for step, (distance, one) in enumerate(zip((None, *shares), found, strict=True))
+    ]
+    show(options, records)
     say(
-        f"smoothness {path.smoothness:.2f}, "
-        f"{path.num_distinct} different sentences of {len(path.texts)}"
+        f"smoothness {1 - sum(shares) / len(shares):.2f}, "
+        f"{len({one.text for one in found})} different sentences of {len(found)}"
     )
 
 
 def _traverse(options: Namespace) -> None:
-    from textvae.generation.paths import traverse_codes
+    from textvae.generation import traversal_codes
 
     model, (text,) = model_and_texts(options, 1)
     dim, low, high, steps = options.dim, options.low, options.high, options.steps
-    z = traverse_codes(model, text, dim, low=low, high=high, steps=steps)
+    z = traversal_codes(model, text, dim, low=low, high=high, steps=steps)
     values = [low + (high - low) * step / (steps - 1) for step in range(steps)]
     records = [
         {"source": text, "dim": dim, "value": value} | one
@@ -85,7 +82,7 @@ def _traverse(options: Namespace) -> None:
 
 
 def _analogy(options: Namespace) -> None:
-    from textvae.generation.directions import analogy_codes
+    from textvae.generation import analogy_codes
 
     model, (a, b, c) = model_and_texts(options, 3)
     found = _decoded(model, analogy_codes(model, a, b, c), options)
@@ -93,23 +90,20 @@ def _analogy(options: Namespace) -> None:
 
 
 def _jitter(options: Namespace) -> None:
-    from textvae.generation.texts import jitter_codes
+    from textvae.generation import jittered_codes
 
     model, (text,) = model_and_texts(options, 1)
     num, scale, seed = options.num_sentences, options.scale, options.seed
-    z = jitter_codes(model, text, num, scale=scale, seed=seed)
+    z = jittered_codes(model, text, num, scale=scale, seed=seed)
     show(options, [{"source": text} | one for one in _decoded(model, z, options)])
 
 
 def _decoded(model: SentenceVAE, z: Tensor, options: Namespace) -> list[dict[str, Any]]:
     """The sentence of each latent code, (B, Z), and its log p(x|z)."""
-    from textvae.generation import decode_scored
+    from textvae.generation import decode
 
-    found = decode_scored(model, z, **decoding_of(options))
-    texts = model.tokenizer.decode_batch([one.ids for one in found])
-    return [
-        {"text": text, "log_prob": one.log_prob} for text, one in zip(texts, found, strict=True)
-    ]
+    found = decode(model, z, **decoding_of(options))
+    return [{"text": one.text, "log_prob": one.log_prob} for one in found]
 
 
 def _sample_arguments(parser: ArgumentParser) -> None:

@@ -19,7 +19,15 @@ from torch import Tensor
 from textvae.batches import Batch, collate
 from textvae.diagnostics import Diagnosis, diagnose
 from textvae.explore.corpus import MAX_CHARACTERS, Sentences
-from textvae.generation import MAX_LENGTH, Neighbour, decode, encode, latent_distances, lerp, sample
+from textvae.generation import (
+    MAX_LENGTH,
+    Neighbour,
+    encode,
+    generate_text,
+    latent_distances,
+    lerp,
+    sample,
+)
 from textvae.losses import kl_per_dimension
 from textvae.model import Gaussian, SentenceVAE
 from textvae.tokenizer import Tokenizer
@@ -298,7 +306,7 @@ class Session:
         return self._all_spoken(z[None])[0]
 
     def _all_spoken(self, z: Tensor) -> list[str]:
-        return self._tokenizer.decode_batch(decode(self.model, z, max_length=self._max_length))
+        return generate_text(self.model, z, max_length=self._max_length)
 
     def _batches(self) -> Iterator[Batch]:
         """The corpus in batches of like length."""

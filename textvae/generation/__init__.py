@@ -1,35 +1,40 @@
 """From z to sentences and back.
 
-Text in, text out: `sample`, `reconstruct`, `interpolate`, `interpolation`, `traverse`, `jitter`,
-`analogy`, `attribute_vector` and `shift`, `neighbours`. On tensors beneath: `encode`, `decode`,
-`decode_scored`, `decode_n_best`, `lerp`, `slerp`, `latent_distances`. `Decoding` holds the
-options of decoding, which all of them take by name. `TextVAE` is a model with all of these as
-methods.
+Text in, text out: `sample`, `reconstruct`, `interpolate`, `traverse`, `jitter`, `analogy`,
+`shift`, `neighbours`. Beneath: functions that make latent codes, and `decode`, which makes
+sentences of codes and gives their log p too. `Decoding` has the options of decoding, which all
+that decodes takes by name. `TextVAE` is a model with all of these as methods.
 """
 
-from textvae.generation.decoding import decode, decode_n_best, decode_scored
-from textvae.generation.directions import analogy, attribute_vector, shift
-from textvae.generation.nearby import METRICS, Neighbour, latent_distances, neighbours
-from textvae.generation.options import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
-from textvae.generation.paths import (
+from textvae.generation.codes import (
     METHODS,
-    Path,
-    interpolate,
-    interpolation,
+    aggregate_codes,
+    analogy_codes,
+    attribute_vector,
+    check_texts,
+    encode,
+    jittered_codes,
     lerp,
+    path_codes,
+    posterior_codes,
+    prior_codes,
     slerp,
-    traverse,
+    traversal_codes,
 )
+from textvae.generation.decoding import Decoded, decode, generate_text
+from textvae.generation.distances import METRICS, Neighbour, changes, latent_distances, neighbours
+from textvae.generation.options import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
 from textvae.generation.text_vae import TextVAE
 from textvae.generation.texts import (
     SOURCES,
-    check_texts,
-    encode,
+    analogy,
+    interpolate,
     jitter,
     reconstruct,
     sample,
+    shift,
+    traverse,
 )
-from textvae.generation.walk import Decoded
 
 __all__ = [
     "MAX_LENGTH",
@@ -41,24 +46,29 @@ __all__ = [
     "Decoded",
     "Decoding",
     "Neighbour",
-    "Path",
     "TextVAE",
+    "aggregate_codes",
     "analogy",
+    "analogy_codes",
     "attribute_vector",
+    "changes",
     "check_texts",
     "decode",
-    "decode_n_best",
-    "decode_scored",
     "encode",
+    "generate_text",
     "interpolate",
-    "interpolation",
     "jitter",
+    "jittered_codes",
     "latent_distances",
     "lerp",
     "neighbours",
+    "path_codes",
+    "posterior_codes",
+    "prior_codes",
     "reconstruct",
     "sample",
     "shift",
     "slerp",
+    "traversal_codes",
     "traverse",
 ]

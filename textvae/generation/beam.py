@@ -6,67 +6,37 @@ one of width 1 is greedy decoding. The greedy hypothesis always has a place: lef
 search may drop it in favour of worse ends. An open hypothesis that can't come among the results
 any more leaves the batch.
 
-Shapes: N sentences, R open hypotheses of all of them, W beams, K candidates of a hypothesis,
-M hypotheses that won a place, V vocabulary.
+Shapes: N sentences, R open hypotheses of all of them in the order of their sentences, W beams,
+K candidates of a hypothesis, M hypotheses that won a place, P looked at together, V vocabulary.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from textvae.generation.scores import Scores, choose_next
-from textvae.generation.walk import Decoded, Rules, likeliest, permitted
+from textvae.generation.tokens import NextToken, Sentences
 from textvae.model import SentenceVAE
-
-__all__ = ["beam_search"]
-
-
-class Hypotheses(NamedTuple):
-    """R hypotheses, in the order of their sentences.
-
-    Attributes:
-        owner: Number of the sentence of each, (R,).
-        past: Tokens, (R, T).
-        log_prob: The model's own log-probability, (R,).
-        score: What ranks them, (R,): while they are open the sum, at their end normalised.
-        greedy: Which ones are greedy so far, (R,).
-    """
-
-    owner: Tensor
-    past: Tensor
-    log_prob: Tensor
-    score: Tensor
-    greedy: Tensor
-
-    def take(self, which: Tensor) -> Hypotheses:
-        """Those at some places."""
-        return Hypotheses(*(part[which] for part in self))
+from textvae.tokenizer import BOS_ID, EOS_ID
 
 
 class Growth(NamedTuple):
-    """M hypotheses that have won a place, one token longer.
+    """M hypotheses that have won a place, one token longer."""
 
-    Attributes:
-        grown: The hypotheses, `past` still without the token.
-        parent: Which open one each continues, (M,).
-        token: Its token, (M,).
-        rank: Its rank within its sentence, (M,).
-    """
-
-    grown: Hypotheses
-    parent: Tensor
-    token: Tensor
-    rank: Tensor
+    grown: Sentences  # `past` still without the token
+    greedy: Tensor  # (M,), which ones are greedy so far
+    parent: Tensor  # (M,), which open one each continues
+    token: Tensor  # (M,)
+    rank: Tensor  # (M,), within its sentence
 
 
 def beam_search(
-    model: SentenceVAE, z: Tensor, rules: Rules, num_return: int = 1
-) -> list[list[Decoded]]:
-    """The best sentences of each latent code.
+    model: SentenceVAE, z: Tensor, next_token: NextToken, num_best: int = 1
+) -> Iterator[Sentences]:
+    """Look for the likeliest sentences of each latent code.
 
     The bound by which a hypothesis is let go is exact: log p only falls, and over no more than
     `max_length` tokens. Without length penalty it is tight; with one it is loose, and the search
@@ -75,100 +45,67 @@ def beam_search(
     Args:
         model: The model.
         z: Latent codes, (N, Z).
-        rules: Options and banned tokens.
-        num_return: Most sentences for each code, from 1 to the number of beams.
+        next_token: Rules and options.
+        num_best: How many sentences of each code are asked for: others need not be found.
 
-    Returns:
-        For each code its best sentences, the best first, all different; fewer than `num_return`
-        where there are no more.
+    Yields:
+        Different sentences of every code, the `num_best` best among them, as far as there are.
 
     Reference:
         Sutskever, Vinyals & Le (2014), Sequence to Sequence Learning with Neural Networks, 3.2.
     """
-    found: list[list[Decoded]] = [[] for _ in range(len(z))]
-    for group in _search(model, z, rules, num_return):
-        owners, past, log_probs, scores = (part.tolist() for part in group[:4])
-        for owner, *parts in zip(owners, past, log_probs, scores, strict=True):
-            found[owner].append(Decoded(*parts))
-    return [sorted(one, key=lambda best: -best.score)[:num_return] for one in found]
+    options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
+    ids, greedy = torch.full_like(open_.owner, BOS_ID), torch.ones_like(open_.owner).bool()
+    places = torch.full_like(open_.owner, options.beams)
+    best = open_.log_prob.new_full((len(z), num_best), -torch.inf)
 
+    def choose(scores: Tensor, p: Tensor, log_sum: Tensor) -> tuple[Tensor, Tensor]:
+        values, tokens = scores.topk(min(options.beams, scores.shape[1]))
+        return values - log_sum[:, None], tokens
 
-def _search(model: SentenceVAE, z: Tensor, rules: Rules, num_return: int) -> list[Hypotheses]:
-    """Hypotheses that have ended, a group for each step."""
-    options, size = rules.options, len(z)
-    row = torch.arange(size, device=z.device)
-    zero = z.new_zeros(size, dtype=torch.float32)
-    open_ = Hypotheses(row, row.new_empty(size, 0), zero, zero, row >= 0)
-    ids, state = torch.full_like(row, rules.bos_id), model.initial_state(z)
-    places = torch.full_like(row, options.beams)
-    best = zero.new_full((size, num_return), -torch.inf)
-    ended = []
     for length in range(1, options.max_length + 1):
         hidden, state = model.decoder.read(ids, state, z[open_.owner])
-        choose = partial(_continue, past=open_.past, rules=rules)
-        continuations = choose_next(model, hidden, rules.output_weight, choose)
-        grown, parent, ids, rank = _compete(open_, places, options.beams, *continuations)
+        values, tokens = next_token.choose(choose, hidden, length - 1)
+        grown, greedy, parent, ids, rank = _compete(open_, greedy, places, values, tokens)
+        over = ids == EOS_ID
+        yield grown.take(over)
         longer = grown._replace(past=torch.cat([grown.past, ids[:, None]], dim=1))
-        results = grown._replace(score=grown.score / length**options.length_penalty)
-        over = ids == rules.eos_id
-        ended.append(results.take(over))
         if length == options.max_length:
-            ended.append(results._replace(past=longer.past).take(~over))
-            break
+            yield longer.take(~over)
+            return
 
         owner = grown.owner[over]
-        places = places - torch.bincount(owner, minlength=size)
-        new = zero.new_full((size, options.beams), -torch.inf)
-        new[owner, rank[over]] = results.score[over]
-        best = torch.cat([best, new], dim=1).topk(num_return).values
+        places = places - torch.bincount(owner, minlength=len(z))
+        new = best.new_full((len(z), options.beams), -torch.inf)
+        new[owner, rank[over]] = grown.log_prob[over] / length**options.length_penalty
+        best = torch.cat([best, new], dim=1).topk(num_best).values
         # No end can score above this: sums only fall, and no length is above max_length.
-        bound = grown.score / options.max_length**options.length_penalty
+        bound = grown.log_prob / options.max_length**options.length_penalty
         going = (~over & (bound > best[grown.owner, -1])).nonzero()[:, 0]
-        open_, ids, parent = longer.take(going), ids[going], parent[going]
-        if len(ids) == 0:
-            break
-        state = tuple(part[:, parent] for part in state)
-    return ended
-
-
-def _continue(scores: Scores, past: Tensor, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
-    """The likeliest next tokens: log p after the rules, the model's own, ids, each (P, K)."""
-    log_probs = scores.of_all.log_softmax(-1)
-    allowed = permitted(log_probs, past[scores.part], rules)
-    values, tokens = likeliest(allowed, rules.options.beams, scores.likeliest, rules)
-    return values, log_probs.gather(1, tokens), tokens
+        if len(going) == 0:
+            return
+        open_, greedy, ids = longer.take(going), greedy[going], ids[going]
+        state = tuple(part[:, parent[going]] for part in state)
 
 
 def _compete(
-    open_: Hypotheses,
-    places: Tensor,
-    width: int,
-    values: Tensor,
-    log_probs: Tensor,
-    tokens: Tensor,
+    open_: Sentences, greedy: Tensor, places: Tensor, values: Tensor, tokens: Tensor
 ) -> Growth:
-    """The best continuations (R, K) of each sentence, as many as it has places left."""
-    size = len(places)
+    """The best candidates (R, K) of each sentence, as many as it has `places` left, (N,)."""
+    size, width, num = len(places), int(places.max()), values.shape[1]
     row = torch.arange(len(values), device=values.device)
     seat = row - torch.searchsorted(open_.owner, open_.owner)  # among those of its sentence
-    table = values.new_full((size, width, values.shape[1]), -torch.inf)
-    table[open_.owner, seat] = open_.score[:, None] + values
+    table = values.new_full((size, width, num), -torch.inf)
+    table[open_.owner, seat] = open_.log_prob[:, None] + values
     rows = row.new_zeros(size, width)
     rows[open_.owner, seat] = row
 
     priority = table.clone()
-    priority[open_.owner, seat, 0] += torch.where(open_.greedy, torch.inf, 0.0)
+    priority[open_.owner, seat, 0] += torch.where(greedy, torch.inf, 0.0)
     first, index = priority.flatten(1).topk(width)  # (N, W)
     won = (first > -torch.inf) & (torch.arange(width, device=row.device) < places[:, None])
     owner, rank = won.nonzero(as_tuple=True)
     index = index[owner, rank]
-    parent = rows[owner, index // values.shape[1]]
-    place = index % values.shape[1]
-    grown = Hypotheses(
-        owner,
-        open_.past[parent],
-        open_.log_prob[parent] + log_probs[parent, place],
-        table.flatten(1)[owner, index],
-        first[owner, rank] == torch.inf,
-    )
-    return Growth(grown, parent, tokens[parent, place], rank)
+    parent, place = rows[owner, index // num], index % num
+    grown = Sentences(owner, open_.past[parent], table.flatten(1)[owner, index])
+    return Growth(grown, first[owner, rank] == torch.inf, parent, tokens[parent, place], rank)

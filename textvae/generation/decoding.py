@@ -1,126 +1,109 @@
-"""From latent codes to token ids, by any strategy: `decode`, `decode_scored`, `decode_n_best`.
+"""`decode`: from latent codes to sentences, by any strategy.
 
-All three take every option of `Decoding` by name. Sentences are decoded in batches that bound
-memory; those that have ended leave the batch, and decoding always ends.
-
-Shapes: B sentences, V vocabulary, Z latent dimensions.
+Shapes: B sentences, Z latent dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from textvae.checks import InputError, integer
 from textvae.generation.beam import beam_search
 from textvae.generation.options import Decoding
-from textvae.generation.walk import Decoded, Rules, rules_of, walk
+from textvae.generation.tokens import NextToken, generate_tokens
 from textvae.model import SentenceVAE
 from textvae.runtime import full_speed
 
-__all__ = ["decode", "decode_n_best", "decode_scored"]
-
-MAX_SCORES = 2**24
-"""Scores (sentences × beams × vocabulary) held at a time where no batch size is given: 64 MiB."""
-
-Result = TypeVar("Result")
+MAX_SCORES = 2**23 - 2**11
+"""Scores (sentences × beams × vocabulary) held at a time where no batch size is given: 32 MiB, as
+much as memory is used again for (`runtime.full_speed`)."""
 
 
+class Decoded(NamedTuple):
+    """One generated sentence.
+
+    Attributes:
+        text: The sentence.
+        ids: Its tokens, without special ones.
+        log_prob: The model's own log p(x|z), nats, EOS included; of a sentence that was cut at
+            `max_length`, of its tokens.
+        others: The next best ones that beam search has found, if they were asked for.
+    """
+
+    text: str
+    ids: list[int]
+    log_prob: float
+    others: tuple[Decoded, ...] = ()
+
+
+@torch.no_grad()
 def decode(
-    model: SentenceVAE, z: Tensor, *, batch_size: int | None = None, **options: Any
-) -> list[list[int]]:
-    """Generate one sentence for each latent code.
+    model: SentenceVAE,
+    z: Tensor,
+    *,
+    num_best: int = 1,
+    batch_size: int | None = None,
+    **options: Any,
+) -> list[Decoded]:
+    """Generate a sentence for each latent code: the one way from z to text.
+
+    Sentences are decoded in batches that bound memory, and those that have ended leave the batch.
 
     Args:
         model: The model, with a tokenizer; put it into evaluation mode first.
         z: Latent codes, (B, Z).
-        batch_size: Codes decoded together; as many as fit into 64 MiB of scores by default. The
+        num_best: Of beam search: so many best sentences for each code, the best with all `others`,
+            which are fewer only where the search has found no more. At most the number of beams.
+        batch_size: Codes decoded together; as many as fit into 32 MiB of scores by default. The
             sentences do not depend on it, up to rounding.
         **options: Those of `Decoding`.
 
     Returns:
-        Token ids of each sentence, in the order of `z`, without special tokens.
+        The sentences in the order of `z`, with their log-probabilities.
 
     Raises:
-        ValueError: If an option is outside its range, `z` has another shape, or the model has no
+        InputError: If an argument is outside its range, `z` has another shape, or the model has no
             tokenizer.
         TypeError: If there is no such option.
     """
-    return [found.ids for found in decode_scored(model, z, batch_size=batch_size, **options)]
-
-
-def decode_scored(
-    model: SentenceVAE, z: Tensor, *, batch_size: int | None = None, **options: Any
-) -> list[Decoded]:
-    """Generate one sentence for each latent code, with its log-probability; see `decode`.
-
-    `log_prob` is the model's own, whatever filters and penalties chose the tokens.
-    """
-    chosen = Decoding(**options)
-    if chosen.strategy == "beam":
-        results = decode_n_best(model, z, 1, batch_size=batch_size, **options)
-        return [found[0] for found in results]
-    return _in_batches(walk, model, z, chosen, batch_size)
-
-
-def decode_n_best(
-    model: SentenceVAE,
-    z: Tensor,
-    num_return: int,
-    *,
-    batch_size: int | None = None,
-    **options: Any,
-) -> list[list[Decoded]]:
-    """The best sentences that beam search finds for each latent code.
-
-    Args:
-        model: See `decode`.
-        z: See `decode`.
-        num_return: Sentences for each code, at most the number of beams.
-        batch_size: See `decode`.
-        **options: Those of `Decoding`; the strategy is `"beam"`.
-
-    Returns:
-        For each code its sentences, best score first, all different; fewer than `num_return` only
-        where the search has found no more.
-
-    Raises:
-        ValueError: As `decode`, or if `num_return` is not from 1 to the number of beams.
-    """
-    chosen = Decoding(**{"strategy": "beam", **options})
-    if chosen.strategy != "beam":
-        raise ValueError(f"strategy must be 'beam' for n-best lists, got {chosen.strategy!r}")
-    if not 1 <= num_return <= chosen.beams:
-        raise ValueError(
-            f"num_return must be from 1 to the number of beams ({chosen.beams}), got {num_return}"
-        )
-
-    def find(model: SentenceVAE, z: Tensor, rules: Rules, first: int) -> list[list[Decoded]]:
-        return beam_search(model, z, rules, num_return)
-
-    return _in_batches(find, model, z, chosen, batch_size)
-
-
-def _in_batches(
-    find: Callable[[SentenceVAE, Tensor, Rules, int], list[Result]],
-    model: SentenceVAE,
-    z: Tensor,
-    options: Decoding,
-    batch_size: int | None,
-) -> list[Result]:
+    chosen, tokenizer = Decoding(**options), model.tokenizer
+    integer("num_best", num_best, 1, chosen.beams)
     if z.ndim != 2 or z.shape[1] != model.latent_dim:
-        raise ValueError(
+        raise InputError(
             f"z must have the shape (sentences, {model.latent_dim}), got {tuple(z.shape)}"
         )
     if batch_size is None:
-        beams = options.beams if options.strategy == "beam" else 1
-        batch_size = max(1, MAX_SCORES // (model.vocab_size * beams))
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    z, found = z.to(model.device), []
+        batch_size = max(1, MAX_SCORES // (model.vocab_size * chosen.beams))
+    integer("batch_size", batch_size, 1)
+    z, found = z.to(model.device), [list[tuple[Any, ...]]() for _ in range(len(z))]
     with full_speed(model.device):
-        rules = rules_of(model, model.tokenizer, options)
+        next_token = NextToken(model, chosen)
         for first in range(0, len(z), batch_size):
-            found += find(model, z[first : first + batch_size], rules, first)
-    return found
+            part = z[first : first + batch_size]
+            if chosen.strategy == "beam":
+                ended = beam_search(model, part, next_token, num_best)
+            else:
+                ended = generate_tokens(model, part, next_token, first)
+            for group in ended:
+                for owner, *rest in zip(*(column.tolist() for column in group), strict=True):
+                    found[first + owner].append(rest)
+
+    def rank(one: tuple[list[int], float]) -> float:
+        num_tokens = min(len(one[0]) + 1, chosen.max_length)  # EOS counted where there is one
+        return -one[1] / float(num_tokens**chosen.length_penalty)
+
+    results = []
+    for candidates in found:
+        best = sorted(candidates, key=rank)[:num_best]
+        texts = tokenizer.decode_batch([ids for ids, _ in best])
+        result, *others = [Decoded(text, *one) for text, one in zip(texts, best, strict=True)]
+        results.append(result._replace(others=tuple(others)))
+    return results
+
+
+def generate_text(model: SentenceVAE, z: Tensor, **options: Any) -> list[str]:
+    """The text of each latent code, (B, Z); see `decode`."""
+    return [found.text for found in decode(model, z, **options)]

@@ -1,10 +1,9 @@
-"""What decoding does to the scores of the next token, as pure functions.
+"""Which tokens a draw chooses among, as pure functions.
 
-`repetition` makes some tokens less likely; `temperature`, `top_k`, `top_p` and `typical` say
-which of them a draw chooses among. Each takes scores (logits or log-probabilities) and gives new
-ones, −inf for what is out; one token at least stays.
+Each takes scores (logits or log-probabilities) and gives new ones, −inf for what is out; one
+token at least stays.
 
-Shapes: B sentences, T tokens so far, V vocabulary.
+Shapes: B sentences, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,26 +11,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["repetition", "temperature", "top_k", "top_p", "typical"]
+from textvae.generation.options import Decoding
 
 
-def repetition(scores: Tensor, past: Tensor, penalty: float) -> Tensor:
-    """Make tokens that a sentence already has less likely.
-
-    Args:
-        scores: (B, V).
-        past: Tokens so far, (B, T).
-        penalty: Above 0; 1 changes nothing, above 1 forbids more and more. A score above 0 is
-            divided by it, one below multiplied.
-
-    Returns:
-        (B, V).
-
-    Reference:
-        Keskar et al. (2019), CTRL, section 4.1; there for logits above 0 only.
-    """
-    seen = scores.gather(1, past)
-    return scores.scatter(1, past, torch.where(seen > 0, seen / penalty, seen * penalty))
+def apply(scores: Tensor, options: Decoding) -> Tensor:
+    """Those filters that are chosen, one after the other; the scores themselves without any."""
+    if options.temperature != 1:
+        scores = temperature(scores, options.temperature)
+    for name, choose in (("top_k", top_k), ("top_p", top_p), ("typical_p", typical)):
+        if (value := getattr(options, name)) is not None:
+            scores = choose(scores, value)
+    return scores
 
 
 def temperature(scores: Tensor, value: float) -> Tensor:
@@ -53,14 +43,7 @@ def top_k(scores: Tensor, k: int) -> Tensor:
 
 
 def top_p(scores: Tensor, p: float) -> Tensor:
-    """Keep the fewest likeliest tokens that hold a probability of `p` together: the nucleus.
-
-    Args:
-        scores: (B, V).
-        p: Above 0, at most 1, which keeps all.
-
-    Returns:
-        (B, V).
+    """Keep the fewest likeliest tokens that have a probability of `p` together: the nucleus.
 
     Reference:
         Holtzman et al. (2020), The Curious Case of Neural Text Degeneration, section 3.1.
@@ -69,16 +52,7 @@ def top_p(scores: Tensor, p: float) -> Tensor:
 
 
 def typical(scores: Tensor, p: float) -> Tensor:
-    """Keep the fewest tokens of typical information that hold a probability of `p` together.
-
-    Typical is a token whose −log p is near the entropy of the distribution.
-
-    Args:
-        scores: (B, V).
-        p: Above 0, at most 1, which keeps all.
-
-    Returns:
-        (B, V).
+    """The same of the most typical tokens, whose −log p is nearest to the entropy.
 
     Reference:
         Meister et al. (2023), Locally Typical Sampling, section 4.
@@ -89,7 +63,7 @@ def typical(scores: Tensor, p: float) -> Tensor:
 
 
 def _first_mass(scores: Tensor, rank: Tensor, p: float) -> Tensor:
-    """Keep the tokens of smallest `rank`, until those before one hold `p`."""
+    """Keep the tokens of smallest `rank` (B, V), until those before one have `p`."""
     if p >= 1:
         return scores
     order = rank.argsort(dim=-1, stable=True)

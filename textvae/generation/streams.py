@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["CHOICE", "NOISE", "TOKEN", "normals", "uniforms"]
-
 TOKEN, NOISE, CHOICE = 0, 1, 2
 """Purposes: which token comes next, the noise of z, which text z is taken from."""
 
@@ -20,25 +18,21 @@ BITS = 48
 
 def _signed(value: int) -> int:
     """The int64 with the same bits."""
-    value %= 2**64
-    return value - 2**64 if value >= 2**63 else value
+    return (value + 2**63) % 2**64 - 2**63
 
 
 GOLDEN = _signed(0x9E3779B97F4A7C15)
-FIRST, SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, 1))
 
 
 def uniforms(seed: int, purpose: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """Numbers evenly from between 0 and 1, both excluded.
+    """Numbers evenly from between 0 and 1, both excluded, float64.
 
     Args:
         seed: Any integer; counts modulo 2⁶⁴.
         purpose: `TOKEN`, `NOISE` or `CHOICE`, whose numbers have nothing to do with each other.
-        rows: Places of the sentences, int64, of any shape.
+        rows: Places of the sentences, int64.
         columns: Steps or dimensions, int64, of a shape that broadcasts with that of `rows`.
-
-    Returns:
-        float64 of the broadcast shape.
 
     Reference:
         Steele, Lea & Flood (2014), Fast Splittable Pseudorandom Number Generators: SplitMix64,
@@ -46,21 +40,17 @@ def uniforms(seed: int, purpose: int, rows: Tensor, columns: Tensor) -> Tensor:
     """
     key = torch.tensor(_signed(seed), device=rows.device)
     for part in (torch.full_like(key, purpose), rows, columns):
-        key = _mix(key + GOLDEN * (part + 1))
+        key = key + GOLDEN * (part + 1)
+        for by, factor in ROUNDS:
+            key = (key ^ _shift(key, by)) * factor
     numbers: Tensor = (_shift(key, 64 - BITS).double() + 0.5) / 2**BITS
     return numbers
 
 
 def normals(seed: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """Standard normal numbers for z, fp32; see `uniforms`, whose `NOISE` they are made of."""
+    """Standard normal numbers for z, fp32, made of the `NOISE` of `uniforms`."""
     numbers: Tensor = torch.special.ndtri(uniforms(seed, NOISE, rows, columns)).float()
     return numbers
-
-
-def _mix(key: Tensor) -> Tensor:
-    for by, factor in ((30, FIRST), (27, SECOND), (31, 1)):
-        key = (key ^ _shift(key, by)) * factor
-    return key
 
 
 def _shift(key: Tensor, by: int) -> Tensor:

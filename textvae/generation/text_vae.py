@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from textvae.generation import decoding, directions, nearby, paths, texts
+from textvae.generation import codes, decoding, distances, texts
 from textvae.model import SentenceVAE
-
-__all__ = ["TextVAE"]
 
 
 class TextVAE(SentenceVAE):
@@ -18,21 +16,25 @@ class TextVAE(SentenceVAE):
     Only `encode_texts` has another: `encode` is already the one of a batch.
     """
 
-    decode = decoding.decode
-    decode_scored = decoding.decode_scored
-    decode_n_best = decoding.decode_n_best
+    encode_texts = codes.encode
+    prior_codes = codes.prior_codes
+    aggregate_codes = codes.aggregate_codes
+    posterior_codes = codes.posterior_codes
+    jittered_codes = codes.jittered_codes
+    path_codes = codes.path_codes
+    traversal_codes = codes.traversal_codes
+    analogy_codes = codes.analogy_codes
+    attribute_vector = codes.attribute_vector
 
-    encode_texts = texts.encode
+    decode = decoding.decode
+    generate_text = decoding.generate_text
+
     sample = texts.sample
     reconstruct = texts.reconstruct
     jitter = texts.jitter
+    interpolate = texts.interpolate
+    traverse = texts.traverse
+    analogy = texts.analogy
+    shift = texts.shift
 
-    interpolate = paths.interpolate
-    interpolation = paths.interpolation
-    traverse = paths.traverse
-
-    analogy = directions.analogy
-    attribute_vector = directions.attribute_vector
-    shift = directions.shift
-
-    neighbours = nearby.neighbours
+    neighbours = distances.neighbours

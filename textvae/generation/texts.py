@@ -1,110 +1,24 @@
-"""Text in, text out: encode, sample, reconstruct, jitter.
+"""Text in, text out: each function decodes what one of `codes` makes.
 
-Every function that decodes takes the options of `Decoding` by name and decodes greedily unless
-told otherwise. What it decodes is offered too: `sample_codes`, `reconstruct_codes` and
-`jitter_codes` give z alone, for `decode_scored` and all else that takes codes.
+All take the options of `Decoding` by name, and decode greedily unless told otherwise. For
+log-probabilities too, `decode` the codes.
 
 Shapes: B sentences, Z latent dimensions.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from textvae.batches import collate
-from textvae.generation.decoding import decode
-from textvae.generation.streams import CHOICE, normals, uniforms
-from textvae.model import Gaussian, Posterior, SentenceVAE
-
-__all__ = ["SOURCES", "check_texts", "encode", "jitter", "jitter_codes", "reconstruct"]
-__all__ += ["reconstruct_codes", "sample", "sample_codes", "speak"]
+from textvae.checks import InputError, number, one_of
+from textvae.generation import codes
+from textvae.generation.decoding import generate_text
+from textvae.model import SentenceVAE
 
 SOURCES = ("prior", "aggregate")
-MAX_TOKENS = 2**14
-"""Tokens, padding included, of a batch that is encoded at a time."""
-
-
-def check_texts(
-    model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None
-) -> list[list[int]]:
-    """The ids of texts that can be encoded.
-
-    Args:
-        model: The model, with a tokenizer.
-        texts: B sentences; unknown words are read as `<unk>`.
-        max_tokens: Most tokens of a text. A model knows no limit; a run says how long the longest
-            sentence was that it was trained on.
-
-    Returns:
-        Ids of each text, without special tokens.
-
-    Raises:
-        ValueError: If there are no texts, or one is empty, too long, or contains a reserved
-            token; texts are counted from 1. Also if the model is a language model, without z.
-        TypeError: If `texts` is a single string.
-    """
-    if isinstance(texts, str):
-        raise TypeError(f"texts must be a sequence of sentences, got the string {texts!r}")
-    if model.latent_dim == 0:
-        raise ValueError("this is a language model (latent_dim 0): it has no latent code")
-    if len(texts) == 0:
-        raise ValueError("texts must hold at least one sentence, got 0")
-    sentences = model.tokenizer.encode_batch(list(texts))
-    for number, ids in enumerate(sentences, start=1):
-        if not ids:
-            raise ValueError(
-                f"text {number} must have at least one token, got {texts[number - 1]!r}"
-            )
-        if max_tokens is not None and len(ids) > max_tokens:
-            raise ValueError(
-                f"text {number} must have at most {max_tokens} tokens, as in training, "
-                f"got {len(ids)}"
-            )
-    return sentences
-
-
-@torch.no_grad()
-def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None) -> Posterior:
-    """The posterior of each text.
-
-    Texts of like length are encoded together, so any number of them fits.
-
-    Args:
-        model: The model, with a tokenizer; put it into evaluation mode first.
-        texts: B sentences; unknown words are read as `<unk>`.
-        max_tokens: See `check_texts`.
-
-    Returns:
-        Means and log-variances, (B, Z), in the order of the texts, on the model's device.
-
-    Raises:
-        ValueError: See `check_texts`.
-    """
-    sentences = check_texts(model, texts, max_tokens=max_tokens)
-    lengths = np.array([len(ids) for ids in sentences])
-    order = np.argsort(lengths, kind="stable")
-    parts = []
-    while len(order) > 0:
-        # Sorted, so the last of a batch is its longest.
-        padded = np.arange(1, len(order) + 1) * lengths[order]
-        size = max(1, int(np.searchsorted(padded, MAX_TOKENS, side="right")))
-        chosen, order = order[:size], order[size:]
-        batch = collate([sentences[i] for i in chosen], chosen).to(model.device)
-        parts.append((batch.indices, *model.encode(batch)))
-    indices, mu, logvar = (torch.cat(part) for part in zip(*parts, strict=True))
-    back = indices.argsort()
-    return Gaussian(mu[back], logvar[back])
-
-
-def speak(model: SentenceVAE, z: Tensor, **options: Any) -> list[str]:
-    """The text of each latent code, (B, Z): `decode`, then the tokenizer."""
-    return model.tokenizer.decode_batch(decode(model, z, **options))
 
 
 def sample(
@@ -136,33 +50,17 @@ def sample(
         The sentences.
 
     Raises:
-        ValueError: If an argument is outside its range, or there is no z to take from texts.
+        InputError: If an argument is outside its range, or there is no z to take from texts.
     """
-    z = sample_codes(model, num_sentences, source=source, texts=texts, seed=seed)
-    return speak(model, z, seed=seed, strategy=strategy, allow_unknown=allow_unknown, **options)
-
-
-def sample_codes(
-    model: SentenceVAE,
-    num_sentences: int,
-    *,
-    source: str = "prior",
-    texts: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Tensor:
-    """The codes that `sample` decodes, (num_sentences, Z); its arguments, and what it raises."""
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    one_of("source", source, SOURCES)
     if (source == "aggregate") != (texts is not None):
-        raise ValueError(f"texts must be given with source 'aggregate' only, got {source!r}")
-    z = _noise(model, num_sentences, seed)
+        raise InputError(f"texts must be given with source 'aggregate' only, got {source!r}")
     if texts is None:
-        return z
-    posterior = encode(model, texts)
-    rows = torch.arange(num_sentences, device=z.device)
-    share = uniforms(seed, CHOICE, rows, torch.zeros_like(rows))
-    chosen = (share * len(texts)).long()
-    return Gaussian(posterior.mu[chosen], posterior.logvar[chosen]).sample(z)
+        z = codes.prior_codes(model, num_sentences, seed=seed)
+    else:
+        z = codes.aggregate_codes(model, num_sentences, texts, seed=seed)
+    options |= {"seed": seed, "strategy": strategy, "allow_unknown": allow_unknown}
+    return generate_text(model, z, **options)
 
 
 def reconstruct(
@@ -186,18 +84,10 @@ def reconstruct(
         B sentences.
 
     Raises:
-        ValueError: If an option is outside its range; see also `check_texts`.
+        InputError: If an option is outside its range; see also `check_texts`.
     """
-    z = reconstruct_codes(model, texts, sampled=sampled, seed=seed)
-    return speak(model, z, seed=seed, **options)
-
-
-def reconstruct_codes(
-    model: SentenceVAE, texts: Sequence[str], *, sampled: bool = False, seed: int = 0
-) -> Tensor:
-    """The codes that `reconstruct` decodes, (B, Z); its arguments, and what it raises."""
-    posterior = encode(model, texts)
-    return posterior.sample(_noise(model, len(texts), seed)) if sampled else posterior.mu
+    z = codes.posterior_codes(model, texts, sampled=sampled, seed=seed)
+    return generate_text(model, z, seed=seed, **options)
 
 
 def jitter(
@@ -209,7 +99,7 @@ def jitter(
     seed: int = 0,
     **options: Any,
 ) -> list[str]:
-    """Sentences from around a text: z = mu + scale · sigma · noise.
+    """Sentences from around a text: z = mean + scale · deviation · noise.
 
     Args:
         model: The model, with a tokenizer.
@@ -223,26 +113,112 @@ def jitter(
         The sentences; some may be equal.
 
     Raises:
-        ValueError: If an argument is outside its range; see also `check_texts`.
+        InputError: If an argument is outside its range; see also `check_texts`.
     """
-    z = jitter_codes(model, text, num_sentences, scale=scale, seed=seed)
-    return speak(model, z, seed=seed, **options)
+    z = codes.jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
+    return generate_text(model, z, seed=seed, **options)
 
 
-def jitter_codes(
-    model: SentenceVAE, text: str, num_sentences: int = 5, *, scale: float = 1.0, seed: int = 0
-) -> Tensor:
-    """The codes that `jitter` decodes, (num_sentences, Z); its arguments, and what it raises."""
-    if not 0 <= scale < math.inf:
-        raise ValueError(f"scale must be finite and at least 0, got {scale}")
-    noise = _noise(model, num_sentences, seed)
-    return encode(model, [text]).sample(scale * noise)
+def interpolate(
+    model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear", **options: Any
+) -> list[str]:
+    """Sentences on the way between texts' posterior means, decoded greedily.
+
+    Args:
+        model: The model, with a tokenizer.
+        *texts: Two sentences or more.
+        steps: Sentences from one text to the next, both reconstructions included; at least 2.
+            Of m texts there are (m − 1) (steps − 1) + 1 sentences in all.
+        method: `"linear"` or `"spherical"`, see `lerp` and `slerp`.
+        **options: Those of `Decoding`, and `batch_size`.
+
+    Returns:
+        The sentences.
+
+    Raises:
+        InputError: If there are fewer than 2 texts or steps, or an argument is outside its range;
+            see also `check_texts`.
+
+    Reference:
+        Bowman et al. (2016), Generating Sentences from a Continuous Space, section 5.
+    """
+    return generate_text(
+        model, codes.path_codes(model, *texts, steps=steps, method=method), **options
+    )
 
 
-def _noise(model: SentenceVAE, num_sentences: int, seed: int) -> Tensor:
-    """Standard normal codes, (num_sentences, Z), each belonging to its place."""
-    if num_sentences < 1:
-        raise ValueError(f"num_sentences must be at least 1, got {num_sentences}")
-    rows = torch.arange(num_sentences, device=model.device)
-    columns = torch.arange(model.latent_dim, device=model.device)
-    return normals(seed, rows[:, None], columns)
+def traverse(
+    model: SentenceVAE,
+    text: str,
+    dim: int,
+    *,
+    low: float = -3.0,
+    high: float = 3.0,
+    steps: int = 7,
+    **options: Any,
+) -> list[str]:
+    """Sentences with one dimension of a text's posterior mean set from `low` to `high`.
+
+    Args:
+        model: The model, with a tokenizer.
+        text: A sentence.
+        dim: The dimension, from 0 to Z − 1.
+        low: First value; the prior's standard deviation is 1.
+        high: Last value.
+        steps: Values from `low` to `high`, both included; at least 2.
+        **options: Those of `Decoding`, and `batch_size`.
+
+    Returns:
+        `steps` sentences.
+
+    Raises:
+        InputError: If an argument is outside its range; see also `check_texts`.
+    """
+    z = codes.traversal_codes(model, text, dim, low=low, high=high, steps=steps)
+    return generate_text(model, z, **options)
+
+
+def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
+    """The sentence at a − b + c: what is to c as a is to b.
+
+    Args:
+        model: The model, with a tokenizer.
+        a: A sentence with what is to be brought over.
+        b: The sentence like it, without.
+        c: The sentence that is to have it.
+        **options: Those of `Decoding`.
+
+    Returns:
+        The sentence, from the texts' posterior means.
+
+    Raises:
+        InputError: If an option is outside its range; see also `check_texts`.
+    """
+    return generate_text(model, codes.analogy_codes(model, a, b, c), **options)[0]
+
+
+def shift(
+    model: SentenceVAE, text: str, vector: Tensor, *, strength: float = 1.0, **options: Any
+) -> str:
+    """The sentence at a text's posterior mean plus `strength` times a vector.
+
+    Args:
+        model: The model, with a tokenizer.
+        text: A sentence.
+        vector: (Z,), such as `attribute_vector` gives.
+        strength: Its factor; below 0 takes the attribute away.
+        **options: Those of `Decoding`.
+
+    Returns:
+        The sentence.
+
+    Raises:
+        InputError: If an argument is outside its range; see also `check_texts`.
+    """
+    mean = codes.encode(model, [text]).mean
+    if vector.shape != mean.shape[1:]:
+        raise InputError(
+            f"vector must have the shape ({model.latent_dim},), got {tuple(vector.shape)}"
+        )
+    strength = number("strength", strength, "(-inf, inf)")
+    return generate_text(model, mean + strength * vector.to(mean), **options)[0]

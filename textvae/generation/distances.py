@@ -1,21 +1,21 @@
-"""Which sentences of a corpus lie near one: `neighbours`, and on tensors `latent_distances`.
+"""How far sentences are from each other: in the latent space, and in tokens.
 
 Shapes: N sentences of a corpus, Z latent dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from textvae.generation.texts import encode
+from textvae.checks import InputError, integer, one_of
+from textvae.generation.codes import encode
+from textvae.generation.decoding import Decoded
 from textvae.model import Posterior, SentenceVAE
-
-__all__ = ["METRICS", "Neighbour", "latent_distances", "neighbours"]
 
 METRICS = ("cosine", "euclidean", "kl")
 CHUNK = 4096
@@ -49,18 +49,14 @@ def latent_distances(query: Posterior, corpus: Posterior, metric: str = "cosine"
         (N,).
 
     Raises:
-        ValueError: If there is no such metric.
+        InputError: If there is no such metric.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    one_of("metric", metric, METRICS)
     if metric == "cosine":
-        return 1 - torch.cosine_similarity(query.mu, corpus.mu)
+        return 1 - torch.cosine_similarity(query.mean, corpus.mean)
     if metric == "euclidean":
-        return (query.mu - corpus.mu).square().sum(-1).sqrt()
-    # expm1 keeps the digits where the variances are nearly equal.
-    change = query.logvar - corpus.logvar
-    moved = (query.mu - corpus.mu).square() * torch.exp(-corpus.logvar)
-    return 0.5 * (torch.expm1(change) - change + moved).sum(-1)
+        return (query.mean - corpus.mean).square().sum(-1).sqrt()
+    return query.kl_to(corpus)
 
 
 def neighbours(
@@ -86,29 +82,43 @@ def neighbours(
         Nearest first, the earlier one where two are as near.
 
     Raises:
-        ValueError: If `k` is less than 1, or there is no such metric; see also `check_texts`,
+        InputError: If `k` is less than 1, or there is no such metric; see also `check_texts`,
             whose numbers count within a part of 4096.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    query = encode(model, [text])
-    best: list[Neighbour] = []
-    first = 0
-    for part in _parts(corpus_texts):
+    integer("k", k, 1)
+    query, best, first, rest = encode(model, [text]), list[Neighbour](), 0, iter(corpus_texts)
+    while part := list(islice(rest, CHUNK)):
         distances = latent_distances(query, encode(model, part), metric)
         nearest = distances.argsort(stable=True)[:k]
-        best += [
-            Neighbour(part[i], distance, first + i)
-            for i, distance in zip(nearest.tolist(), distances[nearest].tolist(), strict=True)
-        ]
+        best += [Neighbour(part[i], float(distances[i]), first + i) for i in nearest.tolist()]
         best = sorted(best, key=lambda neighbour: neighbour.distance)[:k]
         first += len(part)
     if first == 0:
-        raise ValueError("corpus_texts must hold at least one sentence, got 0")
+        raise InputError("corpus_texts must hold at least one sentence, got 0")
     return best
 
 
-def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(texts)
-    while part := list(islice(rest, CHUNK)):
-        yield part
+def changes(sentences: Sequence[Decoded]) -> list[float]:
+    """The share of tokens that change from each sentence to the next: edits over the longer one's.
+
+    1 − their mean is how smooth a path is. Read it beside the number of different sentences: a
+    collapsed model's path is perfectly smooth.
+    """
+    return [
+        edit_distance(one.ids, other.ids) / max(len(one.ids), len(other.ids), 1)
+        for one, other in pairwise(sentences)
+    ]
+
+
+def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
+    """Fewest insertions, deletions and replacements that make one sequence of the other.
+
+    Reference:
+        Wagner & Fischer (1974), The String-to-String Correction Problem.
+    """
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(one, start=1):
+        corner, row[0] = row[0], i
+        for j, right in enumerate(other, start=1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (left != right))
+    return row[-1]

@@ -1,0 +1,138 @@
+"""One token after the other: greedy decoding and drawing, and what beam search shares with them.
+
+Shapes: B sentences that have not ended, P of them looked at together, T tokens so far,
+H hidden units, V vocabulary, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textvae.checks import InputError
+from textvae.generation import filters
+from textvae.generation.options import Decoding
+from textvae.generation.streams import TOKEN, uniforms
+from textvae.losses.tokens import cached_rows
+from textvae.model import SentenceVAE
+from textvae.runtime import column_major
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+
+
+class Sentences(NamedTuple):
+    """Sentences that are being generated, or complete."""
+
+    owner: Tensor  # (B,), number of each one's code
+    past: Tensor  # (B, T), tokens without special ones
+    log_prob: Tensor  # (B,)
+
+    @classmethod
+    def begin(cls, z: Tensor) -> Sentences:
+        """An empty one of each code (B, Z)."""
+        owner = torch.arange(len(z), device=z.device)
+        return cls(owner, owner.new_empty(len(z), 0), torch.zeros(len(z), device=z.device))
+
+    def take(self, which: Tensor) -> Sentences:
+        """Those at some places."""
+        return Sentences(*(part[which] for part in self))
+
+
+class NextToken:
+    """Scores the next token of sentences and lets a function choose, by the rules of `options`."""
+
+    def __init__(self, model: SentenceVAE, options: Decoding) -> None:
+        size, self.options, output = model.vocab_size, options, model.decoder.output
+        wrong = [token for token in options.forbidden if not 0 <= token < size]
+        if wrong:
+            raise InputError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")
+        banned = {PAD_ID, BOS_ID, *options.forbidden, *([] if options.allow_unknown else [UNK_ID])}
+        too_early = banned | {EOS_ID}
+        if len(banned if options.min_length == 0 else too_early) == size:
+            raise InputError("forbidden must leave at least one token that may come, got all")
+        self.banned, self.banned_early = (
+            torch.tensor(sorted(ids), device=model.device) for ids in (banned, too_early)
+        )
+        self.weight, self.bias = column_major(output.weight), output.bias  # (V, H), (V,)
+
+    def choose(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        hidden: Tensor,
+        length: int,
+        *others: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Let a function choose, for as many sentences at a time as a CPU's cache holds.
+
+        Args:
+            function: Takes scores (P, V), −inf for what may not come, their softmax (P, V), the
+                logarithm of the sum (P,) that makes log p of a score, and rows of `others`.
+            hidden: Decoder outputs, (B, H).
+            length: Tokens so far.
+            others: What else the function is to be given, (B, …).
+        """
+        products, chosen = F.linear(hidden, self.weight), []
+        banned = self.banned if length >= self.options.min_length else self.banned_early
+        parts = (torch.split(rows, cached_rows(products)) for rows in (products, *others))
+        for part, *rest in zip(*parts, strict=True):
+            scores = part.add_(self.bias)
+            sum_banned = scores[:, banned].logsumexp(-1)
+            p = scores.index_fill_(1, banned, -torch.inf).softmax(-1)
+            # The largest p is never tiny, and maxima are quicker than another sum of exponentials.
+            log_sum = torch.logaddexp(scores.amax(-1) - p.amax(-1).log(), sum_banned)
+            chosen.append(function(scores, p, log_sum, *rest))
+        return tuple(map(torch.cat, zip(*chosen, strict=True)))
+
+
+def generate_tokens(
+    model: SentenceVAE, z: Tensor, next_token: NextToken, first: int = 0
+) -> Iterator[Sentences]:
+    """Draw the tokens if the strategy is `"sample"`, take the likeliest otherwise.
+
+    Args:
+        model: The model.
+        z: Latent codes, (B, Z).
+        next_token: Rules and options.
+        first: Place of the first code among all: the draws of a sentence belong to its place.
+
+    Yields:
+        Sentences that have ended, or reached `max_length`.
+    """
+    options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
+    ids = torch.full_like(open_.owner, BOS_ID)
+
+    def choose(scores: Tensor, p: Tensor, log_sum: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = options.strategy == "sample"
+        chosen = _draw(scores, p, shares, options) if drawn else scores.argmax(-1)
+        return chosen, scores.gather(1, chosen[:, None])[:, 0] - log_sum
+
+    for step in range(options.max_length):
+        hidden, state = model.decoder.read(ids, state, z)
+        shares = uniforms(options.seed, TOKEN, first + open_.owner, ids.new_tensor(step))
+        ids, log_prob = next_token.choose(choose, hidden, step, shares)
+        open_ = open_._replace(log_prob=open_.log_prob + log_prob)
+        going = ids != EOS_ID
+        if not going.all():
+            yield open_.take(~going)
+            open_, ids, z = open_.take(going), ids[going], z[going]
+            state = tuple(part[:, going] for part in state)
+            if len(ids) == 0:
+                return
+        open_ = open_._replace(past=torch.cat([open_.past, ids[:, None]], 1))
+    yield open_
+
+
+def _draw(scores: Tensor, p: Tensor, shares: Tensor, options: Decoding) -> Tensor:
+    """The token of each row of (P, V) below which lies a share (P,) of the probability."""
+    filtered = filters.apply(scores, options)
+    if filtered is not scores:
+        p = filtered.softmax(-1)
+    mass = p.cumsum(-1)
+    total = mass[:, -1:]
+    below = (shares[:, None] * total).to(mass.dtype)
+    # A share next to 1 would be rounded to all of the mass, beyond the last token that may come.
+    below = torch.minimum(below, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(mass, below, right=True)[:, 0]
