@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from textvae.batches import Batch
-from textvae.generation import decode, decode_n_best, decode_scored
+from textvae.generation import Decoded, decode
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
@@ -27,6 +27,16 @@ def toy_model(make_model: MakeModel) -> SentenceVAE:
     with torch.no_grad():
         model.decoder.output.bias[EOS_ID] += 1.0
     return model
+
+
+def n_best(model: SentenceVAE, z: Tensor, num_best: int, **options: Any) -> list[list[Decoded]]:
+    found = decode(model, z, strategy="beam", num_best=num_best, **options)
+    return [[one, *one.others] for one in found]
+
+
+def score(one: Decoded, penalty: float, max_length: int) -> float:
+    """What a search with a length penalty ranks by; EOS counted where there is one."""
+    return one.log_prob / min(len(one.ids) + 1, max_length) ** penalty
 
 
 def every_sentence(
@@ -53,10 +63,12 @@ def test_a_wide_beam_is_exact(
 ) -> None:
     # 341 sentences in all: none is ever crowded out.
     z = codes(9, 3) * 2
-    found = decode_n_best(toy_model, z, 6, num_beams=341, max_length=4, length_penalty=penalty)
+    found = n_best(toy_model, z, 6, num_beams=341, max_length=4, length_penalty=penalty)
     for code, best in zip(z, found, strict=True):
         expected = every_sentence(toy_model, make_batch, code[None], 4, penalty)[:6]
-        assert [one.score for one in best] == pytest.approx([score for score, _ in expected])
+        assert [score(one, penalty, 4) for one in best] == pytest.approx(
+            [score for score, _ in expected]
+        )
         assert [one.ids for one in best] == [ids for _, ids in expected]
     assert {len(one.ids) for best in found for one in best} >= {0, 1, 4}
 
@@ -64,7 +76,7 @@ def test_a_wide_beam_is_exact(
 def test_a_beam_wider_than_all_sentences_gives_them_all(
     toy_model: SentenceVAE, make_batch: MakeBatch, codes: Callable[..., Tensor]
 ) -> None:
-    found = decode_n_best(toy_model, codes(2, 3), 400, num_beams=400, max_length=2)
+    found = n_best(toy_model, codes(2, 3), 400, num_beams=400, max_length=2)
     assert [len(best) for best in found] == [1 + 4 + 16] * 2
     total = sum(math.exp(one.log_prob) for one in found[0])
     assert total < 1, "padding and BOS hold the rest"
@@ -78,8 +90,8 @@ def test_one_beam_is_greedy(
 ) -> None:
     z = codes(40, 3) * 2
     rules = {"min_length": options.get("min_length", 0)}
-    greedy = decode_scored(lively_model, z, max_length=8, **rules)
-    found = decode_scored(lively_model, z, strategy="beam", num_beams=1, max_length=8, **options)
+    greedy = decode(lively_model, z, max_length=8, **rules)
+    found = decode(lively_model, z, strategy="beam", num_beams=1, max_length=8, **options)
     assert [one.ids for one in found] == [one.ids for one in greedy]
     assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in greedy])
 
@@ -91,9 +103,9 @@ def test_never_under_greedy(
 ) -> None:
     model = make_model(seed=seed, std=1.2, tokenizer=Tokenizer.train(["a b c d e f g h i"]))
     z = codes(40, 3) * 2
-    greedy = decode_scored(model, z, max_length=9)
-    found = decode_scored(model, z, strategy="beam", num_beams=width, max_length=9)
-    gains = [best.score - one.score for best, one in zip(found, greedy, strict=True)]
+    greedy = decode(model, z, max_length=9)
+    found = decode(model, z, strategy="beam", num_beams=width, max_length=9)
+    gains = [best.log_prob - one.log_prob for best, one in zip(found, greedy, strict=True)]
     assert min(gains) > -1e-4
     assert max(gains) > 0.1, "the search must find something"
 
@@ -102,18 +114,18 @@ def test_lists_are_sorted_and_distinct_and_begin_with_the_best(
     lively_model: SentenceVAE, codes: Callable[..., Tensor]
 ) -> None:
     z = codes(20, 3) * 2
-    best = decode_n_best(lively_model, z, 1, num_beams=6, max_length=8)
-    lists = decode_n_best(lively_model, z, 4, num_beams=6, max_length=8)
+    best = n_best(lively_model, z, 1, num_beams=6, max_length=8)
+    lists = n_best(lively_model, z, 4, num_beams=6, max_length=8)
     for (one,), found in zip(best, lists, strict=True):
         assert len(found) == 4
         assert len({tuple(each.ids) for each in found}) == 4
-        assert [each.score for each in found] == sorted(each.score for each in found)[::-1]
-        assert found[0].score >= one.score - 1e-5
+        assert [x.log_prob for x in found] == sorted(x.log_prob for x in found)[::-1]
+        assert found[0].log_prob >= one.log_prob - 1e-5
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"length_penalty": 1.0}, {"repetition_penalty": 1.4, "allow_unknown": False}],
+    [{}, {"length_penalty": 1.0}, {"min_length": 2, "allow_unknown": False}],
     ids=str,
 )
 def test_beams_of_other_sentences_do_not_matter(
@@ -121,13 +133,10 @@ def test_beams_of_other_sentences_do_not_matter(
 ) -> None:
     z = codes(17, 3) * 2
     arguments = {"num_beams": 4, "max_length": 8, **options}
-    together = decode_n_best(lively_model, z, 3, **arguments)
+    together = n_best(lively_model, z, 3, **arguments)
     for batch_size in (1, 5):
-        apart = decode_n_best(lively_model, z, 3, batch_size=batch_size, **arguments)
+        apart = n_best(lively_model, z, 3, batch_size=batch_size, **arguments)
         assert [[x.ids for x in y] for y in apart] == [[x.ids for x in y] for y in together]
-    flat = decode(lively_model, z, strategy="beam", **arguments)
-    single = decode_n_best(lively_model, z, 1, **arguments)
-    assert flat == [found[0].ids for found in single]
 
 
 def test_a_length_penalty_favours_longer_sentences(
@@ -137,26 +146,13 @@ def test_a_length_penalty_favours_longer_sentences(
 
     def mean_length(penalty: float) -> float:
         found = decode(lively_model, z, strategy="beam", length_penalty=penalty, max_length=12)
-        return sum(map(len, found)) / len(found)
+        return sum(len(one.ids) for one in found) / len(found)
 
     assert mean_length(0.0) + 0.5 < mean_length(1.0)
 
 
-def test_scores_are_normalised_and_penalised(
-    lively_model: SentenceVAE, codes: Callable[..., Tensor]
-) -> None:
-    z = codes(20, 3) * 2
-    options = {"strategy": "beam", "max_length": 8}
-    for one in decode_scored(lively_model, z, length_penalty=0.5, **options):
-        tokens = min(len(one.ids) + 1, 8)  # EOS counted where there is one
-        assert one.score == pytest.approx(one.log_prob / tokens**0.5)
-    for one in decode_scored(lively_model, z, repetition_penalty=2.0, **options):
-        repeats = len(one.ids) > len(set(one.ids))
-        assert (one.score < one.log_prob - 1e-6) == repeats
-
-
 def test_more_beams_than_words(toy_model: SentenceVAE, codes: Callable[..., Tensor]) -> None:
-    found = decode_n_best(toy_model, codes(3, 3), 30, num_beams=30, max_length=1)
+    found = n_best(toy_model, codes(3, 3), 30, num_beams=30, max_length=1)
     # Four words, and the end at once.
     assert [len(best) for best in found] == [5, 5, 5]
 
@@ -167,5 +163,5 @@ def test_a_model_that_never_ends_is_stopped(
     push: Callable[[SentenceVAE, int, float], SentenceVAE],
 ) -> None:
     push(tiny_model, EOS_ID, -1e9)
-    found = decode_n_best(tiny_model, codes(4, 3), 3, num_beams=3, max_length=6)
+    found = n_best(tiny_model, codes(4, 3), 3, num_beams=3, max_length=6)
     assert [[len(one.ids) for one in best] for best in found] == [[6, 6, 6]] * 4

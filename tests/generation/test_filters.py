@@ -110,29 +110,6 @@ def test_what_was_out_stays_out(function: Callable[[Tensor, float], Tensor]) -> 
     assert function(scores, 0.99).isfinite().tolist() == [[False, True, True, False]]
 
 
-@pytest.mark.parametrize(
-    ("score", "penalty", "expected"),
-    [
-        (2.0, 2.0, 1.0),  # above 0 divided
-        (-2.0, 2.0, -4.0),  # below 0 multiplied: less likely either way
-        (-2.0, 0.5, -1.0),  # below 1 makes it likelier
-        (-2.0, 1.0, -2.0),
-    ],
-)
-def test_repetition(score: float, penalty: float, expected: float) -> None:
-    scores = torch.tensor([[-1.0, score, -3.0], [-1.0, score, -3.0]])
-    past = torch.tensor([[1, 1], [2, 0]])
-    found = filters.repetition(scores, past, penalty)
-    assert found[0].tolist() == [-1.0, expected, -3.0]
-    assert found[1].tolist() == [-penalty, score, -3 * penalty]
-    assert scores[0].tolist() == [-1.0, score, -3.0], "the argument must stay"
-
-
-def test_nothing_said_repeats_nothing() -> None:
-    scores = torch.randn(3, 5)
-    assert filters.repetition(scores, torch.empty(3, 0, dtype=torch.int64), 2.0).equal(scores)
-
-
 def test_rows_do_not_touch_each_other() -> None:
     scores = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
     for function, value in (

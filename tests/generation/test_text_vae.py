@@ -22,15 +22,20 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "reconstruct": (([ONE, OTHER],), {"sampled": True, "max_length": 9}),
     "jitter": ((ONE, 3), {"scale": 2.0, "max_length": 9}),
     "interpolate": ((ONE, OTHER), {"steps": 7, "max_length": 9}),
-    "interpolation": ((ONE, OTHER), {"steps": 3, "max_length": 9}),
     "traverse": ((ONE, 1), {"steps": 4, "max_length": 9}),
     "analogy": ((ONE, OTHER, THIRD), {"max_length": 9}),
     "attribute_vector": (([ONE], [OTHER, THIRD]), {}),
     "shift": ((ONE, torch.ones(3)), {"strength": 2.0, "max_length": 9}),
     "neighbours": ((ONE, [OTHER, ONE, THIRD], 2), {"metric": "euclidean"}),
     "decode": ((torch.ones(2, 3),), {"max_length": 9}),
-    "decode_scored": ((torch.ones(2, 3),), {"max_length": 9}),
-    "decode_n_best": ((torch.ones(2, 3), 2), {"max_length": 9}),
+    "generate_text": ((torch.ones(2, 3),), {"max_length": 9}),
+    "prior_codes": ((3,), {"seed": 4}),
+    "aggregate_codes": ((3, [ONE, OTHER]), {"seed": 4}),
+    "posterior_codes": (([ONE, OTHER],), {"sampled": True}),
+    "jittered_codes": ((ONE, 3), {"scale": 2.0}),
+    "path_codes": ((ONE, OTHER), {"steps": 7}),
+    "traversal_codes": ((ONE, 1), {"steps": 4}),
+    "analogy_codes": ((ONE, OTHER, THIRD), {}),
 }
 
 
@@ -44,8 +49,6 @@ def plain(value: Any) -> Any:
     """With equality as Python knows it."""
     if isinstance(value, torch.Tensor):
         return value.tolist()
-    if isinstance(value, generation.Path):
-        return value.texts, value.z.tolist(), value.distances, value.log_probs
     return value
 
 
@@ -70,11 +73,10 @@ def test_every_function_on_a_model_is_a_method() -> None:
 def test_texts_and_batches_are_both_encoded(
     model: TextVAE, make_batch: Callable[..., Batch]
 ) -> None:
-    assert model.tokenizer is not None
     ids = model.tokenizer.encode_batch([ONE, OTHER])
     with torch.no_grad():
         expected = model.encode(make_batch(ids))
-    torch.testing.assert_close(model.encode_texts([ONE, OTHER]), expected)
+    torch.testing.assert_close(model.encode_texts([ONE, OTHER]).mean, expected.mean)
 
 
 def test_it_is_a_sentence_vae_in_evaluation_mode(model: TextVAE) -> None:
@@ -84,7 +86,7 @@ def test_it_is_a_sentence_vae_in_evaluation_mode(model: TextVAE) -> None:
 
 
 def test_faults_are_those_of_the_functions(model: TextVAE) -> None:
-    with pytest.raises(ValueError, match=r"steps must be at least 2 \(both ends\), got 1"):
+    with pytest.raises(ValueError, match="steps must be at least 2, got 1"):
         model.interpolate(ONE, OTHER, steps=1)
 
 

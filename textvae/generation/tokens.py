@@ -19,7 +19,6 @@ from textvae.generation.options import Decoding
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.losses.tokens import cached_rows
 from textvae.model import SentenceVAE
-from textvae.runtime import column_major
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 
@@ -45,7 +44,7 @@ class NextToken:
     """Scores the next token of sentences and lets a function choose, by the rules of `options`."""
 
     def __init__(self, model: SentenceVAE, options: Decoding) -> None:
-        size, self.options, output = model.vocab_size, options, model.decoder.output
+        size, self.options, self.output = model.vocab_size, options, model.decoder.output
         wrong = [token for token in options.forbidden if not 0 <= token < size]
         if wrong:
             raise InputError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")
@@ -56,7 +55,6 @@ class NextToken:
         self.banned, self.banned_early = (
             torch.tensor(sorted(ids), device=model.device) for ids in (banned, too_early)
         )
-        self.weight, self.bias = column_major(output.weight), output.bias  # (V, H), (V,)
 
     def choose(
         self,
@@ -74,11 +72,11 @@ class NextToken:
             length: Tokens so far.
             others: What else the function is to be given, (B, …).
         """
-        products, chosen = F.linear(hidden, self.weight), []
+        products, chosen = F.linear(hidden, self.output.weight), []
         banned = self.banned if length >= self.options.min_length else self.banned_early
         parts = (torch.split(rows, cached_rows(products)) for rows in (products, *others))
         for part, *rest in zip(*parts, strict=True):
-            scores = part.add_(self.bias)
+            scores = part.add_(self.output.bias)
             sum_banned = scores[:, banned].logsumexp(-1)
             p = scores.index_fill_(1, banned, -torch.inf).softmax(-1)
             # The largest p is never tiny, and maxima are quicker than another sum of exponentials.

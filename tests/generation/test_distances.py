@@ -1,16 +1,29 @@
-"""Tests of `textvae.generation.nearby`."""
+"""Tests of `textvae.generation.distances`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from textvae.generation import METRICS, encode, latent_distances, nearby, neighbours
+from textvae.checks import InputError
+from textvae.generation import (
+    METRICS,
+    Decoded,
+    changes,
+    distances,
+    encode,
+    latent_distances,
+    neighbours,
+)
 from textvae.model import Gaussian, Posterior, SentenceVAE
 
 Codes = Callable[..., Tensor]
@@ -52,7 +65,7 @@ def test_neighbours_are_those_of_the_whole_corpus(
     all_distances = latent_distances(query, encode(lively_model, corpus), metric)
     expected = sorted(enumerate(all_distances.tolist()), key=lambda item: (item[1], item[0]))
     for chunk in (4096, 4, 1):
-        monkeypatch.setattr(nearby, "CHUNK", chunk)
+        monkeypatch.setattr(distances, "CHUNK", chunk)
         found = neighbours(lively_model, texts[2], iter(corpus), 6, metric=metric)
         assert [near.distance for near in found] == pytest.approx(
             [distance for _, distance in expected[:6]], abs=1e-5
@@ -71,9 +84,9 @@ def test_all_of_a_small_corpus(lively_model: SentenceVAE, texts: list[str]) -> N
 def test_a_corpus_is_read_a_part_at_a_time(
     lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearby, "CHUNK", 10)
+    monkeypatch.setattr(distances, "CHUNK", 10)
     held, most = 0, 0
-    inner = nearby.encode
+    inner = distances.encode
 
     def encode_and_count(model: SentenceVAE, texts: list[str]) -> Posterior:
         nonlocal held, most
@@ -86,7 +99,7 @@ def test_a_corpus_is_read_a_part_at_a_time(
             held += 1
             yield "a dog runs" if i % 7 else "the cat sees"
 
-    monkeypatch.setattr(nearby, "encode", encode_and_count)
+    monkeypatch.setattr(distances, "encode", encode_and_count)
     found = neighbours(lively_model, "the cat sees", corpus(), 14)
     assert [near.position for near in found] == list(range(0, 95, 7))
     assert most == 10
@@ -105,5 +118,30 @@ def test_a_corpus_is_read_a_part_at_a_time(
 def test_arguments_outside_their_range_are_refused(
     tiny_model: SentenceVAE, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         neighbours(tiny_model, **{"text": "a dog", "corpus_texts": ["a cat"], **arguments})
+
+
+def distance_by_recursion(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    @cache
+    def rest(i: int, j: int) -> int:
+        if i == len(one) or j == len(other):
+            return len(one) - i + len(other) - j
+        if one[i] == other[j]:
+            return rest(i + 1, j + 1)
+        return 1 + min(rest(i + 1, j), rest(i, j + 1), rest(i + 1, j + 1))
+
+    return rest(0, 0)
+
+
+IDS = st.lists(st.integers(0, 3), max_size=8).map(tuple)
+
+
+@given(st.tuples(IDS, IDS, IDS))
+def test_changes_are_edits_over_the_longer_sentence(ids: tuple[tuple[int, ...], ...]) -> None:
+    found = changes([Decoded("", list(each), 0.0) for each in ids])
+    expected = [
+        distance_by_recursion(one, other) / max(len(one), len(other), 1)
+        for one, other in pairwise(ids)
+    ]
+    assert found == expected
