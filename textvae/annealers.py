@@ -34,7 +34,8 @@ def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> flo
 
 def cosine_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
     """Return the weight on half a cosine wave; its ends and arguments are `linear_annealing`'s."""
-    return number("max_beta", max_beta, "[0, inf)") * _cosine(linear_annealing(step, warmup_steps))
+    progress = linear_annealing(step, warmup_steps)
+    return number("max_beta", max_beta, "[0, inf)") * _CURVES["cosine"](progress)
 
 
 def sigmoid_annealing(step: int, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> float:
@@ -67,10 +68,6 @@ def cyclical_annealing(
     return linear_annealing(position, int(cycle_length * ratio), max_beta)
 
 
-def _cosine(progress: float) -> float:
-    return 0.5 * (1.0 - math.cos(math.pi * progress))
-
-
 def _logistic(progress: float, k: float = 10) -> float:
     # logistic(x) = (1 + tanh(x / 2)) / 2: dividing tanh by its last value makes both ends exact.
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
@@ -78,7 +75,7 @@ def _logistic(progress: float, k: float = 10) -> float:
 
 _CURVES: dict[str, Callable[[float], float]] = {
     "linear": float,
-    "cosine": _cosine,
+    "cosine": lambda progress: 0.5 * (1.0 - math.cos(math.pi * progress)),
     "sigmoid": _logistic,
 }
 

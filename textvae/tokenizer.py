@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,12 +28,10 @@ RESERVED = ("<pad>", "<bos>", "<eos>")
 SPECIALS = ("<pad>", UNK_TOKEN, "<bos>", "<eos>")
 
 DEFAULT_BPE_SIZE = 8000
-
-# The library splits at Rust's whitespace; Python's `str.split`, twice as fast as a pattern, splits
-# at U+001C to U+001F too.
-_ONLY_PYTHON_SPLITS_AT = re.compile("[\x1c-\x1f]")
+# As the library splits: whitespace is Rust's, and `str.split` would also split at U+001C to U+001F.
 _WORD = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _CHARACTER = re.compile(f"{UNK_TOKEN}|.", re.DOTALL)
+_SPLIT = {"word": _WORD.findall, "char": _CHARACTER.findall}
 
 
 def find_reserved(text: str) -> str | None:
@@ -171,10 +169,7 @@ class Tokenizer:
         return [token for token in tokens if token not in self._vocabulary]
 
     def save(self, path: str | Path) -> None:
-        """Write one `tokenizer.json` in the `tokenizers` library's own format.
-
-        An existing file is replaced once the new one is complete.
-        """
+        """Write one `tokenizer.json` in the `tokenizers` library's own format, replacing any."""
         with replacing(Path(path)) as temporary:
             temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
 
@@ -201,13 +196,6 @@ class Tokenizer:
         if wrong:
             raise InputError(f"ids must lie in [0, {len(self._vocabulary) - 1}], got {wrong[0]}")
         return [value for value in values if value not in (PAD_ID, BOS_ID)]
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text) if _ONLY_PYTHON_SPLITS_AT.search(text) else text.split()
-
-
-_SPLIT: dict[str, Callable[[str], list[str]]] = {"word": _words, "char": _CHARACTER.findall}
 
 
 def _checked(texts: Iterable[str], *, may_be_none: bool = False) -> Iterator[str]:
