@@ -9,27 +9,23 @@ import pytest
 from textvae.recipes import RECIPES, source_and_recipe
 
 
-def penn_treebank(directory: Path) -> Path:
-    directory.mkdir(parents=True)
-    (directory / "ptb.train.txt").write_text("no it was n't\n")
-    return directory
-
-
-@pytest.mark.parametrize("said", [None, "grammar"])
-def test_the_embedded_corpus(said: str | None) -> None:
-    assert source_and_recipe(said) == ("grammar", "grammar", RECIPES["grammar"])
-
-
-@pytest.mark.parametrize("said", ["ptb", "ptb:somewhere"])
-def test_penn_treebank_as_a_corpus_is_named(said: str) -> None:
-    assert source_and_recipe(said) == ("ptb", said, RECIPES["ptb"])
-
-
-def test_a_directory_of_penn_treebank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = penn_treebank(tmp_path / "my data")
-    assert source_and_recipe(str(there)) == ("ptb", f"ptb:{there}", RECIPES["ptb"])
+@pytest.mark.parametrize(
+    ("said", "name", "source"),
+    [
+        (None, "grammar", "grammar"),
+        ("grammar", "grammar", "grammar"),
+        ("ptb", "ptb", "ptb"),
+        ("ptb:somewhere", "ptb", "ptb:somewhere"),
+        ("~/my data", "ptb", "ptb:{home}/my data"),  # a directory of its files
+    ],
+)
+def test_a_corpus_with_a_recipe(
+    said: str | None, name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my data").mkdir()
+    (tmp_path / "my data" / "ptb.train.txt").write_text("no it was n't\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert source_and_recipe("~/my data") == ("ptb", f"ptb:{there}", RECIPES["ptb"])
+    assert source_and_recipe(said) == (name, source.format(home=tmp_path), RECIPES[name])
 
 
 @pytest.mark.parametrize(
@@ -37,6 +33,7 @@ def test_a_directory_of_penn_treebank(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("books.txt", "books"),
         ("texts/mine.jsonl", "mine"),
+        ("texts/grammar.txt", "grammar"),  # not the embedded corpus
         ("owner/name", "name"),  # on the hub
         ("here/", "here"),
         (".", "here"),
@@ -49,9 +46,3 @@ def test_any_other_corpus_has_the_defaults(
     (tmp_path / "above" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "above" / "here")
     assert source_and_recipe(said) == (name, said, {})
-
-
-def test_a_file_named_as_the_embedded_corpus_is_not_it() -> None:
-    name, source, recipe = source_and_recipe("texts/grammar.txt")
-    assert (source, recipe) == ("texts/grammar.txt", {})
-    assert name == "grammar"
