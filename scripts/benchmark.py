@@ -8,6 +8,7 @@
     python scripts/benchmark.py data --data-dir DIR      # from text to batches
     python scripts/benchmark.py memory                   # memory as a corpus grows
     python scripts/benchmark.py device --data-dir DIR    # textvae alone, on a GPU if there is one
+    python scripts/benchmark.py busy                     # training beside other busy programs
 
 All are of a model of Penn Treebank's size, untrained; `evaluate` and `decode` take a trained one
 too (--run RUN). Both sides of a pair do the same work in one process, in turn (A B A B …), after
@@ -31,6 +32,7 @@ from typing import get_type_hints
 
 import torch
 from benchmarks.bench import Bench
+from benchmarks.busy import busy
 from benchmarks.data import data, memory
 from benchmarks.decode import decode
 from benchmarks.device import device
@@ -43,7 +45,7 @@ from jsonargparse.typing import PositiveInt
 from textvae import cli
 from textvae.files import write_json
 
-BENCHMARKS = (train, steps, evaluate, decode, scale, data, memory, device)
+BENCHMARKS = (train, steps, evaluate, decode, scale, data, memory, device, busy)
 """A sub-command each: its docstring is the help, its parameters after the first are the options."""
 
 HELP = {
@@ -62,6 +64,9 @@ HELP = {
     "small": "sentences of the smaller corpus",
     "large": "sentences of the larger corpus",
     "work_dir": "for texts and caches; kept",
+    "vocab_size": "tokens in the vocabulary",
+    "seconds": "training for each measurement",
+    "programs": "busy ones beside it",
 }
 
 

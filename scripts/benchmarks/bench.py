@@ -92,7 +92,7 @@ class Bench:
             "ratio_max": max(ratios),
             **more,
         }
-        if self.reference != "usual loop":  # a smaller piece of the same kind
+        if self.reference != "usual loop" and ours.flops:  # a smaller piece of the same kind
             growths = [reference.flops / ours.flops / ratio for ratio in ratios]
             figures["growth_over_arithmetic"] = median(growths)
         self.pairs.append(figures)

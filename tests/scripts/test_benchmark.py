@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import bench, data, decode, models, scale, train
+from benchmarks import bench, busy, data, decode, models, scale, train
 from PIL import Image
 
 from tests.scripts.conftest import TINY_MODEL
@@ -203,6 +203,24 @@ def test_device(measure: Measure, text_file: str, monkeypatch: pytest.MonkeyPatc
         assert len(shares) == 10
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
         assert 0 < sum(shares.values()) <= 1
+
+
+def test_busy(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[dict[str, str]]()
+
+    def count(*arguments: Any) -> bench.Timed:
+        seen.append({k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_"))})
+        return bench.Timed(len(arguments), 1.0)
+
+    monkeypatch.setattr(busy, "in_fresh_process", count)
+    before = dict(os.environ)
+    found = measure("busy", "--rounds=2", "--vocab-size=30")
+    assert os.environ == before
+    ways = [busy.OURS, *busy.OTHERS.values()]
+    assert seen == [way for other in ways[1:] for way in (ways[0], other) * 2] * 2
+    names = [f"{where}, {way}" for where in ("alone", "beside 1") for way in busy.OTHERS]
+    assert [pair["name"] for pair in found["pairs"]] == names
+    assert busy.train_for(30, 0.01, 1).amount >= 1
 
 
 @pytest.mark.parametrize(
