@@ -250,12 +250,12 @@ def test_epochs_out_of_range_are_refused() -> None:
 
 
 def test_inputs_start_with_bos_and_targets_end_with_eos() -> None:
-    batch = collate([[7, 8, 9], [5]], [4, 1])
-    assert batch.input_ids.tolist() == [[2, 7, 8, 9], [2, 5, 0, 0]]
-    assert batch.target_ids.tolist() == [[7, 8, 9, 3], [5, 3, 0, 0]]
-    assert batch.lengths.tolist() == [4, 2]
-    assert batch.indices.tolist() == [4, 1]
-    assert (batch.num_sentences, batch.num_tokens) == (2, 6)
+    batch = collate([[7, 8, 9], [5], []], [4, 1, 0])
+    assert batch.input_ids.tolist() == [[2, 7, 8, 9], [2, 5, 0, 0], [2, 0, 0, 0]]
+    assert batch.target_ids.tolist() == [[7, 8, 9, 3], [5, 3, 0, 0], [3, 0, 0, 0]]
+    assert batch.lengths.tolist() == [4, 2, 1]
+    assert batch.indices.tolist() == [4, 1, 0]
+    assert (batch.num_sentences, batch.num_tokens) == (3, 7)
     assert {tensor.dtype for tensor in batch} == {torch.int64}
 
 
@@ -264,24 +264,6 @@ def test_a_truncated_sentence_gets_no_eos() -> None:
     assert batch.input_ids.tolist() == [[2, 7, 8], [2, 5, 6], [2, 0, 0]]
     assert batch.target_ids.tolist() == [[7, 8, 9], [5, 6, 3], [4, 0, 0]]
     assert batch.lengths.tolist() == [3, 3, 1]
-
-
-def test_a_sentence_without_ids_is_predicted_as_eos() -> None:
-    batch = collate([[], [5]])
-    assert batch.input_ids.tolist() == [[2, 0], [2, 5]]
-    assert batch.target_ids.tolist() == [[3, 0], [5, 3]]
-    only = collate([[]])
-    assert (only.input_ids.tolist(), only.target_ids.tolist()) == ([[2]], [[3]])
-
-
-def reference(sequences: list[list[int]], truncated: list[bool]) -> tuple[list[list[int]], ...]:
-    inputs = [
-        [2, *ids][: len(ids) + (not cut)] for ids, cut in zip(sequences, truncated, strict=True)
-    ]
-    targets = [ids + [3] * (not cut) for ids, cut in zip(sequences, truncated, strict=True)]
-    width = max(map(len, targets))
-    padded = [[row + [0] * (width - len(row)) for row in rows] for rows in (inputs, targets)]
-    return *padded, [len(row) for row in targets]
 
 
 @given(
@@ -293,12 +275,13 @@ def reference(sequences: list[list[int]], truncated: list[bool]) -> tuple[list[l
 )
 def test_collate_equals_a_plain_loop(sentences: list[tuple[list[int], bool]]) -> None:
     sequences, truncated = ([ids for ids, _ in sentences], [cut for _, cut in sentences])
-    arrays = [np.array(ids, dtype=np.int32) for ids in sequences]
-    batch = collate(arrays, truncated=truncated)
-    inputs, targets, lengths = reference(sequences, truncated)
-    assert batch.input_ids.tolist() == inputs
-    assert batch.target_ids.tolist() == targets
-    assert batch.lengths.tolist() == lengths
+    batch = collate([np.array(ids, dtype=np.int32) for ids in sequences], truncated=truncated)
+    targets = [ids + [3] * (not cut) for ids, cut in sentences]
+    inputs = [[2, *target[:-1]] for target in targets]
+    width = max(map(len, targets))
+    for found, rows in ((batch.input_ids, inputs), (batch.target_ids, targets)):
+        assert found.tolist() == [row + [0] * (width - len(row)) for row in rows]
+    assert batch.lengths.tolist() == [len(row) for row in targets]
 
 
 def test_moving_keeps_names_and_does_not_alias_the_caller() -> None:
