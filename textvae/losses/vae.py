@@ -1,41 +1,30 @@
-"""The whole loss of a VAE in one call, for a loop of your own: pictures, molecules, sound, text.
+"""Losses of any VAE with a diagonal Gaussian posterior, over plain tensors, for your own loop.
 
-Offers `vae_loss`, `beta_vae_loss`, `vae_loss_free_bits` and the module `VAELoss`, which return
-`VAETerms`; `nats_per_dimension` makes models of unlike sizes comparable.
+A reduction scales the loss and never the balance of its terms: `"sum"` is over everything, `"mean"`
+divides that by the batch size alone, for both terms alike. Popular versions under `"mean"` average
+one or both terms over dimensions too, which is another β (docs/losses.md). The checks of values
+read back from an accelerator a few times per call; `objective` never does.
 
-Reductions differ from what is often published. Here `"sum"` is over everything and `"mean"` is
-that divided by the batch size, for both terms alike, so the reduction scales the loss and never
-the balance of its terms. With D data and Z latent dimensions, popular snippets of the same
-signature do otherwise under `"mean"`: functions that average the binary cross-entropy over B·D
-elements but the KL over B only, whose β is really D · β (784 on MNIST), and modules that average
-the KL over B·Z as well, whose β is really β · D/Z. The vae-annealing package sums both terms, as
-`"sum"` does here, but hands data and reconstruction to the cross-entropy in the wrong order.
-
-The checks read back from the accelerator a few times per call; `elbo_terms` never does.
-
-Shapes: B examples, D data dimensions, Z latent dimensions.
+Shapes: B examples or sentences, D data dimensions, T tokens, V vocabulary, Z latent dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.losses.checks import choose, refuse_nan, refuse_negative
-from textvae.losses.elbo import ELBOTerms, elbo_terms
-from textvae.losses.free_bits import FREE_BITS
-from textvae.losses.reconstruction import RECONSTRUCTIONS
+from textvae.checks import InputError, at_least, choose, one_of
+from textvae.losses.objective import FREE_BITS
 
-__all__ = [
-    "NatsPerDimension",
-    "VAELoss",
-    "VAETerms",
-    "beta_vae_loss",
-    "nats_per_dimension",
-    "vae_loss",
-    "vae_loss_free_bits",
-]
+REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "sum": Tensor.sum,
+    "mean": Tensor.mean,
+    "none": lambda per_example: per_example,
+}
 
 
 class VAETerms(NamedTuple):
@@ -64,25 +53,249 @@ class NatsPerDimension(NamedTuple):
     kl: Tensor | float
 
 
+def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) of every dimension, in closed form.
+
+    Args:
+        mu: Posterior means, any shape, usually (B, Z).
+        logvar: Logarithms of the posterior variances, same shape.
+
+    Returns:
+        Nats, same shape, never negative.
+
+    Raises:
+        InputError: If the shapes differ.
+
+    Reference:
+        Kingma & Welling (2014), Auto-Encoding Variational Bayes, appendix B.
+    """
+    if mu.shape != logvar.shape:
+        raise InputError(
+            f"mu and logvar must have the same shape, got {tuple(mu.shape)} and "
+            f"{tuple(logvar.shape)}"
+        )
+    # expm1 keeps the digits that exp(logvar) - 1 loses where the posterior meets the prior.
+    return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor, reduction: str = "sum") -> Tensor:
+    """KL(q(z|x) ‖ N(0, I)) of a diagonal Gaussian posterior, in nats.
+
+    Args:
+        mu: Posterior means, (B, Z).
+        logvar: Logarithms of the posterior variances, (B, Z).
+        reduction: `"sum"` over everything, `"mean"` (summed over dimensions, mean over the batch)
+            or `"none"` (summed over dimensions only).
+
+    Returns:
+        A scalar, or (B,) for `"none"`.
+
+    Raises:
+        InputError: If the shapes differ or the reduction is unknown.
+    """
+    return _reduced(kl_per_dimension(mu, logvar), reduction)
+
+
+def bce_reconstruction(recon_x: Tensor, x: Tensor, reduction: str = "sum") -> Tensor:
+    """Binary cross-entropy, of a Bernoulli decoder: −Σ x log x̂ + (1 − x) log(1 − x̂).
+
+    Args:
+        recon_x: Reconstructed probabilities x̂ in [0, 1], (B, …); no logits.
+        x: Data in [0, 1], same shape.
+        reduction: As of `kl_divergence`.
+
+    Returns:
+        Nats, a scalar, or (B,) for `"none"`. Logarithms stop at −100, as PyTorch's do.
+
+    Raises:
+        InputError: If the shapes differ or are empty, if either is not within [0, 1] (NaN is not),
+            or if the reduction is unknown.
+    """
+    _refuse_other_shape(recon_x, x)
+    ends = [end for tensor in (recon_x.detach(), x) for end in (tensor.min(), tensor.max())]
+    low, high, x_low, x_high = torch.stack(ends).tolist()
+    if not (low >= 0 and high <= 1 and x_low >= 0 and x_high <= 1):
+        raise InputError(
+            f"recon_x and x must lie in [0, 1], got recon_x from {low} to {high} and x from "
+            f"{x_low} to {x_high}"
+        )
+    return _reduced(F.binary_cross_entropy(recon_x, x, reduction="none"), reduction)
+
+
+def mse_reconstruction(recon_x: Tensor, x: Tensor, reduction: str = "sum") -> Tensor:
+    """Squared error ‖x − x̂‖², of a Gaussian decoder.
+
+    It is −log p of a Gaussian of variance ½ around x̂, but for a constant; one of unit variance
+    would give half of it, so against that one β counts double.
+
+    Args:
+        recon_x: Reconstructed means x̂, (B, …).
+        x: Data, same shape.
+        reduction: As of `kl_divergence`.
+
+    Returns:
+        A scalar, or (B,) for `"none"`.
+
+    Raises:
+        InputError: If the shapes differ or are empty, if either holds NaN, or if the reduction is
+            unknown.
+    """
+    _refuse_other_shape(recon_x, x)
+    _refuse_nan(recon_x=recon_x, x=x)
+    return _reduced((recon_x - x).square(), reduction)
+
+
+def cross_entropy_reconstruction(
+    scores: Tensor,
+    targets: Tensor,
+    reduction: str = "sum",
+    *,
+    lengths: Tensor | None = None,
+    padding_id: int = -100,
+) -> Tensor:
+    """Token cross-entropy, of an autoregressive or any other categorical decoder.
+
+    Holds the scores of all tokens at once; `token_nll` does not.
+
+    Args:
+        scores: Unnormalised scores of every token, (B, T, V).
+        targets: Token ids, (B, T).
+        reduction: As of `kl_divergence`, over tokens.
+        lengths: Tokens of each sentence that count, (B,); those after don't.
+        padding_id: Targets of this id don't count. The default marks none of a vocabulary.
+
+    Returns:
+        Nats, a scalar, or (B,) for `"none"`.
+
+    Raises:
+        InputError: If the shapes disagree, a target is neither of the vocabulary nor padding, a
+            length is not between 0 and T, a score is NaN, or the reduction is unknown.
+    """
+    if scores.ndim != 3 or scores.shape[:2] != targets.shape:
+        raise InputError(
+            f"scores must be (B, T, V) and targets (B, T), got {tuple(scores.shape)} and "
+            f"{tuple(targets.shape)}"
+        )
+    if lengths is not None:
+        num_sentences, num_tokens = targets.shape
+        if lengths.shape != (num_sentences,) or ((lengths < 0) | (lengths > num_tokens)).any():
+            raise InputError(
+                f"lengths must hold {num_sentences} numbers between 0 and the {num_tokens} tokens "
+                f"of targets, got {lengths.tolist()}"
+            )
+        positions = torch.arange(num_tokens, device=targets.device)
+        targets = targets.masked_fill(positions >= lengths[:, None], padding_id)
+    foreign = ((targets < 0) | (targets >= scores.shape[2])) & (targets != padding_id)
+    if foreign.any():
+        raise InputError(
+            f"targets must be below the {scores.shape[2]} of scores and at least 0, or padding "
+            f"({padding_id}), got {targets[foreign][0]}"
+        )
+    _refuse_nan(scores=scores)
+    nll = F.cross_entropy(
+        scores.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=padding_id
+    )
+    return _reduced(nll.view(targets.shape), reduction)
+
+
+RECONSTRUCTIONS: Mapping[str, Callable[[Tensor, Tensor, str], Tensor]] = {
+    "bce": bce_reconstruction,
+    "mse": mse_reconstruction,
+    "cross_entropy": cross_entropy_reconstruction,
+}
+"""Every reconstruction: name → function of reconstruction (or scores), data and reduction."""
+
+
+class VAELoss(nn.Module):
+    """Loss of any VAE with a diagonal Gaussian posterior, put together from parts.
+
+    Under an annealer either set `beta` to its value before each batch, or weigh the floored KL:
+
+        loss = criterion.reconstruction_loss(recon_x, x) + annealer(criterion.kl_loss(mu, logvar))
+
+    Args:
+        reconstruction_type: A name in `RECONSTRUCTIONS`: `"bce"`, `"mse"`, or `"cross_entropy"`
+            over scores (B, T, V) and targets (B, T) in which −100 stands for padding.
+        beta: Weight of the KL in `total`, ≥ 0.
+        free_bits: Floor under the KL in `total`, nats, ≥ 0. None for none.
+        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike.
+        free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
+
+    Raises:
+        InputError: If a name is unknown (with those that are known), or a number negative.
+    """
+
+    def __init__(
+        self,
+        reconstruction_type: str = "bce",
+        beta: float = 1.0,
+        free_bits: float | None = None,
+        reduction: str = "sum",
+        *,
+        free_bits_kind: str = "max",
+    ) -> None:
+        super().__init__()
+        self._reconstruct = choose(RECONSTRUCTIONS, "reconstruction_type", reconstruction_type)
+        self._floor = choose(FREE_BITS, "free_bits_kind", free_bits_kind)
+        one_of("reduction", reduction, ("sum", "mean"))
+        at_least(0, beta=beta, free_bits=free_bits)
+        self.reconstruction_type, self.beta, self.free_bits = reconstruction_type, beta, free_bits
+        self.reduction, self.free_bits_kind = reduction, free_bits_kind
+
+    def forward(self, recon_x: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> VAETerms:
+        """Weigh and add the terms.
+
+        Args:
+            recon_x: Reconstruction, (B, …), or scores (B, T, V).
+            x: Data, same shape, or target ids (B, T).
+            mu: Posterior means, (B, Z).
+            logvar: Logarithms of the posterior variances, (B, Z).
+
+        Returns:
+            `VAETerms`; unpacks as total, recon, kl, and `kl` is raw.
+
+        Raises:
+            InputError: If shapes disagree, values are out of range or NaN, or `beta` was set to
+                less than 0.
+        """
+        at_least(0, beta=self.beta)
+        recon = self.reconstruction_loss(recon_x, x)
+        if x.shape[:1] != mu.shape[:1]:
+            raise InputError(
+                f"x and mu must hold equally many examples, got {tuple(x.shape)} and "
+                f"{tuple(mu.shape)}"
+            )
+        floored = self.kl_loss(mu, logvar)
+        return VAETerms(
+            recon + self.beta * floored, recon, kl_divergence(mu, logvar, self.reduction)
+        )
+
+    def reconstruction_loss(self, recon_x: Tensor, x: Tensor) -> Tensor:
+        """The reconstruction alone, a scalar; arguments and errors as of `forward`."""
+        return self._reconstruct(recon_x, x, self.reduction)
+
+    def kl_loss(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """The KL after free bits and before β, a scalar; arguments and errors as of `forward`."""
+        if mu.ndim != 2:
+            raise InputError(f"mu and logvar must be (B, Z), got {tuple(mu.shape)}")
+        per_dim = kl_per_dimension(mu, logvar)
+        _refuse_nan(mu=mu, logvar=logvar)
+        if not self.free_bits:
+            return _reduced(per_dim, self.reduction)
+        return self._floor(per_dim, self.free_bits) * (len(mu) if self.reduction == "sum" else 1)
+
+    def extra_repr(self) -> str:
+        """The options, for `repr`."""
+        names = ("reconstruction_type", "beta", "free_bits", "reduction", "free_bits_kind")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
 def vae_loss(
     recon_x: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, reduction: str = "sum"
 ) -> VAETerms:
     """Negative ELBO with a Bernoulli decoder: binary cross-entropy + KL.
 
-    Args:
-        recon_x: Reconstructed probabilities in [0, 1], (B, …).
-        x: Data in [0, 1], same shape.
-        mu: Posterior means, (B, Z).
-        logvar: Logarithms of the posterior variances, (B, Z).
-        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike; for
-            what others mean by it see the head of this module.
-
-    Returns:
-        `VAETerms`; unpacks as total, recon, kl.
-
-    Raises:
-        ValueError: If shapes disagree, `recon_x` or `x` leave [0, 1], anything is NaN, or the
-            reduction is unknown.
+    Arguments, result and errors are those of `VAELoss` and its `forward`.
 
     Reference:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, equation 10.
@@ -99,20 +312,6 @@ def beta_vae_loss(
     reduction: str = "sum",
 ) -> VAETerms:
     """`vae_loss` with a weight on the KL: above 1 for disentangled codes, at a price in recon.
-
-    Args:
-        recon_x: Reconstructed probabilities in [0, 1], (B, …).
-        x: Data in [0, 1], same shape.
-        mu: Posterior means, (B, Z).
-        logvar: Logarithms of the posterior variances, (B, Z).
-        beta: Weight of the KL in `total`, ≥ 0; an annealer's value, if you like.
-        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike.
-
-    Returns:
-        `VAETerms`, `kl` without β.
-
-    Raises:
-        ValueError: As `vae_loss` does, or if `beta` is negative.
 
     Reference:
         Higgins et al. (2017), β-VAE, equation 4.
@@ -132,122 +331,11 @@ def vae_loss_free_bits(
 ) -> VAETerms:
     """`vae_loss` with free bits: KL under a floor costs the floor and is not pushed to 0.
 
-    By default the floor is under each example's every dimension, as textbooks clamp it. Only
-    `total` knows of the floor; versions that return the floored KL as third value report nats
+    Only `total` knows of the floor: versions that return the floored KL as third value report nats
     that z does not carry. `total - recon` is the floored one.
-
-    Args:
-        recon_x: Reconstructed probabilities in [0, 1], (B, …).
-        x: Data in [0, 1], same shape.
-        mu: Posterior means, (B, Z).
-        logvar: Logarithms of the posterior variances, (B, Z).
-        free_bits: The floor, nats, ≥ 0.
-        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike.
-        free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
-
-    Returns:
-        `VAETerms`, `kl` raw.
-
-    Raises:
-        ValueError: As `vae_loss` does, if `free_bits` is negative or its kind unknown.
     """
     loss = VAELoss("bce", 1.0, free_bits, reduction, free_bits_kind=free_bits_kind)
     return loss.forward(recon_x, x, mu, logvar)
-
-
-class VAELoss(nn.Module):
-    """Loss of any VAE with a diagonal Gaussian posterior, put together from parts.
-
-    Under an annealer either set `beta` to its value before each batch, or weigh the floored KL:
-
-        loss = criterion.reconstruction_loss(recon_x, x) + annealer(criterion.kl_loss(mu, logvar))
-
-    Args:
-        reconstruction_type: A name in `RECONSTRUCTIONS`: `"bce"`, `"mse"`, or `"cross_entropy"`
-            over scores (B, T, V) and targets (B, T) in which −100 stands for padding.
-        beta: Weight of the KL in `total`, ≥ 0.
-        free_bits: Floor under the KL in `total`, nats, ≥ 0. None for none.
-        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike; modules
-            of this signature that average over dimensions too weigh the KL by D/Z besides β.
-        free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
-
-    Raises:
-        ValueError: If a name is unknown (with those that are known), or a number negative.
-    """
-
-    def __init__(
-        self,
-        reconstruction_type: str = "bce",
-        beta: float = 1.0,
-        free_bits: float | None = None,
-        reduction: str = "sum",
-        *,
-        free_bits_kind: str = "max",
-    ) -> None:
-        super().__init__()
-        choose(RECONSTRUCTIONS, "reconstruction_type", reconstruction_type)
-        choose({"sum": None, "mean": None}, "reduction", reduction)
-        choose(FREE_BITS, "free_bits_kind", free_bits_kind)
-        refuse_negative("beta", beta)
-        refuse_negative("free_bits", 0.0 if free_bits is None else free_bits, " nats")
-        self.reconstruction_type = reconstruction_type
-        self.beta = beta
-        self.free_bits = free_bits
-        self.reduction = reduction
-        self.free_bits_kind = free_bits_kind
-
-    def forward(self, recon_x: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> VAETerms:
-        """Weigh and add the terms.
-
-        Args:
-            recon_x: Reconstruction, (B, …), or scores (B, T, V).
-            x: Data, same shape, or target ids (B, T).
-            mu: Posterior means, (B, Z).
-            logvar: Logarithms of the posterior variances, (B, Z).
-
-        Returns:
-            `VAETerms`; unpacks as total, recon, kl, and `kl` is raw.
-
-        Raises:
-            ValueError: If shapes disagree, values are out of range or NaN, or `beta` was set to
-                less than 0.
-        """
-        refuse_negative("beta", self.beta)
-        rec = RECONSTRUCTIONS[self.reconstruction_type](recon_x, x, "none")
-        if x.shape[:1] != mu.shape[:1]:
-            raise ValueError(
-                f"x and mu must hold equally many examples, got {tuple(x.shape)} and "
-                f"{tuple(mu.shape)}"
-            )
-        recon, kl, objective = self._scaled(rec, mu, logvar)
-        return VAETerms(recon + self.beta * objective, recon, kl)
-
-    def reconstruction_loss(self, recon_x: Tensor, x: Tensor) -> Tensor:
-        """The reconstruction alone, a scalar; arguments and errors as of `forward`."""
-        return RECONSTRUCTIONS[self.reconstruction_type](recon_x, x, self.reduction)
-
-    def kl_loss(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """The KL after free bits and before β, a scalar; arguments and errors as of `forward`."""
-        return self._scaled(mu.new_zeros(mu.shape[:1]), mu, logvar).kl_objective
-
-    def extra_repr(self) -> str:
-        """The options, for `repr`."""
-        names = ("reconstruction_type", "beta", "free_bits", "reduction", "free_bits_kind")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-    def _scaled(self, rec: Tensor, mu: Tensor, logvar: Tensor) -> ELBOTerms:
-        if mu.ndim != 2:
-            raise ValueError(f"mu and logvar must be (B, Z), got {tuple(mu.shape)}")
-        terms = elbo_terms(
-            rec,
-            mu,
-            logvar,
-            free_bits=0.0 if self.free_bits is None else self.free_bits,
-            free_bits_kind=self.free_bits_kind,
-        )
-        refuse_nan(mu=mu, logvar=logvar)
-        scale = len(mu) if self.reduction == "sum" else 1
-        return ELBOTerms(*(scale * term for term in terms))
 
 
 def nats_per_dimension(
@@ -263,13 +351,31 @@ def nats_per_dimension(
         data_dim: Values per example (784 on MNIST), or the mean number of tokens per sentence.
         latent_dim: Latent dimensions.
 
-    Returns:
-        `NatsPerDimension`, of the type that was given.
-
     Raises:
-        ValueError: If a number of dimensions is not above 0.
+        InputError: If a number of dimensions is not above 0.
     """
     for name, size in (("data_dim", data_dim), ("latent_dim", latent_dim)):
         if not size > 0:
-            raise ValueError(f"{name} must be above 0, got {size}")
+            raise InputError(f"{name} must be above 0, got {size}")
     return NatsPerDimension(recon / data_dim, kl / latent_dim)
+
+
+def _reduced(values: Tensor, reduction: str) -> Tensor:
+    """Summed over each example's values, then reduced over the batch."""
+    per_example = values.flatten(1).sum(1) if values.ndim > 1 else values
+    return choose(REDUCTIONS, "reduction", reduction)(per_example)
+
+
+def _refuse_other_shape(recon_x: Tensor, x: Tensor) -> None:
+    if recon_x.shape != x.shape or not x.ndim or not x.numel():
+        raise InputError(
+            "recon_x and x must have the same shape (B, …) and not be empty, got "
+            f"{tuple(recon_x.shape)} and {tuple(x.shape)}"
+        )
+
+
+def _refuse_nan(**tensors: Tensor) -> None:
+    counts = torch.stack([tensor.isnan().sum() for tensor in tensors.values()]).tolist()
+    if any(counts):
+        found = " and ".join(f"{n} in {name}" for name, n in zip(tensors, counts, strict=True))
+        raise InputError(f"{' and '.join(tensors)} must hold no NaN, got {found}")
