@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from textvae.batches import Batch
 from textvae.diagnostics import gradient_norms
 from textvae.diagnostics.gradients import gradient_norm
-from textvae.losses import elbo_terms
+from textvae.losses import objective
 from textvae.model import SentenceVAE
 
 SHAPES: list[dict[str, Any]] = [
@@ -29,7 +29,7 @@ def with_gradients(
 ) -> SentenceVAE:
     model = make_model(**arguments)
     out = model(make_batch([[5, 6, 7], [8, 9], [10]]))
-    terms = elbo_terms(out.terms["rec"], *out.posterior)
+    terms = objective(out.terms, out.posterior.kl())
     (terms.rec + terms.kl_objective).backward()
     return model
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.losses.reconstruction`."""
+"""Tests of `textvae.losses`."""
 
 from __future__ import annotations
 

@@ -59,14 +59,14 @@ def interrupt_in() -> Callable[[Trainer, int], None]:
     """Presses Ctrl-C in the middle of a trainer's step number `step`."""
 
     def arrange(trainer: Trainer, step: int) -> None:
-        add = trainer.window.add
+        note = trainer._note
 
-        def press(number: int, *arguments: Any) -> None:
-            add(number, *arguments)
-            if number == step:
+        def press(*arguments: Any) -> None:
+            note(*arguments)
+            if trainer.progress.step == step:
                 signal.raise_signal(signal.SIGINT)
 
-        trainer.window.add = press  # type: ignore[method-assign]
+        trainer._note = press  # type: ignore[method-assign]
 
     return arrange
 
@@ -77,7 +77,8 @@ def left_behind() -> Callable[[Trainer], dict[str, Any]]:
 
     def gather(trainer: Trainer) -> dict[str, Any]:
         run = trainer.run
-        state = {k: v for k, v in run.load_state().items() if k not in TIMING}
+        state = run.load_state()
+        del state["progress"]["seconds"]
         lines = [{k: v for k, v in line.items() if k not in TIMING} for line in run.metrics()]
         return {
             "state": plain(state),

@@ -94,9 +94,9 @@ def test_interrupted_between_two_steps(
     first = build(tmp_path / "run", **options)
     interrupt_in(first, step)
     interrupted(first)
-    assert first.step == step
+    assert first.progress.step == step
     second = build(tmp_path / "run")
-    assert second.step == step
+    assert second.progress.step == step
     assert second.fit() == "3 epochs done"
     assert left_behind(second) == whole
 
@@ -139,7 +139,7 @@ def test_interrupted_after_a_decay(
     interrupt_in(first, decayed * STEPS + 2)
     interrupted(first)
     second = build(tmp_path / "run")
-    assert second.lr == pytest.approx(options["lr"] / 2)
+    assert second.stepper.lr == pytest.approx(options["lr"] / 2)
     second.fit()
     assert left_behind(second) == whole
 
@@ -179,20 +179,20 @@ def test_killed_at_any_moment(
 ) -> None:
     whole = uninterrupted(save_every=4, log_every=1)
     first = build(tmp_path / "run", save_every=4, log_every=1)
-    add = first.window.add
+    note = first._note
 
-    def crash(number: int, *arguments: Any) -> None:
-        if number == step:
+    def crash(*arguments: Any) -> None:
+        if first.progress.step == step:
             raise CrashError
-        add(number, *arguments)
+        note(*arguments)
 
-    first.window.add = crash  # type: ignore[method-assign]
+    first._note = crash  # type: ignore[method-assign]
     with pytest.raises(CrashError):
         first.fit()
     with first.run.metrics_file.open("a") as file:
         file.write('{"split": "train", "ste')  # half a line
     second = build(tmp_path / "run")
-    assert second.step == saved
+    assert second.progress.step == saved
     second.fit()
     assert left_behind(second) == whole
 
@@ -210,7 +210,7 @@ def test_killed_while_an_epoch_is_judged(
     first = build(tmp_path / "run", save_every=5)
 
     def crash(*arguments: Any, **options: Any) -> None:
-        if first.step == 2 * STEPS:
+        if first.progress.step == 2 * STEPS:
             raise CrashError
 
     if moment == "before the model is saved":

@@ -11,7 +11,7 @@ import pytest
 
 from textvae.config import RunConfig
 from textvae.run import RunDirectory
-from textvae.training.tracking import Tracker
+from textvae.training.log import Tracker
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_tensorboard_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.Mon
         def flush(self) -> None:
             written.append(("flush",))
 
-    monkeypatch.setattr("textvae.training.tracking._summary_writer", lambda _: Writer())
+    monkeypatch.setattr("textvae.training.log._summary_writer", lambda _: Writer())
     record = {"split": "valid", "step": 7, "kl": 1.5, "au": 2, "verdict": "wait"}
     record["kl_per_dim"] = [1, 0.5]
     Tracker(run, tensorboard=True).log(record)

@@ -48,14 +48,14 @@ class Spoiler:
 
 def press_ctrl_c(trainer: Trainer, step: int, rank: int) -> None:
     """In one process only."""
-    add = trainer.window.add
+    note = trainer._note
 
-    def press(number: int, *arguments: Any) -> None:
-        add(number, *arguments)
-        if number == step and trainer.processes.rank == rank:
+    def press(*arguments: Any) -> None:
+        note(*arguments)
+        if trainer.progress.step == step and trainer.processes.rank == rank:
             signal.raise_signal(signal.SIGTERM)
 
-    trainer.window.add = press  # type: ignore[method-assign]
+    trainer._note = press  # type: ignore[method-assign]
 
 
 def train(run: Path) -> dict[str, Any]:
@@ -67,13 +67,13 @@ def train(run: Path) -> dict[str, Any]:
         try:
             trainer.fit()
         except SafeInterrupt:
-            found["stopped"] = trainer.step
+            found["stopped"] = trainer.progress.step
         trainer = trainer_of(run)
     try:
         found["ended"] = trainer.fit()
     except TrainingError as error:
         found["error"] = str(error)
-    found["elbo"] = trainer.last_evaluation and trainer.last_evaluation.elbo
+    found["elbo"] = trainer._last_evaluation and trainer._last_evaluation.elbo
     found["parameters"] = [float(p.detach().double().sum()) for p in trainer.model.parameters()]
     return found
 

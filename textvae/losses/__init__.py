@@ -14,7 +14,7 @@ from textvae.losses.objective import (
     objective,
     target_kl,
 )
-from textvae.losses.token_nll import MAX_SCORES, token_nll
+from textvae.losses.output_layer import MAX_SCORES, token_nll
 from textvae.losses.vae import (
     RECONSTRUCTIONS,
     NatsPerDimension,

@@ -1,4 +1,4 @@
-"""The objective of a batch: its terms on one scale, KL after free bits, and what an annealer weighs.
+"""The objective of a batch: its terms on one scale, KL after free bits, weighed by an annealer.
 
 Free bits share a name in the literature and differ in value and gradient; `FREE_BITS` names them
 apart. Nothing here knows a model, or reads anything back from an accelerator.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.batches import Batch
-from textvae.losses.tokens import MAX_SCORES, token_nll
+from textvae.losses.output_layer import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
 from textvae.runtime import autocast
 from textvae.tokenizer import BOS_ID, PAD_ID, UNK_ID

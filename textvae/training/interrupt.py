@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from textvae.runtime import ALONE, Processes
 
-__all__ = ["Interrupt", "SafeInterrupt"]
-
 
 class SafeInterrupt(KeyboardInterrupt):
     """Ctrl-C, raised between two steps: nothing is half updated."""

@@ -19,8 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from textvae.runtime import product_dtype
 
-__all__ = ["MAX_SCORES", "cached_rows", "multiplied_rows", "token_nll"]
-
 MAX_SCORES = 2**27
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 512 MiB in fp32."""
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.losses.free_bits`."""
+"""Tests of `textvae.losses.objective`: the terms of a batch on one scale, and free bits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,101 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from textvae.config import TrainingConfig
-from textvae.losses import FREE_BITS, free_bits_per_dimension
+from textvae.losses import FREE_BITS, StepTerms, free_bits_per_dimension, objective
 
 few = settings(max_examples=40)
 
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).abs()
+
+
+def scalars(terms: StepTerms) -> list[float]:
+    return [float(term) for term in (*terms[:4], *terms.auxiliary.values())]
+
+
+def test_terms_are_means_over_sentences_and_the_loss_their_weighed_sum() -> None:
+    rec, kl, words = random(5), random(5, 3, seed=1), random(5, seed=2)
+    terms = objective({"rec": rec, "words": words}, kl, lambda kl: 0.25 * kl, weights={"words": 3})
+    mean_kl = sum(map(sum, kl.tolist())) / 5
+    assert terms.rec.item() == pytest.approx(sum(rec.tolist()) / 5)
+    assert terms.kl.item() == terms.kl_objective.item() == pytest.approx(mean_kl)
+    assert terms.auxiliary["words"].item() == pytest.approx(sum(words.tolist()) / 5)
+    expected = terms.rec + 0.25 * terms.kl + 3 * terms.auxiliary["words"]
+    assert terms.loss.item() == pytest.approx(expected.item())
+
+
+def test_weights_are_1_where_none_are_given() -> None:
+    terms = objective({"rec": random(2), "more": random(2, seed=1)}, random(2, 3, seed=2))
+    assert terms.loss.item() == pytest.approx(sum(scalars(terms)[i] for i in (1, 2, 4)))
+
+
+def test_many_samples_are_averaged_too() -> None:
+    rec = random(7, 5)
+    assert objective({"rec": rec}, random(5, 3)).rec.item() == pytest.approx(rec.mean().item())
+
+
+@pytest.mark.parametrize("kind", FREE_BITS)
+def test_the_scale_stays_when_a_batch_is_repeated_or_permuted(kind: str) -> None:
+    terms, kl = {"rec": random(5), "more": random(5, seed=3)}, random(5, 3, seed=1)
+    once = objective(terms, kl, free_bits=0.4, free_bits_kind=kind)
+    for rows in (torch.tensor([3, 0, 4, 1, 2]), torch.arange(5).repeat(3)):
+        some = {name: values[rows] for name, values in terms.items()}
+        again = objective(some, kl[rows], free_bits=0.4, free_bits_kind=kind)
+        assert scalars(again) == pytest.approx(scalars(once))
+
+
+@pytest.mark.parametrize("kind", FREE_BITS)
+def test_the_annealer_gets_the_kl_after_free_bits_once_and_the_raw_kl_is_kept(kind: str) -> None:
+    kl, seen = random(5, 3), list[Tensor]()
+
+    def annealer(value: Tensor) -> Tensor:
+        seen.append(value)
+        return 0 * value
+
+    terms = objective({"rec": random(5)}, kl, annealer, free_bits=9.0, free_bits_kind=kind)
+    assert seen == [FREE_BITS[kind](kl, 9.0)] == [terms.kl_objective]
+    assert terms.kl == kl.sum(1).mean() != terms.kl_objective
+    assert terms.loss == terms.rec
+    without = objective({"rec": random(5)}, kl, free_bits_kind=kind)
+    assert without.kl_objective is without.kl
+
+
+def test_the_batch_mean_is_the_default_kind() -> None:
+    kl = random(5, 3)
+    terms = objective({"rec": random(5)}, kl, free_bits=1.0)
+    assert terms.kl_objective == free_bits_per_dimension(kl, 1.0)
+
+
+@pytest.mark.parametrize("kind", FREE_BITS)
+def test_a_language_model_has_no_kl(kind: str) -> None:
+    for bits in (0.0, 0.5):
+        rec = {"rec": torch.ones(4)}
+        terms = objective(rec, torch.zeros(4, 0), free_bits=bits, free_bits_kind=kind)
+        assert scalars(terms) == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("bits", [0.0, 0.5])
+def test_an_unknown_kind_is_refused(bits: float) -> None:
+    message = "free_bits_kind must be one of batch, max, mask, total, target, got 'hinge'"
+    with pytest.raises(ValueError, match=message):
+        objective({"rec": random(2)}, random(2, 3), free_bits=bits, free_bits_kind="hinge")
+
+
+@pytest.mark.parametrize("name", ["rec", "more"])
+@pytest.mark.parametrize("shape", [(2,), (3, 7), ()])
+def test_shapes_that_disagree_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    # Token sums of two sentences and KLs of three would give means of different things.
+    terms = {"rec": random(3), name: torch.zeros(shape)}
+    with pytest.raises(ValueError, match=rf"{name} must .* each of the 3 sentences of kl, got"):
+        objective(terms, random(3, 4))
+
+
+# Free bits
 
 KL_TABLE = torch.tensor(
     [
@@ -42,38 +131,6 @@ def test_free_bits_by_hand(floor: float, value: float, through: list[int]) -> No
     assert total.item() == pytest.approx(value)
     assert kl.grad is not None
     assert kl.grad.tolist() == [[x / 2 for x in through]] * 2  # mean over two sentences
-
-
-def test_free_bits_on_the_batch_mean_are_neither_per_sentence_nor_total() -> None:
-    value = free_bits_per_dimension(KL_TABLE, 0.5).item()
-    per_sentence = KL_TABLE.clamp_min(0.5).sum(1).mean().item()
-    total = KL_TABLE.sum(1).mean().clamp_min(0.5 * 4).item()
-    assert abs(value - per_sentence) > 0.05
-    assert abs(value - total) > 0.05
-
-
-@few
-@given(
-    st.integers(1, 5).flatmap(
-        lambda z: st.lists(
-            st.lists(st.floats(0, 20), min_size=z, max_size=z), min_size=1, max_size=6
-        )
-    ),
-    st.floats(0, 10),
-)
-def test_free_bits_equal_a_plain_loop(rows: list[list[float]], floor: float) -> None:
-    kl = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
-    total = free_bits_per_dimension(kl, floor)
-    total.backward()
-    assert kl.grad is not None
-    expected = 0.0
-    for d, column in enumerate(zip(*rows, strict=True)):
-        mean = sum(column) / len(rows)
-        expected += max(floor, mean)
-        if not math.isclose(mean, floor, rel_tol=1e-9):  # at the kink any subgradient will do
-            share = 1 / len(rows) if mean > floor else 0.0
-            assert kl.grad[:, d].tolist() == pytest.approx([share] * len(rows))
-    assert total.item() == pytest.approx(expected)
 
 
 EVERY = [[0.5] * 4] * 2
@@ -164,10 +221,8 @@ def test_nan_comes_through(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FREE_BITS)
 @pytest.mark.parametrize("floor", [-0.1, math.nan])
-def test_free_bits_refuse_a_floor_below_zero(kind: str, floor: float) -> None:
-    unit = "sentence" if kind in ("total", "target") else "dimension"
-    message = f"free_bits must be at least 0 nats per {unit}, got {floor}"
-    with pytest.raises(ValueError, match=message):
+def test_a_floor_below_zero_is_refused(kind: str, floor: float) -> None:
+    with pytest.raises(ValueError, match=f"free_bits must be at least 0, got {floor}"):
         FREE_BITS[kind](KL_TABLE, floor)
 
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.losses.tokens`."""
+"""Tests of `textvae.losses.output_layer`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from textvae.losses import token_nll, tokens
+from textvae.losses import output_layer as tokens
+from textvae.losses import token_nll
 
 few = settings(max_examples=40)
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.training.weight`."""
+"""Tests of `textvae.training.schedule.KLWeight`: what is known of anyone's annealer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textvae.annealers import LinearAnnealer
-from textvae.training.weight import WeightWatch
+from textvae.training.schedule import KLWeight
 
 
 class Plain:
@@ -25,11 +25,10 @@ class Plain:
         self.taken += 1
 
 
-def run_epoch(watch: WeightWatch, annealer: Any, kls: list[float]) -> None:
+def run_epoch(weight: KLWeight, kls: list[float]) -> None:
     for value in kls:
-        kl = torch.tensor(value, requires_grad=True)
-        watch.observe(kl, annealer(kl))
-        annealer.step()
+        weight(torch.tensor(value, requires_grad=True))
+        weight.step()
 
 
 KLS = [3.0, 0.7, 12.5, 1e-3]
@@ -37,12 +36,12 @@ KLS = [3.0, 0.7, 12.5, 1e-3]
 
 def test_ours_is_believed() -> None:
     annealer = LinearAnnealer(6)
-    watch = WeightWatch(annealer)
-    run_epoch(watch, annealer, KLS)
-    watch.end_epoch()
-    assert (watch.value, watch.finished) == (4 / 6, False)
-    run_epoch(watch, annealer, [3.0, 3.0])
-    assert (watch.value, watch.finished) == (1, True)  # no epoch's end needed
+    weight = KLWeight(annealer)
+    run_epoch(weight, KLS)
+    weight.end_epoch()
+    assert (weight.value, weight.finished) == (3 / 6, False)  # the last batch's
+    run_epoch(weight, [3.0, 3.0])
+    assert (weight.value, weight.finished) == (5 / 6, True)  # no epoch's end needed
 
 
 @pytest.mark.parametrize(
@@ -60,65 +59,63 @@ def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
     weights: list[float], is_finished: bool
 ) -> None:
     annealer = Plain(weights)
-    watch = WeightWatch(annealer)
-    run_epoch(watch, annealer, KLS)
-    assert not watch.finished  # known at the epoch's end
-    watch.end_epoch()
-    assert watch.finished == is_finished
-    assert watch.value == pytest.approx(weights[-1])
+    weight = KLWeight(annealer)
+    run_epoch(weight, KLS)
+    assert not weight.finished  # known at the epoch's end
+    weight.end_epoch()
+    assert weight.finished == is_finished
+    assert weight.value == pytest.approx(weights[-1])
 
 
 def test_theirs_may_begin_again() -> None:
     annealer = Plain([0.5] * 4 + [0.6] * 4 + [1.0, 0.9])
-    watch = WeightWatch(annealer)
+    weight = KLWeight(annealer)
     seen = []
     for _ in range(4):
-        run_epoch(watch, annealer, KLS)
-        watch.end_epoch()
-        seen.append(watch.finished)
+        run_epoch(weight, KLS)
+        weight.end_epoch()
+        seen.append(weight.finished)
     assert seen == [True, True, False, True]
 
 
 def test_before_the_first_batch_nothing_is_known() -> None:
-    watch = WeightWatch(Plain([1.0]))
-    watch.end_epoch()
-    assert math.isnan(watch.value)
-    assert not watch.finished
+    weight = KLWeight(Plain([1.0]))
+    weight.end_epoch()
+    assert math.isnan(weight.value)
+    assert not weight.finished
 
 
 @pytest.mark.parametrize("told", ["value", "finished"])
 def test_theirs_may_tell_either(told: str) -> None:
     annealer = Plain([0.5])
     setattr(annealer, told, 0.75 if told == "value" else False)
-    watch = WeightWatch(annealer)
-    run_epoch(watch, annealer, KLS)
-    watch.end_epoch()
-    assert watch.value == pytest.approx(0.75 if told == "value" else 0.5)
-    assert watch.finished == (told == "value")
+    weight = KLWeight(annealer)
+    run_epoch(weight, KLS)
+    weight.end_epoch()
+    assert weight.value == pytest.approx(0.75 if told == "value" else 0.5)
+    assert weight.finished == (told == "value")
 
 
 @pytest.mark.parametrize("weights", [[0.2, 0.4, 0.4, 0.4], [0.4]])
 @pytest.mark.parametrize("batches", [0, 2, 4])
 def test_continued_from_its_state_it_knows_what_it_knew(weights: list[float], batches: int) -> None:
     annealer = Plain(weights)
-    watch, resumed = WeightWatch(annealer), WeightWatch(annealer)
-    run_epoch(watch, annealer, KLS[:batches])
-    resumed.load_state_dict(watch.state_dict())
-    assert str(resumed.value) == str(watch.value)
-    taken = annealer.taken
-    for each in (watch, resumed):
-        annealer.taken = taken
-        run_epoch(each, annealer, KLS[batches:])
+    weight, resumed = KLWeight(annealer), KLWeight(Plain(weights))
+    run_epoch(weight, KLS[:batches])
+    resumed.load_state_dict(weight.state_dict())
+    assert str(resumed.value) == str(weight.value)
+    for each in (weight, resumed):
+        run_epoch(each, KLS[batches:])
         each.end_epoch()
-    assert (resumed.value, resumed.finished) == (watch.value, watch.finished)
+    assert (resumed.value, resumed.finished) == (weight.value, weight.finished)
 
 
 def test_it_keeps_no_graph() -> None:
     annealer = Plain([0.5])
-    watch = WeightWatch(annealer)
-    run_epoch(watch, annealer, KLS)
-    assert not watch.state_dict()["last"].requires_grad
-    assert not any(bound.requires_grad for bound in watch.state_dict()["range"])
+    weight = KLWeight(annealer)
+    run_epoch(weight, KLS)
+    assert not weight.state_dict()["applied"].requires_grad
+    assert not any(bound.requires_grad for bound in weight.state_dict()["range"])
 
 
 # A KL of 0, where free bits mask all of it, tells nothing of the weight.
@@ -138,31 +135,31 @@ def test_a_kl_of_0_is_not_counted(
     weights: list[float], kls: list[float], value: float, is_finished: bool
 ) -> None:
     annealer = Plain(weights)
-    watch = WeightWatch(annealer)
-    run_epoch(watch, annealer, kls)
-    watch.end_epoch()
-    assert watch.value == pytest.approx(value, nan_ok=True)
-    assert watch.finished == is_finished
+    weight = KLWeight(annealer)
+    run_epoch(weight, kls)
+    weight.end_epoch()
+    assert weight.value == pytest.approx(value, nan_ok=True)
+    assert weight.finished == is_finished
 
 
 def test_an_epoch_of_zeros_leaves_what_was_known() -> None:
     annealer = Plain([0.2, 0.4, 0.4, 0.4, 0.4])
-    watch = WeightWatch(annealer)
+    weight = KLWeight(annealer)
     seen = []
     for kls in ([2.0, 1.0], [0.0, 0.0], [1.0, 2.0], [0.0, 0.0]):
-        run_epoch(watch, annealer, kls)
-        watch.end_epoch()
-        seen.append(watch.finished)
+        run_epoch(weight, kls)
+        weight.end_epoch()
+        seen.append(weight.finished)
     assert seen == [False, False, True, True]
-    assert watch.value == pytest.approx(0.4)
+    assert weight.value == pytest.approx(0.4)
 
 
-def test_zeros_are_forgotten_by_a_resumed_watch_too() -> None:
+def test_zeros_are_forgotten_by_a_resumed_weight_too() -> None:
     annealer = Plain([0.4])
-    watch, resumed = WeightWatch(annealer), WeightWatch(annealer)
-    run_epoch(watch, annealer, [0.0])
-    resumed.load_state_dict(watch.state_dict())
-    run_epoch(resumed, annealer, [2.0, 3.0])
+    weight, resumed = KLWeight(annealer), KLWeight(annealer)
+    run_epoch(weight, [0.0])
+    resumed.load_state_dict(weight.state_dict())
+    run_epoch(resumed, [2.0, 3.0])
     resumed.end_epoch()
     assert resumed.finished
     assert resumed.value == pytest.approx(0.4)
