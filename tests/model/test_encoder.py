@@ -106,9 +106,9 @@ def test_output_size(bidirectional: bool, size: int) -> None:
 
 
 def test_padding_starts_at_zero_and_gets_no_gradient() -> None:
-    model = Encoder(10, 4, 3, pad_id=2)
-    assert model.embedding.weight[2].abs().sum() == 0
-    model(torch.tensor([[5, 2], [6, 7]]), torch.tensor([1, 2])).sum().backward()
+    model = Encoder(10, 4, 3)
+    assert model.embedding.weight[0].abs().sum() == 0
+    model(torch.tensor([[5, 0], [6, 7]]), torch.tensor([1, 2])).sum().backward()
     gradient = model.embedding.weight.grad
     assert gradient is not None
     assert (gradient.abs().sum(1) > 0).tolist() == [i in (5, 6, 7) for i in range(10)]
