@@ -15,7 +15,9 @@ from torch import Tensor
 
 from textvae import runtime
 from textvae.annealers import ANNEALERS, LinearAnnealer
+from textvae.batches import Batch
 from textvae.diagnostics import Evaluation
+from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
 from textvae.training.schedule import configured_annealer
 
@@ -153,9 +155,13 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(
 ) -> None:
     trainer = build(tmp_path / "run", max_epochs=2)
     seen: list[tuple[bool, list[int]]] = []
-    trainer.model.register_forward_pre_hook(
-        lambda model, inputs: seen.append((model.training, inputs[0].indices.tolist()))
-    )
+    model, encode = trainer.model, trainer.model.encode
+
+    def watched(batch: Batch) -> Posterior:
+        seen.append((model.training, batch.indices.tolist()))
+        return encode(batch)
+
+    model.encode = watched  # type: ignore[method-assign]
     trainer.fit()
     passes = [trained for trained, _ in seen]
     assert passes == ([True] * STEPS + [False] * 3) * 2

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.diagnostics.verdict import NOTHING
+from textvae.diagnostics import COLLAPSED_KL
 from textvae.run import RunDirectory
 from textvae.runtime import ALONE, Processes
 from textvae.training.schedule import Counters
@@ -63,7 +63,7 @@ class CollapseWatch(Counters):
     @staticmethod
     def is_collapse(kl: float, beta: float) -> bool:
         """Whether a KL is one of a collapsed posterior."""
-        return kl < NOTHING and beta > COLLAPSED_BETA
+        return kl < COLLAPSED_KL and beta > COLLAPSED_BETA
 
 
 class Tracker:

@@ -24,6 +24,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from textvae.batches import Batch, BatchLoader
 from textvae.checks import InputError
 from textvae.config import TrainingConfig
+from textvae.diagnostics import GradientNorms, gradient_norms
 from textvae.losses import StepTerms, objective
 from textvae.model import SentenceVAE, VAEOutput
 from textvae.runtime import Processes, autocast
@@ -73,36 +74,9 @@ def local_batches(
         yield LocalBatch.of(loader, rows, processes)
 
 
-class GradientNorms(NamedTuple):
-    """Norms of gradients before clipping, scalars on the model's device; 0 where there are none.
-
-    Attributes:
-        total: Of all gradients taken as one vector: what clipping goes by.
-        encoder: Of encoder and posterior head. Where it dies and the decoder's does not, a
-            collapse begins.
-        decoder: Of all else.
-    """
-
-    total: Tensor
-    encoder: Tensor
-    decoder: Tensor
-
-
 def part_of(parameter: str) -> Part:
     """The part of a model that a parameter of this name belongs to."""
     return "encoder" if parameter.startswith(("encoder.", "head.")) else "decoder"
-
-
-def gradient_norms(model: SentenceVAE) -> GradientNorms:
-    """Norms of a model's gradients, whole and by part, for the cost of the whole."""
-    named = [(name, p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None]
-    if not named:
-        return GradientNorms(*torch.zeros(3))
-    norms = torch.stack([norm for _, norm in named])
-    is_decoder = norms.new_tensor([part_of(name) == "decoder" for name, _ in named])
-    return GradientNorms(
-        norms.norm(), (norms * (1 - is_decoder)).norm(), (norms * is_decoder).norm()
-    )
 
 
 class Randomness:

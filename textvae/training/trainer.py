@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model
 from tqdm import tqdm
@@ -147,8 +146,6 @@ class Trainer:
                 plain KeyboardInterrupt at once; then the state before counts.
             TrainingError: If loss or gradient is not finite; the step is not taken.
         """
-        # Peaked softmax outputs make denormal numbers, on which CPUs multiply many times slower.
-        torch.set_flush_denormal(True)
         self._started = self._logged = time.monotonic()
         self.stepper.randomness.begin(self.config.seed)
         device = self.accelerator.device
@@ -171,7 +168,6 @@ class Trainer:
                 raise
             finally:
                 self.progress.seconds, self._started = self._seconds(), None
-                torch.set_flush_denormal(False)  # the process is not ours alone
         return self.ended
 
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
