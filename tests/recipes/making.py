@@ -26,14 +26,14 @@ def fit_all(phases: Iterable[Trainer]) -> list[Trainer]:
 
 def press_in(trainer: Trainer, step: int) -> None:
     """Press Ctrl-C in a trainer's step number `step`."""
-    add = trainer.window.add
+    note = trainer._note
 
-    def press(number: int, *arguments: Any) -> None:
-        add(number, *arguments)
-        if number == step:
+    def press(*arguments: Any) -> None:
+        note(*arguments)
+        if trainer.progress.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    trainer.window.add = press  # type: ignore[method-assign]
+    trainer._note = press  # type: ignore[method-assign]
 
 
 def left_behind(run: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_it_is_trained_saved_resumed_and_diagnosed(corpus: Corpus, tmp_path: Pat
     cut = tmp_path / "cut"
     recipes.start(corpus, {**OWN, "max_steps": 2}, cut, model=MyVAE).fit()
     again = recipes.resume(cut, {"max_steps": 4}, model=MyVAE)
-    assert again.step == 2
+    assert again.progress.step == 2
     again.fit()
     expected, found = state(tmp_path / "whole"), state(cut)
     assert expected["head.mu.1.num_batches_tracked"] == 4
