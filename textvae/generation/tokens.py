@@ -17,7 +17,7 @@ from textvae.checks import InputError
 from textvae.generation import filters
 from textvae.generation.options import Decoding
 from textvae.generation.streams import TOKEN, uniforms
-from textvae.losses.tokens import cached_rows
+from textvae.losses.output_layer import cached_rows
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
