@@ -61,7 +61,7 @@ def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
         (["VAE", "-n", "1"], "num_samples must be at least 2, got 1"),
         (["VAE", "-n", "many"], "num_samples"),
         (["VAE", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
-        (["VAE", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
+        (["VAE", "--temperature=0"], "temperature must be in (0, inf), got 0.0"),
         (["VAE", "--seed=-1"], "seed must be at least 0, got -1"),
         (["VAE", "--data-dir=gone"], "no file or directory 'gone'"),
         (["VAE", "--language-model=VAE"], "no run directory at 'VAE'"),

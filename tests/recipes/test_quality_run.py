@@ -157,7 +157,7 @@ def test_wrong_arguments(run: Path) -> None:
     for wrong, message in [
         ({"num_samples": 1}, "num_samples must be at least 2, got 1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"temperature": 0.0}, "temperature must be .*, got 0.0"),
+        ({"temperature": 0.0}, r"temperature must be in \(0, inf\), got 0.0"),
         ({"language_model": run}, "language_model must be a run with latent_dim 0, got 3 in "),
         ({"split": "dev"}, "mine has no split 'dev'"),
     ]:

@@ -123,6 +123,16 @@ def quality_run(
     )
     samples = EncodedSplit.from_ids(run.tokenizer.encode_batch(drawn), max_length=limit)
     texts = _texts(run, samples, range(len(samples)))
+    reconstruction = perplexities = None
+    if run.model.latent_dim > 0:
+        progress(f"{len(real):,} reconstructions")
+        reconstruction = reconstruction_figures(
+            reconstruct(run.model, real, max_length=limit), real
+        )
+    if judge is not None:
+        progress(f"perplexities under {language_model}")
+        loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
+        perplexities = Perplexities(str(language_model), *(_perplexity(judge, x) for x in loaders))
     return Quality(
         run=str(name),
         corpus=run.corpus.name,
@@ -131,24 +141,15 @@ def quality_run(
         temperature=temperature,
         samples=text_figures(texts, known),
         real=text_figures(real, known),
-        reconstruction=_reconstruction(run, real, limit, progress),
+        reconstruction=reconstruction,
+        perplexities=perplexities,
         grammar=_grammaticality(run, texts, real),
-        perplexities=None if judge is None else _perplexities(judge, run, samples, progress),
     )
 
 
 def _texts(run: LoadedRun, split: EncodedSplit, rows: Sequence[int]) -> list[str]:
     """Sentences as the model reads them."""
     return run.tokenizer.decode_batch(split.sentence(row) for row in rows)
-
-
-def _reconstruction(
-    run: LoadedRun, real: Sequence[str], limit: int, progress: Callable[[str], None]
-) -> ReconstructionFigures | None:
-    if run.model.latent_dim == 0:
-        return None
-    progress(f"{len(real):,} reconstructions")
-    return reconstruction_figures(reconstruct(run.model, real, max_length=limit), real)
 
 
 def _grammaticality(
@@ -162,7 +163,7 @@ def _grammaticality(
     return Grammaticality(accepted_share(texts), path)
 
 
-def _language_model(name: str | Path, run: LoadedRun) -> tuple[Path, SentenceVAE]:
+def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
     directory = find_pretrained(name)
     data, model = RunDirectory.open(directory).config.data, SentenceVAE.from_pretrained(directory)
     if model.latent_dim != 0:
@@ -175,19 +176,9 @@ def _language_model(name: str | Path, run: LoadedRun) -> tuple[Path, SentenceVAE
             "language_model must be of the same corpus, read in the same way (vocabulary, splits "
             f"and lengths): {name} has a vocabulary of {len(other):,}, the run one of {len(own):,}"
         )
-    return directory, model
+    return model
 
 
-def _perplexities(
-    judge: tuple[Path, SentenceVAE],
-    run: LoadedRun,
-    samples: EncodedSplit,
-    progress: Callable[[str], None],
-) -> Perplexities:
-    directory, model = judge
-    progress(f"perplexities under {directory}")
-    real, forward = (
-        evaluate(model, loader.epoch(0), loader.num_sentences).elbo_ppl  # exact: there is no z
-        for loader in (run.loader, BatchLoader(samples, batch_size=64, shuffle=False))
-    )
-    return Perplexities(str(directory), real, forward)
+def _perplexity(model: SentenceVAE, loader: BatchLoader) -> float:
+    """Of a language model, whose ELBO is exact."""
+    return evaluate(model, loader.epoch(0), loader.num_sentences).elbo_ppl
