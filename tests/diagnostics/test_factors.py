@@ -150,9 +150,21 @@ def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
     [
         ((3, 2), {"f": "abc"}, (3, 1), {"f": "abc"}, "of the same Z, got (3, 2) and (3, 1)"),
         ((3, 2), {"f": "abc"}, (3, 2), {"g": "abc"}, "the factors of train_labels, ['f'], got"),
-        ((3, 2), {"f": "ab"}, (3, 2), {"f": "abc"}, "train_labels must have one 'f' for each"),
+        (
+            (3, 2),
+            {"f": "ab"},
+            (3, 2),
+            {"f": "abc"},
+            "train_labels['f'] must have one value for each",
+        ),
         ((3, 2), {"f": "abc"}, (2, 2), {"f": "abc"}, "sentences, got 3 for 2"),
-        ((3, 2), {"f": "abc"}, (0, 2), {"f": ""}, "test_labels must have one 'f' for each of at"),
+        (
+            (3, 2),
+            {"f": "abc"},
+            (0, 2),
+            {"f": ""},
+            "test_labels['f'] must have one value for each of at",
+        ),
     ],
 )
 def test_wrong_arguments(

@@ -59,7 +59,7 @@ def test_the_moments_are_those_of_the_mixture(family: Any) -> None:
     assert found.variance == pytest.approx((second - mean.mean(0).square()).tolist(), rel=1e-6)
     assert found.mean_variance == pytest.approx(mean.var(0, correction=0).tolist(), abs=1e-12)
     assert found.posterior_variance == pytest.approx(variance.mean(0).tolist(), rel=1e-6)
-    assert found.average_posterior_variance == pytest.approx(float(variance.mean()), rel=1e-6)
+    assert found.average_variance == pytest.approx(float(variance.mean()), rel=1e-6)
 
 
 def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments() -> None:
@@ -81,7 +81,7 @@ def test_moments_that_are_the_priors_leave_the_rest_of_the_distance_unseen() -> 
 def test_a_language_model_has_posteriors_without_dimensions(batches: Any) -> None:
     found = posteriors(Written([1.0] * 2), batches([[0, 1]]), 2)
     assert found.mean.shape == (2, 0)
-    assert moments(found).average_posterior_variance == 1
+    assert moments(found).average_variance == 1
     assert moments(found).least_aggregate_kl == 0
 
 

@@ -20,19 +20,12 @@ from textvae.model import Posterior
 
 @dataclass(frozen=True)
 class Ablation:
-    """Mean over sentences of −log p(x|z), nats per sentence, with four kinds of z.
+    """Mean over sentences of −log p(x|z), nats per sentence, with four kinds of z."""
 
-    Attributes:
-        own: z drawn from the sentence's posterior: rec.
-        shuffled: z drawn from the posterior of another sentence of the split.
-        prior: z drawn from the prior.
-        zero: z = 0.
-    """
-
-    own: float
-    shuffled: float
-    prior: float
-    zero: float
+    own: float  # z drawn from the sentence's posterior: rec
+    shuffled: float  # z drawn from the posterior of another sentence of the split
+    prior: float  # z drawn from the prior
+    zero: float  # z = 0
 
     @property
     def used(self) -> float:
@@ -53,14 +46,10 @@ def z_ablation(
     would still tell the length.
 
     Args:
-        model: The model, its mode is left as it was found; without z (a language model) nothing
-            changes.
-        batches: Every sentence once, each with its position in the split as index.
+        model: The model; of a language model, which has no z, all four are the same.
+        batches: As for `evaluate`.
         num_sentences: Size M of the split, at least 2.
         seed: Seed of all draws; `own` is the rec of `evaluate` with the same seed.
-
-    Returns:
-        The `Ablation`.
 
     Raises:
         InputError: If there are fewer than 2 sentences, or the batches do not hold every one once.
@@ -68,21 +57,21 @@ def z_ablation(
     at_least(2, num_sentences=num_sentences)
     split = list(batches)
     nll = ablated_nll(model, split, posteriors(model, split, num_sentences), seed)
-    return Ablation(*nll.mean(1).tolist())
+    return Ablation(*nll.mean(0).tolist())
 
 
 def ablated_nll(
     model: LatentModel, batches: Iterable[Batch], posterior: Posterior, seed: int
 ) -> Tensor:
-    """−log p(x|z) of each sentence with each kind of z, in the order of `Ablation`, (4, M) fp64."""
+    """−log p(x|z) of each sentence with each kind of z, in the order of `Ablation`, (M, 4) fp64."""
     codes = _codes(posterior, seed)  # (4, M, Z)
 
-    def measure(batch: Batch) -> Tensor:
+    def measure(batch: Batch) -> tuple[Tensor]:
         z = codes[:, batch.indices.cpu()].to(model.device)
-        return -model.log_likelihood(batch, z).double().cpu()
+        return (-model.log_likelihood(batch, z).T,)
 
-    parts, order = measure_split(model, batches, len(posterior), measure)
-    return torch.cat(parts, 1)[:, order]
+    nll: list[Tensor] = measure_split(model, batches, len(posterior), measure)
+    return nll[0].double()
 
 
 def _codes(posterior: Posterior, seed: int) -> Tensor:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from textvae.batches import Batch
 from textvae.checks import at_least
 from textvae.diagnostics.ablation import Ablation, ablated_nll
 from textvae.diagnostics.elbo import summarise
 from textvae.diagnostics.factors import FactorProbe, probe_factors
-from textvae.diagnostics.importance import ImportanceNLL, importance_nll
+from textvae.diagnostics.importance import importance_nll
 from textvae.diagnostics.information import mi_per_dimension, mutual_information
 from textvae.diagnostics.latent_model import Progress, posteriors, sentence_noise, unwrapped
 from textvae.diagnostics.moments import moments
@@ -26,63 +26,37 @@ from textvae.diagnostics.units import au_curve
 from textvae.diagnostics.verdict import Estimates, Verdict, judge
 from textvae.model import Posterior, SentenceVAE
 
-NLL_KEYS = {
-    "nll": "nll",
-    "nll_se": "se",
-    "nll_num_sentences": "num_sentences",
-    "nll_precision": "precision",
-    "ppl": "ppl",
-    "bits_per_token": "bits_per_token",
-    "effective_samples": "effective_samples",
-    "num_samples": "num_samples",
-}
-"""Keys in JSON of what is told of the `ImportanceNLL`; None where there is none."""
-
 
 class FactorLabels(NamedTuple):
-    """Known factors of the sentences of two splits: one to fit probes on, one to score them on.
+    """Known factors of the sentences of two splits: one to fit probes on, one to score them on."""
 
-    Attributes:
-        fit_batches: Every sentence of another split than the one diagnosed.
-        fit_num_sentences: Size of that split.
-        fit_labels: Each factor's value for each of its sentences.
-        labels: Each factor's value for each sentence of the split diagnosed.
-    """
-
-    fit_batches: Iterable[Batch]
+    fit_batches: Iterable[Batch]  # every sentence of another split than the one diagnosed
     fit_num_sentences: int
-    fit_labels: Mapping[str, Sequence[str]]
-    labels: Mapping[str, Sequence[str]]
+    fit_labels: Mapping[str, Sequence[str]]  # each factor's value for each of its sentences
+    labels: Mapping[str, Sequence[str]]  # the same of the split diagnosed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Diagnosis(Estimates):
-    """A model on a split; see `Estimates` for `elbo`, `nll`, `mi`, `moments` and `ablation`.
+    """A model on a split: the estimates, on which `verdict` is based, and more."""
 
-    Attributes:
-        interrupted: Whether Ctrl-C cut the NLL short: `nll` is of the sentences measured by then,
-            or None.
-        mi_classic: The estimate of MI as the papers make it, in batches of 32, for comparison.
-        mi_per_dim: Paired estimate for each dimension alone, (Z,).
-        au_curve: Active units by threshold.
-        factors: How well z, drawn from the posterior, tells each known factor; empty without.
-        posterior: The posteriors of all M sentences.
-        verdict: What the model is, why, and what to try.
-    """
-
-    interrupted: bool
-    mi_classic: float
-    mi_per_dim: list[float]
-    au_curve: dict[float, int]
-    factors: list[FactorProbe]
-    posterior: Posterior
+    interrupted: bool  # Ctrl-C cut the NLL short: `nll` is of what was measured by then, or None
+    mi_classic: float  # MI as the papers estimate it, in batches of 32
+    mi_per_dim: list[float]  # paired estimate for each dimension alone
+    au_curve: dict[float, int]  # active units by threshold
+    factors: list[FactorProbe]  # how well z, drawn from the posterior, tells each known factor
+    posterior: Posterior  # of all sentences
     verdict: Verdict
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""
+        of_nll = ("ppl", "bits_per_token", "effective_samples", "num_samples")
         values = {
             **self.elbo.to_dict(),
-            **{key: getattr(self.nll, name, None) for key, name in NLL_KEYS.items()},
+            **{name: getattr(self.nll, name, None) for name in ("nll", *of_nll)},
+            **{
+                f"nll_{n}": getattr(self.nll, n, None) for n in ("se", "num_sentences", "precision")
+            },
             "nll_is_partial": self.interrupted,
             **self.mi._asdict(),
             **{name: getattr(self, name) for name in ("mi_classic", "mi_per_dim")},
@@ -115,8 +89,8 @@ def diagnose(
     the rest still stands.
 
     Args:
-        model: The model; its mode is left as it was found.
-        batches: Every sentence of the split once, each with its position as index.
+        model: As for `evaluate`.
+        batches: As for `evaluate`.
         num_sentences: Size M of the split, at least 2.
         num_samples: Importance samples K, at least 1; None leaves the NLL out.
         seed: Seed of all noise, at least 0.
@@ -141,18 +115,20 @@ def diagnose(
     at_least(0, seed=seed)
     split = list(batches)
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
-    by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (4, M)
+    by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll = None
+    nll, options = None, {"seed": seed, "precision": precision, "progress": progress}
     if num_samples is not None:
-        nll = _nll(model, split, num_samples, seed, precision, progress)
+        # Cut short before its first batch is done: the rest has been measured all the same.
+        with suppress(KeyboardInterrupt):
+            nll = importance_nll(model, split, num_samples=num_samples, **options)
     noise = sentence_noise(num_sentences, model.latent_dim, seed)
     estimates = Estimates(
-        elbo=summarise(by_z[0], posterior, noise, sum(batch.num_tokens for batch in split)),
+        elbo=summarise(by_z[:, 0], posterior, noise, sum(batch.num_tokens for batch in split)),
         nll=nll,
         mi=mutual_information(posterior, noise=noise),
         moments=moments(posterior),
-        ablation=Ablation(*by_z.mean(1).tolist()),
+        ablation=Ablation(*by_z.mean(0).tolist()),
         vocab_size=model.vocab_size,
         beta=beta,
         free_bits=free_bits,
@@ -169,47 +145,20 @@ def diagnose(
     )
 
 
-def _nll(
-    model: SentenceVAE,
-    split: list[Batch],
-    num_samples: int,
-    seed: int,
-    precision: torch.dtype,
-    progress: Progress,
-) -> ImportanceNLL | None:
-    try:
-        return importance_nll(
-            model,
-            split,
-            num_samples=num_samples,
-            seed=seed,
-            precision=precision,
-            progress=progress,
-        )
-    except KeyboardInterrupt:
-        # Cut short before its first batch was done: the rest has been measured all the same.
-        return None
-
-
 def _probes(
-    model: SentenceVAE,
-    posterior: Posterior,
-    factors: FactorLabels,
-    seed: int,
-    progress: Progress,
+    model: SentenceVAE, posterior: Posterior, factors: FactorLabels, seed: int, progress: Progress
 ) -> list[FactorProbe]:
     batches = progress(list(factors.fit_batches), "factors")
     fit_posterior = posteriors(model, batches, factors.fit_num_sentences)
     generator = torch.Generator().manual_seed(seed)
-    fit_codes, codes = (_draw(each, generator) for each in (fit_posterior, posterior))
+    fit_codes, codes = (
+        each.sample(torch.randn(each.mean.shape, generator=generator))
+        for each in (fit_posterior, posterior)
+    )
     # A diverged model has no codes to probe.
     if not (fit_codes.isfinite().all() and codes.isfinite().all()):
         return []
     return probe_factors(fit_codes, factors.fit_labels, codes, factors.labels)
-
-
-def _draw(posterior: Posterior, generator: torch.Generator) -> Tensor:
-    return posterior.sample(torch.randn(posterior.mean.shape, generator=generator))
 
 
 def _plain(value: Any) -> Any:
@@ -217,6 +166,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

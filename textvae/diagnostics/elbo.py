@@ -9,59 +9,34 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from textvae.batches import Batch
 from textvae.diagnostics.information import mutual_information, spread_rows
-from textvae.diagnostics.latent_model import (
-    LatentModel,
-    measure_split,
-    on_cpu,
-    put_together,
-    sentence_noise,
-    take,
-)
+from textvae.diagnostics.latent_model import LatentModel, measure_split, sentence_noise
 from textvae.diagnostics.perplexity import perplexity
 from textvae.diagnostics.units import active_dimensions, active_units
 from textvae.model import Posterior
 from textvae.runtime import ALONE, Processes
 
-MI_SENTENCES = 2000
-"""Sentences whose mutual information with z is estimated: all pairs of them are compared."""
+MI_SENTENCES = 2000  # whose mutual information is estimated: all pairs of them are compared
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's terms on a split, means over sentences, nats per sentence.
+    """A model's terms on a split, means over sentences, nats per sentence."""
 
-    Attributes:
-        rec: −E_q[log p(x|z)], summed over predicted tokens (EOS counted, BOS not).
-        kl: Raw KL(q(z|x) ‖ p(z)), summed over dimensions.
-        elbo: −(rec + kl).
-        elbo_ppl: exp(−ELBO / predicted tokens): an upper bound on perplexity, exact for a
-            language model.
-        mi: Mutual information of sentence and z, by the paired estimator over `MI_SENTENCES` of
-            the split at most, evenly spread.
-        mi_max: What it can't exceed: the logarithm of their number.
-        au: Active units: dimensions whose posterior mean has variance ≥ 0.01 over the split.
-        active_dimensions: Dimensions with a mean KL of at least 0.01 nats.
-        kl_per_dim: Mean KL of each dimension.
-        num_sentences: Sentences measured.
-        num_tokens: Predicted tokens measured.
-    """
-
-    rec: float
-    kl: float
-    elbo: float
-    elbo_ppl: float
-    mi: float
-    mi_max: float
-    au: int
-    active_dimensions: int
-    kl_per_dim: list[float]
+    rec: float  # −E_q[log p(x|z)], summed over predicted tokens (EOS counted, BOS not)
+    kl: float  # raw KL(q(z|x) ‖ p(z)), summed over dimensions
+    elbo: float  # −(rec + kl)
+    elbo_ppl: float  # exp(−ELBO / tokens), a bound on perplexity, exact for a language model
+    mi: float  # paired estimate over at most `MI_SENTENCES` of the split, evenly spread
+    mi_max: float  # what it can't exceed: the logarithm of their number
+    au: int  # active units: dimensions whose posterior mean has variance ≥ 0.01 over the split
+    active_dimensions: int  # dimensions with a mean KL of at least 0.01 nats
+    kl_per_dim: list[float]  # mean KL of each dimension
     num_sentences: int
-    num_tokens: int
+    num_tokens: int  # predicted
 
     @property
     def latent_dim(self) -> int:
@@ -98,24 +73,22 @@ def evaluate(
     """
     noise = sentence_noise(num_sentences, model.latent_dim, seed)
 
-    def measure(batch: Batch) -> tuple[Posterior, Tensor, int]:
+    def measure(batch: Batch) -> tuple[Tensor, Posterior, Tensor]:
         posterior = model.encode(batch)
         z = posterior.sample(noise[batch.indices.cpu()].to(model.device))
-        rec = -model.log_likelihood(batch, z)
-        return on_cpu(posterior), rec.double().cpu(), batch.num_tokens
+        return -model.log_likelihood(batch, z), posterior, batch.lengths
 
-    found, order = measure_split(model, batches, num_sentences, measure, processes)
-    parts, recs, num_tokens = zip(*found, strict=True)
     # In the split's order, so that no sum depends on how the batches were cut.
-    return summarise(torch.cat(recs)[order], put_together(parts, order), noise, sum(num_tokens))
+    rec, posterior, lengths = measure_split(model, batches, num_sentences, measure, processes)
+    return summarise(rec, posterior, noise, int(lengths.sum()))
 
 
 def summarise(rec: Tensor, posterior: Posterior, noise: Tensor, num_tokens: int) -> Evaluation:
     """The evaluation of M sentences with rec (M,) under z of the noise (M, Z)."""
     kl_per_dim = posterior.kl().double().mean(0)  # (Z,)
-    mean_rec, mean_kl = float(rec.mean()), float(kl_per_dim.sum())
+    mean_rec, mean_kl = float(rec.double().mean()), float(kl_per_dim.sum())
     rows = spread_rows(len(rec), MI_SENTENCES)
-    information = mutual_information(take(posterior, rows), noise=noise[rows])
+    information = mutual_information(posterior.map(lambda p: p[rows]), noise=noise[rows])
     return Evaluation(
         rec=mean_rec,
         kl=mean_kl,

@@ -1,10 +1,4 @@
-"""What the code tells of known factors or labels of its sentences, and which dimension tells it.
-
-Offers `probe_factors` and its result `FactorProbe`, one for each factor, and
-`dimension_information`.
-
-Give it codes drawn from the posterior to learn what z tells the decoder. Posterior means are more
-precise than any z: on a collapsed model they may still tell a factor that z drowns in noise.
+"""What codes tell of known factors or labels of their sentences, and which dimension tells it.
 
 Shapes: M sentences of a split, Z latent dimensions, C values of a factor.
 """
@@ -20,41 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FactorProbe", "dimension_information", "probe_factors"]
+from textvae.checks import InputError
 
-RIDGE = 1e-3
-"""Half of this times the squared weights is added to the probe's loss, nats per sentence."""
-
-MAX_BINS = 16
-"""Equal shares that a dimension is cut into for its information."""
-
-SENTENCES_PER_BIN = 20
-"""Fewer sentences make fewer bins."""
+RIDGE = 1e-3  # half of this times the squared weights is added to the probe's loss, nats/sentence
+MAX_BINS = 16  # equal shares that a dimension is cut into for its information
+SENTENCES_PER_BIN = 20  # fewer sentences make fewer bins
 
 
 class FactorProbe(NamedTuple):
-    """How well codes tell one factor; information in nats.
-
-    Attributes:
-        name: The factor.
-        accuracy: Share of sentences whose value a linear probe tells, fitted on another split.
-        majority: The same for the value most frequent where the probe was fitted: the floor.
-        information: The factor's entropy − the probe's held-out cross-entropy, at least 0: a lower
-            bound on the mutual information of code and factor.
-        entropy: Entropy of the factor: what there is to know.
-        information_per_dim: Mutual information of the factor with each dimension alone, (Z,).
-        best_dimension: The dimension that tells most; None if there is none, or none tells any.
-        best_dimension_information: What it tells.
-    """
+    """How well codes tell one factor; information in nats."""
 
     name: str
-    accuracy: float
-    majority: float
-    information: float
-    entropy: float
-    information_per_dim: list[float]
-    best_dimension: int | None
-    best_dimension_information: float
+    accuracy: float  # share of sentences whose value a linear probe of another split tells
+    majority: float  # the same for the value most frequent where the probe was fitted: the floor
+    information: float  # entropy − the probe's held-out cross-entropy, ≥ 0: a bound on I(z; factor)
+    entropy: float  # of the factor: what there is to know
+    information_per_dim: list[float]  # mutual information with each dimension alone
+    best_dimension: int | None  # the one that tells most; None if none tells any
+    best_dimension_information: float  # what it tells
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -62,39 +39,50 @@ class FactorProbe(NamedTuple):
 
 
 def probe_factors(
-    train_mu: Tensor,
+    train: Tensor,
     train_labels: Mapping[str, Sequence[str]],
-    test_mu: Tensor,
+    test: Tensor,
     test_labels: Mapping[str, Sequence[str]],
 ) -> list[FactorProbe]:
     """Fit a linear probe for each factor on one split and score it on another.
 
-    The probe is a multinomial logistic regression on standardised codes. The result is the same
-    in every run: nothing is drawn.
+    The probe is a multinomial logistic regression on standardised codes; nothing is drawn. Give it
+    draws from the posterior to learn what z tells the decoder: on a collapsed model, posterior
+    means may still tell a factor that z drowns in noise.
 
     Args:
-        train_mu: Codes of the split to fit on, (M, Z): posterior means, or draws of z.
+        train: Codes of the split to fit on, (M, Z).
         train_labels: Each factor's value for each of its sentences.
-        test_mu: Codes of the split to score on, (M, Z); M may differ.
+        test: Codes of the split to score on, (M, Z); M may differ.
         test_labels: Each factor's value for each of its sentences.
 
     Returns:
         One `FactorProbe` for each factor, in the order of `train_labels`.
 
     Raises:
-        ValueError: If the splits have other factors or widths, or a factor has not one value for
+        InputError: If the splits have other factors or widths, or a factor has not one value for
             each sentence.
     """
-    _check(train_mu, train_labels, test_mu, test_labels)
-    train, test = _standardised(train_mu.double(), test_mu.double())
+    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
+        shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
+        raise InputError(f"train and test must be (M, Z) of the same Z, got {shapes}")
+    if set(train_labels) != set(test_labels):
+        raise InputError(
+            f"test_labels must have the factors of train_labels, {sorted(train_labels)}, got "
+            f"{sorted(test_labels)}"
+        )
+    for name in train_labels:
+        _check(f"train_labels[{name!r}]", train, train_labels[name])
+        _check(f"test_labels[{name!r}]", test, test_labels[name])
+    codes = _standardised(train.double(), test.double())
     return [
-        _probe(name, train, list(values), test, list(test_labels[name]))
+        _probe(name, codes[0], list(values), codes[1], list(test_labels[name]))
         for name, values in train_labels.items()
     ]
 
 
 def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
-    """Mutual information of a factor with each dimension of the code alone, nats.
+    """Mutual information of a factor with each dimension of the code alone, nats, at least 0.
 
     Each dimension is cut into bins of equal share, which can only lose information; the bias of
     counting few sentences in many cells is taken out to first order.
@@ -103,20 +91,13 @@ def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
         codes: Codes, (M, Z).
         labels: The factor's value for each of M sentences.
 
-    Returns:
-        Nats for each of Z dimensions, at least 0.
-
     Raises:
-        ValueError: If there is not one label for each sentence.
+        InputError: If there is not one label for each sentence.
 
     Reference:
         Miller (1955), Note on the bias of information estimates.
     """
-    if len(labels) != len(codes) or not len(codes):
-        raise ValueError(
-            f"labels must have one value for each of at least 1 sentences, got {len(labels)} "
-            f"for {len(codes)}"
-        )
+    _check("labels", codes, labels)
     index = {value: i for i, value in enumerate(dict.fromkeys(labels))}
     factor = torch.tensor([index[value] for value in labels])
     num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
@@ -126,6 +107,14 @@ def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
         _information(torch.bucketize(code, torch.quantile(code, inner)), factor)
         for code in codes.double().T.contiguous()
     ]
+
+
+def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
+    if len(labels) != len(codes) or not len(codes):
+        raise InputError(
+            f"{name} must have one value for each of at least 1 sentences, got {len(labels)} for "
+            f"{len(codes)}"
+        )
 
 
 def _information(bins: Tensor, factor: Tensor) -> float:
@@ -205,28 +194,3 @@ def _cross_entropy(log_probs: Tensor, truth: Tensor, num_fitted: int, num_new: i
     new = -math.log((num_fitted + 1) * max(1, num_new))
     known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / num_fitted)
     return float(-torch.where(truth < 0, new, known).mean())
-
-
-def _check(
-    train: Tensor,
-    train_labels: Mapping[str, Sequence[str]],
-    test: Tensor,
-    test_labels: Mapping[str, Sequence[str]],
-) -> None:
-    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
-        raise ValueError(
-            "train_mu and test_mu must be (M, Z) of the same Z, got "
-            f"{tuple(train.shape)} and {tuple(test.shape)}"
-        )
-    if set(train_labels) != set(test_labels):
-        raise ValueError(
-            f"test_labels must have the factors of train_labels, {sorted(train_labels)}, got "
-            f"{sorted(test_labels)}"
-        )
-    for which, codes, labels in (("train", train, train_labels), ("test", test, test_labels)):
-        for name, values in labels.items():
-            if len(values) != len(codes) or not len(codes):
-                raise ValueError(
-                    f"{which}_labels must have one {name!r} for each of at least 1 sentences, got "
-                    f"{len(values)} for {len(codes)}"
-                )

@@ -1,8 +1,7 @@
 """How much the code says about its sentence: mutual information, and its price in KL.
 
-KL(q(z|x) ‖ p(z)), mean over sentences, is I_q(x; z) + KL(q(z) ‖ p(z)): what z says, and how far
-the codes of all sentences together are from the prior. Both come from one z per sentence and the
-mixture of the N posteriors, q(z) = (1/N) Σ_j q(z|x_j).
+KL(q(z|x) ‖ p(z)), mean over sentences, is I_q(x; z) + KL(q(z) ‖ p(z)), where q(z) is the mixture
+of the N posteriors: what z says, and how far all codes together are from the prior.
 
 Shapes: N sentences, Z latent dimensions, C rows of a chunk.
 """
@@ -16,31 +15,24 @@ import torch
 from torch import Tensor
 
 from textvae.checks import InputError, at_least, one_of
-from textvae.diagnostics.latent_model import sentence_noise, take
+from textvae.diagnostics.latent_model import sentence_noise
 from textvae.model import Posterior
 
-CLASSIC_BATCH = 32
-"""Sentences that the classic estimator looks at together, as the papers do."""
-
-MAX_PAIRS = 2**21
-"""Pairs of sentences whose log-density is held at a time: 16 MiB in fp64, a few times over."""
+CLASSIC_BATCH = 32  # sentences that the classic estimator looks at together, as the papers do
+MAX_PAIRS = 2**21  # whose log-density is held at a time: 16 MiB in fp64, a few times over
 
 
 class MutualInformation(NamedTuple):
     """What z says about x, nats per sentence.
 
-    Attributes:
-        mi: Estimate of I_q(x; z).
-        mi_se: Its standard error over sentences (batches, for the classic estimator).
-        mi_max: log N (of a batch, for the classic estimator): the paired estimate is never above.
-        aggregate_kl: Estimate of KL(q(z) ‖ p(z)) from the same draws. Never under KL − log N but
-            for sampling error, so too high where KL is near log N or above.
+    `aggregate_kl` is never under KL − log N but for sampling error, so it is too high where KL is
+    near log N or above.
     """
 
-    mi: float
-    mi_se: float
-    mi_max: float
-    aggregate_kl: float
+    mi: float  # estimate of I_q(x; z)
+    mi_se: float  # standard error over sentences (batches, for the classic estimator)
+    mi_max: float  # log N (of a batch, for the classic estimator), which the paired can't exceed
+    aggregate_kl: float  # estimate of KL(q(z) ‖ p(z)) from the same draws
 
 
 def mutual_information(
@@ -49,7 +41,6 @@ def mutual_information(
     estimator: Literal["paired", "classic"] = "paired",
     seed: int = 0,
     noise: Tensor | None = None,
-    chunk: int | None = None,
 ) -> MutualInformation:
     """Estimate I_q(x; z) and KL(q(z) ‖ p(z)) over a data set, in bounded memory.
 
@@ -57,21 +48,15 @@ def mutual_information(
 
         mean_i [log q(z_i|x_i) − log (1/N) Σ_j q(z_i|x_j)],
 
-    so that it is 0 on a collapsed posterior, whatever the draw, and never above log N, which is
-    what N sentences can show. The classic one takes the first term's expectation in closed form
-    and the second inside batches of 32: the noise no longer cancels. It is here to compare with
-    papers.
+    so that it is 0 on a collapsed posterior and never above log N, which is what N sentences can
+    show. The classic one, for comparison with papers, takes the first term's expectation in closed
+    form and the second inside batches of 32: the noise no longer cancels.
 
     Args:
         posterior: Posteriors of N sentences, Z dimensions.
         estimator: `"paired"` over all N sentences, or `"classic"` inside batches of 32.
         seed: Seed of the noise.
         noise: Standard normal draws, (N, Z), instead of the seed's.
-        chunk: Sentences compared with all others at a time; by default as many as keep the
-            matrix of log-densities at 2 Mi entries. The estimate does not depend on it.
-
-    Returns:
-        The estimate and what it is to be compared with.
 
     Raises:
         InputError: If an argument is out of range or the shapes do not fit.
@@ -81,27 +66,35 @@ def mutual_information(
         Inference Networks, for the classic estimator.
     """
     one_of("estimator", estimator, ("paired", "classic"))
-    size, width = _shape(posterior)
-    if noise is None:
-        noise = sentence_noise(size, width, seed)
-    elif noise.shape != (size, width):
-        raise InputError(f"noise must be {(size, width)}, got {tuple(noise.shape)}")
-    at_least(1, chunk=chunk)
+    shape = _shape(posterior)
+    noise = sentence_noise(*shape, seed) if noise is None else noise
+    if noise.shape != shape:
+        raise InputError(f"noise must be {shape}, got {tuple(noise.shape)}")
     exact = posterior.map(lambda parameter: parameter.double())
     z = exact.sample(noise.double())
+    together = shape[0] if estimator == "paired" else CLASSIC_BATCH
+    batches = torch.arange(shape[0]).split(together)
+    ratios = [_log_ratios(z[rows], exact.map(lambda p, r=rows: p[r])) for rows in batches]
+    own, mixture = (torch.cat(parts) for parts in zip(*ratios, strict=True))
     if estimator == "classic":
-        return _classic(z, exact)
-    own, mixture = _log_ratios(z, exact, chunk)
+        # The closed form of E_q[log q(z|x)], less the log p(z) that the mixture has of its draw.
+        moved = z.square() - exact.mean.square() - exact.variance
+        own = (exact.kl() + 0.5 * moved).sum(1)
     gain = own - mixture
+    alike = gain if estimator == "paired" else torch.stack([gain[rows].mean() for rows in batches])
     return MutualInformation(
-        float(gain.mean()), _standard_error(gain), math.log(size), float(mixture.mean())
+        mi=float(gain.mean()),
+        # A single value has no spread to judge by.
+        mi_se=float(alike.std() / math.sqrt(len(alike))) if len(alike) > 1 else 0.0,
+        mi_max=math.log(min(together, shape[0])),
+        aggregate_kl=float(mixture.mean()),
     )
 
 
 def mi_per_dimension(
     posterior: Posterior, *, seed: int = 0, max_sentences: int = 2000
 ) -> list[float]:
-    """Paired estimate of I_q(x; z_d) for each dimension alone.
+    """Paired estimate of I_q(x; z_d) for each dimension alone, nats.
 
     They need not add up to the mutual information of all: dimensions may say the same thing.
 
@@ -110,18 +103,15 @@ def mi_per_dimension(
         seed: Seed of the noise.
         max_sentences: Sentences looked at, evenly spread over the data set, at least 1.
 
-    Returns:
-        Nats for each of Z dimensions.
-
     Raises:
         InputError: If `max_sentences` is below 1 or there is no sentence.
     """
     at_least(1, max_sentences=max_sentences)
     size, width = _shape(posterior)
     rows = spread_rows(size, max_sentences)
-    some = take(posterior, rows).map(lambda parameter: parameter.double())
+    some = posterior.map(lambda parameter: parameter[rows].double())
     z = some.sample(sentence_noise(size, width, seed)[rows].double())
-    ratios = (_log_ratios(z[:, d : d + 1], some.dimension(d), None) for d in range(width))
+    ratios = (_log_ratios(z[:, d : d + 1], some.dimension(d)) for d in range(width))
     return [float((own - mixture).mean()) for own, mixture in ratios]
 
 
@@ -131,39 +121,18 @@ def spread_rows(size: int, most: int) -> Tensor:
     return torch.arange(count) * size // count
 
 
-def _log_ratios(z: Tensor, posterior: Posterior, chunk: int | None) -> tuple[Tensor, Tensor]:
+def _log_ratios(z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
     """Log q(z_i|x_i) and log (1/N) Σ_j q(z_i|x_j), each less log p(z_i), (N,)."""
-    size = len(z)
-    chunk = chunk or max(1, MAX_PAIRS // size)
+    chunk = max(1, MAX_PAIRS // len(z))
     own, mixture = [], []
-    for start in range(0, size, chunk):
+    for start in range(0, len(z), chunk):
         pairs = posterior.pairwise_log_ratio(z[start : start + chunk])  # (C, N)
         diagonal = pairs.diagonal(start)
         # Relative to its own term, each sum is at least 1: the estimate can't pass log N.
         excess = torch.logsumexp(pairs - diagonal[:, None], 1)
         own.append(diagonal)
-        mixture.append(diagonal + (excess - math.log(size)))
+        mixture.append(diagonal + (excess - math.log(len(z))))
     return torch.cat(own), torch.cat(mixture)
-
-
-def _classic(z: Tensor, posterior: Posterior) -> MutualInformation:
-    # E_q[log p(z)] less its draw, which log q(z) in the second term still holds.
-    prior = 0.5 * (z.square() - posterior.mean.square() - posterior.variance).sum(1)
-    first = posterior.kl().sum(1) + prior
-    rows = torch.arange(len(z)).split(CLASSIC_BATCH)
-    mixture = torch.cat([_log_ratios(z[r], take(posterior, r), None)[1] for r in rows])
-    gain = first - mixture
-    return MutualInformation(
-        mi=float(gain.mean()),
-        mi_se=_standard_error(torch.stack([gain[r].mean() for r in rows])),
-        mi_max=math.log(min(CLASSIC_BATCH, len(z))),
-        aggregate_kl=float(mixture.mean()),
-    )
-
-
-def _standard_error(values: Tensor) -> float:
-    """Of the mean; 0 for a single value, which has no spread to judge by."""
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _shape(posterior: Posterior) -> tuple[int, int]:

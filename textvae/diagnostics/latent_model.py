@@ -27,15 +27,10 @@ Progress = Callable[[Sequence[Batch], str], Iterable[Batch]]
 
 
 class LatentModel(Protocol):
-    """A model that encodes sentences and scores them given z; `SentenceVAE` is one.
+    """A model that encodes sentences and scores them given z; `SentenceVAE` is one."""
 
-    Attributes:
-        latent_dim: Dimensions Z of z; 0 for a language model.
-        training: Whether dropout is on.
-    """
-
-    latent_dim: int
-    training: bool
+    latent_dim: int  # dimensions Z of z; 0 for a language model
+    training: bool  # whether dropout is on
 
     @property
     def device(self) -> torch.device:
@@ -79,10 +74,10 @@ def measure_split(
     model: LatentModel,
     batches: Iterable[Batch],
     num_sentences: int,
-    measure: Callable[[Batch], T],
+    measure: Callable[[Batch], tuple[Posterior | Tensor, ...]],
     processes: Processes = ALONE,
-) -> tuple[list[T], Tensor]:
-    """What `measure` finds in each batch, and the order that sorts their rows as in the split.
+) -> list[Any]:
+    """What `measure` finds in each batch, a row per sentence, put together in the split's order.
 
     Raises:
         InputError: Unless the batches hold each of the split's sentences once, and at least one.
@@ -90,47 +85,32 @@ def measure_split(
     own = []
     with evaluation_mode(model):
         for batch in processes.share(batches):
-            own.append((batch.indices.cpu(), measure(batch.to(model.device))))
-    found = [part for parts in processes.gather(own) for part in parts]
+            columns = (batch.indices, *measure(batch.to(model.device)))
+            own.append([apply(lambda rows: rows.cpu(), column) for column in columns])
+    found = [parts for of_process in processes.gather(own) for parts in of_process]
     if not found:
         raise InputError("there is no sentence to evaluate on")
-    rows, order = torch.cat([indices for indices, _ in found]).sort()
-    if not rows.equal(torch.arange(num_sentences)):
+    indices, *joined = (_cat(parts) for parts in zip(*found, strict=True))
+    order = indices.argsort()
+    if not indices[order].equal(torch.arange(num_sentences)):
         raise InputError(
-            f"batches must hold every sentence of the split once, got {len(rows.unique())} of "
-            f"{num_sentences} in {len(rows)} rows"
+            f"batches must hold every sentence of the split once, got {len(indices.unique())} of "
+            f"{num_sentences} in {len(indices)} rows"
         )
-    return [value for _, value in found], order
+    return [apply(lambda rows: rows[order], column) for column in joined]
+
+
+def apply(function: Callable[[Tensor], Tensor], rows: Posterior | Tensor) -> Any:
+    """A function of a tensor, or of each parameter of a posterior."""
+    return rows.map(function) if isinstance(rows, Posterior) else function(rows)
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else type(parts[0]).cat(parts)
 
 
 def posteriors(model: LatentModel, batches: Iterable[Batch], num_sentences: int) -> Posterior:
-    """Encode a split.
-
-    Args:
-        model: The model; its mode is left as it was found.
-        batches: Every sentence once, each with its position in the split as index.
-        num_sentences: Size M of the split.
-
-    Returns:
-        The posteriors of M sentences, on the CPU, in the split's order.
-
-    Raises:
-        InputError: If the batches do not hold every sentence once.
-    """
-    parts, order = measure_split(model, batches, num_sentences, lambda b: on_cpu(model.encode(b)))
-    return put_together(parts, order)
-
-
-def on_cpu(posterior: Posterior) -> Posterior:
-    """The same posteriors, their parameters on the CPU."""
-    return posterior.map(lambda parameter: parameter.cpu())
-
-
-def take(posterior: Posterior, rows: Tensor) -> Posterior:
-    """The posteriors of some sentences, in that order."""
-    return posterior.map(lambda parameter: parameter[rows])
-
-
-def put_together(parts: Sequence[Posterior], order: Tensor) -> Posterior:
-    """The posteriors of a split, in its order, from those of its batches."""
-    return take(type(parts[0]).cat(parts), order)
+    """Encode a split, as `evaluate` takes it: M posteriors on the CPU, in the split's order."""
+    encoded: list[Posterior]
+    encoded = measure_split(model, batches, num_sentences, lambda batch: (model.encode(batch),))
+    return encoded[0]

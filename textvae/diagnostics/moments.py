@@ -16,24 +16,15 @@ from textvae.model import Posterior
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the posteriors of a split, and of the aggregate posterior, per dimension.
+    """Moments of the posteriors of a split, and of the aggregate posterior, per dimension."""
 
-    Attributes:
-        mean: Mean of q(z): the mean of the posterior means.
-        variance: Variance of q(z): `mean_variance` + `posterior_variance`, by the law of total
-            variance. 1 where q(z) is the prior.
-        mean_variance: Variance over sentences of the posterior mean; what active units count.
-        posterior_variance: Mean over sentences of the posterior's variance; 1 where the posterior
-            is the prior, near 0 where it is all but a point.
-    """
-
-    mean: list[float]
-    variance: list[float]
-    mean_variance: list[float]
-    posterior_variance: list[float]
+    mean: list[float]  # of q(z)
+    variance: list[float]  # of q(z), the sum of the two below; 1 where q(z) is the prior
+    mean_variance: list[float]  # over sentences, of the posterior mean; what active units count
+    posterior_variance: list[float]  # mean over sentences; near 0 where posteriors are points
 
     @property
-    def average_posterior_variance(self) -> float:
+    def average_variance(self) -> float:
         """Mean over dimensions of `posterior_variance`; 1 for a language model, which has none."""
         width = len(self.posterior_variance)
         return sum(self.posterior_variance) / width if width else 1.0
@@ -57,26 +48,12 @@ class Moments:
 
 
 def moments(posterior: Posterior) -> Moments:
-    """Moments of the posteriors of a data set.
-
-    Args:
-        posterior: Posteriors of M sentences, Z dimensions.
-
-    Returns:
-        The `Moments`, over sentences, biased (divided by M): the data set is the population.
-
-    Raises:
-        InputError: If there is no sentence.
-    """
+    """Moments of the posteriors of a data set (M, Z), biased: the data set is the population."""
     if not len(posterior):
         raise InputError("posterior must be of at least 1 sentence, got 0")
     exact = posterior.map(lambda parameter: parameter.double())
     mean = exact.mean.mean(0)
     mean_variance = (exact.mean - mean).square().mean(0)
-    posterior_variance = exact.variance.mean(0)
-    return Moments(
-        mean=mean.tolist(),
-        variance=(mean_variance + posterior_variance).tolist(),
-        mean_variance=mean_variance.tolist(),
-        posterior_variance=posterior_variance.tolist(),
-    )
+    variance = exact.variance.mean(0)
+    parts = (mean, mean_variance + variance, mean_variance, variance)
+    return Moments(*(part.tolist() for part in parts))

@@ -11,17 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-ACTIVE_VARIANCE = 0.01
-"""Threshold on Var_x(mu_d) for active units (Burda et al. 2016)."""
-
-ACTIVE_KL = 0.01
-"""Threshold on a dimension's mean KL, nats, for active dimensions."""
-
-COLLAPSED_KL = 0.1
-"""KL, nats per sentence, that counts as none: a bit in seven sentences."""
-
-AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-"""Thresholds of the curve of active units, two to a decade."""
+ACTIVE_VARIANCE = 0.01  # threshold on Var_x(mu_d) for active units (Burda et al. 2016)
+ACTIVE_KL = 0.01  # threshold on a dimension's mean KL, nats, for active dimensions
+COLLAPSED_KL = 0.1  # KL, nats per sentence, that counts as none: a bit in seven sentences
+AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # two to a decade
 
 
 def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
@@ -31,9 +24,6 @@ def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
         means: Posterior means of a data set, (M, Z).
         threshold: Least variance over sentences.
 
-    Returns:
-        Count of dimensions with Var_x(mu_d) ≥ threshold.
-
     Reference:
         Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
     """
@@ -42,15 +32,7 @@ def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
 
 
 def au_curve(means: Tensor, thresholds: Sequence[float] = AU_THRESHOLDS) -> dict[float, int]:
-    """Active units at several thresholds: one number hides how near the others are.
-
-    Args:
-        means: Posterior means of a data set, (M, Z).
-        thresholds: Least variances over sentences.
-
-    Returns:
-        Count of active units by threshold, in the order given.
-    """
+    """Active units by threshold: one number hides how near the others are."""
     return {threshold: active_units(means, threshold) for threshold in thresholds}
 
 
@@ -60,8 +42,5 @@ def active_dimensions(kl_per_dim: Tensor | Sequence[float], threshold: float = A
     Args:
         kl_per_dim: Mean KL of each dimension, (Z,), nats.
         threshold: Least KL, nats.
-
-    Returns:
-        Count of dimensions with KL_d ≥ threshold.
     """
     return int((torch.as_tensor(kl_per_dim) >= threshold).sum())

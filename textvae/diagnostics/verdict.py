@@ -20,57 +20,29 @@ from textvae.diagnostics.information import MutualInformation
 from textvae.diagnostics.moments import Moments
 from textvae.diagnostics.units import COLLAPSED_KL
 
-GUESSING = 0.95
-"""Share of log V, nats per token, from which a model predicts no better than by guessing."""
-
-NARROW = 0.5
-"""Posterior variance, mean over dimensions, under which posteriors may be too narrow."""
-
-POINTS = 2.3
-"""KL per dimension from which posteriors are all but points: log 10, ten values told apart."""
-
-FAR = 0.25
-"""Share of KL that means and variances of q(z) alone cost, from which it is far from the prior."""
-
-HALF = 0.5
-"""Share of KL that must be used by the decoder, and must depend on the sentence."""
-
-SATURATED = 0.8
-"""Share of log N from which MI may be higher than N sentences can show."""
-
-FEW = 0.25
-"""Share of dimensions in use under which most of the latent space has collapsed."""
-
-WEAK = 0.01
-"""Share of rec that z must make a difference of."""
-
-LITTLE = 0.5
-"""MI, nats, that says enough however long the sentences."""
+GUESSING = 0.95  # share of log V, nats per token, from which predicting is no better than that
+NARROW = 0.5  # posterior variance, mean over dimensions, under which they may be too narrow
+POINTS = 2.3  # KL per dimension from which posteriors are all but points: ten values told apart
+FAR = 0.25  # share of KL that the moments of q(z) alone cost, from which it is far from the prior
+HALF = 0.5  # share of KL that must be used by the decoder, and must depend on the sentence
+SATURATED = 0.8  # share of log N from which MI may be higher than N sentences can show
+FEW = 0.25  # share of dimensions in use under which most of the latent space has collapsed
+WEAK = 0.01  # share of rec that z must make a difference of
+LITTLE = 0.5  # MI, nats, that says enough however long the sentences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimates:
-    """What a verdict is based on.
-
-    Attributes:
-        elbo: The true ELBO and its parts.
-        nll: Importance-weighted NLL; None if not measured.
-        mi: Mutual information of sentence and z, over all M sentences.
-        moments: Moments of the posteriors and of q(z), per dimension.
-        ablation: What the decoder takes from z.
-        vocab_size: Number of token ids V.
-        beta: Weight of the KL term last trained with; None if not known.
-        free_bits: Floor under each dimension's KL in training; None if not known.
-    """
+    """What a verdict is based on."""
 
     elbo: Evaluation
-    nll: ImportanceNLL | None
-    mi: MutualInformation
+    nll: ImportanceNLL | None  # None if not measured
+    mi: MutualInformation  # of all sentences
     moments: Moments
     ablation: Ablation
     vocab_size: int
-    beta: float | None = None
-    free_bits: float | None = None
+    beta: float | None = None  # weight of the KL term last trained with, if known
+    free_bits: float | None = None  # floor under each dimension's KL in training, if known
 
     @property
     def bound(self) -> float:
@@ -79,41 +51,14 @@ class Estimates:
         return -self.elbo.elbo if self.nll is None or self.nll.is_partial else self.nll.nll
 
     @property
-    def bound_name(self) -> str:
-        """What `bound` is."""
-        return "−ELBO" if self.nll is None or self.nll.is_partial else "NLL"
-
-    @property
     def rec_per_token(self) -> float:
         """Nats per token."""
         return self.elbo.rec * self.elbo.num_sentences / self.elbo.num_tokens
 
     @property
-    def log_vocab(self) -> float:
-        """Log V: nats per token of guessing."""
-        return math.log(self.vocab_size)
-
-    @property
-    def variance(self) -> float:
-        """Of the posteriors, mean over sentences and dimensions; 1 where they are the prior."""
-        return self.moments.average_posterior_variance
-
-    @property
-    def kl_per_dimension(self) -> float:
-        """Mean over dimensions, nats."""
-        return self.elbo.kl / max(1, self.elbo.latent_dim)
-
-    @property
     def num_used(self) -> int:
         """Dimensions that are active units and cost KL."""
         return min(self.elbo.au, self.elbo.active_dimensions)
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether training has left numbers to judge."""
-        ablation = self.ablation
-        told = self.elbo.rec + self.elbo.kl + self.mi.mi + ablation.used + ablation.zero
-        return math.isfinite(told)
 
     @property
     def trained_with(self) -> str:
@@ -125,14 +70,18 @@ class Estimates:
         return f" (trained with {said})" if said else ""
 
 
-class Rule(NamedTuple):
-    """One line of the table.
+class Verdict(NamedTuple):
+    """A verdict, with the numbers behind it and what to do."""
 
-    Attributes:
-        verdict: What the model is called.
-        applies: Whether it is that, if no rule above it applies.
-        words: Why, with the numbers, as a template of `e`, the estimates.
-        advice: The next thing to try, likewise.
+    verdict: str  # one of the names in `RULES`
+    explanation: str  # why, in a sentence or two
+    advice: str  # the next thing to try
+
+
+class Rule(NamedTuple):
+    """One line of the table: what a model is called if no rule above applies, and this does.
+
+    Words and advice are templates of `e`, the estimates.
     """
 
     verdict: str
@@ -141,24 +90,9 @@ class Rule(NamedTuple):
     advice: str
 
 
-class Verdict(NamedTuple):
-    """A verdict, with the numbers behind it and what to do.
-
-    Attributes:
-        verdict: `"broken"`, `"never trained"`, `"language model"`, `"collapsed"`,
-            `"autoencoder"`, `"partly collapsed"` or `"healthy"`.
-        explanation: Why, in a sentence or two.
-        advice: The next thing to try.
-    """
-
-    verdict: str
-    explanation: str
-    advice: str
-
-
 FULL_WEIGHT = (
-    "Train on with the full KL weight: --max-beta 1, with an annealing (--warmup-epochs) that ends "
-    "well before --max-epochs does."
+    "Train on with the full KL weight (--max-beta 1, --warmup-epochs well below --max-epochs), or "
+    "with a lower --free-bits if it was the floor that was so high."
 )
 
 PAID_FOR_LITTLE = Rule(
@@ -173,15 +107,15 @@ PAID_FOR_LITTLE = Rule(
 RULES: tuple[Rule, ...] = (
     Rule(
         "broken",
-        lambda e: not e.is_finite,
+        lambda e: not math.isfinite(-e.elbo.elbo + e.mi.mi + e.ablation.used + e.ablation.zero),
         "The model's terms are not finite: training diverged.",
         "Train again with a lower --lr or --clip-norm 1.",
     ),
     Rule(
         "never trained",
-        lambda e: e.rec_per_token >= GUESSING * e.log_vocab,
-        "Predicting takes {e.rec_per_token:.2f} nats a token, guessing among {e.vocab_size} takes "
-        "{e.log_vocab:.2f}.",
+        lambda e: e.rec_per_token >= GUESSING * math.log(e.vocab_size),
+        "Predicting takes {e.rec_per_token:.2f} nats a token: no better than guessing among "
+        "{e.vocab_size}.",
         "Train it, for more epochs (--max-epochs 20) or at another --lr.",
     ),
     Rule(
@@ -217,36 +151,8 @@ RULES: tuple[Rule, ...] = (
         "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size; free "
         "bits alone only fill z with noise.",
     ),
-    # Before posteriors are called too narrow: a decoder that hardly hears what they say.
+    # Partly collapsed: KL is paid for codes that say little, or that are hardly heard.
     PAID_FOR_LITTLE._replace(applies=lambda e: e.ablation.used < HALF * e.mi.mi),
-    # Autoencoder: draws from the prior fall where the decoder has never seen a z.
-    Rule(
-        "autoencoder",
-        lambda e: e.variance < NARROW and e.moments.least_aggregate_kl > FAR * e.elbo.kl,
-        "Posteriors are too narrow (variance {e.variance:.2g}, the prior's is 1) and all together "
-        "still at least {e.moments.least_aggregate_kl:.1f} nats from the prior, of a KL of "
-        "{e.elbo.kl:.1f}: codes drawn from the prior fall where no sentence is{e.trained_with}.",
-        FULL_WEIGHT,
-    ),
-    Rule(
-        "autoencoder",
-        lambda e: e.variance < NARROW and e.elbo.kl > e.ablation.used,
-        "Posteriors are too narrow (variance {e.variance:.2g}, the prior's is 1) for what that is "
-        "worth: KL is {e.elbo.kl:.1f} nats, and even another sentence's z costs the decoder only "
-        "{e.ablation.used:.1f}{e.trained_with}.",
-        "Train on with the full KL weight (--max-beta 1, --warmup-epochs well below --max-epochs), "
-        "or with a lower --free-bits if it was the floor that was so high.",
-    ),
-    Rule(
-        "autoencoder",
-        lambda e: e.kl_per_dimension > POINTS and e.elbo.kl > 2 * e.mi.mi_max,
-        "Posteriors are all but points (variance {e.variance:.2g}, the prior's is 1): KL is "
-        "{e.elbo.kl:.1f} nats, {e.kl_per_dimension:.1f} a dimension, where {e.mi.mi_max:.1f} tell "
-        "all sentences apart, so codes drawn from the prior fall between them{e.trained_with}.",
-        FULL_WEIGHT,
-    ),
-    # Partly collapsed: KL that buys little, few dimensions, or little KL.
-    PAID_FOR_LITTLE,
     Rule(
         "partly collapsed",
         lambda e: e.mi.mi < HALF * e.elbo.kl and e.mi.mi < SATURATED * e.mi.mi_max,
@@ -255,11 +161,38 @@ RULES: tuple[Rule, ...] = (
         "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2) "
         "and lower --free-bits, if that floor is what keeps KL up.",
     ),
+    # Autoencoder: draws from the prior fall where the decoder has never seen a z.
+    Rule(
+        "autoencoder",
+        lambda e: e.moments.least_aggregate_kl > max(1, FAR * e.elbo.kl),
+        "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
+        "of a KL of {e.elbo.kl:.1f} (posterior variance {e.moments.average_variance:.2g}, the "
+        "prior's is 1): codes drawn from the prior fall where no sentence is{e.trained_with}.",
+        FULL_WEIGHT,
+    ),
+    Rule(
+        "autoencoder",
+        lambda e: e.moments.average_variance < NARROW and e.elbo.kl > e.ablation.used,
+        "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1) "
+        "for what that is worth: KL is {e.elbo.kl:.1f} nats, and even another sentence's z costs "
+        "the decoder only {e.ablation.used:.1f}{e.trained_with}.",
+        FULL_WEIGHT,
+    ),
+    Rule(
+        "autoencoder",
+        lambda e: e.elbo.kl > max(POINTS * e.elbo.latent_dim, 2 * e.mi.mi_max),
+        "Posteriors are all but points (variance {e.moments.average_variance:.2g}, the prior's is "
+        "1): KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} dimensions, where {e.mi.mi_max:.1f} "
+        "tell all sentences apart; codes drawn from the prior fall between them{e.trained_with}.",
+        FULL_WEIGHT,
+    ),
+    # Partly collapsed: KL that buys little, few dimensions, or little KL.
+    PAID_FOR_LITTLE,
     Rule(
         "partly collapsed",
         lambda e: e.bound >= e.ablation.zero,
-        "KL is paid for little: with z the model predicts a sentence in {e.bound:.2f} nats "
-        "({e.bound_name}), with z = 0 in {e.ablation.zero:.2f}{e.trained_with}.",
+        "KL is paid for little: with z a sentence takes {e.bound:.2f} nats, KL included, with "
+        "z = 0 {e.ablation.zero:.2f}{e.trained_with}.",
         "Make the decoder need z: --word-dropout 0.3, or --autoencoder-epochs 2 for an encoder "
         "worth listening to. If NLL was measured with few samples, take more first.",
     ),
@@ -279,14 +212,6 @@ RULES: tuple[Rule, ...] = (
         "sentence's z costs the decoder {e.ablation.used:.2f} nats in {e.elbo.rec:.1f}.",
         "Anneal for longer (--annealer linear --warmup-epochs 10), make the decoder need z "
         "(--word-dropout 0.3), or ask for more with --free-bits 0.1.",
-    ),
-    Rule(
-        "autoencoder",
-        lambda e: e.moments.least_aggregate_kl > FAR * e.elbo.kl,
-        "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
-        "of a KL of {e.elbo.kl:.1f}: what is drawn from the prior is not what the decoder has "
-        "learned from{e.trained_with}.",
-        FULL_WEIGHT,
     ),
     Rule(
         "healthy",
