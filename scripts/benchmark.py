@@ -1,21 +1,13 @@
 """How fast textvae is beside the usual loop of public sentence-VAE code (`benchmarks/usual.py`).
 
-    python scripts/benchmark.py train --data-dir DIR     # the Trainer's steps
-    python scripts/benchmark.py steps --data-dir DIR     # what each optimisation of a step brings
-    python scripts/benchmark.py evaluate --data-dir DIR  # importance-weighted NLL
-    python scripts/benchmark.py decode                   # sampling, greedy, beam search
-    python scripts/benchmark.py scale                    # time beside arithmetic, as sizes grow
-    python scripts/benchmark.py data --data-dir DIR      # from text to batches
-    python scripts/benchmark.py memory                   # memory as a corpus grows
-    python scripts/benchmark.py device --data-dir DIR    # textvae alone, on a GPU if there is one
-    python scripts/benchmark.py busy                     # training beside other busy programs
+    python scripts/benchmark.py train --data-dir DIR     # --help lists the others
 
 All are of a model of Penn Treebank's size, untrained; `evaluate` and `decode` take a trained one
 too (--run RUN). Both sides of a pair do the same work in one process, in turn (A B A B …), after
-an unmeasured pass of each in which their results are compared. Printed are the machine, the
-settings, and for each pair the median rate of both, the range over the rounds, the ratio, which is
-taken round by round, and how much of the arithmetic's limit (docs/speed.md) textvae reaches; --json
-writes them too. The clock is the wall's: what else runs shows in the range.
+their results are compared. Printed are the machine, the settings, and for each pair the median rate
+of both, the range over the rounds, the ratio, which is taken round by round, and how much of the
+arithmetic's limit textvae reaches (docs/speed.md); --json writes them too. The clock is the wall's:
+what else runs shows in the range.
 """
 
 from __future__ import annotations
@@ -34,9 +26,8 @@ import torch
 from benchmarks.bench import Bench
 from benchmarks.busy import busy
 from benchmarks.data import data, memory
-from benchmarks.decode import decode
 from benchmarks.device import device
-from benchmarks.evaluate import evaluate
+from benchmarks.inference import decode, evaluate
 from benchmarks.scale import scale
 from benchmarks.train import steps, train
 from jsonargparse import ArgumentParser, Namespace
@@ -54,12 +45,9 @@ HELP = {
     "batch_size": "sentences per batch",
     "steps": "training steps per measurement",
     "precision": "textvae's; the usual loop's is fp32",
-    "picture": "file for a chart: .png, .svg or .pdf",
     "num_samples": "importance samples K",
     "num_sentences": "sentences to measure; latent codes to decode, half of them by beam search",
     "num_reference": "of these, how many the usual loop takes",
-    "num_evaluated": "sentences for the NLL",
-    "num_sampled": "latent codes to decode",
     "max_length": "most tokens of a sentence (default: 25, or with a run what the package has)",
     "small": "sentences of the smaller corpus",
     "large": "sentences of the larger corpus",
@@ -90,7 +78,7 @@ def run(benchmark: Callable[..., None], options: Namespace) -> None:
     if json is not None and not Path(json).absolute().parent.is_dir():
         raise FileNotFoundError(f"no directory for --json {json}")
     torch.set_num_threads(threads)
-    bench = Bench(benchmark.__name__, rounds)
+    bench = Bench(benchmark.__name__, rounds, given)
     benchmark(bench, **given)
     if json is not None:
         write_json(Path(json), bench.content)

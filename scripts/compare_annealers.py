@@ -16,23 +16,22 @@ from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded
 
-import functools
 import sys
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments import Rows, over_training, train_all
 from jsonargparse import ArgumentParser, Namespace
 
 from textvae import cli, grammar
+from textvae.checks import at_least
 from textvae.files import read_json, write_json
-from textvae.recipes import SweptRun, diagnose_run, finish, source_and_recipe, sweep
+from textvae.recipes import SweptRun, diagnose_run, finish
 from textvae.report import pictures, studies
 
-Rows = Sequence[Mapping[str, Any]]
-
-CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "no annealing": {"annealer": "constant"},
     "linear": {"annealer": "linear"},
     "sigmoid": {"annealer": "sigmoid"},
@@ -65,12 +64,11 @@ def file_name(num_samples: int) -> str:
 
 def measure(num_samples: int, path: Path) -> None:
     """What is done to each trained run: its test-set figures and its diagnosis, kept beside it."""
-    measured, _ = finish(path)
-    diagnosis = diagnose_run(path, measured.split, num_samples=num_samples).diagnosis
+    split = finish(path)[0].split
+    diagnosis = diagnose_run(path, split, num_samples=num_samples).diagnosis
     if diagnosis.interrupted:
         raise KeyboardInterrupt  # a study has no use for the part that was done by then
-    content = {"split": measured.split, **diagnosis.to_dict()}
-    write_json(path / file_name(num_samples), content)
+    write_json(path / file_name(num_samples), {"split": split, **diagnosis.to_dict()})
 
 
 def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[str, Any]:
@@ -101,14 +99,10 @@ def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[st
 def draw(rows: Rows, path: Path) -> None:
     """KL and active units over training, mean and range over seeds: the point at a glance."""
     models = [row for row in rows if "language model" not in row["name"]]
-    names = dict.fromkeys(row["name"] for row in models)
-    panels = []
-    for column, label in ((1, "KL, nats per sentence"), (2, "active units")):
-        several = {}
-        for name in names:
-            curves = [r["curve"] for r in models if r["name"] == name]
-            several[name] = studies.bands([[(p[0], p[column]) for p in c] for c in curves])
-        panels.append(studies.panel(several, xlabel="optimizer step", ylabel=label))
+    panels = [
+        studies.panel(over_training(models, column), xlabel="optimizer step", ylabel=label)
+        for column, label in ((1, "KL, nats per sentence"), (2, "active units"))
+    ]
     pictures.panel_chart(path, panels, title="Validation data over training, by KL schedule")
 
 
@@ -130,25 +124,15 @@ def report(rows: Rows, entropy: float | None) -> str:
 
 def run(options: Namespace) -> None:
     """Train and measure what is not there yet, then write."""
-    if options.num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {options.num_samples}")
-    name, source, recipe = source_and_recipe(options.data_dir)
-    path = Path(options.results_dir) / name / "annealers"
-    studies.check(path)
-    swept = sweep(
-        source,
-        recipe,
-        CONFIGURATIONS,
-        options.seeds,
-        Path(options.runs_dir) / name,
-        jobs=options.jobs,
-        afterwards=functools.partial(measure, options.num_samples),
-        leaves=file_name(options.num_samples),
-    )
-    entropy = grammar.entropy() if source == "grammar" else None
+    at_least(1, num_samples=options.num_samples)
+    after = partial(measure, options.num_samples)
+    leaves = file_name(options.num_samples)
+    path, swept = train_all(options, "annealers", CONFIGURATIONS, afterwards=after, leaves=leaves)
+    is_grammar = swept[0].run.config.data_source == "grammar"
+    entropy = grammar.entropy() if is_grammar else None
     rows = [figures(one, options.num_samples, entropy) for one in swept]
     content = {"entropy": entropy, "runs": rows}
-    print(studies.write(path, report(rows, entropy), content, functools.partial(draw, rows)))
+    print(studies.write(path, report(rows, entropy), content, partial(draw, rows)))
 
 
 def main() -> int:

@@ -21,7 +21,8 @@ from textvae.runtime import shorten_spin
 shorten_spin()  # before torch is loaded
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,43 +41,44 @@ class Experiment(NamedTuple):
     Attributes:
         question: In a line.
         configurations: By name, the options that differ from the recipe.
-        values: What is put on the picture's x axis for each configuration; None draws the
-            course of training instead.
+        values: What is put on the picture's x axis for each configuration; without them it shows
+            the course of training.
         axis: What that axis is called.
     """
 
     question: str
     configurations: dict[str, dict[str, Any]]
-    values: list[float] | None = None
+    values: Sequence[float] = ()
     axis: str = ""
 
 
-def warmup(lengths: Sequence[int] = (1, 2, 5, 10, 20, 50)) -> Experiment:
-    """Five epochs at full weight follow each warm-up, so that all have time to lose their KL."""
-    return Experiment(
+WARMUPS, BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.1, 1.0, 4.0, 10.0)
+
+RATES, FLOORS = (1e-2, 1e-3, 1e-4, 1e-5), (0.0, 0.02, 0.05, 0.1, 0.2)
+
+KINDS = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}
+"""Other kinds of free bits, each at a budget of 1.6 nats."""
+
+ALONE = {"annealer": "constant"}
+
+EXPERIMENTS = {
+    "warmup": Experiment(
         "How long should the KL weight take to rise?",
-        {f"{n} epochs": {"warmup_epochs": float(n), "max_epochs": n + 5} for n in lengths},
-        [float(n) for n in lengths],
+        # Five epochs at full weight follow, so that all have time to lose their KL.
+        {f"{n:g} epochs": {"warmup_epochs": n, "max_epochs": int(n) + 5} for n in WARMUPS},
+        WARMUPS,
         "warm-up, epochs",
-    )
-
-
-def beta(betas: Sequence[float] = (0.1, 1.0, 4.0, 10.0)) -> Experiment:
-    """Trained at other weights than 1, and measured at 1 like everything else."""
-    return Experiment(
+    ),
+    # Trained at other weights than 1, and measured at 1 like everything else.
+    "beta": Experiment(
         "What does a KL weight other than 1 do?",
-        {f"β = {b:g}": {"max_beta": b} for b in betas},
-        list(betas),
+        {f"β = {b:g}": {"max_beta": b} for b in BETAS},
+        BETAS,
         "β in training",
-    )
-
-
-def optimizers() -> Experiment:
-    """SGD at its own rate: at Adam's it would not move. AdamW as courses have it, and stronger.
-
-    A decay of 1e-5 at a rate of 1e-3 multiplies weights by 1 − 1e-8 a step, which is 1 in fp32.
-    """
-    return Experiment(
+    ),
+    # SGD at its own rate: at Adam's it would not move. AdamW as courses have it, and stronger: a
+    # decay of 1e-5 at a rate of 1e-3 multiplies weights by 1 − 1e-8 a step, which is 1 in fp32.
+    "optimizers": Experiment(
         "Which optimizer?",
         {
             "Adam, 1e-3": {"optimizer": "adam", "lr": 1e-3},
@@ -84,50 +86,27 @@ def optimizers() -> Experiment:
             "AdamW, 1e-3, decay 0.1": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.1},
             "SGD, 0.1, momentum 0.9": {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1},
         },
-    )
-
-
-def learning_rates(rates: Sequence[float] = (1e-2, 1e-3, 1e-4, 1e-5)) -> Experiment:
-    """Of Adam."""
-    return Experiment(
+    ),
+    "learning-rates": Experiment(
         "Which learning rate?",
-        {f"{rate:g}": {"optimizer": "adam", "lr": rate} for rate in rates},
-        list(rates),
+        {f"{rate:g}": {"optimizer": "adam", "lr": rate} for rate in RATES},
+        RATES,
         "learning rate",
-    )
-
-
-def free_bits(floors: Sequence[float] = (0.0, 0.02, 0.05, 0.1, 0.2)) -> Experiment:
-    """Without annealing, so that nothing else keeps the KL up; kinds at a budget of 1.6 nats."""
-    alone = {"annealer": "constant"}
-    kinds = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}
-    return Experiment(
+    ),
+    # Without annealing, so that nothing else keeps the KL up.
+    "free-bits": Experiment(
         "How much KL do free bits keep, and which kind of them?",
-        {
-            **{f"batch, {floor:g}": {**alone, "free_bits": floor} for floor in floors},
-            **{
-                f"{kind}, {floor:g}": {**alone, "free_bits": floor, "free_bits_kind": kind}
-                for kind, floor in kinds.items()
-            },
+        {f"batch, {floor:g}": {**ALONE, "free_bits": floor} for floor in FLOORS}
+        | {
+            f"{kind}, {floor:g}": {**ALONE, "free_bits": floor, "free_bits_kind": kind}
+            for kind, floor in KINDS.items()
         },
-    )
-
-
-def precision() -> Experiment:
-    """Products in bf16 with all else in fp32, as `--precision auto` trains where hardware can."""
-    return Experiment(
+    ),
+    # Products in bf16 with all else in fp32, as `--precision auto` trains where hardware can.
+    "precision": Experiment(
         "Does training in bf16 cost anything?",
         {name: {"precision": name} for name in ("fp32", "bf16")},
-    )
-
-
-EXPERIMENTS: Mapping[str, Callable[[], Experiment]] = {
-    "warmup": warmup,
-    "beta": beta,
-    "optimizers": optimizers,
-    "learning-rates": learning_rates,
-    "free-bits": free_bits,
-    "precision": precision,
+    ),
 }
 
 COLUMNS = {"rec": "rec", "KL": "kl", "−ELBO": "loss", "AU": "au", "active dims": "active"}
@@ -151,25 +130,28 @@ def figures(swept: SweptRun) -> dict[str, Any]:
 
 def draw(experiment: Experiment, rows: Rows, path: Path) -> None:
     """The picture: figures over the option in question, or over epochs where there is no scale."""
-    if experiment.values is None:
-        panels = [
-            studies.panel(over_epochs(rows, column), xlabel="epoch", ylabel=title)
-            for title, column in {"−ELBO, nats": 1, "KL, nats": 2}.items()
-        ]
+    if experiment.values:
+        over = {"xlabel": experiment.axis, "logx": True}
+        keys = {"rec, nats": "rec", "KL, nats": "kl", "−ELBO, nats": "loss"}
+        keys["active dimensions"] = "active"
+        bands = {title: over_values(experiment, rows, key) for title, key in keys.items()}
     else:
-        measures = {"rec, nats": "rec", "KL, nats": "kl", "−ELBO, nats": "loss"}
-        measures["active dimensions"] = "active"
-        panels = [
-            studies.panel(
-                over_values(experiment, rows, key), xlabel=experiment.axis, ylabel=title, logx=True
-            )
-            for title, key in measures.items()
-        ]
+        over, columns = {"xlabel": "epoch"}, {"−ELBO, nats": 1, "KL, nats": 2}
+        bands = {title: over_training(rows, column) for title, column in columns.items()}
+    panels = [studies.panel(band, ylabel=title, **over) for title, band in bands.items()]
     pictures.panel_chart(path, panels, title=experiment.question)
 
 
-def over_epochs(rows: Rows, column: int) -> dict[str, studies.Band]:
-    """A band for each configuration: its seeds' courses of training."""
+def over_values(experiment: Experiment, rows: Rows, key: str) -> dict[str, studies.Band]:
+    """One band: a figure over the option in question."""
+    value_of = dict(zip(experiment.configurations, experiment.values, strict=True))
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    curves = [[(value_of[r["name"]], r[key]) for r in rows if r["seed"] == s] for s in seeds]
+    return {"mean and range over seeds": studies.bands(curves)}
+
+
+def over_training(rows: Rows, column: int) -> dict[str, studies.Band]:
+    """By configuration, the band of its seeds' curves: a column of `curve` over the first one."""
     curves: dict[str, list[list[tuple[float, float]]]] = {}
     for row in rows:
         points = [(point[0], point[column]) for point in row["curve"]]
@@ -177,40 +159,29 @@ def over_epochs(rows: Rows, column: int) -> dict[str, studies.Band]:
     return {name: studies.bands(several) for name, several in curves.items()}
 
 
-def over_values(experiment: Experiment, rows: Rows, key: str) -> dict[str, studies.Band]:
-    """One band: a figure over the option in question."""
-    assert experiment.values is not None
-    value_of = dict(zip(experiment.configurations, experiment.values, strict=True))
-    seeds = dict.fromkeys(row["seed"] for row in rows)
-    curves = [[(value_of[r["name"]], r[key]) for r in rows if r["seed"] == s] for s in seeds]
-    return {"mean and range over seeds": studies.bands(curves)}
+def train_all(
+    options: Namespace, name: str, configurations: Mapping[str, Any], **more: Any
+) -> tuple[Path, list[SweptRun]]:
+    """Train what is not trained yet; gives where results go, too."""
+    corpus, source, recipe = source_and_recipe(options.data_dir)
+    path = Path(options.results_dir) / corpus / name
+    studies.check(path)
+    runs = Path(options.runs_dir) / corpus
+    return path, sweep(
+        source, recipe, configurations, options.seeds, runs, jobs=options.jobs, **more
+    )
 
 
 def run(options: Namespace) -> None:
     """Train what is not trained yet, then write table and picture."""
-    experiment = EXPERIMENTS[options.experiment]()
-    name, source, recipe = source_and_recipe(options.data_dir)
-    path = Path(options.results_dir) / name / options.experiment
-    studies.check(path)
-    swept = sweep(
-        source,
-        recipe,
-        experiment.configurations,
-        options.seeds,
-        Path(options.runs_dir) / name,
-        jobs=options.jobs,
-    )
+    experiment = EXPERIMENTS[options.experiment]
+    path, swept = train_all(options, options.experiment, experiment.configurations)
     rows = [figures(one) for one in swept]
-    content = {"question": experiment.question, "runs": rows}
-    text = report(experiment, rows)
-    print(studies.write(path, text, content, lambda picture: draw(experiment, rows, picture)))
-
-
-def report(experiment: Experiment, rows: Rows) -> str:
-    """What was asked and measured, and the table."""
     table = studies.markdown(studies.summary(rows, COLUMNS))
     what = "Validation data, nats per sentence, mean ± sd over seeds."
-    return f"{experiment.question} {what}\n\n{table}\n"
+    text = f"{experiment.question} {what}\n\n{table}\n"
+    content = {"question": experiment.question, "runs": rows}
+    print(studies.write(path, text, content, partial(draw, experiment, rows)))
 
 
 def main() -> int:

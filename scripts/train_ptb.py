@@ -43,16 +43,12 @@ def find_corpus(which: str, data_dir: str | None) -> Corpus:
 
 
 def latest_directory(which: str) -> Path:
-    """The last run on the corpus asked for; with `auto`, on the embedded one if there is no other.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    if which != "auto":
-        return cli.latest_directory(which)
+    """The last run on the corpus; with `auto`, on the embedded one if there is no other."""
     try:
-        return cli.latest_directory("ptb")
+        return cli.latest_directory("ptb" if which == "auto" else which)
     except FileNotFoundError:
+        if which != "auto":
+            raise
         return cli.latest_directory("grammar")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 import time
+import timeit
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -40,34 +42,37 @@ class Timed(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Work that gives how much it was; operations that a unit of it needs, where they are known."""
+    """Work, the operations that a unit of it needs, and how many units a result is."""
 
-    work: Callable[[], float | Timed]
+    work: Callable[[], Any]
     flops: float | None = None
     precision: torch.dtype = torch.float32
     device: torch.device = CPU
+    count: Callable[[Any], float | Timed] = lambda done: done
 
 
 class Bench:
     """Measures, prints each figure as soon as it is there, and keeps all of them for a file."""
 
-    def __init__(self, name: str, rounds: int) -> None:
-        self.rounds, self.reference = rounds, "usual loop"
+    def __init__(self, name: str, rounds: int, options: Mapping[str, Any]) -> None:
+        self.rounds, self.options, self.reference = rounds, options, "usual loop"
         self.pairs: list[dict[str, Any]] = []
         self.also: dict[str, Mapping[str, Any]] = {}
         self.content: dict[str, Any] = {"benchmark": name}
 
     def describe(self, precision: str, setting: Mapping[str, str]) -> None:
         """Print the machine and the settings, before anything is measured."""
-        load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-        python = platform.python_version()
+        cpuinfo, load, python = Path("/proc/cpuinfo"), os.getloadavg()[0], platform.python_version()
+        names = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+        processor = names[1] if names else platform.machine()
         header = {
-            "machine": f"{processor()}, {os.cpu_count()} cores{load}",
+            "machine": f"{processor}, {os.cpu_count()} cores, load {load:.1f} at the start",
             "versions": f"textvae {__version__}, Python {python}, torch {torch.__version__}",
             "threads": torch.get_num_threads(),
             "precision": precision,
             "rounds": self.rounds,
             **setting,
+            "options": dict(self.options),
         }
         self.content |= {**header, "pairs": self.pairs, "also": self.also}
         print("\n".join(f"{name}: {value}" for name, value in header.items()), flush=True)
@@ -80,19 +85,20 @@ class Bench:
         `agreement` says how their results compare; `more` is kept beside the figures.
         """
         rounds = [(measured(ours), measured(reference)) for _ in range(self.rounds)]
-        ratios = [mine.rate / other.rate for mine, other in rounds]
+        mine, theirs = zip(*rounds, strict=True)
+        ratios = [a / b for (a, _), (b, _) in rounds]
         figures = {
             "name": name,
             "unit": unit,
             "agreement": agreement,
-            "ours": summary(ours, [mine for mine, _ in rounds]),
-            "reference": summary(reference, [other for _, other in rounds]),
+            "ours": summary(ours, mine),
+            "reference": summary(reference, theirs),
             "ratio": median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
             **more,
         }
-        if self.reference != "usual loop" and ours.flops:  # a smaller piece of the same kind
+        if ours.flops and self.reference != "usual loop":  # a smaller piece of the same kind
             growths = [reference.flops / ours.flops / ratio for ratio in ratios]
             figures["growth_over_arithmetic"] = median(growths)
         self.pairs.append(figures)
@@ -107,36 +113,26 @@ class Bench:
         print(f"\n{name}: {told(figures)}", flush=True)
 
 
-class Measured(NamedTuple):
+def measured(side: Side) -> tuple[float, float]:
     """Units per second of the wall's clock, and how many matrix products alone would allow."""
-
-    rate: float
-    limit: float | None
-
-
-def measured(side: Side) -> Measured:
-    """One measurement of a side."""
     start = time.perf_counter()
     done = side.work()
     settle(side.device)
     seconds = time.perf_counter() - start
-    rate = done.amount / done.seconds if isinstance(done, Timed) else done / seconds
-    limit = side.flops and matrix_rate(side.precision, side.device) / side.flops
-    return Measured(rate, limit)
+    amount = side.count(done)
+    rate = amount.amount / amount.seconds if isinstance(amount, Timed) else amount / seconds
+    return rate, matrix_rate(side.precision, side.device) / side.flops if side.flops else math.inf
 
 
-def summary(side: Side, rounds: Sequence[Measured]) -> dict[str, Any]:
+def summary(side: Side, rounds: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """A side's rates over the rounds, with their share of what the arithmetic allows."""
-    rates = [found.rate for found in rounds]
+    rates = [rate for rate, _ in rounds]
     figures = {"median": median(rates), "min": min(rates), "max": max(rates), "rounds": rates}
     if side.flops is None:
         return {**figures, "share_of_limit": None}
-    return {
-        **figures,
-        "share_of_limit": median(found.rate / found.limit for found in rounds),
-        "flops_per_unit": side.flops,
-        "matrix_flops_per_second": median(found.limit for found in rounds) * side.flops,
-    }
+    figures["share_of_limit"] = median(rate / limit for rate, limit in rounds)
+    products = median(limit for _, limit in rounds) * side.flops
+    return {**figures, "flops_per_unit": side.flops, "matrix_flops_per_second": products}
 
 
 def matrix_rate(precision: torch.dtype, device: torch.device = CPU) -> float:
@@ -146,14 +142,14 @@ def matrix_rate(precision: torch.dtype, device: torch.device = CPU) -> float:
     """
     side = SIDE if device.type == "cpu" else SIDE_ON_ACCELERATOR
     a, b = torch.randn(2, side, side, device=device).to(precision)
-    seconds = []
+
+    def product() -> None:
+        F.linear(a, b)
+        settle(device)
+
     with full_speed(device):
-        for _ in range(PRODUCTS + 1):
-            start = time.perf_counter()
-            F.linear(a, b)
-            settle(device)
-            seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / median(seconds[1:])  # the first one warms up
+        _, *seconds = timeit.repeat(product, number=1, repeat=1 + PRODUCTS)  # the first warms up
+    return 2 * side**3 / median(seconds)
 
 
 def settle(device: torch.device) -> None:
@@ -202,16 +198,6 @@ def close(what: str, ours: Sequence[float], reference: Sequence[float], rtol: fl
     if not apart <= rtol:
         raise RuntimeError(f"the two sides don't do the same: {said}, {rtol:g} is allowed")
     return said
-
-
-def processor() -> str:
-    """The processor's model, as far as the system tells."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    name = re.search(r"^model name\s*: (.*)", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
 
 
 def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:

@@ -14,10 +14,9 @@ from jsonargparse.typing import PositiveInt
 from torch.profiler import profile, supported_activities
 
 from benchmarks.bench import CPU, Bench, Side, measured, settle, summary
-from benchmarks.decode import UNTRAINED_LENGTH, our_ids, untrained_model
-from benchmarks.evaluate import our_work
-from benchmarks.models import PRECISIONS, flops_per_token, new_model
-from benchmarks.train import our_steps, sample, setting
+from benchmarks.inference import UNTRAINED_LENGTH, generated, our_estimate, our_ids, untrained_model
+from benchmarks.models import PRECISIONS, flops_per_token, new_model, num_tokens
+from benchmarks.train import our_steps, sample
 
 NUM_OPERATORS = 10
 
@@ -32,33 +31,24 @@ def device(
 ) -> None:
     """Textvae's rates on the best device there is, and the operators of a step."""
     where = torch.accelerator.current_accelerator(check_available=True) or CPU
-    sentences = sample(data_dir, batch_size, steps)
-    some = sentences._replace(ids=sentences.ids[: num_sentences // 8])
-    bench.describe(
-        "fp32 and bf16; decoding in fp32",
-        {
-            "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
-            **setting(sentences, batch_size),
-            "IW-NLL": f"{len(some.ids)} of these sentences, {num_samples} samples",
-            "sampling": f"{num_sentences} codes together, {UNTRAINED_LENGTH} tokens each",
-            "operators": f"the {NUM_OPERATORS} that take longest, shares of the time of all",
-        },
-    )
+    ids, setting = sample(data_dir, batch_size, steps)
+    some = ids[: num_sentences // 8]
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
+    bench.describe("fp32 and bf16; decoding in fp32", {"device": name, **setting})
     trained, evaluated, model = new_model(), new_model().eval().to(where), untrained_model()
-    flops = flops_per_token(model, sentences.mean_length, backward=True)
-    scored = flops_per_token(model, some.mean_length, encodings=1 / num_samples)
-    decoded = flops_per_token(model, UNTRAINED_LENGTH, encodings=0)
+    flops = flops_per_token(model, backward=True)
+    scored = flops_per_token(model, encodings=1 / num_samples)
+    decoded = flops_per_token(model, encodings=0)
     codes = torch.randn(num_sentences, model.latent_dim)
-    training = {p: partial(our_steps, trained, sentences, batch_size, p, where) for p in PRECISIONS}
+    training = {p: partial(our_steps, trained, ids, batch_size, p, where) for p in PRECISIONS}
     for name, dtype in PRECISIONS.items():
         rates(bench, f"training, {name}", Side(training[name], flops, dtype, where))
-        work = partial(our_work, evaluated, some, num_samples, dtype)
-        rates(bench, f"IW-NLL, {name}", Side(work, scored, dtype, where))
-
-    def sampled() -> float:
-        return sum(map(len, our_ids(model.to(where), codes, "sample", UNTRAINED_LENGTH)))
-
-    rates(bench, "sampling, fp32", Side(sampled, decoded, device=where))
+        work = partial(our_estimate, evaluated, some, num_samples, dtype)
+        side = Side(work, scored, dtype, where, lambda _: num_samples * num_tokens(some))
+        rates(bench, f"IW-NLL, {name}", side)
+    sampled = partial(our_ids, model.to(where), codes, "sample", UNTRAINED_LENGTH)
+    tokens = partial(generated, max_length=UNTRAINED_LENGTH)
+    rates(bench, "sampling, fp32", Side(sampled, decoded, device=where, count=tokens))
     for name, steps_of in training.items():
         bench.note(f"operators of training steps, {name}", operators(steps_of, where))
 
@@ -67,9 +57,8 @@ def rates(bench: Bench, name: str, side: Side) -> None:
     """Tokens/s over the rounds, after an unmeasured one, and the share of the limit."""
     side.work()
     found = summary(side, [measured(side) for _ in range(bench.rounds)])
-    names = {"median": "tokens/s", "min": "least", "max": "most"}
-    names["share_of_limit"] = "share of the limit"
-    bench.note(name, {title: found[key] for key, title in names.items()})
+    figures = {"tokens/s": found["median"], "least": found["min"], "most": found["max"]}
+    bench.note(name, {**figures, "share of the limit": found["share_of_limit"]})
 
 
 def operators(steps: Callable[[], object], device: torch.device) -> dict[str, float]:

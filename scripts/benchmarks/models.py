@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,40 +26,24 @@ NO_DROPOUT = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Sentences(NamedTuple):
-    """Ids of sentences without special tokens, and where they are from."""
-
-    ids: list[list[int]]
-    corpus: str
-
-    @property
-    def num_tokens(self) -> int:
-        """Predicted tokens, EOS counted."""
-        return sum(len(ids) + 1 for ids in self.ids)
-
-    @property
-    def mean_length(self) -> float:
-        """Predicted tokens per sentence."""
-        return self.num_tokens / len(self.ids)
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.ids):,} sentences of {self.corpus} at random, {self.num_tokens:,} tokens "
-            f"({self.mean_length:.1f} a sentence)"
-        )
-
-
 def some_sentences(
     data_dir: str | None, split: str, number: int, tokenizer: Tokenizer | None = None
-) -> Sentences:
-    """Random sentences of a split, by default with a vocabulary of the model's size."""
+) -> tuple[list[list[int]], str]:
+    """Ids of random sentences of a split, without special tokens, and what they are, in words."""
     name, source, _ = source_and_recipe(data_dir)
     corpus = load_corpus(source)
     if tokenizer is None:
         tokenizer = train_tokenizer(corpus["train"], vocab_size=PTB_SIZE["vocab_size"])
     order = np.random.default_rng(0).permutation(len(corpus[split]))[:number]
     ids = tokenizer.encode_batch(corpus[split].select(order)["text"][:])
-    return Sentences(ids, f"{'the embedded corpus' if name == 'grammar' else name} ({split})")
+    where = f"{'the embedded corpus' if name == 'grammar' else name} ({split})"
+    tokens = f"{num_tokens(ids):,} tokens ({num_tokens(ids) / len(ids):.1f} a sentence)"
+    return ids, f"{len(ids):,} sentences of {where} at random, {tokens}"
+
+
+def num_tokens(sentences: Sequence[list[int]]) -> int:
+    """Predicted tokens, EOS counted."""
+    return sum(len(ids) + 1 for ids in sentences)
 
 
 def new_model(**options: Any) -> SentenceVAE:
@@ -74,28 +59,20 @@ def sizes(model: SentenceVAE) -> str:
     return ", ".join(f"{name} {found[name]}" for name in PTB_SIZE)
 
 
-def flops_per_token(
-    model: SentenceVAE, length: float, *, encodings: float = 1, backward: bool = False
-) -> float:
+def flops_per_token(model: SentenceVAE, *, encodings: float = 1, backward: bool = False) -> float:
     """Floating-point operations that a model must do for each real token.
 
-    A multiply-add is two; looking up an embedding is none; what is done for each element of a
-    vector is left out. What z adds to the decoder is the same at all steps of a sentence, and so
-    is counted once a sentence, of so many tokens in the mean. A sentence is encoded so many times
+    A multiply-add is two. What is done for each element of a vector is left out, and what is done
+    once a sentence: the posterior, what z adds to the decoder. A sentence is encoded so many times
     for each time it is decoded: once in training, 1/K times with K samples, not at all where codes
     are decoded. A backward pass costs as much as two forward.
     """
     decoder = model.decoder
-    per_token, per_sentence = weights(decoder.rnn) + weights(decoder.output), 0.0
-    if decoder.latent_to_input:
-        from_z = len(decoder.rnn.weight_ih_l0) * model.latent_dim
-        per_token, per_sentence = per_token - from_z, per_sentence + from_z
-    if decoder.latent_to_state:
-        per_sentence += weights(decoder.latent_to_cell)
+    from_z = len(decoder.rnn.weight_ih_l0) * model.latent_dim if decoder.latent_to_input else 0
+    products = weights(decoder.rnn) - from_z + weights(decoder.output)
     if model.latent_dim > 0:
-        per_token += encodings * weights(model.encoder.rnn)
-        per_sentence += encodings * weights(model.head)
-    return 2 * (3 if backward else 1) * (per_token + per_sentence / length)
+        products += encodings * weights(model.encoder.rnn)
+    return 2 * (3 if backward else 1) * products
 
 
 def weights(layer: nn.Module) -> int:

@@ -7,6 +7,7 @@ length × vocabulary × 4 bytes.
 
 from __future__ import annotations
 
+import math
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -31,11 +32,6 @@ class Size(NamedTuple):
     def __str__(self) -> str:
         return f"V {self.vocab_size:,}, T {self.length}, B {self.batch_size}"
 
-    @property
-    def num_tokens(self) -> int:
-        """Of a batch."""
-        return self.length * self.batch_size
-
 
 FIRST = Size(PTB_SIZE["vocab_size"], 20, 32)
 
@@ -53,16 +49,7 @@ LARGE = Size(100_000, 40, 128)
 def scale(bench: Bench, steps: PositiveInt = 3) -> None:
     """Step time beside arithmetic over sizes; memory of scores."""
     bench.reference = str(FIRST)
-    bench.describe(
-        "fp32",
-        {
-            "model": f"untrained ({sizes(new_model())}), but for the vocabulary V",
-            "data": "random ids, sentences of T tokens in batches of B",
-            "step": f"loss, gradient, clipping and fused Adam, {steps} times",
-            "time / arithmetic": "how many times longer a step takes than the first size's, over "
-            "how many times more it must compute",
-        },
-    )
+    bench.describe("fp32", {"model": f"untrained ({sizes(new_model())}), but for the vocabulary"})
 
     @cache  # each when its turn comes: the largest fills a gigabyte
     def model_and_optimizer(vocab_size: int) -> tuple[SentenceVAE, torch.optim.Adam]:
@@ -74,18 +61,17 @@ def scale(bench: Bench, steps: PositiveInt = 3) -> None:
         with at_its_speed(FULL_SPEED):
             for _ in range(steps):
                 train_step(*parts, batch, FULL_SPEED)
-        return steps * size.num_tokens
+        return steps * size.length * size.batch_size
 
     first = Side(partial(work, FIRST), flops(FIRST))
     for size in SIZES:
-        work(size, 1)
         ours = Side(partial(work, size), flops(size))
-        more = size.num_tokens * flops(size) / (FIRST.num_tokens * flops(FIRST))
+        more = work(size, 1) * flops(size) / (work(FIRST, 1) * flops(FIRST))
         agreement = f"{more:.3g} times the arithmetic a step"
         bench.compare(str(size), "tokens/s", agreement, ours, first)
     # Fresh, for the most that this process held was held before.
     found = in_fresh_process(peak_growth, LARGE, torch.get_num_threads())
-    scores = LARGE.num_tokens * LARGE.vocab_size * 4 / 2**20
+    scores = 4 * math.prod(LARGE) / 2**20
     figures = {"MiB": found, "MiB of all scores": scores, "share": found / scores}
     bench.note(f"memory of a step's loss and gradient at {LARGE}", figures)
 
@@ -94,7 +80,7 @@ def flops(size: Size) -> float:
     """Of a training step, per token."""
     with torch.device("meta"):
         model = SentenceVAE(**{**PTB_SIZE, "vocab_size": size.vocab_size})
-    return flops_per_token(model, size.length, backward=True)
+    return flops_per_token(model, backward=True)
 
 
 def synthetic(size: Size) -> Batch:

@@ -12,7 +12,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -23,23 +23,13 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
 
-from benchmarks import usual
-from benchmarks.bench import CPU, Bench, Side, Timed, close, number, settle
-from benchmarks.models import (
-    NO_DROPOUT,
-    PRECISIONS,
-    Sentences,
-    flops_per_token,
-    new_model,
-    sizes,
-    some_sentences,
-)
+from benchmarks import models, usual
+from benchmarks.bench import CPU, Bench, Side, Timed, close, settle
 from textvae import Batch, BatchLoader, RunConfig, SentenceVAE, Trainer
 from textvae.annealers import ConstantAnnealer
 from textvae.batches import EncodedSplit, collate
 from textvae.checks import InputError
 from textvae.diagnostics import gradient_norms
-from textvae.report.pictures import checked_path, drawn_in_style, new_figure, save
 from textvae.run import RunDirectory
 from textvae.runtime import autocast, full_speed
 from textvae.tokenizer import PAD_ID
@@ -77,23 +67,16 @@ def train(
     precision: Literal["fp32", "bf16", "both"] = "both",
 ) -> None:
     """Training steps."""
-    sentences, model, theirs = sample(data_dir, batch_size, steps), new_model(), new_model()
-    names = list(PRECISIONS) if precision == "both" else [precision]
-    bench.describe(
-        f"{' and '.join(names)}; the usual loop's is fp32",
-        {
-            **setting(sentences, batch_size),
-            "steps": f"an epoch, of which the first {WARM_UP} steps are unmeasured; textvae's are "
-            "the Trainer's, without its evaluation and saving",
-        },
-    )
-    flops = flops_per_token(model, sentences.mean_length, backward=True)
-    reference = Side(partial(usual_steps, theirs, sentences, batch_size), flops)
-    first = sentences.ids[:batch_size]
+    ids, setting = sample(data_dir, batch_size, steps)
+    model, theirs = models.new_model(), models.new_model()
+    names = list(models.PRECISIONS) if precision == "both" else [precision]
+    bench.describe(f"{' and '.join(names)}; the usual loop's is fp32", setting)
+    flops = models.flops_per_token(model, backward=True)
+    reference = Side(partial(usual_steps, theirs, ids, batch_size), flops)
     for name in names:
-        agreement = same_loss(partial(our_terms, model), theirs, first, name)
-        work = partial(our_steps, model, sentences, batch_size, name)
-        ours = Side(work, flops, PRECISIONS[name])
+        agreement = same_loss(partial(our_terms, model), theirs, ids[:batch_size], name)
+        work = partial(our_steps, model, ids, batch_size, name)
+        ours = Side(work, flops, models.PRECISIONS[name])
         bench.compare(f"training, {name}", "tokens/s", agreement, ours, reference)
 
 
@@ -102,55 +85,41 @@ def steps(
     data_dir: str | None = None,
     batch_size: PositiveInt = 32,
     steps: PositiveInt = 100,
-    picture: str | None = None,
 ) -> None:
     """What each optimisation of a training step brings."""
-    if picture is not None:
-        checked_path(picture)
-    sentences, model = sample(data_dir, batch_size, steps), new_model()
-    bench.describe(
-        "fp32; bf16 on the last rung",
-        {
-            **setting(sentences, batch_size),
-            "steps": f"an epoch of a new model, of which the first {WARM_UP} steps are unmeasured",
-            "rungs": "each has what is named and all that the rungs before it have; the first is "
-            "the usual loop once more",
-        },
-    )
-    flops = flops_per_token(model, sentences.mean_length, backward=True)
-    reference = Side(lambda: usual_steps(new_model(), sentences, batch_size), flops)
-    first = sentences.ids[:batch_size]
+    ids, setting = sample(data_dir, batch_size, steps)
+    model = models.new_model()
+    setting["rungs"] = "each has all that the rungs before it have"
+    bench.describe("fp32; bf16 on the last rung", setting)
+    flops = models.flops_per_token(model, backward=True)
+    reference = Side(lambda: usual_steps(models.new_model(), ids, batch_size), flops)
     for rung, name in enumerate(RUNGS):
         with at_its_speed(rung):
-            agreement = same_loss(partial(terms, model, rung), model, first, precision_of(rung))
-        work = partial(rung_steps, sentences, batch_size, rung)
-        ours = Side(work, flops, PRECISIONS[precision_of(rung)])
+            agreement = same_loss(
+                partial(terms, model, rung), model, ids[:batch_size], precision_of(rung)
+            )
+        work = partial(rung_steps, ids, batch_size, rung)
+        ours = Side(work, flops, models.PRECISIONS[precision_of(rung)])
         bench.compare(name, "tokens/s", agreement, ours, reference)
     ratios = {pair["name"]: pair["ratio"] for pair in bench.pairs}
     gains = {name: ratios[name] / ratios[before] for before, name in pairwise(ratios)}
     bench.note("over the rung before", gains)
-    if picture is not None:
-        draw(picture, bench.pairs)
 
 
-def sample(data_dir: str | None, batch_size: int, steps: int) -> Sentences:
-    """Sentences for an epoch of as many steps as are asked for, and those before the clock."""
-    sentences = some_sentences(data_dir, "train", (WARM_UP + steps) * batch_size)
-    if len(sentences.ids) <= WARM_UP * batch_size:
+def sample(
+    data_dir: str | None, batch_size: int, steps: int
+) -> tuple[list[list[int]], dict[str, str]]:
+    """Sentences for the steps asked for and those before the clock; the setting, in words."""
+    ids, data = models.some_sentences(data_dir, "train", (WARM_UP + steps) * batch_size)
+    if len(ids) <= WARM_UP * batch_size:
         raise InputError(
-            f"the training split must have more than {WARM_UP} batches, got {sentences}: take a "
+            f"the training split must have more than {WARM_UP} batches, got {data}: take a "
             "smaller batch-size"
         )
-    return sentences
-
-
-def setting(sentences: Sentences, batch_size: int) -> dict[str, str]:
-    """What all ways of training have in common."""
-    return {
-        "model": f"untrained, no dropout ({sizes(new_model())})",
-        "data": f"{sentences}, in batches of {batch_size}",
-        "optimizer": f"Adam, gradients clipped at {CLIP_NORM:g}",
-        "tokens": "real ones, EOS counted, padding not",
+    return ids, {
+        "model": f"untrained, no dropout ({models.sizes(models.new_model())})",
+        "data": f"{data}, in batches of {batch_size}",
+        "steps": f"Adam, gradients clipped at {CLIP_NORM:g}; the first {WARM_UP} are unmeasured",
     }
 
 
@@ -162,7 +131,7 @@ def same_loss(
 ) -> str:
     """Compare the loss of a batch with the usual loop's, from the same noise."""
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
-    with autocast(CPU, PRECISIONS[precision]):
+    with autocast(CPU, models.PRECISIONS[precision]):
         rec, kl = terms(collate(ids), noise)
     usual_rec, usual_kl = usual.loss_terms(model, usual.PaddedBatch.of(ids), noise)
     found, expected = (rec + kl).item(), (usual_rec + usual_kl).item()
@@ -178,17 +147,14 @@ def our_terms(
 
 
 class Stopwatch(ConstantAnnealer):
-    """An annealer that notes when optimizer steps were done: the last of the warm-up, and the last.
+    """An annealer that notes when two optimizer steps were done: the warm-up's last, and the last.
 
-    From one to the next there is all that a training step has, and nothing of what comes before
-    the first or after the last.
+    From one to the other there is all that training steps have, and nothing else.
     """
 
     def __init__(self, num_steps: int, device: torch.device) -> None:
         super().__init__()
-        self.noted = (WARM_UP, num_steps)
-        self.device = device
-        self.times: list[float] = []
+        self.noted, self.device, self.times = (WARM_UP, num_steps), device, list[float]()
 
     def step(self) -> None:
         """Move on by one step, and note the time."""
@@ -200,14 +166,14 @@ class Stopwatch(ConstantAnnealer):
 
 def our_steps(
     model: SentenceVAE,
-    sentences: Sentences,
+    ids: list[list[int]],
     batch_size: int,
     precision: str,
     device: torch.device = CPU,
 ) -> Timed:
     """An epoch of a Trainer, in a run directory that is not kept, on the CPU or the best device."""
     options = {
-        **NO_DROPOUT,
+        **models.NO_DROPOUT,
         "batch_size": batch_size,
         "optimizer": "adam",
         "lr": LEARNING_RATE,
@@ -215,18 +181,18 @@ def our_steps(
         "precision": precision,
         "device": "cpu" if device.type == "cpu" else "auto",
         "max_epochs": 1,
-        "save_every": 2 * len(sentences.ids),  # never within the epoch
+        "save_every": 2 * len(ids),  # never within the epoch
     }
-    loader = like_length(sentences.ids, batch_size)
+    loader = like_length(ids, batch_size)
     stopwatch = Stopwatch(len(loader), device)
     with tempfile.TemporaryDirectory() as directory:
         config = RunConfig.from_flat("benchmark", options)
         run = RunDirectory.create(Path(directory) / "run", config)
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar's
-            Trainer(model, loader, like_length(sentences.ids[:2]), run, annealer=stopwatch).fit()
+            Trainer(model, loader, like_length(ids[:2]), run, annealer=stopwatch).fit()
     unmeasured = sum(batch.num_tokens for batch in islice(loader.epoch(0), WARM_UP))
     began, ended = stopwatch.times
-    return Timed(sentences.num_tokens - unmeasured, ended - began)
+    return Timed(models.num_tokens(ids) - unmeasured, ended - began)
 
 
 def like_length(ids: Sequence[list[int]], batch_size: int = 2) -> BatchLoader:
@@ -234,10 +200,10 @@ def like_length(ids: Sequence[list[int]], batch_size: int = 2) -> BatchLoader:
     return BatchLoader(EncodedSplit.from_ids(ids), batch_size=batch_size)
 
 
-def usual_steps(model: SentenceVAE, sentences: Sentences, batch_size: int) -> Timed:
+def usual_steps(model: SentenceVAE, ids: list[list[int]], batch_size: int) -> Timed:
     """An epoch of the usual loop."""
     optimizer = torch.optim.Adam(model.train().parameters(), lr=LEARNING_RATE)
-    batches = usual.random_batches(sentences.ids, batch_size)
+    batches = usual.random_batches(ids, batch_size)
     return timed(lambda batch: usual.train_on(model, optimizer, batch, CLIP_NORM), batches)
 
 
@@ -245,11 +211,11 @@ def timed(step: Callable[[B], object], batches: Iterator[B]) -> Timed:
     """Take a step on each batch; those after the warm-up are timed."""
     for batch in islice(batches, WARM_UP):
         step(batch)
-    num_tokens, began = 0, time.perf_counter()
+    total, began = 0, time.perf_counter()
     for batch in batches:
         step(batch)
-        num_tokens += int(batch.lengths.sum())
-    return Timed(num_tokens, time.perf_counter() - began)
+        total += int(batch.lengths.sum())
+    return Timed(total, time.perf_counter() - began)
 
 
 def precision_of(rung: int) -> str:
@@ -262,12 +228,12 @@ def at_its_speed(rung: int) -> contextlib.AbstractContextManager[None]:
     return full_speed(CPU) if rung >= FULL_SPEED else contextlib.nullcontext()
 
 
-def rung_steps(sentences: Sentences, batch_size: int, rung: int) -> Timed:
+def rung_steps(ids: list[list[int]], batch_size: int, rung: int) -> Timed:
     """An epoch of a new model on a rung."""
-    batches: Iterator[Any] = usual.random_batches(sentences.ids, batch_size)
+    batches: Iterator[Any] = usual.random_batches(ids, batch_size)
     if rung >= LIKE_LENGTH:
-        batches = iter(like_length(sentences.ids, batch_size))
-    model = new_model().train()
+        batches = iter(like_length(ids, batch_size))
+    model = models.new_model().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=rung >= FUSED)
     with at_its_speed(rung):
         return timed(lambda batch: train_step(model, optimizer, batch, rung), batches)
@@ -278,7 +244,7 @@ def train_step(
 ) -> None:
     """One step."""
     noise = torch.randn(len(batch.lengths), model.latent_dim)
-    with autocast(CPU, PRECISIONS[precision_of(rung)]):
+    with autocast(CPU, models.PRECISIONS[precision_of(rung)]):
         rec, kl = terms(model, rung, batch, noise)
     optimizer.zero_grad()
     (rec + kl).backward()
@@ -303,24 +269,3 @@ def terms(model: SentenceVAE, rung: int, batch: AnyBatch, noise: Tensor) -> tupl
         real = targets != PAD_ID
         outputs, targets = outputs[real], targets[real]  # (N, H), (N,)
     return usual.rec_of(model, outputs, targets) / len(noise), posterior.kl().sum(-1).mean()
-
-
-def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
-    """A bar for each rung's median rate, with its range, into a file."""
-    rates = [rung["ours"] for rung in found]
-    medians = [rate["median"] for rate in rates]
-    ranges = [[abs(rate[end] - rate["median"]) for rate in rates] for end in ("min", "max")]
-    labels = [
-        f"{number(rate['median'])}, {number(rung['ratio'])}×, {rate['share_of_limit']:.0%}"
-        for rung, rate in zip(found, rates, strict=True)
-    ]
-    figure = new_figure(width=9)  # inches: room for the rungs' names
-    with drawn_in_style():
-        axes = figure.add_subplot(xlim=(0, 1.4 * max(medians)))
-        bars = axes.barh([rung["name"] for rung in found], medians, xerr=ranges, ecolor="#444444")
-        axes.bar_label(bars, labels, padding=4, fontsize=9)
-        axes.grid(visible=False)
-        axes.invert_yaxis()  # the first rung on top
-        axes.set_title("A training step with each optimisation and all above it")
-        axes.set_xlabel("tokens/s, × the usual loop measured in turn, share of the limit")
-    save(figure, path)

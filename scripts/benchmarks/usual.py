@@ -13,7 +13,7 @@ samples, S samples decoded at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,24 +28,21 @@ from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 SAMPLES_AT_ONCE = 50
 
 
-def read_words(path: Path) -> list[list[str]]:
-    """The words of every line."""
-    with path.open(encoding="utf-8") as lines:
-        return [line.split() for line in lines]
-
-
-def vocabulary_of(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Ids of all words, as they come."""
+def read(directory: Path) -> tuple[dict[str, list[list[int]]], dict[str, int]]:
+    """Each file's sentences as ids, and the vocabulary: the training words as they come."""
+    words = {}
+    for path in directory.glob("*.txt"):
+        with path.open(encoding="utf-8") as lines:
+            words[path.stem] = [line.split() for line in lines]
     vocabulary = {"<pad>": PAD_ID, "<unk>": UNK_ID, "<bos>": BOS_ID, "<eos>": EOS_ID}
-    for words in sentences:
-        for word in words:
+    for sentence in words["train"]:
+        for word in sentence:
             vocabulary.setdefault(word, len(vocabulary))
-    return vocabulary
-
-
-def ids_of(sentences: Iterable[Sequence[str]], vocabulary: Mapping[str, int]) -> list[list[int]]:
-    """The sentences as ids."""
-    return [[vocabulary.get(word, UNK_ID) for word in words] for words in sentences]
+    ids = {
+        split: [[vocabulary.get(word, UNK_ID) for word in sentence] for sentence in sentences]
+        for split, sentences in words.items()
+    }
+    return ids, vocabulary
 
 
 class PaddedBatch(NamedTuple):
@@ -146,7 +143,7 @@ def importance_nll_of_one(model: SentenceVAE, ids: Sequence[int], noise: Tensor)
 
 @torch.no_grad()
 def one_at_a_time(
-    model: SentenceVAE, z: Tensor, max_length: int, choose: Callable[[Tensor], int]
+    model: SentenceVAE, z: Tensor, max_length: int, choose: Callable[[Tensor], Tensor]
 ) -> list[list[int]]:
     """Sentence by sentence, token by token."""
     sentences = []
@@ -154,7 +151,7 @@ def one_at_a_time(
         state, token, sentence = model.initial_state(code), BOS_ID, list[int]()
         while len(sentence) < max_length:
             scores, state = model.step(torch.tensor([token]), state, code)
-            token = choose(scores)
+            token = int(choose(scores))
             if token == EOS_ID:
                 break
             sentence.append(token)
@@ -162,14 +159,14 @@ def one_at_a_time(
     return sentences
 
 
-def likeliest(scores: Tensor) -> int:
+def likeliest(scores: Tensor) -> Tensor:
     """Greedy choice from (1, V) scores."""
-    return int(scores.argmax(-1).item())
+    return scores.argmax(-1)
 
 
-def drawn(scores: Tensor) -> int:
+def drawn(scores: Tensor) -> Tensor:
     """Random choice from (1, V) scores."""
-    return int(torch.multinomial(torch.softmax(scores, -1), 1).item())
+    return torch.multinomial(torch.softmax(scores, -1), 1)
 
 
 class Hypothesis(NamedTuple):
@@ -181,14 +178,6 @@ class Hypothesis(NamedTuple):
 
 
 @torch.no_grad()
-def beam_one_at_a_time(
-    model: SentenceVAE, z: Tensor, beams: int, max_length: int
-) -> list[tuple[float, list[int]]]:
-    """For each code log p and ids of the best sentence found."""
-    found = [beam_of_one(model, code, beams, max_length) for code in z[:, None]]
-    return [(best.score, [i for i in best.ids if i not in (BOS_ID, EOS_ID)]) for best in found]
-
-
 def beam_of_one(model: SentenceVAE, code: Tensor, beams: int, max_length: int) -> Hypothesis:
     """Beam search for one code (1, Z): the open hypotheses are a batch, all else is lists.
 

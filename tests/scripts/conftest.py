@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -53,12 +51,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Answer(code, *capsys.readouterr())
 
     return run
-
-
-@pytest.fixture
-def study(run: Run) -> Callable[[str], tuple[ModuleType, Run]]:
-    """A script and what runs it."""
-    return lambda name: (importlib.import_module(name), partial(run, name))
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import decode as decoding
-from benchmarks import evaluate, train, usual
-from benchmarks.models import Sentences
+from benchmarks import inference, train, usual
 from torch import Tensor
 
 from textvae import SentenceVAE
@@ -99,16 +97,15 @@ def test_an_epoch_holds_every_sentence_once(batches: Any) -> None:
 
 def test_importance_weighted_nll_is_textvaes(tiny_model: SentenceVAE) -> None:
     num_samples = 120  # no multiple of what is decoded at once
-    found = evaluate.usual_estimate(tiny_model, SENTENCES, num_samples)
-    sentences = Sentences(SENTENCES, "somewhere")
-    expected = evaluate.our_estimate(tiny_model, sentences, num_samples, torch.float32)
+    found = inference.usual_estimate(tiny_model, SENTENCES, num_samples)
+    expected = inference.our_estimate(tiny_model, SENTENCES, num_samples, torch.float32)
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture
 def model(tiny_model: SentenceVAE) -> SentenceVAE:
     """Sentences of it end, some early, some late; padding and BOS never come."""
-    decoding.silence(tiny_model, PAD_ID, BOS_ID)
+    inference.silence(tiny_model, PAD_ID, BOS_ID)
     with torch.no_grad():
         tiny_model.decoder.output.bias[EOS_ID] += 2
     return tiny_model
@@ -121,7 +118,7 @@ def z(model: SentenceVAE) -> Tensor:
 
 def test_greedy_loop_is_greedy_decoding(model: SentenceVAE, z: Tensor) -> None:
     found = usual.one_at_a_time(model, z, 12, usual.likeliest)
-    assert found == decoding.our_ids(model, z, "greedy", 12)
+    assert found == inference.our_ids(model, z, "greedy", 12)
     lengths = {len(ids) for ids in found}
     assert min(lengths) < 12  # some end by themselves
     assert max(lengths) == 12  # and some are cut
@@ -161,18 +158,21 @@ def every_sentence(model: SentenceVAE, code: Tensor, length: int) -> dict[tuple[
 def test_a_wide_beam_loop_finds_the_best_sentence_and_one_of_width_one_the_greedy(
     model: SentenceVAE, z: Tensor
 ) -> None:
-    wide = usual.beam_one_at_a_time(model, z[:6], 13**2, 2)  # all sentences of two tokens
-    for code, (score, ids) in zip(z, wide, strict=False):
-        sentences = every_sentence(model, code[None], 2)
-        assert tuple(ids) == max(sentences, key=lambda one: sentences[one])
-        assert score == pytest.approx(max(sentences.values()), abs=1e-5)
-    narrow = usual.beam_one_at_a_time(model, z, 1, 12)
-    assert [ids for _, ids in narrow] == decoding.our_ids(model, z, "greedy", 12)
+    for code in z[:6].split(1):
+        found = usual.beam_of_one(model, code, 13**2, 2)  # all sentences of two tokens
+        sentences = every_sentence(model, code, 2)
+        best = max(sentences, key=lambda one: sentences[one])
+        assert [i for i in found.ids if i not in (BOS_ID, EOS_ID)] == list(best)
+        assert found.score == pytest.approx(sentences[best], abs=1e-5)
+    greedy = inference.our_ids(model, z, "greedy", 12)
+    for code, ids in zip(z.split(1), greedy, strict=True):
+        narrow = usual.beam_of_one(model, code, 1, 12).ids
+        assert [i for i in narrow if i not in (BOS_ID, EOS_ID)] == ids
 
 
 def test_the_usual_way_of_reading(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("b a b\n\n<unk> a\n", encoding="utf-8")
-    words = usual.read_words(tmp_path / "train.txt")
-    vocabulary = usual.vocabulary_of(words)
+    (tmp_path / "test.txt").write_text("c a\n", encoding="utf-8")
+    ids, vocabulary = usual.read(tmp_path)
     assert vocabulary == {"<pad>": 0, "<unk>": 1, "<bos>": 2, "<eos>": 3, "b": 4, "a": 5}
-    assert usual.ids_of([*words, ["c"]], vocabulary) == [[4, 5, 4], [], [1, 5], [1]]
+    assert ids == {"train": [[4, 5, 4], [], [1, 5]], "test": [[1, 5]]}

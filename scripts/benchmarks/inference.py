@@ -1,0 +1,197 @@
+"""What a trained model is used for, against the usual loop: importance-weighted NLL, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from statistics import fmean
+
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor
+
+from benchmarks import models
+from benchmarks.bench import Bench, Side, close
+from benchmarks.usual import beam_of_one, drawn, importance_nll_of_one, likeliest, one_at_a_time
+from textvae import BatchLoader, SentenceVAE, Tokenizer
+from textvae.batches import EncodedSplit
+from textvae.diagnostics import importance_nll
+from textvae.generation import MAX_LENGTH, NUM_BEAMS
+from textvae.generation import decode as our_decode
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
+
+Ids = Sequence[list[int]]
+
+UNTRAINED_LENGTH = 25
+"""Tokens of every sentence of an untrained model: a little more than Penn Treebank's mean."""
+
+NEVER = -1e9
+"""A bias that no score makes up for."""
+
+RTOL = {"fp32": 1e-4, "bf16": 1e-2}
+"""How far a sentence's NLL may be from the usual loop's fp32."""
+
+BATCH_SIZE = 4
+"""64 sentences in batches of 4 are padded by 4%; a whole split, in batches of 64, by 3%."""
+
+
+def evaluate(
+    bench: Bench,
+    data_dir: str | None = None,
+    run: str | None = None,
+    num_samples: PositiveInt = 500,
+    num_sentences: PositiveInt = 64,
+    num_reference: PositiveInt = 16,
+) -> None:
+    """Importance-weighted NLL."""
+    model = models.new_model().eval() if run is None else SentenceVAE.from_pretrained(run)
+    tokenizer = None if run is None else model.tokenizer
+    ids, about = models.some_sentences(data_dir, "test", num_sentences, tokenizer)
+    some = ids[:num_reference]
+    setting = {"model": f"{run or 'random weights'} ({models.sizes(model)})", "data": about}
+    bench.describe("fp32 and bf16; the usual loop's is fp32", setting)
+    flops = models.flops_per_token(model, encodings=1 / num_samples)
+    usual = partial(usual_estimate, model, some, num_samples)
+    reference = Side(usual, flops, count=lambda _: num_samples * models.num_tokens(some))
+    exact = np.array(usual_estimate(deepcopy(model).double(), ids, num_samples))
+    errors = {}
+    for name, dtype in models.PRECISIONS.items():
+        estimate = partial(our_estimate, model, ids, num_samples, dtype)
+        errors[name] = np.abs(estimate() - exact)
+        agreement = close("NLL at most", estimate()[: len(some)], usual(), RTOL[name])
+        ours = Side(estimate, flops, dtype, count=lambda _: num_samples * models.num_tokens(ids))
+        bench.compare(f"IW-NLL, {name}", "tokens/s", agreement, ours, reference)
+    for name, error in errors.items():
+        figures = {"mean |Δ|, nats": float(error.mean()), "largest |Δ|, nats": float(error.max())}
+        bench.note(f"{name} beside fp64", figures)
+
+
+def our_estimate(
+    model: SentenceVAE, ids: Ids, num_samples: int, precision: torch.dtype
+) -> list[float]:
+    """Textvae's NLL of each sentence, nats; about as little padding as `textvae diagnose` has."""
+    split = EncodedSplit.from_ids(ids)
+    batches = list(BatchLoader(split, batch_size=BATCH_SIZE, shuffle=False))
+    found = importance_nll(model, batches, num_samples=num_samples, precision=precision)
+    return found.per_sentence.tolist()
+
+
+def usual_estimate(model: SentenceVAE, sentences: Ids, num_samples: int) -> list[float]:
+    """The usual loop's, with the noise that textvae draws for each sentence with seed 0."""
+    shape, found = (num_samples, model.latent_dim), []
+    for i, ids in enumerate(sentences):
+        noise = torch.from_numpy(np.random.default_rng([0, 0, i]).standard_normal(shape))
+        found.append(importance_nll_of_one(model, ids, noise))
+    return found
+
+
+def decode(
+    bench: Bench,
+    run: str | None = None,
+    num_sentences: PositiveInt = 512,
+    num_reference: PositiveInt = 64,
+    max_length: PositiveInt | None = None,
+) -> None:
+    """Sampling, greedy decoding and beam search, batched and not."""
+    model = untrained_model() if run is None else SentenceVAE.from_pretrained(run)
+    silence(model, PAD_ID, BOS_ID)
+    length = max_length or (UNTRAINED_LENGTH if run is None else MAX_LENGTH)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(num_sentences, model.latent_dim, generator=generator)
+    some, half = z[:num_reference], z[: max(1, num_sentences // 2)]
+    untrained = f"random weights, no sentence ends by itself: all are cut at {length} tokens"
+    bench.describe("fp32", {"model": f"{run or untrained} ({models.sizes(model)})"})
+    flops = models.flops_per_token(model, encodings=0)  # lengths matter little here
+
+    tokens = partial(generated, max_length=length)
+    for name, strategy, choose, compared in (
+        ("sampling", "sample", drawn, lengths),
+        ("greedy", "greedy", likeliest, identical),
+    ):
+        ours = partial(our_ids, model, z, strategy, length)
+        usual = partial(one_at_a_time, model, some, length, choose)
+        agreement = compared(ours(), usual(), length)
+        sides = (Side(work, flops, count=tokens) for work in (ours, usual))
+        bench.compare(f"{name}, {len(z)} sentences", "tokens/s", agreement, *sides)
+
+    # The searches differ in two rules: textvae keeps a place for the greedy sentence, and stops as
+    # soon as no better sentence can come. So either may find a likelier one now and then.
+    def our_beams() -> list[float]:
+        options = {"strategy": "beam", "num_beams": NUM_BEAMS, "max_length": length}
+        return [best.log_prob for best in our_decode(model, half, **options)]
+
+    def usual_beams() -> list[float]:
+        codes = some[: len(half)].split(1)
+        return [beam_of_one(model, code, NUM_BEAMS, length).score for code in codes]
+
+    bench.compare(
+        f"beam of {NUM_BEAMS}, {len(half)} sentences",
+        "sentences/s",
+        as_likely(our_beams()[:num_reference], usual_beams()),
+        Side(our_beams, count=len),
+        Side(usual_beams, count=len),
+        no_limit="how many hypotheses a search goes through is not counted",
+    )
+
+
+def our_ids(model: SentenceVAE, z: Tensor, strategy: str, max_length: int) -> Ids:
+    """What textvae decodes."""
+    found = our_decode(model, z, strategy=strategy, max_length=max_length)
+    return [one.ids for one in found]
+
+
+def untrained_model() -> SentenceVAE:
+    """A model of Penn Treebank's size, whose sentences never end.
+
+    Random ends would make lengths, and with them the figures, a matter of chance. The output
+    weights are large, because some words must stand out as they do in a trained model: among
+    10,000 equal ones the likeliest would be a matter of rounding.
+    """
+    words = (f"word{i}" for i in range(models.PTB_SIZE["vocab_size"] - 4))
+    model = models.new_model(tokenizer=Tokenizer.train([" ".join(words)])).eval()
+    torch.nn.init.normal_(model.decoder.output.weight, generator=torch.Generator().manual_seed(0))
+    silence(model, EOS_ID)
+    return model
+
+
+def silence(model: SentenceVAE, *ids: int) -> None:
+    """Let tokens never come: textvae forbids padding and BOS, the usual loop has no such rule."""
+    with torch.no_grad():
+        model.decoder.output.bias[list(ids)] = NEVER
+
+
+def generated(sentences: Ids, max_length: int) -> int:
+    """Tokens that were generated, EOS too."""
+    return sum(min(len(ids) + 1, max_length) for ids in sentences)
+
+
+def lengths(ours: Ids, usual: Ids, max_length: int) -> str:
+    """All that can be compared of random draws."""
+    means = [generated(found, max_length) / len(found) for found in (ours, usual)]
+    return "{:.1f} and {:.1f} tokens a sentence".format(*means)
+
+
+def identical(ours: Ids, usual: Ids, max_length: int) -> str:
+    """How many sentences are the same; one in a hundred may not be, where rounding decides."""
+    same = sum(a == b for a, b in zip(ours, usual, strict=False))
+    said = f"{same} of {len(usual)} identical"
+    if same < 0.99 * len(usual):
+        raise RuntimeError(f"the two sides don't do the same: {said}")
+    return said
+
+
+def as_likely(ours: Sequence[float], usual: Sequence[float]) -> str:
+    """Which search found likelier sentences, by their log p.
+
+    An error if ours has found worse ones on the whole: by over 1 % of the mean log p.
+    """
+    gains = [a - b for a, b in zip(ours, usual, strict=True)]
+    better, worse = (sum(sign * gain > 1e-3 for gain in gains) for sign in (1, -1))
+    means = fmean(ours), fmean(usual)
+    said = f"{len(gains) - better - worse} of {len(gains)} as likely, {better} likelier, "
+    said += f"{worse} less; mean log p {means[0]:.2f} and {means[1]:.2f}"
+    if means[0] < means[1] - 0.01 * abs(means[1]):
+        raise RuntimeError(f"textvae's search finds worse sentences: {said}")
+    return said
