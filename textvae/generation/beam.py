@@ -13,7 +13,6 @@ K candidates of a hypothesis, M hypotheses that won a place, P looked at togethe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,16 +20,6 @@ from torch import Tensor
 from textvae.generation.tokens import NextToken, Sentences
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID
-
-
-class Growth(NamedTuple):
-    """M hypotheses that have won a place, one token longer."""
-
-    grown: Sentences  # `past` still without the token
-    greedy: Tensor  # (M,), which ones are greedy so far
-    parent: Tensor  # (M,), which open one each continues
-    token: Tensor  # (M,)
-    rank: Tensor  # (M,), within its sentence
 
 
 def beam_search(
@@ -49,7 +38,7 @@ def beam_search(
         num_best: How many sentences of each code are asked for: others need not be found.
 
     Yields:
-        Different sentences of every code, the `num_best` best among them, as far as there are.
+        Complete sentences of every code, all different, the `num_best` best among them.
 
     Reference:
         Sutskever, Vinyals & Le (2014), Sequence to Sequence Learning with Neural Networks, 3.2.
@@ -90,8 +79,13 @@ def beam_search(
 
 def _compete(
     open_: Sentences, greedy: Tensor, places: Tensor, values: Tensor, tokens: Tensor
-) -> Growth:
-    """The best candidates (R, K) of each sentence, as many as it has `places` left, (N,)."""
+) -> tuple[Sentences, Tensor, Tensor, Tensor, Tensor]:
+    """The best candidates (R, K) of each sentence, as many as it has `places` left, (N,).
+
+    Returns:
+        The M hypotheses that have won a place, `past` still without the new token, and of each
+        whether it is greedy so far, its parent among the open ones, the token, and its rank.
+    """
     size, width, num = len(places), int(places.max()), values.shape[1]
     row = torch.arange(len(values), device=values.device)
     seat = row - torch.searchsorted(open_.owner, open_.owner)  # among those of its sentence
@@ -108,4 +102,4 @@ def _compete(
     index = index[owner, rank]
     parent, place = rows[owner, index // num], index % num
     grown = Sentences(owner, open_.past[parent], table.flatten(1)[owner, index])
-    return Growth(grown, first[owner, rank] == torch.inf, parent, tokens[parent, place], rank)
+    return grown, first[owner, rank] == torch.inf, parent, tokens[parent, place], rank

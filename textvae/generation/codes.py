@@ -30,16 +30,10 @@ PARALLEL = 1e-4
 def check_texts(
     model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None
 ) -> list[list[int]]:
-    """The ids of texts that can be encoded.
+    """The ids of each text, without special tokens, if all can be encoded.
 
-    Args:
-        model: The model, with a tokenizer.
-        texts: B sentences; unknown words are read as `<unk>`.
-        max_tokens: Most tokens of a text. A model knows no limit; a run says how long the longest
-            sentence was that it was trained on.
-
-    Returns:
-        Ids of each text, without special tokens.
+    A model knows no limit to their length; a run says how many tokens the longest sentence had
+    that it was trained on (`max_tokens`).
 
     Raises:
         InputError: If there are no texts, or one is empty, too long, or contains a reserved
@@ -73,7 +67,7 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
     Args:
         model: The model, with a tokenizer; put it into evaluation mode first.
         texts: B sentences; unknown words are read as `<unk>`.
-        max_tokens: See `check_texts`.
+        max_tokens: Most tokens of a text.
 
     Returns:
         The posteriors, in the order of the texts, on the model's device.
@@ -172,18 +166,7 @@ def analogy_codes(model: SentenceVAE, a: str, b: str, c: str) -> Tensor:
 def attribute_vector(
     model: SentenceVAE, with_texts: Sequence[str], without_texts: Sequence[str]
 ) -> Tensor:
-    """The direction of an attribute: mean code of texts that have it minus those that do not.
-
-    Args:
-        model: The model, with a tokenizer.
-        with_texts: Sentences that have it.
-        without_texts: Sentences that do not; the more alike otherwise, the better.
-
-    Returns:
-        (Z,), for `shift`.
-
-    Raises:
-        InputError: See `check_texts`.
+    """The direction of an attribute, (Z,): mean code of texts that have it minus of those without.
 
     Reference:
         Larsen et al. (2016), Autoencoding beyond Pixels Using a Learned Similarity Metric, 4.1.
@@ -200,15 +183,7 @@ def slerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
     """Points on the arc between two codes: of N(0, I), most codes lie near a sphere.
 
     Where the arc is not defined, because a code is zero or both lie on one line through the
-    origin, it is the straight line.
-
-    Args:
-        start: Code at share 0, (Z,).
-        end: Code at share 1, (Z,).
-        shares: (N,).
-
-    Returns:
-        (N, Z).
+    origin, it is the straight line. Arguments as for `lerp`.
 
     Reference:
         Shoemake (1985), Animating Rotation with Quaternion Curves, section 3.3.

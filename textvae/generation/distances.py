@@ -23,33 +23,18 @@ CHUNK = 4096
 
 
 class Neighbour(NamedTuple):
-    """A sentence of a corpus near the one asked for.
-
-    Attributes:
-        text: The sentence.
-        distance: From it, in the metric asked for.
-        position: In the corpus, counted from 0.
-    """
+    """A sentence of a corpus near the one asked for."""
 
     text: str
-    distance: float
-    position: int
+    distance: float  # in the metric asked for
+    position: int  # in the corpus, counted from 0
 
 
 def latent_distances(query: Posterior, corpus: Posterior, metric: str = "cosine") -> Tensor:
-    """How far each sentence of a corpus is from one sentence.
+    """How far the posteriors (N, Z) of a corpus are from one, (1, Z).
 
-    Args:
-        query: The one's posterior, (1, Z).
-        corpus: The others', (N, Z).
-        metric: `"cosine"`, 1 − the cosine between means, 0 to 2, 1 from a mean of zero;
-            `"euclidean"`, between means; `"kl"`, KL(query ‖ other) of the posteriors, nats.
-
-    Returns:
-        (N,).
-
-    Raises:
-        InputError: If there is no such metric.
+    `"cosine"` is 1 − the cosine between means, 1 from a mean of zero; `"euclidean"` is between
+    means; `"kl"` is KL(query ‖ other), nats.
     """
     one_of("metric", metric, METRICS)
     if metric == "cosine":
@@ -111,11 +96,7 @@ def changes(sentences: Sequence[Decoded]) -> list[float]:
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Fewest insertions, deletions and replacements that make one sequence of the other.
-
-    Reference:
-        Wagner & Fischer (1974), The String-to-String Correction Problem.
-    """
+    """Fewest insertions, deletions and replacements (Wagner & Fischer 1974)."""
     row = list(range(len(other) + 1))
     for i, left in enumerate(one, start=1):
         corner, row[0] = row[0], i

@@ -1,9 +1,7 @@
 """Which tokens a draw chooses among, as pure functions.
 
-Each takes scores (logits or log-probabilities) and gives new ones, −inf for what is out; one
-token at least stays.
-
-Shapes: B sentences, V vocabulary.
+Each takes scores (logits or log-probabilities) of B sentences and V tokens, (B, V), and gives new
+ones, −inf for what is out; one token at least stays.
 """
 
 from __future__ import annotations
@@ -25,38 +23,23 @@ def apply(scores: Tensor, options: Decoding) -> Tensor:
 
 
 def temperature(scores: Tensor, value: float) -> Tensor:
-    """Divide (B, V) scores by `value`, above 0: below 1 the likely gets likelier.
-
-    Counted from the largest score down, so that no temperature makes an infinite one.
-    """
+    """Divide the scores, counted from the largest down: no temperature makes an infinite one."""
     return (scores - scores.amax(-1, keepdim=True)) / value
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:
-    """Keep the `k` likeliest tokens of each row of (B, V).
-
-    Reference:
-        Fan, Lewis & Dauphin (2018), Hierarchical Neural Story Generation, section 5.1.
-    """
+    """Keep the `k` likeliest tokens (Fan, Lewis & Dauphin 2018, section 5.1)."""
     values, ids = scores.topk(min(k, scores.shape[-1]))
     return torch.full_like(scores, -torch.inf).scatter(1, ids, values)
 
 
 def top_p(scores: Tensor, p: float) -> Tensor:
-    """Keep the fewest likeliest tokens that have a probability of `p` together: the nucleus.
-
-    Reference:
-        Holtzman et al. (2020), The Curious Case of Neural Text Degeneration, section 3.1.
-    """
+    """Keep the nucleus, the fewest likeliest tokens of probability `p` (Holtzman et al. 2020)."""
     return _first_mass(scores, scores.neg(), p)
 
 
 def typical(scores: Tensor, p: float) -> Tensor:
-    """The same of the most typical tokens, whose −log p is nearest to the entropy.
-
-    Reference:
-        Meister et al. (2023), Locally Typical Sampling, section 4.
-    """
+    """The same of tokens whose −log p is nearest to the entropy (Meister et al. 2023)."""
     log_probs = scores.log_softmax(-1)
     entropy = torch.special.entr(log_probs.exp()).sum(-1, keepdim=True)
     return _first_mass(scores, (-log_probs - entropy).abs(), p)

@@ -26,13 +26,9 @@ ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), 
 
 
 def uniforms(seed: int, purpose: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """Numbers evenly from between 0 and 1, both excluded, float64.
+    """Numbers evenly from between 0 and 1, both excluded, float64, of the shape that broadcasts.
 
-    Args:
-        seed: Any integer; counts modulo 2⁶⁴.
-        purpose: `TOKEN`, `NOISE` or `CHOICE`, whose numbers have nothing to do with each other.
-        rows: Places of the sentences, int64.
-        columns: Steps or dimensions, int64, of a shape that broadcasts with that of `rows`.
+    The seed counts modulo 2⁶⁴; numbers of unlike purposes have nothing to do with each other.
 
     Reference:
         Steele, Lea & Flood (2014), Fast Splittable Pseudorandom Number Generators: SplitMix64,

@@ -25,10 +25,8 @@ class TextVAE(SentenceVAE):
     traversal_codes = codes.traversal_codes
     analogy_codes = codes.analogy_codes
     attribute_vector = codes.attribute_vector
-
     decode = decoding.decode
     generate_text = decoding.generate_text
-
     sample = texts.sample
     reconstruct = texts.reconstruct
     jitter = texts.jitter
@@ -36,5 +34,4 @@ class TextVAE(SentenceVAE):
     traverse = texts.traverse
     analogy = texts.analogy
     shift = texts.shift
-
     neighbours = distances.neighbours

@@ -1,9 +1,6 @@
 """Text in, text out: each function decodes what one of `codes` makes.
 
-All take the options of `Decoding` by name, and decode greedily unless told otherwise. For
-log-probabilities too, `decode` the codes.
-
-Shapes: B sentences, Z latent dimensions.
+All decode greedily unless told otherwise. For log-probabilities too, `decode` the codes.
 """
 
 from __future__ import annotations
@@ -46,9 +43,6 @@ def sample(
         allow_unknown: Whether `<unk>` may come.
         **options: The other options of `Decoding`, and `batch_size`.
 
-    Returns:
-        The sentences.
-
     Raises:
         InputError: If an argument is outside its range, or there is no z to take from texts.
     """
@@ -75,13 +69,10 @@ def reconstruct(
 
     Args:
         model: The model, with a tokenizer.
-        texts: B sentences.
+        texts: Sentences.
         sampled: Through a draw from the posterior instead of its mean.
         seed: Seed of that draw, and of the tokens where they are drawn.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Returns:
-        B sentences.
 
     Raises:
         InputError: If an option is outside its range; see also `check_texts`.
@@ -104,13 +95,10 @@ def jitter(
     Args:
         model: The model, with a tokenizer.
         text: A sentence.
-        num_sentences: How many.
+        num_sentences: How many; some may be equal.
         scale: In standard deviations of the posterior; 1 draws from it.
         seed: Seed of the noise, and of the tokens where they are drawn.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Returns:
-        The sentences; some may be equal.
 
     Raises:
         InputError: If an argument is outside its range; see also `check_texts`.
@@ -122,29 +110,26 @@ def jitter(
 def interpolate(
     model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear", **options: Any
 ) -> list[str]:
-    """Sentences on the way between texts' posterior means, decoded greedily.
+    """Sentences on the way between texts' posterior means.
 
     Args:
         model: The model, with a tokenizer.
         *texts: Two sentences or more.
         steps: Sentences from one text to the next, both reconstructions included; at least 2.
-            Of m texts there are (m − 1) (steps − 1) + 1 sentences in all.
         method: `"linear"` or `"spherical"`, see `lerp` and `slerp`.
         **options: Those of `Decoding`, and `batch_size`.
 
     Returns:
-        The sentences.
+        Of m texts (m − 1) (steps − 1) + 1 sentences.
 
     Raises:
-        InputError: If there are fewer than 2 texts or steps, or an argument is outside its range;
-            see also `check_texts`.
+        InputError: If an argument is outside its range; see also `check_texts`.
 
     Reference:
         Bowman et al. (2016), Generating Sentences from a Continuous Space, section 5.
     """
-    return generate_text(
-        model, codes.path_codes(model, *texts, steps=steps, method=method), **options
-    )
+    z = codes.path_codes(model, *texts, steps=steps, method=method)
+    return generate_text(model, z, **options)
 
 
 def traverse(
@@ -168,9 +153,6 @@ def traverse(
         steps: Values from `low` to `high`, both included; at least 2.
         **options: Those of `Decoding`, and `batch_size`.
 
-    Returns:
-        `steps` sentences.
-
     Raises:
         InputError: If an argument is outside its range; see also `check_texts`.
     """
@@ -179,7 +161,7 @@ def traverse(
 
 
 def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
-    """The sentence at a − b + c: what is to c as a is to b.
+    """The sentence at a − b + c of the texts' posterior means: what is to c as a is to b.
 
     Args:
         model: The model, with a tokenizer.
@@ -187,9 +169,6 @@ def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
         b: The sentence like it, without.
         c: The sentence that is to have it.
         **options: Those of `Decoding`.
-
-    Returns:
-        The sentence, from the texts' posterior means.
 
     Raises:
         InputError: If an option is outside its range; see also `check_texts`.
@@ -200,21 +179,7 @@ def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
 def shift(
     model: SentenceVAE, text: str, vector: Tensor, *, strength: float = 1.0, **options: Any
 ) -> str:
-    """The sentence at a text's posterior mean plus `strength` times a vector.
-
-    Args:
-        model: The model, with a tokenizer.
-        text: A sentence.
-        vector: (Z,), such as `attribute_vector` gives.
-        strength: Its factor; below 0 takes the attribute away.
-        **options: Those of `Decoding`.
-
-    Returns:
-        The sentence.
-
-    Raises:
-        InputError: If an argument is outside its range; see also `check_texts`.
-    """
+    """The sentence at a text's posterior mean plus `strength` times an `attribute_vector` (Z,)."""
     mean = codes.encode(model, [text]).mean
     if vector.shape != mean.shape[1:]:
         raise InputError(

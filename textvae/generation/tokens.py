@@ -65,12 +65,8 @@ class NextToken:
     ) -> tuple[Tensor, ...]:
         """Let a function choose, for as many sentences at a time as a CPU's cache holds.
 
-        Args:
-            function: Takes scores (P, V), −inf for what may not come, their softmax (P, V), the
-                logarithm of the sum (P,) that makes log p of a score, and rows of `others`.
-            hidden: Decoder outputs, (B, H).
-            length: Tokens so far.
-            others: What else the function is to be given, (B, …).
+        The function takes scores (P, V), −inf for what may not come after `length` tokens, their
+        softmax (P, V), what to subtract from a score for its log p (P,), and rows of `others`.
         """
         products, chosen = F.linear(hidden, self.output.weight), []
         banned = self.banned if length >= self.options.min_length else self.banned_early
@@ -97,7 +93,7 @@ def generate_tokens(
         first: Place of the first code among all: the draws of a sentence belong to its place.
 
     Yields:
-        Sentences that have ended, or reached `max_length`.
+        Complete sentences.
     """
     options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
     ids = torch.full_like(open_.owner, BOS_ID)
