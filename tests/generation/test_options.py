@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -16,31 +17,26 @@ from textvae.generation import NUM_BEAMS, Decoding
     ("options", "message"),
     [
         ({"strategy": "best"}, "strategy must be one of greedy, sample, beam, got 'best'"),
-        ({"temperature": 0.0}, r"temperature must be in \(0, inf\), got 0\.0"),
-        ({"temperature": -1.0}, r"temperature must be in \(0, inf\), got -1\.0"),
-        ({"temperature": math.nan}, r"temperature must be in \(0, inf\), got nan"),
-        ({"temperature": math.inf}, r"temperature must be in \(0, inf\), got inf"),
+        ({"temperature": 0.0}, "temperature must be in (0, inf), got 0.0"),
+        ({"temperature": math.nan}, "temperature must be in (0, inf), got nan"),
+        ({"temperature": math.inf}, "temperature must be in (0, inf), got inf"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
-        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0\.0"),
-        ({"top_p": 1.1}, r"top_p must be in \(0, 1\], got 1\.1"),
-        ({"top_p": math.nan}, r"top_p must be in \(0, 1\], got nan"),
-        ({"typical_p": 2}, r"typical_p must be in \(0, 1\], got 2"),
+        ({"top_k": 2.0}, "top_k must be an integer, got 2.0"),
+        ({"top_p": 0.0}, "top_p must be in (0, 1], got 0.0"),
+        ({"top_p": 1.1}, "top_p must be in (0, 1], got 1.1"),
+        ({"typical_p": 2.0}, "typical_p must be in (0, 1], got 2.0"),
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
-        ({"length_penalty": -0.5}, r"length_penalty must be in \[0, inf\), got -0\.5"),
-        ({"length_penalty": math.inf}, r"length_penalty must be in \[0, inf\), got inf"),
+        ({"length_penalty": -0.5}, "length_penalty must be in [0, inf), got -0.5"),
+        ({"length_penalty": math.inf}, "length_penalty must be in [0, inf), got inf"),
         ({"min_length": -1}, "min_length must be at least 0, got -1"),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
-        (
-            {"min_length": 4, "max_length": 3},
-            r"min_length must be at most max_length \(3\), got 4",
-        ),
+        ({"min_length": 4, "max_length": 3}, "min_length must be at most max_length (3), got 4"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"top_k": 2.0}, "top_k must be an integer, got 2.0"),
         ({"allow_unknown": 1}, "allow_unknown must be True or False, got 1"),
     ],
 )
 def test_options_outside_their_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         Decoding(**options)
 
 
@@ -70,9 +66,11 @@ def test_all_faults_are_named_at_once() -> None:
     assert str(fault.value).count(";") == 3
 
 
-def test_options_stay_as_they_were_checked() -> None:
+def test_options_are_frozen_and_have_help() -> None:
     options = Decoding(strategy="beam", max_length=7)
     assert options.beams == NUM_BEAMS == 5
     assert dataclasses.replace(options, num_beams=2).beams == 2
+    assert Decoding().beams == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.max_length = 0  # type: ignore[misc]
+    assert all(field.metadata["help"] for field in dataclasses.fields(Decoding))
