@@ -19,10 +19,12 @@ from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.config import ModelConfig, option
 from textvae.corpus import Corpus, load_corpus
+from textvae.diagnostics import Evaluation
 from textvae.model import AUXILIARIES, HEADS, SentenceVAE
 from textvae.model.posterior import GaussianHead
 from textvae.recipes import Phase
 from textvae.tokenizer import Tokenizer
+from textvae.training import Trainer
 
 
 class NormalisedHead(GaussianHead):
@@ -62,6 +64,26 @@ class MyVAE(SentenceVAE):
         return super().log_likelihood(batch, self.config.loudness * z)
 
 
+class LessWordDropout:
+    """A remedy with a state: words are dropped less and less."""
+
+    def __init__(self) -> None:
+        self.num_steps, self.evaluations = 0, list[float]()
+
+    def before_step(self, trainer: Trainer) -> None:
+        trainer.model.decoder.word_dropout = 0.8 * 0.5**self.num_steps
+        self.num_steps += 1
+
+    def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation.elbo)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_steps": self.num_steps, "evaluations": self.evaluations}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.num_steps, self.evaluations = state["num_steps"], state["evaluations"]
+
+
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}
 OPTIONS: dict[str, Any] = {**TINY, **SPLITS, "posterior": "normalised", "log_every": 1}
 OWN: dict[str, Any] = {**OPTIONS, "loudness": 2.0, "length": 0.5}
@@ -85,21 +107,30 @@ def state(path: Path) -> dict[str, Tensor]:
 
 
 def test_it_is_trained_saved_resumed_and_diagnosed(corpus: Corpus, tmp_path: Path) -> None:
-    trainer = recipes.start(corpus, OWN, tmp_path / "whole", model=MyVAE)
+    def own() -> dict[str, Any]:
+        return {"model": MyVAE, "remedies": {"less": LessWordDropout()}}
+
+    trainer = recipes.start(corpus, OWN, tmp_path / "whole", **own())
     assert trainer.model.config.loudness == 2.0  # type: ignore[attr-defined]
     trainer.fit()
+    first = trainer.run.metrics()[0]
+    assert first["length"] > 0
     cut = tmp_path / "cut"
-    recipes.start(corpus, {**OWN, "max_steps": 2}, cut, model=MyVAE).fit()
-    again = recipes.resume(cut, {"max_steps": 4}, model=MyVAE)
+    recipes.start(corpus, {**OWN, "max_steps": 2}, cut, **own()).fit()
+    again = recipes.resume(cut, {"max_steps": 4}, **own())
     assert again.progress.step == 2
     again.fit()
+    remedy = again.remedies["less"]
+    assert isinstance(remedy, LessWordDropout)
+    assert remedy.num_steps == 4
+    assert again.model.decoder.word_dropout == pytest.approx(0.1)
     expected, found = state(tmp_path / "whole"), state(cut)
     assert expected["head.mu.1.num_batches_tracked"] == 4
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    own = {k: v for k, v in OWN.items() if k in MyConfig.__dataclass_fields__}
+    options = {k: v for k, v in OWN.items() if k in MyConfig.__dataclass_fields__}
     run = recipes.diagnose_run(cut, num_samples=2, model=MyVAE)
     assert isinstance(run.model, MyVAE)
-    assert run.config.model == run.model.config == MyConfig(**own)
+    assert run.config.model == run.model.config == MyConfig(**options)
     assert run.diagnosis.elbo.kl > 0
 
 

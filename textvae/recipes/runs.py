@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
 from textvae.tokenizer import Tokenizer
-from textvae.training import Trainer
+from textvae.training import Remedy, Trainer
+
+NONE: Mapping[str, Remedy] = MappingProxyType({})
 
 
 def open_corpus(source: str, config: DataConfig) -> Corpus:
@@ -68,6 +71,7 @@ def start(
     *,
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
+    remedies: Mapping[str, Remedy] = NONE,
 ) -> Trainer:
     """Begin a run of one phase in a new directory; gives its trainer, ready to `fit`.
 
@@ -78,6 +82,7 @@ def start(
         output_dir: Directory of the run.
         annealer: Takes the place of the configured schedule.
         model: The model's class, for one of your own.
+        remedies: Remedies of your own by name, beside those that the options ask for.
 
     Raises:
         InputError: If an option is unknown or out of range or asks for pretraining (which `phases`
@@ -87,7 +92,9 @@ def start(
     for name in (f"{phase.name}_epochs" for phase in PRETRAINING):
         if options.get(name):
             raise InputError(f"{name} makes a run of several phases: use recipes.phases")
-    return next(phases(corpus, options, output_dir, annealer=annealer, model=model))
+    return next(
+        phases(corpus, options, output_dir, annealer=annealer, model=model, remedies=remedies)
+    )
 
 
 def resume(
@@ -96,12 +103,15 @@ def resume(
     *,
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
+    remedies: Mapping[str, Remedy] = NONE,
 ) -> Trainer:
     """Continue a run, or the phase it is in, from its last state, to the result it would have had.
 
     `options` given anew must be those of the run, but for `EXTENDABLE`; all else is as for `start`.
     """
-    return next(phases(None, options or {}, output_dir, annealer=annealer, model=model))
+    return next(
+        phases(None, options or {}, output_dir, annealer=annealer, model=model, remedies=remedies)
+    )
 
 
 def phases(
@@ -111,6 +121,7 @@ def phases(
     *,
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
+    remedies: Mapping[str, Remedy] = NONE,
     before: Sequence[Phase] = (),
 ) -> Iterator[Trainer]:
     """A run's phases that are still to be trained, each built when the one before is done.
@@ -126,6 +137,7 @@ def phases(
         output_dir: Directory of the run.
         annealer: Takes the place of the configured schedule in the last phase.
         model: The model's class, for one of your own.
+        remedies: Of the last phase, as for `start`.
         before: Further phases, after those that the options ask for. A run that was interrupted in
             one of them is continued with the same.
 
@@ -152,7 +164,7 @@ def phases(
             take_weights(model.from_pretrained(trained), network, phase.keeps)
         if network.latent_dim > 0:
             torch.manual_seed(run.config.training.seed)
-    trainer = Trainer(network, *loaders, run, annealer=annealer)
+    trainer = Trainer(network, *loaders, run, annealer=annealer, remedies=remedies)
     if not is_new:
         current().in_turn(trainer.resume)
     yield trainer
