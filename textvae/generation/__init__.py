@@ -6,6 +6,7 @@ sentences of codes and gives their log p too. `Decoding` has the options of deco
 that decodes takes by name. `TextVAE` is a model with all of these as methods.
 """
 
+from textvae.config import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
 from textvae.generation.codes import (
     METHODS,
     aggregate_codes,
@@ -23,7 +24,6 @@ from textvae.generation.codes import (
 )
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.distances import METRICS, Neighbour, changes, latent_distances, neighbours
-from textvae.generation.options import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
 from textvae.generation.text_vae import TextVAE
 from textvae.generation.texts import (
     SOURCES,

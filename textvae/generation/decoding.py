@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from textvae.checks import InputError, integer
+from textvae.config import Decoding
 from textvae.generation.beam import beam_search
-from textvae.generation.options import Decoding
 from textvae.generation.tokens import NextToken, generate_tokens
 from textvae.model import SentenceVAE
 from textvae.runtime import full_speed

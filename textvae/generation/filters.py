@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from textvae.generation.options import Decoding
+from textvae.config import Decoding
 
 
 def apply(scores: Tensor, options: Decoding) -> Tensor:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textvae.checks import InputError
+from textvae.config import Decoding
 from textvae.generation import filters
-from textvae.generation.options import Decoding
 from textvae.generation.streams import TOKEN, uniforms
 from textvae.losses.output_layer import cached_rows
 from textvae.model import SentenceVAE
