@@ -203,7 +203,7 @@ def test_factors_and_the_order_of_passes(model: SentenceVAE, split: list[Batch])
     assert told == [("posteriors", 3), ("ELBO and ablation", 3), ("factors", 3), ("NLL", 3)]
     (probe,) = found.factors
     assert probe.name == "length"
-    assert found.to_dict()["factors"] == [probe.to_dict()]
+    assert found.to_dict()["factors"] == [probe._asdict()]
 
 
 def test_factors_are_told_by_draws_and_not_by_means(

@@ -13,7 +13,7 @@ from torch.distributions import Normal, kl_divergence
 from tests.diagnostics.models import NUM_TOKENS, SENTENCES, LinearGaussian, Written
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.diagnostics import Evaluation, active_units, evaluate
+from textvae.diagnostics import Evaluation, bits_per_token, evaluate, perplexity
 from textvae.model import Gaussian, SentenceVAE
 
 MakeModel = Callable[..., SentenceVAE]
@@ -173,10 +173,7 @@ def test_noise_belongs_to_the_sentence(batches: Batches) -> None:
 
 def test_a_hopeless_model_has_infinite_perplexity(batches: Batches) -> None:
     result = evaluate(written([1e4], [[0.0]]), batches([[0]]), 1)
-    assert result.elbo_ppl == math.inf
-    assert result.rec == pytest.approx(1e4)
-    few = evaluate(written([69.0 * 5], [[0.0]]), batches([[0]]), 1)
-    assert few.elbo_ppl == pytest.approx(math.exp(69))
+    assert (result.rec, result.elbo_ppl) == (pytest.approx(1e4), math.inf)
 
 
 def test_a_uniform_language_model_costs_log_v_a_token(
@@ -195,11 +192,19 @@ def test_a_uniform_language_model_costs_log_v_a_token(
     assert result.kl_per_dim == []
 
 
-def test_active_units_by_hand() -> None:
-    means = torch.tensor([[0.0, 1.0, 0.3, 5.0], [0.0, -1.0, -0.3, 5.0]])  # variances 0, 1, 0.09, 0
-    assert active_units(means) == 2
-    assert active_units(means, threshold=0.1) == 1
-    assert active_units(means, threshold=1.0) == 1, "the threshold itself counts"
-    assert active_units(means, threshold=1.1) == 0
-    assert active_units(means[:1]) == 0, "one sentence does not vary"
-    assert active_units(means[:, :0]) == 0
+@pytest.mark.parametrize(
+    ("nats", "num_tokens", "ppl", "bits"),
+    [
+        (0.0, 5, 1.0, 0.0),  # certain of everything
+        (5 * math.log(10), 5, 10.0, math.log2(10)),  # one of ten each time
+        (3 * math.log(2), 6, math.sqrt(2), 0.5),  # a coin every second time
+        (1e4, 10, math.inf, 1000 / math.log(2)),  # beyond a float
+        (690.0, 1, math.exp(690), 690 / math.log(2)),  # just within it
+    ],
+)
+def test_perplexity_and_bits_by_hand(nats: float, num_tokens: int, ppl: float, bits: float) -> None:
+    assert perplexity(nats, num_tokens) == pytest.approx(ppl)
+    assert bits_per_token(nats, num_tokens) == pytest.approx(bits)
+    for function in (perplexity, bits_per_token):
+        with pytest.raises(InputError, match="num_tokens must be at least 1, got 0"):
+            function(nats, 0)

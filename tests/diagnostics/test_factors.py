@@ -133,13 +133,6 @@ def test_nothing_is_drawn() -> None:
     assert probe_factors(*arguments) == first
 
 
-def test_as_plain_values() -> None:
-    factors = {"f": ["a", "b"]}
-    (probe,) = probe_factors(torch.zeros(2, 1), factors, torch.zeros(2, 1), factors)
-    assert probe.to_dict()["name"] == "f"
-    assert set(probe.to_dict()) == set(probe._fields)
-
-
 def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
     codes = (torch.arange(800) % 4)[:, None].double()
     assert dimension_information(codes, labels(800, 4)) == pytest.approx([math.log(4)], abs=0.01)

@@ -1,11 +1,99 @@
-"""Counts of latent dimensions in use."""
+"""Posteriors of a split, their moments, and counts of dimensions in use."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
-from textvae.diagnostics.units import AU_THRESHOLDS, active_dimensions, active_units, au_curve
+from tests.diagnostics.models import SENTENCES, TRUNCATED, Laplace, Written, draws
+from textvae.checks import InputError
+from textvae.diagnostics.information import mutual_information
+from textvae.diagnostics.latent_model import posteriors
+from textvae.diagnostics.units import (
+    AU_THRESHOLDS,
+    active_dimensions,
+    active_units,
+    au_curve,
+    moments,
+)
+from textvae.model import Gaussian, SentenceVAE
+
+
+def test_posteriors_come_in_the_order_of_the_split(
+    cut: list[list[int]], batches: Any, make_model: Callable[..., SentenceVAE], make_batch: Any
+) -> None:
+    model = make_model().train()
+    found = posteriors(model, batches(cut), 8)
+    assert model.training
+    assert not found.mean.requires_grad
+    for i, (sentence, truncated) in enumerate(zip(SENTENCES, TRUNCATED, strict=True)):
+        alone = model.encode(make_batch([sentence], truncated=[truncated]))
+        torch.testing.assert_close(found.mean[i], alone.mean[0])
+        torch.testing.assert_close(found.variance[i], alone.variance[0])
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "message"),
+    [
+        ([[0, 1]], 3, "every sentence of the split once, got 2 of 3 in 2 rows"),
+        ([[0, 1], [1]], 2, "once, got 2 of 2 in 3 rows"),
+        ([[1, 2]], 2, "once, got 2 of 2 in 2 rows"),
+        ([], 0, "there is no sentence to evaluate on"),
+    ],
+)
+def test_every_sentence_must_come_once(
+    parts: list[list[int]], size: int, message: str, batches: Any
+) -> None:
+    with pytest.raises(InputError, match=message):
+        posteriors(Written([1.0] * 8), batches(parts), size)
+
+
+@pytest.mark.parametrize("family", [Gaussian, Laplace])
+def test_the_moments_are_those_of_the_mixture(family: Any) -> None:
+    means = draws(40, 3) * torch.tensor([0.0, 1.0, 3.0]) + 2
+    posterior = family(means, draws(40, 3, seed=1).abs() + 0.1)
+    found = moments(posterior)
+    # An oracle that knows no law of total variance: second moments of each sentence.
+    mean, variance = posterior.mean.double(), posterior.variance.double()
+    second = (variance + mean.square()).mean(0)
+    assert found.mean == pytest.approx(mean.mean(0).tolist())
+    assert found.variance == pytest.approx((second - mean.mean(0).square()).tolist(), rel=1e-6)
+    assert found.mean_variance == pytest.approx(mean.var(0, correction=0).tolist(), abs=1e-12)
+    assert found.posterior_variance == pytest.approx(variance.mean(0).tolist(), rel=1e-6)
+    assert found.average_variance == pytest.approx(float(variance.mean()), rel=1e-6)
+
+
+def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments() -> None:
+    mu = torch.tensor([[1.0, 0.5], [1.0, -0.5]])
+    logvar = torch.log(torch.tensor([[0.25, 0.75], [0.25, 0.75]]))
+    # Dimension 1 has mean 0 and variance 0.25 + 0.75: nothing tells it from the prior.
+    gaussian = Normal(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 1.0]))
+    expected = float(kl_divergence(gaussian, Normal(0.0, 1.0)).sum())
+    assert moments(Gaussian(mu, logvar)).least_aggregate_kl == pytest.approx(expected)
+
+
+def test_moments_that_are_the_priors_leave_the_rest_of_the_distance_unseen() -> None:
+    sign = 2.0 * (torch.arange(1000) % 2)[:, None] - 1
+    posterior = Gaussian(sign * math.sqrt(0.9), torch.full_like(sign, math.log(0.1)))
+    assert moments(posterior).least_aggregate_kl == pytest.approx(0, abs=1e-6)
+    assert mutual_information(posterior).aggregate_kl > 0.4
+
+
+def test_a_language_model_has_posteriors_without_dimensions(batches: Any) -> None:
+    found = posteriors(Written([1.0] * 2), batches([[0, 1]]), 2)
+    assert found.mean.shape == (2, 0)
+    assert moments(found).average_variance == 1
+    assert moments(found).least_aggregate_kl == 0
+
+
+def test_moments_refuse_what_is_no_data_set() -> None:
+    with pytest.raises(InputError, match="at least 1 sentence, got 0"):
+        moments(Gaussian(torch.zeros(0, 2), torch.zeros(0, 2)))
 
 
 def means_with_variances(*variances: float) -> torch.Tensor:

@@ -15,7 +15,7 @@ from textvae.diagnostics.ablation import Ablation
 from textvae.diagnostics.elbo import Evaluation
 from textvae.diagnostics.importance import ImportanceNLL
 from textvae.diagnostics.information import MutualInformation
-from textvae.diagnostics.moments import Moments, moments
+from textvae.diagnostics.units import Moments, moments
 from textvae.diagnostics.verdict import RULES, Estimates, judge
 from textvae.model import Gaussian
 
@@ -123,7 +123,11 @@ CASES = [
         "2 of 2",
     ),
     # Guessing among 10,000 words takes 9.21 nats a token.
-    ({"rec": 9.2 * 22}, "never trained", "9.20 nats a token: no better than guessing among 10000"),
+    (
+        {"rec": 9.2 * 22},
+        "never trained",
+        "9.20 nats a token are no better than guessing among 10000",
+    ),
     ({"rec": 12.0 * 22, **AUTOENCODER}, "never trained", "12.00"),
     ({"rec": 8.0 * 22, "nll": 8.2 * 22, "zero": 9 * 22}, "healthy", ""),
     ({"latent_dim": 0, **COLLAPSED, "kl": 0.0}, "language model", "no z"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textvae.diagnostics.ablation import Ablation, z_ablation
 from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
-from textvae.diagnostics.elbo import Evaluation, evaluate
+from textvae.diagnostics.elbo import Evaluation, bits_per_token, evaluate, perplexity
 from textvae.diagnostics.factors import FactorProbe, dimension_information, probe_factors
 from textvae.diagnostics.gradients import GradientNorms, gradient_norm, gradient_norms
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
@@ -14,16 +14,16 @@ from textvae.diagnostics.information import (
     mutual_information,
 )
 from textvae.diagnostics.latent_model import LatentModel, Progress, posteriors
-from textvae.diagnostics.moments import Moments, moments
-from textvae.diagnostics.perplexity import bits_per_token, perplexity
 from textvae.diagnostics.units import (
     ACTIVE_KL,
     ACTIVE_VARIANCE,
     AU_THRESHOLDS,
     COLLAPSED_KL,
+    Moments,
     active_dimensions,
     active_units,
     au_curve,
+    moments,
 )
 from textvae.diagnostics.verdict import RULES, Estimates, Rule, Verdict, judge
 

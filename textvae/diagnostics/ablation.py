@@ -6,8 +6,7 @@ Shapes: M sentences of a split, Z latent dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,10 +30,6 @@ class Ablation:
     def used(self) -> float:
         """What the decoder takes from z, shuffled − own: 0 where it does not listen to it."""
         return self.shuffled - self.own
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self) | {"used": self.used}
 
 
 def z_ablation(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +21,7 @@ from textvae.diagnostics.factors import FactorProbe, probe_factors
 from textvae.diagnostics.importance import importance_nll
 from textvae.diagnostics.information import mi_per_dimension, mutual_information
 from textvae.diagnostics.latent_model import Progress, posteriors, sentence_noise, unwrapped
-from textvae.diagnostics.moments import moments
-from textvae.diagnostics.units import au_curve
+from textvae.diagnostics.units import au_curve, moments
 from textvae.diagnostics.verdict import Estimates, Verdict, judge
 from textvae.model import Posterior, SentenceVAE
 
@@ -62,8 +61,9 @@ class Diagnosis(Estimates):
             **{name: getattr(self, name) for name in ("mi_classic", "mi_per_dim")},
             "least_aggregate_kl": self.moments.least_aggregate_kl,
             "au_curve": {f"{threshold:g}": au for threshold, au in self.au_curve.items()},
-            **{name: getattr(self, name).to_dict() for name in ("moments", "ablation")},
-            "factors": [probe.to_dict() for probe in self.factors],
+            "moments": asdict(self.moments),
+            "ablation": asdict(self.ablation) | {"used": self.ablation.used},
+            "factors": [probe._asdict() for probe in self.factors],
             **self.verdict._asdict(),
         }
         plain: dict[str, Any] = _plain(values)
@@ -117,11 +117,18 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, options = None, {"seed": seed, "precision": precision, "progress": progress}
+    nll = None
     if num_samples is not None:
         # Cut short before its first batch is done: the rest has been measured all the same.
         with suppress(KeyboardInterrupt):
-            nll = importance_nll(model, split, num_samples=num_samples, **options)
+            nll = importance_nll(
+                model,
+                split,
+                num_samples=num_samples,
+                seed=seed,
+                precision=precision,
+                progress=progress,
+            )
     noise = sentence_noise(num_sentences, model.latent_dim, seed)
     estimates = Estimates(
         elbo=summarise(by_z[:, 0], posterior, noise, sum(batch.num_tokens for batch in split)),

@@ -5,20 +5,23 @@ Shapes: M sentences of a split, Z latent dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 from torch import Tensor
 
 from textvae.batches import Batch
+from textvae.checks import at_least
 from textvae.diagnostics.information import mutual_information, spread_rows
 from textvae.diagnostics.latent_model import LatentModel, measure_split, sentence_noise
-from textvae.diagnostics.perplexity import perplexity
 from textvae.diagnostics.units import active_dimensions, active_units
 from textvae.model import Posterior
 from textvae.runtime import ALONE, Processes
 
+MAX_EXPONENT = 700.0  # above it, e to its power is no float any more
 MI_SENTENCES = 2000  # whose mutual information is estimated: all pairs of them are compared
 
 
@@ -88,7 +91,7 @@ def summarise(rec: Tensor, posterior: Posterior, noise: Tensor, num_tokens: int)
     kl_per_dim = posterior.kl().double().mean(0)  # (Z,)
     mean_rec, mean_kl = float(rec.double().mean()), float(kl_per_dim.sum())
     rows = spread_rows(len(rec), MI_SENTENCES)
-    information = mutual_information(posterior.map(lambda p: p[rows]), noise=noise[rows])
+    information = mutual_information(posterior.map(itemgetter(rows)), noise=noise[rows])
     return Evaluation(
         rec=mean_rec,
         kl=mean_kl,
@@ -102,3 +105,16 @@ def summarise(rec: Tensor, posterior: Posterior, noise: Tensor, num_tokens: int)
         num_sentences=len(rec),
         num_tokens=num_tokens,
     )
+
+
+def perplexity(nats: float, num_tokens: int) -> float:
+    """exp(nats / tokens), EOS counted, BOS not; infinity where that is beyond a float."""
+    at_least(1, num_tokens=num_tokens)
+    per_token = nats / num_tokens
+    return math.inf if per_token > MAX_EXPONENT else math.exp(per_token)
+
+
+def bits_per_token(nats: float, num_tokens: int) -> float:
+    """Nats / (tokens · ln 2): bits per character where tokens are characters."""
+    at_least(1, num_tokens=num_tokens)
+    return nats / num_tokens / math.log(2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +32,6 @@ class FactorProbe(NamedTuple):
     information_per_dim: list[float]  # mutual information with each dimension alone
     best_dimension: int | None  # the one that tells most; None if none tells any
     best_dimension_information: float  # what it tells
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return self._asdict()
 
 
 def probe_factors(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from textvae.batches import Batch
 from textvae.checks import InputError, at_least
+from textvae.diagnostics.elbo import bits_per_token, perplexity
 from textvae.diagnostics.latent_model import LatentModel, Progress, evaluation_mode, unwrapped
-from textvae.diagnostics.perplexity import bits_per_token, perplexity
 from textvae.runtime import autocast
 
 MAX_TOKENS_CPU = 4096  # decoded at once: more bring nothing but memory
@@ -135,7 +135,7 @@ def _measure(
 ) -> Tensor:
     """NLL and effective samples of each sentence, (2, B) fp64."""
     rows = max(1, max_tokens // batch.input_ids.shape[1])
-    columns = zip(*(tensor.split(rows) for tensor in batch), strict=True)
+    columns = zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
     parts = [_log_weights(model, Batch(*part), num_samples, seed, max_tokens) for part in columns]
     log_weights = torch.cat(parts, 1)
     log_sum = log_weights.logsumexp(0)
@@ -150,7 +150,7 @@ def _log_weights(
     on_device = batch.to(model.device)
     with autocast(model.device, torch.float32):
         posterior = model.encode(on_device)
-    exact = posterior.map(lambda parameter: parameter.cpu().double())
+    exact = posterior.map(Tensor.cpu).map(Tensor.double)
     # numpy's streams go on where they were left off, however the draws are cut.
     streams = [np.random.default_rng([seed, 0, i]) for i in batch.indices.tolist()]
     at_once = max(1, max_tokens // batch.input_ids.numel())

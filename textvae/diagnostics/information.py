@@ -9,6 +9,7 @@ Shapes: N sentences, Z latent dimensions, C rows of a chunk.
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import torch
@@ -70,11 +71,11 @@ def mutual_information(
     noise = sentence_noise(*shape, seed) if noise is None else noise
     if noise.shape != shape:
         raise InputError(f"noise must be {shape}, got {tuple(noise.shape)}")
-    exact = posterior.map(lambda parameter: parameter.double())
+    exact = posterior.map(Tensor.double)
     z = exact.sample(noise.double())
     together = shape[0] if estimator == "paired" else CLASSIC_BATCH
-    batches = torch.arange(shape[0]).split(together)
-    ratios = [_log_ratios(z[rows], exact.map(lambda p, r=rows: p[r])) for rows in batches]
+    batches = torch.split(torch.arange(shape[0]), together)
+    ratios = [_log_ratios(z[rows], exact.map(itemgetter(rows))) for rows in batches]
     own, mixture = (torch.cat(parts) for parts in zip(*ratios, strict=True))
     if estimator == "classic":
         # The closed form of E_q[log q(z|x)], less the log p(z) that the mixture has of its draw.
@@ -109,7 +110,7 @@ def mi_per_dimension(
     at_least(1, max_sentences=max_sentences)
     size, width = _shape(posterior)
     rows = spread_rows(size, max_sentences)
-    some = posterior.map(lambda parameter: parameter[rows].double())
+    some = posterior.map(itemgetter(rows)).map(Tensor.double)
     z = some.sample(sentence_noise(size, width, seed)[rows].double())
     ratios = (_log_ratios(z[:, d : d + 1], some.dimension(d)) for d in range(width))
     return [float((own - mixture).mean()) for own, mixture in ratios]

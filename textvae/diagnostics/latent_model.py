@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -86,7 +87,7 @@ def measure_split(
     with evaluation_mode(model):
         for batch in processes.share(batches):
             columns = (batch.indices, *measure(batch.to(model.device)))
-            own.append([apply(lambda rows: rows.cpu(), column) for column in columns])
+            own.append([_mapped(Tensor.cpu, column) for column in columns])
     found = [parts for of_process in processes.gather(own) for parts in of_process]
     if not found:
         raise InputError("there is no sentence to evaluate on")
@@ -97,15 +98,14 @@ def measure_split(
             f"batches must hold every sentence of the split once, got {len(indices.unique())} of "
             f"{num_sentences} in {len(indices)} rows"
         )
-    return [apply(lambda rows: rows[order], column) for column in joined]
+    return [_mapped(itemgetter(order), column) for column in joined]
 
 
-def apply(function: Callable[[Tensor], Tensor], rows: Posterior | Tensor) -> Any:
-    """A function of a tensor, or of each parameter of a posterior."""
+def _mapped(function: Callable[[Any], Any], rows: Posterior | Tensor) -> Any:
     return rows.map(function) if isinstance(rows, Posterior) else function(rows)
 
 
-def _cat(parts: Sequence[Any]) -> Any:
+def _cat(parts: tuple[Any, ...]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], Tensor) else type(parts[0]).cat(parts)
 
 

@@ -1,15 +1,24 @@
-"""Which latent dimensions are in use: active units, and active dimensions.
+"""What means, variances and KL tell of latent dimensions: which are in use, and where q(z) lies.
 
-They are not the same thing: a dimension whose posterior is the same for every sentence, but not
-the prior, is active by its KL and no active unit.
+Active units and active dimensions are not the same thing: a dimension whose posterior is the same
+for every sentence, but not the prior, is active by its KL and no active unit.
+
+Where the aggregate posterior q(z), the mean of all posteriors, is not the prior, codes drawn from
+the prior are codes that the decoder never saw.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from textvae.checks import InputError
+from textvae.model import Posterior
 
 ACTIVE_VARIANCE = 0.01  # threshold on Var_x(mu_d) for active units (Burda et al. 2016)
 ACTIVE_KL = 0.01  # threshold on a dimension's mean KL, nats, for active dimensions
@@ -44,3 +53,44 @@ def active_dimensions(kl_per_dim: Tensor | Sequence[float], threshold: float = A
         threshold: Least KL, nats.
     """
     return int((torch.as_tensor(kl_per_dim) >= threshold).sum())
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of the posteriors of a split, and of the aggregate posterior, per dimension."""
+
+    mean: list[float]  # of q(z)
+    variance: list[float]  # of q(z), the sum of the two below; 1 where q(z) is the prior
+    mean_variance: list[float]  # over sentences, of the posterior mean; what active units count
+    posterior_variance: list[float]  # mean over sentences; near 0 where posteriors are points
+
+    @property
+    def average_variance(self) -> float:
+        """Mean over dimensions of `posterior_variance`; 1 for a language model, which has none."""
+        width = len(self.posterior_variance)
+        return sum(self.posterior_variance) / width if width else 1.0
+
+    @property
+    def least_aggregate_kl(self) -> float:
+        """Least KL(q(z) ‖ p(z)) that these means and variances allow, nats.
+
+        Of all distributions with the same means and variances the independent Gaussian is nearest
+        to the prior. Unlike estimates from N samples this does not grow where each of them is
+        only seen with its own sentence, as it is when KL is above log N.
+        """
+        return sum(
+            0.5 * (m * m + v - 1 - math.log(max(v, sys.float_info.min)))
+            for m, v in zip(self.mean, self.variance, strict=True)
+        )
+
+
+def moments(posterior: Posterior) -> Moments:
+    """Moments of the posteriors of a data set (M, Z), biased: the data set is the population."""
+    if not len(posterior):
+        raise InputError("posterior must be of at least 1 sentence, got 0")
+    exact = posterior.map(Tensor.double)
+    mean = exact.mean.mean(0)
+    mean_variance = (exact.mean - mean).square().mean(0)
+    variance = exact.variance.mean(0)
+    parts = (mean, mean_variance + variance, mean_variance, variance)
+    return Moments(*(part.tolist() for part in parts))

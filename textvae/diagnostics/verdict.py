@@ -17,8 +17,7 @@ from textvae.diagnostics.ablation import Ablation
 from textvae.diagnostics.elbo import Evaluation
 from textvae.diagnostics.importance import ImportanceNLL
 from textvae.diagnostics.information import MutualInformation
-from textvae.diagnostics.moments import Moments
-from textvae.diagnostics.units import COLLAPSED_KL
+from textvae.diagnostics.units import COLLAPSED_KL, Moments
 
 GUESSING = 0.95  # share of log V, nats per token, from which predicting is no better than that
 NARROW = 0.5  # posterior variance, mean over dimensions, under which they may be too narrow
@@ -104,7 +103,7 @@ PAID_FOR_LITTLE = Rule(
     "(--autoencoder-epochs 2); a higher --free-bits would be filled with noise too.",
 )
 
-RULES: tuple[Rule, ...] = (
+RULES = (
     Rule(
         "broken",
         lambda e: not math.isfinite(-e.elbo.elbo + e.mi.mi + e.ablation.used + e.ablation.zero),
@@ -114,8 +113,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "never trained",
         lambda e: e.rec_per_token >= GUESSING * math.log(e.vocab_size),
-        "Predicting takes {e.rec_per_token:.2f} nats a token: no better than guessing among "
-        "{e.vocab_size}.",
+        "{e.rec_per_token:.2f} nats a token are no better than guessing among {e.vocab_size}.",
         "Train it, for more epochs (--max-epochs 20) or at another --lr.",
     ),
     Rule(
@@ -128,9 +126,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "collapsed",
         lambda e: e.elbo.kl < COLLAPSED_KL,
-        "The posterior is the prior: KL is {e.elbo.kl:.3f} nats, so z says nothing about the "
-        "sentence, and the decoder, which loses {e.ablation.used:.3f} nats with another "
-        "sentence's z, does without.",
+        "The posterior is the prior: KL is {e.elbo.kl:.3f} nats, and the decoder, which loses "
+        "{e.ablation.used:.3f} with another sentence's z, does without.",
         "Anneal the KL term (--annealer linear --warmup-epochs 10) and make the decoder need z "
         "(--word-dropout 0.3); if KL is lost again, hold it with --free-bits 0.1.",
     ),
@@ -145,13 +142,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "collapsed",
         lambda e: e.ablation.used < COLLAPSED_KL,
-        "The decoder ignores z: the posterior says {e.mi.mi:.2f} nats about the sentence, at a KL "
-        "of {e.elbo.kl:.2f}, but another sentence's z costs it no more than "
-        "{e.ablation.used:.3f} nats{e.trained_with}.",
+        "The decoder ignores z: of {e.mi.mi:.2f} nats about the sentence, at a KL of "
+        "{e.elbo.kl:.2f}, it takes no more than {e.ablation.used:.3f}{e.trained_with}.",
         "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size; free "
         "bits alone only fill z with noise.",
     ),
-    # Partly collapsed: KL is paid for codes that say little, or that are hardly heard.
+    # Partly collapsed: KL is paid for codes that are hardly heard, or that say little.
     PAID_FOR_LITTLE._replace(applies=lambda e: e.ablation.used < HALF * e.mi.mi),
     Rule(
         "partly collapsed",
@@ -166,24 +162,24 @@ RULES: tuple[Rule, ...] = (
         "autoencoder",
         lambda e: e.moments.least_aggregate_kl > max(1, FAR * e.elbo.kl),
         "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
-        "of a KL of {e.elbo.kl:.1f} (posterior variance {e.moments.average_variance:.2g}, the "
-        "prior's is 1): codes drawn from the prior fall where no sentence is{e.trained_with}.",
+        "of a KL of {e.elbo.kl:.1f}: what is drawn from it falls where no sentence is"
+        "{e.trained_with}.",
         FULL_WEIGHT,
     ),
     Rule(
         "autoencoder",
         lambda e: e.moments.average_variance < NARROW and e.elbo.kl > e.ablation.used,
-        "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1) "
-        "for what that is worth: KL is {e.elbo.kl:.1f} nats, and even another sentence's z costs "
-        "the decoder only {e.ablation.used:.1f}{e.trained_with}.",
+        "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1): "
+        "KL is {e.elbo.kl:.1f} nats, and even another sentence's z costs the decoder only "
+        "{e.ablation.used:.1f}{e.trained_with}.",
         FULL_WEIGHT,
     ),
     Rule(
         "autoencoder",
         lambda e: e.elbo.kl > max(POINTS * e.elbo.latent_dim, 2 * e.mi.mi_max),
-        "Posteriors are all but points (variance {e.moments.average_variance:.2g}, the prior's is "
-        "1): KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} dimensions, where {e.mi.mi_max:.1f} "
-        "tell all sentences apart; codes drawn from the prior fall between them{e.trained_with}.",
+        "Posteriors are all but points: KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} "
+        "dimensions, where {e.mi.mi_max:.1f} tell all sentences apart; what is drawn from the "
+        "prior falls between them{e.trained_with}.",
         FULL_WEIGHT,
     ),
     # Partly collapsed: KL that buys little, few dimensions, or little KL.
@@ -209,7 +205,7 @@ RULES: tuple[Rule, ...] = (
         "partly collapsed",
         lambda e: e.ablation.used < WEAK * e.elbo.rec or e.mi.mi < min(WEAK * e.elbo.rec, LITTLE),
         "z says little: {e.mi.mi:.2f} nats about the sentence, at a KL of {e.elbo.kl:.2f}; another "
-        "sentence's z costs the decoder {e.ablation.used:.2f} nats in {e.elbo.rec:.1f}.",
+        "sentence's z costs the decoder {e.ablation.used:.2f} in {e.elbo.rec:.1f}.",
         "Anneal for longer (--annealer linear --warmup-epochs 10), make the decoder need z "
         "(--word-dropout 0.3), or ask for more with --free-bits 0.1.",
     ),
