@@ -17,67 +17,55 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from textvae import files
 from textvae.checks import InputError
-from textvae.files import (
-    MODEL_FILES,
-    find_pretrained,
-    read_json,
-    replacing,
-    require_repository,
-    write_json,
-)
+from textvae.files import MODEL_FILES, find_pretrained, read_json, replacing, write_json
 
 Answer = Callable[[Callable[[], Any]], list[Any]]
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 # Whole or not there
 
 
+def contents(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
+
+
 def test_a_file_is_made_or_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
     for content in ("first", "second, longer", "3"):
-        with replacing(path) as temporary:
+        with replacing(tmp_path / "notes.txt") as temporary:
             assert temporary.parent == tmp_path, "only a move within one file system is at once"
             temporary.write_text(content)
-        assert path.read_text() == content
-    assert names(tmp_path) == ["notes.txt"]
+        assert contents(tmp_path) == {"notes.txt": content}
 
 
-@pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
-@pytest.mark.parametrize("old", ["old", None])
-@pytest.mark.parametrize("half", [b"half of the new", None])
+@pytest.mark.parametrize("old", [{"notes.txt": "old"}, {}])
+@pytest.mark.parametrize("half", ["half of the new", None])
 def test_a_crash_leaves_what_was_there_and_nothing_else(
-    tmp_path: Path, fault: type[BaseException], old: str | None, half: bytes | None
+    tmp_path: Path, old: dict[str, str], half: str | None
 ) -> None:
-    path = tmp_path / "notes.txt"
-    if old is not None:
-        path.write_text(old)
+    for name, text in old.items():
+        (tmp_path / name).write_text(text)
 
     def crash() -> None:
-        with replacing(path) as temporary:
+        with replacing(tmp_path / "notes.txt") as temporary:
             if half is not None:
-                temporary.write_bytes(half)
-            assert (path.read_text() if path.exists() else None) == old
-            raise fault
+                temporary.write_text(half)
+            assert ("notes.txt" in contents(tmp_path)) == bool(old)
+            raise KeyboardInterrupt
 
-    with pytest.raises(fault):
+    with pytest.raises(KeyboardInterrupt):
         crash()
-    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == ({path.name: old} if old else {})
+    assert contents(tmp_path) == old
 
 
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
     content = {"text": "naïve – “quoted”", "numbers": [1, 2.5, None], "nested": {"a": True}}
-    path = tmp_path / "a.json"
-    write_json(path, content)
-    assert read_json(path) == content
-    assert path.read_text(encoding="utf-8").endswith("}\n")
+    write_json(tmp_path / "a.json", content)
+    written = contents(tmp_path)
+    assert written["a.json"].endswith("}\n")
     with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(path, {"new": object()})
-    assert read_json(path) == content
-    assert names(tmp_path) == ["a.json"]
+        write_json(tmp_path / "a.json", {"new": object()})
+    assert contents(tmp_path) == written
+    assert read_json(tmp_path / "a.json") == content
 
 
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff\xfe"])
@@ -121,10 +109,7 @@ def test_missing_files_are_named(tmp_path: Path, missing: list[str]) -> None:
         "runs/frist",  # mistyped: its parent is here
         "runs/a/b",  # too deep for a hub id
         "./runs-b/first",
-        "../runs-b/first",
         "/no/where",
-        "~/runs",
-        "runs-b/",
         "two words/run",
     ],
 )
@@ -187,10 +172,10 @@ def unknown_repository() -> Exception:
 
 def test_a_repository_that_is_there_passes(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answer(lambda: None)
-    require_repository("somebody/a-corpus", "dataset")
+    files.require_repository("somebody/a-corpus", "dataset")
     assert asked == [("somebody/a-corpus", {"repo_type": "dataset", "timeout": files.SECONDS})]
     monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
-    require_repository("nobody/nothing", "dataset")
+    files.require_repository("nobody/nothing", "dataset")
     assert len(asked) == 1, "nothing is asked offline"
 
 
@@ -207,7 +192,7 @@ def test_the_reason_is_given_in_one_line(
 ) -> None:
     answer(failing(fault))
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
-        require_repository("a/b", "model")
+        files.require_repository("a/b", "model")
     message = f"no run directory at 'a/b', and {message}"
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
         find_pretrained("a/b")
@@ -219,6 +204,6 @@ def test_a_hub_that_hangs(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "SECONDS", 0.1)
     start = time.perf_counter()
     with pytest.raises(ConnectionError, match=r"the hub did not answer within 0\.1 seconds"):
-        require_repository("a/b", "model")
+        files.require_repository("a/b", "model")
     release.set()
     assert time.perf_counter() - start < 15

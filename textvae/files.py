@@ -85,9 +85,7 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
 
 
 def find_pretrained(name: str | Path) -> Path:
-    """The directory of a saved model: a local one, or a hub repository's downloaded copy.
-
-    It holds all of `MODEL_FILES`.
+    """The directory that holds a model's files: a local one, or a hub repository's downloaded copy.
 
     Raises:
         FileNotFoundError: If there is no such directory and it can't be a hub id or can't be

@@ -38,12 +38,9 @@ class RunDirectory:
     def create(
         cls, path: str | Path, config: RunConfig, *, longest_sentence: int | None = None
     ) -> Self:
-        """Make the directory of a new run and write its configuration.
+        """Make the directory of a new run; FileExistsError if anything is there already.
 
         The longest sentence that is trained on is in tokens, EOS not counted.
-
-        Raises:
-            FileExistsError: If a run or anything else is there already.
         """
         cls.refuse_if_taken(path)
         run = cls(Path(path), config)
@@ -53,12 +50,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path, *, model: type[ModelConfig] = ModelConfig) -> Self:
-        """Open the directory of an existing run, whose model has these options.
-
-        Raises:
-            FileNotFoundError: If there is no run at `path`.
-            InputError: If its configuration is not one that this version can read.
-        """
+        """Open the directory of an existing run, whose model has these options."""
         config_file = Path(path) / "config.json"
         if not config_file.is_file():
             raise FileNotFoundError(f"no run at {path}: {config_file} does not exist")

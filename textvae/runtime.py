@@ -45,7 +45,8 @@ class Processes(NamedTuple):
     """Who this process is among those that a launcher started and `join` brought together.
 
     Code that takes a `Processes` does the same with `ALONE`, at no cost. Each method but `share` is
-    to be called by all processes, in the same order: it waits for the others.
+    to be called by all processes, in the same order: it waits for the others. Where a function that
+    `first` or `in_turn` calls raises in one process, the others raise `ElsewhereError`.
     """
 
     rank: int = 0  # its number
@@ -102,11 +103,7 @@ class Processes(NamedTuple):
         self.gather(None)
 
     def first(self, function: Callable[[], T]) -> T:
-        """What a function gives in the first process; it is called in no other.
-
-        Raises:
-            ElsewhereError: If it raised in the first process, which raises what it was.
-        """
+        """What a function gives in the first process; it is called in no other."""
         if self.world == 1:
             return function()
         given, error = _tried(function) if self.is_first else (None, None)
@@ -116,11 +113,7 @@ class Processes(NamedTuple):
         return broadcast_object_list([given])[0]  # type: ignore[no-any-return]
 
     def in_turn(self, function: Callable[[], T]) -> T:
-        """Call a function in each machine's first process, then, its caches filled, in the others.
-
-        Raises:
-            ElsewhereError: If it raised in another process, which raises what it was.
-        """
+        """Call a function in each machine's first process, then, its caches filled, in others."""
         if self.world == 1:
             return function()
         given: T | None = None
@@ -192,11 +185,7 @@ def _tried(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which to multiply matrices; `"auto"` is bf16 where the hardware has it.
-
-    Raises:
-        InputError: If there is no such precision.
-    """
+    """The type in which to multiply matrices; `"auto"` is bf16 where the hardware has it."""
     import torch
 
     if one_of("precision", precision, PRECISIONS) == "auto":
@@ -227,10 +216,9 @@ def product_dtype(weight: Tensor) -> torch.dtype:
 def shorten_spin() -> None:
     """Call before torch is loaded: lets other programs have a core that a waiting thread holds.
 
-    A thread of OpenMP's, which torch multiplies with, keeps its core for milliseconds while it
-    waits for the others. If another program wants that core too, each of a recurrent network's many
-    small products waits for the scheduler, and training is ten times slower. What the user has set
-    is left alone.
+    OpenMP's threads keep their cores for milliseconds while they wait for each other. If another
+    program wants a core too, each of a recurrent network's many small products waits for the
+    scheduler, and training is ten times slower. What the user has set is left alone.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SHORT_SPIN)
