@@ -255,6 +255,7 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch
 def test_what_a_hub_data_set_must_be(
     monkeypatch: pytest.MonkeyPatch, split: str, column: str, rows: list[Any], message: str
 ) -> None:
+    monkeypatch.setattr(corpora, "ROWS_AT_ONCE", 1)
     found = datasets.DatasetDict({split: datasets.Dataset.from_dict({column: rows})})
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: found)
     with pytest.raises(DataError, match=message):
