@@ -30,9 +30,6 @@ CPU = torch.device("cpu")
 SIDE, SIDE_ON_ACCELERATOR = 2048, 8192
 """Rows of the square matrices: enough to keep a processor busy."""
 
-PRODUCTS = 5
-"""Of which the median counts."""
-
 
 class Timed(NamedTuple):
     """How much was done in how many seconds, where not all of the time counts."""
@@ -80,10 +77,7 @@ class Bench:
     def compare(
         self, name: str, unit: str, agreement: str, ours: Side, reference: Side, **more: str
     ) -> None:
-        """Measure two sides in turn (A B A B …), and what the machine can multiply.
-
-        `agreement` says how their results compare; `more` is kept beside the figures.
-        """
+        """Measure two sides in turn (A B A B …); `agreement` says how their results compare."""
         rounds = [(measured(ours), measured(reference)) for _ in range(self.rounds)]
         mine, theirs = zip(*rounds, strict=True)
         ratios = [a / b for (a, _), (b, _) in rounds]
@@ -148,7 +142,7 @@ def matrix_rate(precision: torch.dtype, device: torch.device = CPU) -> float:
         settle(device)
 
     with full_speed(device):
-        _, *seconds = timeit.repeat(product, number=1, repeat=1 + PRODUCTS)  # the first warms up
+        _, *seconds = timeit.repeat(product, number=1, repeat=6)  # the first warms up
     return 2 * side**3 / median(seconds)
 
 

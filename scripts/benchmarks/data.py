@@ -20,8 +20,8 @@ from jsonargparse.typing import PositiveInt
 from benchmarks import usual
 from benchmarks.bench import Bench, Side, Timed, in_fresh_process, peak
 from benchmarks.train import our_terms
-from textvae import Batch, BatchLoader, SentenceVAE, Tokenizer, grammar, load_corpus
-from textvae.batches import EncodedSplit, encode_split
+from textvae import Batch, BatchLoader, SentenceVAE, grammar, load_corpus
+from textvae.batches import encode_split
 from textvae.corpus import train_tokenizer
 from textvae.files import replacing
 from textvae.recipes import source_and_recipe
@@ -58,7 +58,11 @@ def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32
         corpus = load_corpus(texts, cache_dir=str(cache))  # fills the cache
         tokenizer = train_tokenizer(corpus["train"])
         split = encode_split(corpus["train"], tokenizer)
-        agreement = same_sentences(tokenizer, split, ids["train"], vocabulary)
+        words = list(vocabulary)
+        ours = [tokenizer.decode(split.sentence(i)) for i in range(len(split))]
+        if ours != [" ".join(words[k] for k in sentence) for sentence in ids["train"]]:
+            raise RuntimeError("the two sides don't do the same: other words")
+        agreement = f"the same {len(ours):,} sentences, {len(words):,} ids"
         for title, where in (("new cache", None), ("cached", cache)):
             bench.compare(
                 f"text to first batch, {title}",
@@ -81,17 +85,6 @@ def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32
     seconds = {name: num_tokens / side["median"] for name, side in sides.items()}
     bench.note("seconds to the first batch", seconds)
     bench.note("seconds to start", {title: start(command) for title, command in STARTS.items()})
-
-
-def same_sentences(
-    tokenizer: Tokenizer, split: EncodedSplit, ids: list[list[int]], vocabulary: dict[str, int]
-) -> str:
-    """Compare the words that both sides' ids stand for."""
-    words = list(vocabulary)
-    for i, usual_ids in enumerate(ids):
-        if tokenizer.decode(split.sentence(i)) != " ".join(words[k] for k in usual_ids):
-            raise RuntimeError(f"the two sides don't do the same: sentence {i + 1} differs")
-    return f"the same {len(ids):,} sentences, {len(vocabulary):,} ids"
 
 
 def first_batch(texts: Path, cache: Path | None) -> float:

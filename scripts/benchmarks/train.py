@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -56,7 +56,6 @@ RUNGS = (
 )
 
 AnyBatch = Batch | usual.PaddedBatch
-B = TypeVar("B", Batch, usual.PaddedBatch)
 
 
 def train(
@@ -207,7 +206,7 @@ def usual_steps(model: SentenceVAE, ids: list[list[int]], batch_size: int) -> Ti
     return timed(lambda batch: usual.train_on(model, optimizer, batch, CLIP_NORM), batches)
 
 
-def timed(step: Callable[[B], object], batches: Iterator[B]) -> Timed:
+def timed(step: Callable[[Any], object], batches: Iterator[AnyBatch]) -> Timed:
     """Take a step on each batch; those after the warm-up are timed."""
     for batch in islice(batches, WARM_UP):
         step(batch)
@@ -230,7 +229,7 @@ def at_its_speed(rung: int) -> contextlib.AbstractContextManager[None]:
 
 def rung_steps(ids: list[list[int]], batch_size: int, rung: int) -> Timed:
     """An epoch of a new model on a rung."""
-    batches: Iterator[Any] = usual.random_batches(ids, batch_size)
+    batches: Iterator[AnyBatch] = usual.random_batches(ids, batch_size)
     if rung >= LIKE_LENGTH:
         batches = iter(like_length(ids, batch_size))
     model = models.new_model().train()

@@ -13,8 +13,7 @@ import torch
 from benchmarks import bench, busy, data, inference, models, scale, train
 
 from tests.scripts.conftest import TINY_MODEL
-from textvae import SentenceVAE, Tokenizer, grammar
-from textvae.batches import EncodedSplit
+from textvae import SentenceVAE, grammar
 
 pytestmark = pytest.mark.usefixtures("tiny_sizes")
 
@@ -53,9 +52,9 @@ def test_decode_from_options_to_results(measure: Measure) -> None:
     names = ["sampling, 6 sentences", "greedy, 6 sentences", "beam of 5, 3 sentences"]
     assert [pair["name"] for pair in found["pairs"]] == names
     assert [pair["unit"] for pair in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"]
-    lengths, identical, likely = [pair["agreement"] for pair in found["pairs"]]
-    assert (lengths, identical) == ("25.0 and 25.0 tokens a sentence", "2 of 2 identical")
-    assert " of 2 as likely" in likely
+    random, identical, likely = [pair["agreement"] for pair in found["pairs"]]
+    assert (random, identical) == ("random", "2 of 2 identical")
+    assert likely.startswith("mean log p -")
     for pair in found["pairs"]:
         searches = pair["unit"] == "sentences/s"
         assert searches == ("hypotheses" in pair.get("no_limit", ""))
@@ -154,16 +153,9 @@ def test_data(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
         new["ours"]["median"] / cached["ours"]["median"]
     )
     assert list(found["also"]["seconds to start"]) == ["python"]
-
-
-def test_data_that_differs_is_refused() -> None:
-    tokenizer, split = Tokenizer.train(["a b"]), EncodedSplit.from_ids([[4, 5], [5]])
-    names = tokenizer.decode([4]), tokenizer.decode([5])
-    vocabulary = dict.fromkeys(["<pad>", "<unk>", "<bos>", "<eos>", *reversed(names)], 0)
-    same = data.same_sentences(tokenizer, split, [[5, 4], [4]], vocabulary)
-    assert same == "the same 2 sentences, 6 ids"
-    with pytest.raises(RuntimeError, match="don't do the same: sentence 2 differs"):
-        data.same_sentences(tokenizer, split, [[5, 4], [5]], vocabulary)
+    monkeypatch.setattr(data.usual, "read", lambda texts: ({"train": [[0]]}, {"a": 0}))
+    with pytest.raises(RuntimeError, match="don't do the same: other words"):
+        data.data(bench.Bench("data", 1, {}))
 
 
 def test_memory(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,36 +260,16 @@ def test_the_sides_take_turns_and_shares_are_taken_round_by_round(
     found.reference = "first"
     found.compare("p", "x/s", "the same", side("a", 2, 80, 6), side("b", 4, 20, 2))
     assert order == ["a", "b"] * 3
-    assert found.pairs == [
-        {
-            "name": "p",
-            "unit": "x/s",
-            "agreement": "the same",
-            "ours": {
-                "median": 20.0,
-                "min": 40 / 3,
-                "max": 40.0,
-                "rounds": [40.0, 20.0, 40 / 3],
-                "share_of_limit": pytest.approx(6 * 40 / 800),
-                "flops_per_unit": 6,
-                "matrix_flops_per_second": pytest.approx(400),
-            },
-            "reference": {
-                "median": 2.5,
-                "min": 5 / 3,
-                "max": 5.0,
-                "rounds": [5.0, 2.5, 5 / 3],
-                "share_of_limit": pytest.approx(2 * 5 / 800),
-                "flops_per_unit": 2,
-                "matrix_flops_per_second": pytest.approx(400),
-            },
-            "ratio": pytest.approx(8.0),  # whatever the machine's speed
-            "ratio_min": pytest.approx(8.0),
-            "ratio_max": pytest.approx(8.0),
-            # Eight units in the time of one, each of three times the arithmetic.
-            "growth_over_arithmetic": pytest.approx(1 / (8 * 3)),
-        }
-    ]
+    (figures,) = found.pairs
+    assert figures["ours"]["rounds"] == [40, 20, 40 / 3]
+    assert figures["reference"]["rounds"] == [5, 2.5, 5 / 3]
+    assert figures["ours"]["matrix_flops_per_second"] == pytest.approx(400)
+    assert figures["ours"]["share_of_limit"] == pytest.approx(6 * 40 / 800)
+    assert figures["reference"]["share_of_limit"] == pytest.approx(2 * 5 / 800)
+    # Whatever the machine's speed.
+    assert [figures[name] for name in ("ratio", "ratio_min", "ratio_max")] == pytest.approx([8] * 3)
+    # Eight units in the time of one, each of three times the arithmetic.
+    assert figures["growth_over_arithmetic"] == pytest.approx(1 / (8 * 3))
     row = "| p | x/s | 20 (13.3–40) | 2.5 (1.67–5) | 8 (8–8) | 30% | 0.0417 | the same |"
     assert row in capsys.readouterr().out
 
@@ -413,13 +385,11 @@ def test_results_that_differ_are_refused() -> None:
         with pytest.raises(RuntimeError, match=r"do the same: loss .* apart, 0\.001 is allowed"):
             bench.close("loss", [10.0, 5.0], [10.0, apart], 1e-3)
     usual = [[5]] * 100
-    assert inference.identical([*usual[1:], [6]], usual, 9) == "99 of 100 identical"
+    assert inference.identical([*usual[1:], [6]], usual) == "99 of 100 identical"
     with pytest.raises(RuntimeError, match="don't do the same: 98 of 100 identical"):
-        inference.identical([*usual[2:], [6], [6]], usual, 9)
-    assert inference.lengths([[5] * 9, [5] * 8, []], [[5]], 9) == "6.3 and 2.0 tokens a sentence"
-    said = inference.as_likely([-10.0, -20.0, -31.0], [-12.0, -20.0, -29.5])
-    assert said == "1 of 3 as likely, 1 likelier, 1 less; mean log p -20.33 and -20.50"
-    with pytest.raises(RuntimeError, match="worse sentences: 1 of 2 as likely, 0 likelier, 1 less"):
+        inference.identical([*usual[2:], [6], [6]], usual)
+    assert inference.as_likely([-10.0, -20.25], [-10.0, -20.0]) == "mean log p -15.12 and -15.00"
+    with pytest.raises(RuntimeError, match="worse sentences: mean log p"):
         inference.as_likely([-10.0, -21.0], [-10.0, -20.0])
 
 
