@@ -1,12 +1,13 @@
-"""A method of one's own, in a file of one's own, is trained, saved, resumed and diagnosed as ours.
-
-A head whose means are normalised over the batch, an auxiliary loss, and a model with an option.
-"""
+"""A method of one's own, in the file that `docs/your-own-method.md` shows, is treated as ours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,84 +16,38 @@ from torch import Tensor, nn
 
 from tests.sizes import TINY
 from textvae import grammar, recipes
-from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.config import ModelConfig, option
+from textvae.config import ModelConfig
 from textvae.corpus import Corpus, load_corpus
-from textvae.diagnostics import Evaluation
-from textvae.model import AUXILIARIES, HEADS, SentenceVAE
-from textvae.model.posterior import GaussianHead
+from textvae.model import AUXILIARIES, HEADS, GaussianHead, SentenceVAE
 from textvae.recipes import Phase
 from textvae.tokenizer import Tokenizer
-from textvae.training import Trainer
 
-
-class NormalisedHead(GaussianHead):
-    """Means of variance 1 over the batch (Zhu et al. 2020), and a buffer that is no matrix."""
-
-    def __init__(self, input_size: int, config: ModelConfig) -> None:
-        super().__init__(input_size, config)
-        self.mu = nn.Sequential(self.mu, nn.BatchNorm1d(config.latent_dim))  # type: ignore[assignment]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MyConfig(ModelConfig):
-    """A model's options, and two more."""
-
-    loudness: float = option(1.0, "factor on z", "(0, inf)")
-    length: float = option(0.0, "weight of telling the length from z", "[0, inf)")
-
-
-class LengthLoss(nn.Module):
-    """Squared error of a sentence's length, told from z."""
-
-    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
-        super().__init__()
-        self.of_z = nn.Linear(config.latent_dim, 1)
-
-    def forward(self, batch: Batch, z: Tensor) -> Tensor:
-        return (self.of_z(z).squeeze(-1) - batch.lengths / 10).square()
-
-
-class MyVAE(SentenceVAE):
-    """The decoder hears z louder."""
-
-    Config = MyConfig
-
-    def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
-        assert isinstance(self.config, MyConfig)
-        return super().log_likelihood(batch, self.config.loudness * z)
-
-
-class LessWordDropout:
-    """A remedy with a state: words are dropped less and less."""
-
-    def __init__(self) -> None:
-        self.num_steps, self.evaluations = 0, list[float]()
-
-    def before_step(self, trainer: Trainer) -> None:
-        trainer.model.decoder.word_dropout = 0.8 * 0.5**self.num_steps
-        self.num_steps += 1
-
-    def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
-        self.evaluations.append(evaluation.elbo)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"num_steps": self.num_steps, "evaluations": self.evaluations}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.num_steps, self.evaluations = state["num_steps"], state["evaluations"]
-
-
+PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}
-OPTIONS: dict[str, Any] = {**TINY, **SPLITS, "posterior": "normalised", "log_every": 1}
-OWN: dict[str, Any] = {**OPTIONS, "loudness": 2.0, "length": 0.5}
+OPTIONS: dict[str, Any] = {**TINY, **SPLITS, "log_every": 1}
+OWN: dict[str, Any] = {**OPTIONS, "posterior": "fixed", "loudness": 2.0, "length": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HEADS, "normalised", NormalisedHead)
-    monkeypatch.setitem(AUXILIARIES, "length", LengthLoss)
+@pytest.fixture(scope="module", autouse=True)
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The page's file, imported."""
+    path = tmp_path_factory.mktemp("mine") / "my_method.py"
+    path.write_text(BLOCKS[0], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("my_method", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["my_method"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["my_method"], HEADS["fixed"], AUXILIARIES["length"]
+
+
+@pytest.fixture(scope="module")
+def model(mine: ModuleType) -> type[SentenceVAE]:
+    found: type[SentenceVAE] = mine.MyVAE
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -102,59 +57,88 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return load_corpus(path, **SPLITS)
 
 
-def state(path: Path) -> dict[str, Tensor]:
-    return MyVAE.from_pretrained(path).state_dict()
-
-
-def test_it_is_trained_saved_resumed_and_diagnosed(corpus: Corpus, tmp_path: Path) -> None:
+def test_it_is_trained_saved_resumed_and_diagnosed(
+    mine: ModuleType, corpus: Corpus, tmp_path: Path
+) -> None:
     def own() -> dict[str, Any]:
-        return {"model": MyVAE, "remedies": {"less": LessWordDropout()}}
+        return {"model": mine.MyVAE, "remedies": {"less": mine.LessWordDropout()}}
 
     trainer = recipes.start(corpus, OWN, tmp_path / "whole", **own())
-    assert trainer.model.config.loudness == 2.0  # type: ignore[attr-defined]
     trainer.fit()
     first = trainer.run.metrics()[0]
     assert first["length"] > 0
+    assert first["kl"] > 2 * 0.318  # what the fixed variance alone costs in two dimensions
     cut = tmp_path / "cut"
     recipes.start(corpus, {**OWN, "max_steps": 2}, cut, **own()).fit()
     again = recipes.resume(cut, {"max_steps": 4}, **own())
     assert again.progress.step == 2
     again.fit()
-    remedy = again.remedies["less"]
-    assert isinstance(remedy, LessWordDropout)
-    assert remedy.num_steps == 4
-    assert again.model.decoder.word_dropout == pytest.approx(0.1)
-    expected, found = state(tmp_path / "whole"), state(cut)
-    assert expected["head.mu.1.num_batches_tracked"] == 4
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    options = {k: v for k, v in OWN.items() if k in MyConfig.__dataclass_fields__}
-    run = recipes.diagnose_run(cut, num_samples=2, model=MyVAE)
-    assert isinstance(run.model, MyVAE)
-    assert run.config.model == run.model.config == MyConfig(**options)
-    assert run.diagnosis.elbo.kl > 0
+    assert again.model.decoder.word_dropout == pytest.approx(0.5 * 0.999**3)
+    assert again.remedies["less"].state_dict() == {"num_steps": 4}
+    expected, found = (mine.MyVAE.from_pretrained(path) for path in (tmp_path / "whole", cut))
+    for name, weights in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], weights), name
+    run = recipes.diagnose_run(cut, num_samples=2, model=mine.MyVAE)
+    assert type(run.model) is mine.MyVAE
+    assert run.config.model == run.model.config
+    assert run.model.config.loudness == 2.0  # type: ignore[attr-defined]
+    assert run.diagnosis.elbo.kl > 2 * 0.318
 
 
-def test_its_options_are_known_to_it_alone(corpus: Corpus, tmp_path: Path) -> None:
+def test_the_pages_other_blocks_run(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("textvae.load_corpus", lambda source: corpus, raising=False)
+    small = f"options |= { ({**TINY, 'max_steps': 2}) }\n"
+    space: dict[str, Any] = {}
+    for block in BLOCKS[1:]:
+        code = block.replace("corpus, remedies =", small + "corpus, remedies =")
+        exec(code.replace("model=MyVAE).d", "model=MyVAE, num_samples=2).d"), space)
+    assert (tmp_path / "runs" / "next" / "quiet" / "model.safetensors").exists()
+
+
+def test_its_options_are_known_to_it_alone(
+    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"loudness must be in \(0, inf\), got 0.0"):
-        recipes.start(corpus, {**OWN, "loudness": 0.0}, tmp_path / "run", model=MyVAE)
+        recipes.start(corpus, {**OWN, "loudness": 0.0}, tmp_path / "run", model=model)
     with pytest.raises(InputError, match="unknown options: length, loudness"):
         recipes.start(corpus, OWN, tmp_path / "run")
-    recipes.start(corpus, {**OWN, "max_steps": 1}, tmp_path / "run", model=MyVAE).fit()
+    recipes.start(corpus, {**OWN, "max_steps": 1}, tmp_path / "run", model=model).fit()
     for read in (recipes.diagnose_run, recipes.resume):
         with pytest.raises(InputError, match="loudness"):
             read(tmp_path / "run")  # type: ignore[operator]
     with pytest.raises(InputError, match=r"loudness is 2.0 in .*, got 3.0"):
-        recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=MyVAE)
+        recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=model)
 
 
 # Phases
 
 
+class NormalisedHead(GaussianHead):
+    """Means of variance 1 over the batch (Zhu et al. 2020): buffers of 0 and 1 dimensions."""
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__(input_size, config)
+        self.mu = nn.Sequential(self.mu, nn.BatchNorm1d(config.latent_dim))  # type: ignore[assignment]
+
+
 def test_every_parameter_and_buffer_comes_over_from_pretraining(
-    corpus: Corpus, tmp_path: Path
+    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, both = tmp_path / "run", {"autoencoder_epochs": 1, "language_model_epochs": 1}
-    phases = recipes.phases(corpus, {**OWN, **both}, path, model=MyVAE)
+    def state(path: Path) -> dict[str, Tensor]:
+        return model.from_pretrained(path).state_dict()
+
+    monkeypatch.setitem(HEADS, "normalised", NormalisedHead)
+    options = {
+        **OWN,
+        "posterior": "normalised",
+        "autoencoder_epochs": 1,
+        "language_model_epochs": 1,
+    }
+    path = tmp_path / "run"
+    phases = recipes.phases(corpus, options, path, model=model)
     for _ in range(2):
         next(phases).fit()
     begun = next(phases).model.state_dict()
@@ -168,12 +152,15 @@ def test_every_parameter_and_buffer_comes_over_from_pretraining(
     assert begun["auxiliaries.length.of_z.weight"].shape == (1, 2)
 
 
-def test_a_warm_start_from_another_run(corpus: Corpus, tmp_path: Path) -> None:
-    recipes.start(corpus, {**OWN, "seed": 1}, tmp_path / "first", model=MyVAE).fit()
-    other = Phase("first", keeps=lambda name: "decoder" not in name, run=tmp_path / "first")
-    run = tmp_path / "run"
-    (trainer,) = recipes.phases(corpus, OWN, run, model=MyVAE, before=[other])
-    begun, first, fresh = trainer.model.state_dict(), state(tmp_path / "first"), state(run)
+def test_a_warm_start_from_another_run(
+    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path
+) -> None:
+    paths = tmp_path / "first", tmp_path / "run"
+    recipes.start(corpus, {**OWN, "seed": 1}, paths[0], model=model).fit()
+    other = Phase("first", keeps=lambda name: "decoder" not in name, run=paths[0])
+    (trainer,) = recipes.phases(corpus, OWN, paths[1], model=model, before=[other])
+    begun = trainer.model.state_dict()
+    first, fresh = (model.from_pretrained(path).state_dict() for path in paths)
     for name, weights in begun.items():
         assert torch.equal(weights, (fresh if "decoder" in name else first)[name]), name
 
