@@ -86,6 +86,9 @@ class ModelConfig(Options):
     embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs", "[0, 1]")
     output_dropout: float = option(0.5, "dropout on the decoder's outputs", "[0, 1]")
     tied_embeddings: bool = option(False, "decoder's output layer shares its embedding")
+    bag_of_words: float = option(
+        0.0, "weight of a loss that has z tell the sentence's words (try 0.1)", "[0, inf)"
+    )
     # How loud words are beside z, whose dimensions have variance 1, at the decoder's input.
     embedding_range: float = option(0.1, "embeddings start uniform in ± this", "(0, inf)")
 

@@ -1,0 +1,60 @@
+"""Auxiliary losses: the bag of words by hand, and its place in a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from textvae.batches import Batch
+from textvae.config import ModelConfig
+from textvae.model import SentenceVAE
+from textvae.model.auxiliary import BagOfWords
+from textvae.tokenizer import EOS_ID
+
+
+def bag(vocab_size: int = 6) -> BagOfWords:
+    return BagOfWords(vocab_size, ModelConfig(latent_dim=1, decoder_hidden_size=1))
+
+
+def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch: Callable[..., Batch]) -> None:
+    loss = bag()
+    with torch.no_grad():
+        loss.hidden.weight.fill_(2.0), loss.hidden.bias.fill_(-1.0)
+        loss.output.weight.copy_(torch.arange(6.0)[:, None]), loss.output.bias.zero_()
+    z = torch.tensor([[0.3], [0.8]])
+    found = loss(make_batch([[4, 5, 5], [4]]), z)
+    expected = []
+    for code, words in ((0.3, [4, 5, 5, EOS_ID]), (0.8, [4, EOS_ID])):
+        scores = [word * math.tanh(2 * code - 1) for word in range(6)]
+        log_sum = math.log(sum(math.exp(score) for score in scores))
+        expected.append(sum(log_sum - scores[word] for word in words))
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_order_does_not_matter_and_padding_does_not_count(
+    make_batch: Callable[..., Batch],
+) -> None:
+    torch.manual_seed(0)
+    loss, z = bag(9), torch.randn(1, 1)
+    alone = loss(make_batch([[4, 5, 8]]), z)
+    torch.testing.assert_close(loss(make_batch([[8, 4, 5]]), z), alone)
+    beside = loss(make_batch([[4, 5, 8], [6] * 7]), z.repeat(2, 1))
+    torch.testing.assert_close(beside[:1], alone)
+    many = loss(make_batch([[4, 5, 8]]), torch.stack([z, z + 1]))
+    assert many.shape == (2, 1)
+    torch.testing.assert_close(many[0], alone)
+
+
+def test_a_model_has_it_by_its_option_and_in_training_alone(
+    make_model: Callable[..., SentenceVAE], make_batch: Callable[..., Batch], tmp_path: Path
+) -> None:
+    model, batch = make_model(bag_of_words=0.25), make_batch([[5, 6], [7]])
+    assert model.term_weights == {"bag_of_words": 0.25}
+    assert list(model.train()(batch).terms) == ["rec", "bag_of_words"]
+    assert list(model.eval()(batch).terms) == ["rec"]
+    assert not make_model().term_weights
+    assert not make_model(latent_dim=0, bag_of_words=0.25).term_weights
