@@ -69,7 +69,10 @@ class ModelConfig(Options):
     """Sizes and shape of the model."""
 
     latent_dim: int = option(32, "dimensions of z; 0: a language model, the floor", "[0, inf)")
-    posterior: str = option("gaussian", "how the encoder's summary becomes q(z|x): gaussian")
+    posterior: str = option(
+        "gaussian", "how the encoder's summary becomes q(z|x): gaussian or batch-norm"
+    )
+    batch_norm_gamma: float = option(0.6, "deviation of batch-normalised means", "[0, inf)")
     embedding_dim: int = option(256, "width of the word embeddings")
     encoder_cell: Literal["gru", "lstm"] = option("gru", "recurrent cell of the encoder")
     encoder_hidden_size: int = option(256, "units per encoder layer and direction")

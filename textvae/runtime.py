@@ -165,6 +165,16 @@ def current() -> Processes:
     return Processes(rank, world, int(os.environ.get("LOCAL_RANK", 0)))
 
 
+def sum_of_all(own: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, through which gradients flow to each of them."""
+    if current() == ALONE:
+        return own
+    from torch.distributed.nn.functional import all_reduce
+
+    total: Tensor = all_reduce(own)
+    return total
+
+
 def leave() -> None:
     """Part from the others, at the end."""
     if current() != ALONE:

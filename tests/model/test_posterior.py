@@ -1,0 +1,113 @@
+"""Posteriors and their heads: what all rooms ask, against torch.distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+from textvae.batches import Batch
+from textvae.config import ModelConfig
+from textvae.model import HEADS, Gaussian, SentenceVAE
+from textvae.model.posterior import BatchNormHead
+
+
+def draws(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def gaussian() -> Gaussian:
+    return Gaussian(draws(5, 3), draws(5, 3, seed=1))
+
+
+def oracle(posterior: Gaussian) -> Normal:
+    return Normal(posterior.mu, (posterior.logvar / 2).exp())
+
+
+def test_moments_kl_and_rows(gaussian: Gaussian) -> None:
+    theirs = oracle(gaussian)
+    torch.testing.assert_close(gaussian.mean, theirs.mean)
+    torch.testing.assert_close(gaussian.variance, theirs.variance)
+    torch.testing.assert_close(gaussian.kl(), kl_divergence(theirs, Normal(0.0, 1.0)))
+    other = gaussian.map(lambda rows: rows[[3]])
+    expected = kl_divergence(Independent(theirs, 1), Independent(oracle(other), 1))
+    torch.testing.assert_close(gaussian.kl_to(other), expected)
+    assert len(other) == 1
+    both = Gaussian.cat([gaussian, other])
+    torch.testing.assert_close(both.mean, torch.cat([gaussian.mu, other.mu]))
+    torch.testing.assert_close(gaussian.dimension(1).kl(), gaussian.kl()[:, 1:2])
+
+
+def test_log_ratios_are_those_of_the_densities(gaussian: Gaussian) -> None:
+    z = gaussian.sample(draws(4, 5, 3, seed=2))
+    q, p = Independent(oracle(gaussian), 1), Independent(Normal(torch.zeros(3), 1.0), 1)
+    torch.testing.assert_close(gaussian.log_ratio(z), q.log_prob(z) - p.log_prob(z))
+    codes = 3 + draws(7, 3, seed=3)
+    expected = torch.stack([q.log_prob(code) - p.log_prob(code) for code in codes])  # (S, B)
+    torch.testing.assert_close(gaussian.pairwise_log_ratio(codes), expected)
+    plain = super(Gaussian, gaussian).pairwise_log_ratio(codes)
+    torch.testing.assert_close(plain, expected)
+
+
+def batch_norm(gamma: float = 0.7) -> tuple[BatchNormHead, nn.BatchNorm1d]:
+    """Ours, and PyTorch's with the same scale and shift."""
+    torch.manual_seed(0)
+    config = ModelConfig(latent_dim=3, posterior="batch-norm", batch_norm_gamma=gamma)
+    head, theirs = HEADS["batch-norm"](4, config), nn.BatchNorm1d(3)
+    with torch.no_grad():
+        head.shift.copy_(torch.tensor([0.5, -0.2, 0.0]))
+        theirs.weight.fill_(gamma), theirs.bias.copy_(head.shift)
+    return head, theirs
+
+
+def test_batch_normalised_means_are_those_of_pytorch() -> None:
+    head, theirs = batch_norm()
+    for seed in range(3):
+        hidden = draws(6, 4, seed=seed).float().requires_grad_()
+        found, expected = head(hidden).mean, theirs(head.mu(hidden))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        gradients = [torch.autograd.grad(x.square().sum(), hidden)[0] for x in (found, expected)]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(head.running_mean, theirs.running_mean)
+    hidden = draws(6, 4, seed=9).float()
+    alone = torch.cat([head.eval()(hidden[[i]]).mean for i in range(6)])
+    torch.testing.assert_close(head(hidden).mean, alone)  # in evaluation no sentence sees another
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_they_keep_the_kl_above_the_papers_bound(gamma: float) -> None:
+    head, _ = batch_norm(gamma)
+    hidden = draws(200, 4).float()
+    kl = head(hidden).kl().sum(1).mean()
+    bound = 3 * gamma**2 / 2 + float(head.shift.detach().square().sum()) / 2
+    assert float(kl.detach()) > bound - 1e-4
+    with torch.no_grad():  # at the prior's variance nothing is above it
+        head.logvar.weight.zero_(), head.logvar.bias.zero_()
+    assert float(head(hidden).kl().sum(1).mean().detach()) == pytest.approx(bound, rel=1e-3)
+
+
+def test_one_sentence_alone_is_its_shift() -> None:
+    head, _ = batch_norm()
+    torch.testing.assert_close(head(draws(1, 4).float()).mean, head.shift.detach()[None])
+
+
+def test_a_model_saves_and_loads_it(
+    make_model: Callable[..., Any],
+    make_batch: Callable[..., Batch],
+    tmp_path: Path,
+    word_tokenizer: Any,
+) -> None:
+    model = make_model(len(word_tokenizer), posterior="batch-norm", tokenizer=word_tokenizer)
+    batch = make_batch([[5, 6, 7], [4], [5]])
+    model.train()(batch)
+    model.save_pretrained(tmp_path)
+    loaded = SentenceVAE.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded.encode(batch).mean, model.eval().encode(batch).mean)
+    assert float(loaded.head.running_mean.abs().sum()) > 0
