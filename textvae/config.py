@@ -156,6 +156,12 @@ class TrainingConfig(Options):
         "batch", "floor under each dimension's batch mean, each KL (max, mask) or all; or a target"
     )
 
+    aggressive_updates: int = option(
+        0,
+        "updates of the encoder alone before a step, until MI stops rising (paper: 100)",
+        "[0, inf)",
+    )
+
     autoencoder_epochs: int = option(
         0, "epochs as an autoencoder first, of which the encoder is kept", "[0, inf)"
     )

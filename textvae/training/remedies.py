@@ -6,11 +6,15 @@ updates a part of the model alone, changes an option from step to step, or avera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
+from textvae.training.step import LocalBatch
 
 if TYPE_CHECKING:
     from textvae.training.trainer import Trainer
@@ -32,6 +36,57 @@ class Remedy(Protocol):
         """Continue from a saved state."""
 
 
-REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {}
+class AggressiveEncoder:
+    """Updates the encoder alone, on random batches, before each step: it has to keep up.
+
+    At most `aggressive_updates` times, until the loss per token, a mean over 15 updates, no longer
+    falls; for good no more once mutual information on validation stops rising.
+
+    Reference:
+        He et al. (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1.
+    """
+
+    WINDOW = 15
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._most, self._seed = config.aggressive_updates, config.seed
+        self.is_active, self._best_mi = True, 0.0
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Update the encoder until it has caught up."""
+        if not self.is_active:
+            return
+        at, loader = trainer.progress, trainer.train
+        batches = loader.plan(at.epoch)
+        random = np.random.default_rng([self._seed, at.step])  # resumed, and alike in all processes
+        previous, nats, tokens = math.inf, 0.0, 0
+        for number in range(1, self._most + 1):
+            rows = batches[random.integers(len(batches))]
+            local = LocalBatch.of(loader, rows, trainer.processes)
+            terms = trainer.stepper.update(local, only="encoder").terms
+            nats += float(terms.loss.detach()) * local.num_sentences
+            tokens += local.num_tokens
+            if number % self.WINDOW == 0:
+                if nats / tokens > previous:
+                    return
+                previous, nats, tokens = nats / tokens, 0.0, 0
+
+    def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """Stop when mutual information no longer rises."""
+        self.is_active = self.is_active and evaluation.mi > self._best_mi
+        self._best_mi = max(self._best_mi, evaluation.mi)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether it still acts, and the best MI."""
+        return {"is_active": self.is_active, "best_mi": self._best_mi}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue."""
+        self.is_active, self._best_mi = state["is_active"], state["best_mi"]
+
+
+REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {
+    "aggressive_updates": AggressiveEncoder,
+}
 """By the names of the options that ask for them: remedies, built from the configuration where that
 option is not 0."""

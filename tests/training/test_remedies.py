@@ -1,0 +1,148 @@
+"""Remedies: what aggressive encoder updates do, and one of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textvae.config import TrainingConfig
+from textvae.diagnostics import Evaluation
+from textvae.training import REMEDIES, Trainer
+from textvae.training.remedies import AggressiveEncoder
+from textvae.training.step import StepTerms, Update
+
+Build = Callable[..., Trainer]
+
+
+def evaluation(mi: float) -> Evaluation:
+    return Evaluation(40.0, 1.0, -41.0, 9.0, mi, 2.5, 1, 1, [1.0], 12, 99)
+
+
+class Watched:
+    """Takes the place of a trainer's updates: writes down which, and has losses as scripted."""
+
+    def __init__(self, trainer: Trainer, losses: list[float]) -> None:
+        self.parts: list[str | None] = []
+        self.batches: list[list[int]] = []
+        self._losses = iter(losses)
+        trainer.stepper.update = self.update  # type: ignore[method-assign]
+
+    def update(self, local: Any, only: str | None = None) -> Update:
+        self.parts.append(only)
+        self.batches.append(local.batch.indices.tolist())
+        per_sentence = next(self._losses) * local.num_tokens / local.num_sentences
+        loss = torch.tensor(per_sentence)
+        return Update(StepTerms(loss, loss, loss, loss, {}), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("losses", "updates"),
+    [
+        ([3.0] * 15 + [2.0] * 15 + [1.0] * 15, 40),  # falls all along: as many as allowed
+        ([3.0] * 15 + [3.1] * 15 + [1.0] * 15, 30),  # rose over the second fifteen
+        ([3.0] * 15 + [4.0] * 7 + [1.0] * 23, 40),  # rose within them only
+    ],
+)
+def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
+    build: Build, tmp_path: Path, losses: list[float], updates: int
+) -> None:
+    trainer = build(tmp_path / "run", aggressive_updates=40)
+    remedy = trainer.remedies["aggressive_updates"]
+    watched = Watched(trainer, losses)
+    remedy.before_step(trainer)
+    assert watched.parts == ["encoder"] * updates
+    assert len({tuple(indices) for indices in watched.batches}) > 2
+
+
+def test_its_batches_are_drawn_by_seed_and_step(build: Build, tmp_path: Path) -> None:
+    def drawn(step: int, seed: int = 0) -> list[list[int]]:
+        trainer = build(tmp_path / f"{step}{seed}", aggressive_updates=5, seed=seed)
+        trainer.progress.step = step
+        watched = Watched(trainer, [1.0] * 5)
+        trainer.remedies["aggressive_updates"].before_step(trainer)
+        return watched.batches
+
+    first = drawn(3)
+    (tmp_path / "30").rename(tmp_path / "before")
+    assert drawn(3) == first
+    assert drawn(4) != first
+
+
+def test_it_ends_for_good_when_mi_stops_rising(build: Build, tmp_path: Path) -> None:
+    trainer = build(tmp_path / "run")
+    remedy = AggressiveEncoder(TrainingConfig(aggressive_updates=9))
+    seen = []
+    for mi in (0.5, 0.8, 0.8, 2.0):
+        remedy.after_evaluation(trainer, evaluation(mi))
+        seen.append(remedy.is_active)
+    assert seen == [True, True, False, False]
+    resumed = AggressiveEncoder(TrainingConfig(aggressive_updates=9))
+    resumed.load_state_dict(remedy.state_dict())
+    resumed.before_step(trainer)  # does nothing: no batch is asked for
+    assert not resumed.is_active
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_an_update_of_one_part_leaves_the_other_alone(
+    build: Build, tmp_path: Path, part: Any
+) -> None:
+    trainer = build(tmp_path / "run", weight_decay=0.1)
+    local = next(iter_of(trainer))
+    trainer.model.train()
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.stepper.update(local, only=part)
+    moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
+    is_encoder = {name: name.startswith(("encoder.", "head.")) for name in before}
+    assert moved == {name for name in before if is_encoder[name] == (part == "encoder")}
+    assert len(trainer.stepper.optimizer.state) == len(moved)
+    assert all(p.grad is None for p in trainer.model.parameters())
+
+
+def iter_of(trainer: Trainer) -> Any:
+    from textvae.training.step import local_batches
+
+    return local_batches(trainer.train, 0, 0, trainer.processes)
+
+
+def test_a_run_with_it_resumed_is_the_uninterrupted_one(
+    build: Build,
+    left_behind: Callable[[Trainer], dict[str, Any]],
+    uninterrupted: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    options = {"aggressive_updates": 3, "max_epochs": 2}
+    build(tmp_path / "run", **options, max_steps=8).fit()
+    second = build(tmp_path / "run", max_steps=None)
+    second.fit()
+    assert left_behind(second) == uninterrupted(**options)
+
+
+def test_ones_own_remedy_acts_and_its_state_is_kept(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting:
+        def __init__(self, config: TrainingConfig) -> None:
+            self.steps, self.evaluations = 0, 0
+
+        def before_step(self, trainer: Trainer) -> None:
+            self.steps += 1
+            trainer.model.decoder.word_dropout = 1 / self.steps
+
+        def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
+            self.evaluations += 1
+
+        def state_dict(self) -> dict[str, Any]:
+            return dict(vars(self))
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            vars(self).update(state)
+
+    monkeypatch.setitem(REMEDIES, "log_every", Counting)  # any option that is not 0
+    build(tmp_path / "run", max_epochs=1).fit()
+    trainer = build(tmp_path / "run", max_epochs=2)
+    trainer.fit()
+    assert vars(trainer.remedies["log_every"]) == {"steps": 12, "evaluations": 2}
