@@ -541,3 +541,13 @@ def test_the_configured_schedule_is_full_after_its_epochs(
     assert type(annealer) is type(ANNEALERS[name](3))
     assert annealer.value_at(15) == 0.8  # 2.5 epochs of six steps
     assert (annealer.value_at(0) == 0) == (name != "constant")
+
+
+def test_a_run_that_became_far_slower_says_so(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = build(tmp_path / "run", max_steps=6, log_every=1)
+    observe, speeds = trainer._slowdown.observe, iter([900, 900, 900, 900, 90, 90])
+    trainer._slowdown.observe = lambda _: observe(next(speeds))  # type: ignore[method-assign]
+    trainer.fit()
+    assert "warning: training is slow: 90 tokens/s, 900 at first" in capsys.readouterr().err

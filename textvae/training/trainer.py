@@ -28,7 +28,7 @@ from textvae.checks import InputError
 from textvae.diagnostics import Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.runtime import full_speed, join, resolve_precision
+from textvae.runtime import SlowdownWatch, full_speed, join, resolve_precision
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 from textvae.training.log import CollapseWatch, RunningMeans, Tracker
 from textvae.training.remedies import REMEDIES, Remedy
@@ -128,6 +128,7 @@ class Trainer:
             **self.remedies,
         }
         self.tracker = Tracker(run, tensorboard=config.tensorboard, processes=self.processes)
+        self._slowdown = SlowdownWatch()
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
         self._started: float | None = None
@@ -354,6 +355,7 @@ class Trainer:
         }
         self._logged, at.num_tokens = now, 0
         self.tracker.log(record)
+        self._tell(self._slowdown.observe(speed))
         if self.model.latent_dim > 0:
             self.collapse.note(at.step, means["kl"], self.weight.value)
         bar.set_postfix_str(self._status(means["rec"], means["kl"], speed))
@@ -368,13 +370,15 @@ class Trainer:
         )
 
     def _warn_of_collapse(self, evaluation: Evaluation) -> None:
-        is_collapse = CollapseWatch.is_collapse(evaluation.kl, self.weight.value)
-        if is_collapse and self.model.latent_dim > 0 and self.processes.is_first:
-            tqdm.write(
-                f"warning: KL {evaluation.kl:.3f} nats per sentence at β {self.weight.value:.2f}: "
-                "the decoder ignores z (posterior collapse)",
-                file=sys.stderr,
+        if self.model.latent_dim and CollapseWatch.is_collapse(evaluation.kl, self.weight.value):
+            self._tell(
+                f"KL {evaluation.kl:.3f} nats per sentence at β {self.weight.value:.2f}: "
+                "the decoder ignores z (posterior collapse)"
             )
+
+    def _tell(self, warning: str | None) -> None:
+        if warning is not None and self.processes.is_first:
+            tqdm.write(f"warning: {warning}", file=sys.stderr)
 
     def _not_finite(self) -> TrainingError:
         at, saved = self.progress, self.run.state_file
