@@ -57,9 +57,3 @@ def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[Loade
 def diagnosed(runs: list[LoadedRun]) -> LoadedRun:
     """The first of them."""
     return runs[0]
-
-
-@pytest.fixture(scope="session")
-def hostile() -> str:
-    """`HOSTILE`, for tests."""
-    return HOSTILE

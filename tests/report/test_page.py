@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
-from textvae import report
+from tests.report.conftest import HOSTILE
+from textvae import recipes, report
 from textvae.diagnostics import FactorProbe, Verdict
-from textvae.recipes import LoadedRun
+from textvae.recipes import Examples, LoadedRun
 from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
 
+EXAMPLES = Examples([HOSTILE], [(HOSTILE, "the cat"), ("a dog", "the dog")], ["the cat", "the dog"])
 VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle"}
 
 
@@ -57,8 +59,8 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-def written(diagnosed: LoadedRun, directory: Path) -> str:
-    report.write_page(diagnosed, directory / "page.html")
+def written(diagnosed: LoadedRun, directory: Path, examples: Examples = EXAMPLES) -> str:
+    report.write_page(diagnosed, examples, directory / "page.html")
     return (directory / "page.html").read_text(encoding="utf-8")
 
 
@@ -82,7 +84,7 @@ def comparison(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def floor(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the language model."""
-    return written(runs[2], tmp_path_factory.mktemp("page"))
+    return written(runs[2], tmp_path_factory.mktemp("page"), recipes.examples_of(runs[2]))
 
 
 def pictures(page: str) -> list[str]:
@@ -149,19 +151,17 @@ def test_a_page_is_sound_and_asks_for_nothing(kind: str, request: pytest.Fixture
     assert page.count("<style") == 1
 
 
-def test_text_of_the_corpus_is_text(page: str, hostile: str) -> None:
-    assert hostile not in page
-    assert str(html.escape(hostile)).replace("&#x27;", "&#39;") in page
-    assert hostile in words(page)
+def test_text_of_the_corpus_is_text(page: str) -> None:
+    assert HOSTILE not in page
+    assert str(html.escape(HOSTILE)).replace("&#x27;", "&#39;") in page
+    assert HOSTILE in words(page)
 
 
-def test_text_of_a_verdict_and_a_name_is_text(
-    diagnosed: LoadedRun, hostile: str, tmp_path: Path
-) -> None:
+def test_text_of_a_verdict_and_a_name_is_text(diagnosed: LoadedRun, tmp_path: Path) -> None:
     changed = dataclasses.replace(
-        diagnosed.diagnosis, verdict=Verdict(hostile, hostile, f"--lr 1 {hostile}")
+        diagnosed.diagnosis, verdict=Verdict(HOSTILE, HOSTILE, f"--lr 1 {HOSTILE}")
     )
-    named = replace(diagnosed, diagnosis=changed, name=hostile)
+    named = replace(diagnosed, diagnosis=changed, name=HOSTILE)
     for page in (written(named, tmp_path), compared([named, diagnosed], tmp_path)):
         assert not {"script", "b"} & set(Outline(page).tags)
         assert "<code>--lr</code> 1 &lt;script&gt;" in page
@@ -228,7 +228,7 @@ def test_a_page_is_written_whole_or_not_at_all(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        report.write_page(diagnosed, path)
+        report.write_page(diagnosed, EXAMPLES, path)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", "the old one")]
 
 

@@ -18,16 +18,15 @@ from textvae.checks import InputError
 from textvae.report import pictures
 from textvae.report.pictures import (
     COLORS,
+    INK,
     LINES,
-    STYLE,
-    Line,
     Panel,
     Picture,
     active_units,
     bars,
+    chart,
     checked_path,
     cloud,
-    curves,
     new_figure,
     panel_chart,
     save,
@@ -109,9 +108,9 @@ def luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("color", [*COLORS, STYLE["text.color"]])
+@pytest.mark.parametrize("color", [*COLORS, INK])
 def test_colors_can_be_seen_on_light_and_dark_paper(color: str) -> None:
-    least = 4 if color == STYLE["text.color"] else 2.5  # text must be read
+    least = 4 if color == INK else 2.5  # text must be read
     page = Path(pictures.__file__).parent / "templates" / "page.html"
     light, dark = re.findall(r"--paper: (#\w+)", page.read_text(encoding="utf-8"))
     assert (luminance(light) + 0.05) / (luminance(color) + 0.05) >= least
@@ -204,15 +203,40 @@ def test_the_circles_hold_their_share_of_the_prior() -> None:
     assert svg(drawn).count("<use") >= 50
 
 
+def scale(picture: Picture) -> list[float]:
+    """Numbers along the y axis."""
+    axis = svg(picture).partition('id="matplotlib.axis_2"')[2]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", axis)
+    return [float(text.replace("\u2212", "-")) for text in texts if text[-1].isdigit()]
+
+
+def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
+    curve, high = {"_": ([1, 2], [5.0, 6.0])}, ([1, 2], [80.0, 90.0])
+    assert scale(chart("c", panel(curves=curve, from_zero=True)))[0] == 0
+    fitted = scale(chart("c", panel(curves=curve, faint=high)))
+    assert min(fitted) >= 4.5  # not from zero
+    assert max(fitted) <= 6.5  # and the faint one has no say
+    assert max(scale(chart("c", panel(curves={}, faint=high)))) >= 80  # but where it is alone
+    below = chart("c", panel(curves={"_": ([1, 2], [-1.0, 2.0])}, from_zero=True))
+    assert min(scale(below)) <= -0.5
+    counts = scale(chart("c", panel(curves={"_": ([1, 2], [0, 2])}, whole=True)))
+    assert counts == [round(count) for count in counts]
+
+
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: curves("nothing", [Line([])]),
-        lambda: curves("one point", [Line([(3, 1.0)])]),
-        lambda: curves("lost", [Line([(1, math.nan), (2, math.inf)])]),
-        lambda: curves("flat", [Line([(1, 0.0), (2, 0.0)])]),
-        lambda: curves("negative", [Line([(1, -1.0), (2, 2.0)], is_faint=True)]),
-        lambda: curves("flat off zero", [Line([(1, 3.0), (2, 3.0)])], from_zero=False),
+        *(
+            lambda curve=curve, options=options: chart("c", panel(curves={"_": curve}, **options))
+            for curve in (
+                ([], []),
+                ([3], [1.0]),
+                ([1, 2], [math.nan, math.inf]),
+                ([1, 2], [0.0, 0.0]),
+                ([1, 2], [-1.0, 2.0]),
+            )
+            for options in ({}, {"from_zero": True, "faint": ([1, 2], [50.0, math.nan])})
+        ),
         lambda: bars("no KL", [0.0, 0.0]),
         lambda: bars("diverged", [math.nan, math.inf, 1.0]),
         lambda: bars("many", [0.1] * 300),

@@ -1,15 +1,123 @@
-"""Tests of `textvae.report`: the parts that need no run; the rest is in `test_recipes.py`."""
+"""Tests of `textvae.report.text` and `tables`: what the terminal says of a diagnosis."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
 from typing import Any
 
 import pytest
 
 from textvae import report
-from textvae.model import SentenceVAE
-from textvae.tokenizer import Tokenizer
+from textvae.diagnostics import Ablation, Verdict
+from textvae.recipes import Examples, LoadedRun
+from textvae.report.text import figures_row, run_names
+
+
+def changed(diagnosed: LoadedRun, **fields: Any) -> LoadedRun:
+    return dataclasses.replace(
+        diagnosed, diagnosis=dataclasses.replace(diagnosed.diagnosis, **fields)
+    )
+
+
+@pytest.fixture
+def known(diagnosed: LoadedRun) -> LoadedRun:
+    """A diagnosis with figures that can be told from each other."""
+    found = diagnosed.diagnosis
+    return changed(
+        diagnosed,
+        elbo=dataclasses.replace(
+            found.elbo,
+            rec=20.125,
+            kl=2.5,
+            elbo=-22.625,
+            elbo_ppl=4.0,
+            au=1,
+            active_dimensions=2,
+            kl_per_dim=[0.5, 2.0, 0.0],
+        ),
+        nll=dataclasses.replace(
+            found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5, precision="fp32"
+        ),
+        mi=found.mi._replace(mi=1.75, mi_max=math.log(12)),
+        au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
+        ablation=Ablation(own=20.125, shuffled=23.125, prior=22.125, zero=21.0),
+        verdict=Verdict("healthy", "It says something.", "Go on."),
+    )
+
+
+def test_the_text_of_a_diagnosis(known: LoadedRun) -> None:
+    lines = report.diagnosis_text(known).split("\n")
+    assert lines[0] == "animals, test split: 12 sentences of 70 tokens, nats per sentence"
+    assert " ".join(lines[1].split()) == "rec KL −ELBO ELBO-PPL NLL PPL MI AU active dims"
+    shown = " ".join(lines[2].split())
+    assert shown == "20.12 2.50 22.62 4.00 22.00 ± 0.25 3.50 1.75 1/3 2/3"
+    assert lines[4] == (
+        "NLL ± standard error, 3 importance samples (2.50 effective), fp32; "
+        "MI can be at most log N = 2.48"
+    )
+    assert lines[6] == "KL per dimension │█▂ │ 3 dimensions, largest 2.000 nats"
+    assert [line.split() for line in lines[9:11]] == [["0.0001", "0.01", "1"], ["3", "1", "0"]]
+    assert [line.split()[-2:] for line in lines[14:18]] == [
+        ["20.12", "+0.00"],
+        ["23.12", "+3.00"],
+        ["22.12", "+2.00"],
+        ["21.00", "+0.88"],
+    ]
+    assert [line.split()[0] for line in lines[21:23]] == ["animal", "deed"]
+    assert lines[-3:] == ["verdict: healthy", "It says something.", "next: Go on."]
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "se", "nll", "ppl"),
+    [
+        (False, 0.25, "22.00 ± 0.25", "3.50"),
+        (True, 0.25, "22.00 ± 0.25*", "3.50*"),
+        # One batch can't tell its own spread.
+        (True, math.inf, "22.00*", "3.50*"),
+        # Cut short before the first batch.
+        (True, None, "–*", "–*"),
+    ],
+)
+def test_an_nll_that_was_cut_short(
+    known: LoadedRun, interrupted: bool, se: float | None, nll: str, ppl: str
+) -> None:
+    estimate = None if se is None else dataclasses.replace(known.diagnosis.nll, se=se)
+    found = changed(known, interrupted=interrupted, nll=estimate)
+    row = figures_row(found.diagnosis)
+    assert (row["NLL"], row["PPL"]) == (nll, ppl)
+    assert ("* cut short: NLL" in report.diagnosis_text(found)) == ("*" in nll)
+    assert ("* cut short: NLL" in report.comparison_text([known, found])) == ("*" in nll)
+
+
+def test_a_language_model_has_nothing_to_say_of_z(runs: list[LoadedRun]) -> None:
+    text = report.diagnosis_text(runs[2])
+    assert "a language model: its NLL is exact" in text
+    assert "verdict: language model" in text or "verdict: never trained" in text
+    for word in ("active units", "what the decoder takes", "log N", "linear probe"):
+        assert word not in text
+    assert figures_row(runs[2].diagnosis)["AU"] == "–"
+
+
+def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
+    lines = report.comparison_text(runs).split("\n")
+    assert lines[0].startswith("animals, test split: 12 sentences")
+    assert lines[1].split()[0] == "run"
+    assert [line.split()[0] for line in lines[2:5]] == ["annealed", "plain", "floor"]
+    for line, run in zip(lines[2:5], runs, strict=True):
+        assert line.endswith(run.diagnosis.verdict.verdict)
+        assert f"{run.diagnosis.nll.nll:.2f} ± {run.diagnosis.nll.se:.2f}" in line
+    assert lines[5:7] == ["", "KL per dimension"]
+    assert [line.split()[0] for line in lines[7:]] == ["annealed", "plain", "floor"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[LoadedRun]) -> None:
+    assert run_names(runs) == ["annealed", "plain", "floor"]
+    twins = [runs[0], runs[0]]
+    assert run_names(twins) == [str(run.run.path) for run in twins]
+
+
+# Tables and examples
 
 
 def test_a_table_is_aligned_to_the_right() -> None:
@@ -22,13 +130,7 @@ def test_a_table_is_aligned_to_the_right() -> None:
         "101.23  3/32  collapsed",
         "  5.00    12          β",
     ]
-
-
-def test_a_heading_may_be_wider_than_its_column() -> None:
     assert report.table([{"active dimensions": 3}]) == "active dimensions\n                3"
-
-
-def test_a_table_of_nothing() -> None:
     assert report.table([]) == ""
 
 
@@ -48,22 +150,17 @@ def test_kl_bars(kl_per_dim: list[float], bars: str) -> None:
     assert report.kl_bars(kl_per_dim) == bars
 
 
-def test_examples(tiny_model: SentenceVAE, texts: list[str]) -> None:
-    lines = report.examples(tiny_model, texts[:4], seed=1).split("\n")
-    assert lines[0] == "samples from the prior"
-    assert lines[6:8] == ["", "reconstructions (through the posterior mean, greedy)"]
-    shown = lines[8:14]
-    assert shown[::2] == [f"  {text}" for text in texts[:3]]
-    assert all(line.startswith("  → ") for line in shown[1::2])
-    assert lines[14:16] == ["", f"interpolation between “{texts[0]}” and “{texts[3]}”"]
-    assert len(lines[16:]) == 5
-    assert lines[16][2:] == lines[9][4:]  # an end of the line is its sentence's reconstruction
-    assert lines == report.examples(tiny_model, texts[:4], seed=1).split("\n")
-    assert lines[1:6] != report.examples(tiny_model, texts[:4], seed=2).split("\n")[1:6]
-
-
-def test_a_language_model_has_samples_only(
-    make_model: Callable[..., Any], word_tokenizer: Tokenizer, texts: list[str]
-) -> None:
-    model = make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer, latent_dim=0)
-    assert len(report.examples(model, texts).split("\n")) == 6
+def test_examples() -> None:
+    pairs = [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]
+    assert report.examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
+        "samples from the prior",
+        *("  s", "  t"),
+        "",
+        "reconstructions (through the posterior mean, greedy)",
+        *("  a", "  → A", "  b", "  → B", "  c", "  → C"),
+        "",
+        "interpolation between “a” and “d”",
+        *("  A", "  M", "  D"),
+    ]
+    only_samples = report.examples_text(Examples(["s"], [], []))
+    assert only_samples == "samples from the prior\n  s"

@@ -32,7 +32,8 @@ def _diagnose(options: Namespace) -> None:
     else:
         print(report.diagnosis_text(found))
     if options.report is not None:
-        report.write_page(found, options.report)
+        examples = recipes.examples_of(found, num_samples=10, num_steps=7)
+        report.write_page(found, examples, options.report)
         say(f"the report is in {options.report}")
     _end_if_cut_short([found])
 

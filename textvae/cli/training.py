@@ -45,10 +45,10 @@ def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, co
         several = f" in {current().world} processes" if current() != ALONE else ""
         say(f"interrupted; to go on{several}: {command} --output-dir {where} --resume")
         raise
-    measured = recipes.finish(directory)
+    run, results = recipes.finish(directory)
     leave()
     if is_first():
-        print(report.closing(*measured, directory))
+        print(report.closing(run, results, recipes.examples_of(run), directory))
 
 
 def new_directory(name: str) -> Path:

@@ -1,6 +1,7 @@
 """From a configuration to a trained and measured run, and configurations known to work."""
 
 from textvae.recipes.diagnose import diagnose_run, diagnose_runs, diagnosed
+from textvae.recipes.examples import Examples, examples_of
 from textvae.recipes.loaded import LoadedRun, evaluate_run, finish
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, RECIPES, Phase, source_and_recipe
 from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
@@ -11,6 +12,7 @@ __all__ = [
     "EXTENDABLE",
     "PRETRAINING",
     "RECIPES",
+    "Examples",
     "Grammaticality",
     "LoadedRun",
     "Perplexities",
@@ -22,6 +24,7 @@ __all__ = [
     "diagnose_runs",
     "diagnosed",
     "evaluate_run",
+    "examples_of",
     "finish",
     "open_corpus",
     "phases",

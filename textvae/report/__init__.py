@@ -1,7 +1,7 @@
 """What a person reads: tables and bars for the terminal, pictures, pages.
 
-Everything here returns text or writes the file it is given; printing is the caller's. The names
-below are loaded when first used, so that a picture of a schedule needs no torch.
+Everything here returns text or writes the file it is given, and no model is run. The names are
+loaded when first used, so that a picture of a schedule needs no torch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 _HOMES = {
     "check_page": "page",
     "closing": "text",
-    "comparison_text": "diagnosis",
-    "diagnosis_text": "diagnosis",
+    "comparison_text": "text",
+    "diagnosis_text": "text",
     "evaluation": "text",
-    "examples": "text",
+    "examples_text": "text",
     "kl_bars": "tables",
     "run_heading": "text",
     "table": "tables",

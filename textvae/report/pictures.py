@@ -31,38 +31,11 @@ Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 COLORS = ("#2079bb", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56a4d9", "#8c8c8c")
 """Told apart by colour-blind eyes too (after Okabe & Ito), none too light or too dark."""
 
-INK = "#767d86"  # between white and black
+INK = "#767d86"  # as in the style
 LINES = ("-", "--", ":", "-.")
 """With more curves than colours, the colours come again in the next of these."""
 
-STYLE: Mapping[str, Any] = {
-    "axes.prop_cycle": f"cycler(linestyle={LINES}) * cycler(color={COLORS})",
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 11,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 120,
-    "figure.titlesize": 12,
-    "font.size": 10,
-    "grid.alpha": 0.3,
-    "grid.color": INK,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4,
-    "savefig.dpi": 120,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "textvae",  # else names inside an SVG are random
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+STYLE = Path(__file__).with_name("textvae.mplstyle")
 
 UNDATED: dict[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -93,11 +66,13 @@ def drawn_in_style() -> Iterator[None]:
     """Draw in `STYLE` alone."""
     require_matplotlib()
     import matplotlib
+    from cycler import cycler
 
-    style: Any = STYLE
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(style)
+        matplotlib.rc_file(STYLE, use_default_template=False)
+        lines = cycler(linestyle=LINES) * cycler(color=COLORS)
+        matplotlib.rcParams["axes.prop_cycle"] = lines
         yield
 
 
@@ -130,19 +105,32 @@ def checked_path(path: str | Path) -> Path:
     return path
 
 
-# Charts in files
-
-
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One chart of curves, by the names of its legend; `bands` are low and high y around some."""
+    """One chart.
+
+    Attributes:
+        curves: x and y values by name; names with a leading underscore are not in the legend.
+        xlabel: What x is, with its unit.
+        ylabel: What y is, with its unit.
+        title: Above the chart.
+        logx: Whether x has a logarithmic scale.
+        bands: Low and high y values around curves of these names.
+        faint: Another curve, only the ground for these: where y does not begin at zero, the scale
+            is fitted to the others.
+        from_zero: Whether y begins at zero, unless something is below.
+        whole: Whether y values are whole numbers.
+    """
 
     curves: Curves
     xlabel: str
-    ylabel: str
+    ylabel: str = ""
     title: str = ""
     logx: bool = False
     bands: Curves = field(default_factory=dict)
+    faint: tuple[Sequence[float], Sequence[float]] | None = None
+    from_zero: bool = False
+    whole: bool = False
 
 
 def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -> None:
@@ -159,6 +147,7 @@ def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
+    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
     for name, (x, y) in panel.curves.items():
         marker = "o" if len(x) <= MOST_MARKED else ""
         (line,) = axes.plot(x, y, label=name, marker=marker)
@@ -166,10 +155,17 @@ def _draw(axes: Axes, panel: Panel) -> None:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
     if panel.logx:
         axes.set_xscale("log")
-    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
-    if panel.curves:
+    if panel.faint is not None:
+        axes.autoscale_view()  # now, or the faint curve would be seen later
+        is_seen = panel.from_zero or not math.isfinite(axes.dataLim.y0)
+        axes.plot(*panel.faint, color=COLORS[0], lw=0.8, alpha=0.45, scaley=is_seen)
+    if panel.from_zero and axes.dataLim.y0 >= 0:
+        axes.set_ylim(bottom=0)
+    if panel.whole:
+        whole_numbers(axes.yaxis)
+    if names := axes.get_legend_handles_labels()[1]:
         # Under the chart, where no curve can be hidden, in as many columns as the names leave room.
-        columns = max(1, 72 // (max(map(len, panel.curves)) + 8))
+        columns = max(1, 72 // (max(map(len, names)) + 8))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
 
 
@@ -184,49 +180,13 @@ class Picture(NamedTuple):
     caption: str = ""
 
 
-class Line(NamedTuple):
-    """Values over steps; a faint one is only the ground for another."""
-
-    points: Sequence[tuple[int, float]]
-    color: str = COLORS[0]
-    is_faint: bool = False
-
-
-def curves(
-    title: str,
-    lines: Sequence[Line],
-    caption: str = "",
-    *,
-    from_zero: bool = True,
-    counts: bool = False,
-) -> Picture:
-    """Lines over training steps; values that are not finite are left out.
-
-    Args:
-        title: Title of the picture.
-        lines: What to draw.
-        caption: Words under the title.
-        from_zero: Whether the scale begins at zero (if nothing is below), or is fitted to the
-            lines that are not faint.
-        counts: Whether values are whole numbers.
-    """
+def chart(title: str, panel: Panel, caption: str = "") -> Picture:
+    """Curves over training steps."""
     with drawn_in_style():
         axes = new_figure(*PAGE_SIZE).add_subplot()
-        for line in lines:
-            finite = [(step, value) for step, value in line.points if math.isfinite(value)]
-            width, alpha = (0.8, 0.45) if line.is_faint else (1.6, 1.0)
-            marker = "o" if len(finite) == 1 else ""  # a line of one point is not seen
-            axes.plot(
-                [step for step, _ in finite],
-                [value for _, value in finite],
-                **{"color": line.color, "lw": width, "alpha": alpha, "marker": marker},
-            )
-        axes.set_ylim(*_range(lines, from_zero))
+        _draw(axes, panel)
         axes.set_xlim(left=0)
-        axes.set_xlabel("step")
-        _whole_numbers(axes.xaxis)
-        if counts:
-            _whole_numbers(axes.yaxis)
+        whole_numbers(axes.xaxis)
         return Picture(title, _source(axes), caption)
 
 
@@ -265,7 +225,7 @@ def active_units(title: str, curve: Mapping[float, int], width: int, caption: st
         axes.set_ylim(0, width * 1.05)
         axes.set_xlabel("threshold on the variance of the posterior mean")
         axes.set_ylabel(f"of {width} dimensions")
-        _whole_numbers(axes.yaxis)
+        whole_numbers(axes.yaxis)
         return Picture(title, _source(axes), caption)
 
 
@@ -297,17 +257,8 @@ def _source(axes: Axes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _range(lines: Sequence[Line], from_zero: bool) -> tuple[float | None, float | None]:
-    chosen = [line for line in lines if from_zero or not line.is_faint] or lines
-    values = [v for line in chosen for _, v in line.points if math.isfinite(v)]
-    if not values:
-        return None, None
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    return (0.0 if from_zero and low >= 0 else low - margin), high + margin
-
-
-def _whole_numbers(axis: Any) -> None:
+def whole_numbers(axis: Any) -> None:
+    """Have ticks of an axis at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=5, integer=True))

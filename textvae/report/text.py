@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from textvae.corpus import Corpus
-from textvae.generation import interpolate, reconstruct, sample
-from textvae.model import SentenceVAE
-from textvae.recipes import LoadedRun
+from textvae.diagnostics.diagnosis import Diagnosis
+from textvae.diagnostics.elbo import Evaluation
+from textvae.recipes import Examples, LoadedRun
 from textvae.report.tables import kl_bars, table
 from textvae.training import Trainer
-
-__all__ = [
-    "CORPUS_NAMES",
-    "closing",
-    "evaluation",
-    "examples",
-    "readable",
-    "run_heading",
-]
 
 CORPUS_NAMES = {
     "ptb": "Penn Treebank",
     "grammar": "EMBEDDED CORPUS (made by a grammar, no real text)",
 }
+
+PARTIAL = (
+    "* cut short: NLL and PPL are of a random part of the sentences, all else of the whole split"
+)
 
 
 def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
@@ -49,91 +45,185 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     )
 
 
-def evaluation(measured: LoadedRun, **more: Any) -> str:
-    """A measured run: corpus and split, a table of one row, KL per dimension.
-
-    Args:
-        measured: The run.
-        more: Further columns of the table.
-    """
-    terms = measured.evaluation
-    row = {
-        "rec": terms.rec,
-        "KL": terms.kl,
-        "−ELBO": -terms.elbo,
-        "ELBO-PPL": terms.elbo_ppl,
-        "AU": f"{terms.au}/{len(terms.kl_per_dim)}",
-        "active dims": terms.active_dimensions,
-        **more,
-    }
-    name = CORPUS_NAMES.get(measured.corpus.name, measured.corpus.name)
+def heading(run: LoadedRun, measured: Evaluation) -> str:
+    """Corpus, split and its size, in a line."""
     return (
-        f"{name}, {measured.split} split: {terms.num_sentences:,} sentences of "
-        f"{terms.num_tokens:,} tokens, nats per sentence\n{table([row])}\n"
-        f"KL per dimension {kl_bars(terms.kl_per_dim)}"
+        f"{CORPUS_NAMES.get(run.corpus.name, run.corpus.name)}, {run.split} split: "
+        f"{measured.num_sentences:,} sentences of {measured.num_tokens:,} tokens"
     )
 
 
-def closing(measured: LoadedRun, results: Mapping[str, Any], run: str | Path) -> str:
+def evaluation(run: LoadedRun, **more: Any) -> str:
+    """An evaluated run: corpus and split, a table of one row, KL per dimension.
+
+    Args:
+        run: The run, with its evaluation.
+        more: Further columns of the table.
+    """
+    found = run.evaluation
+    row = {
+        "rec": found.rec,
+        "KL": found.kl,
+        "−ELBO": -found.elbo,
+        "ELBO-PPL": found.elbo_ppl,
+        "AU": f"{found.au}/{len(found.kl_per_dim)}",
+        "active dims": found.active_dimensions,
+        **more,
+    }
+    return (
+        f"{heading(run, found)}, nats per sentence\n{table([row])}\n"
+        f"KL per dimension {kl_bars(found.kl_per_dim)}"
+    )
+
+
+def closing(
+    run: LoadedRun, results: Mapping[str, Any], examples: Examples, path: str | Path
+) -> str:
     """All that a finished training shows: figures, sentences, and the commands to go on with.
 
     Args:
-        measured: The run, measured on its test split.
+        run: The run, with its evaluation.
         results: How it went, as `recipes.finish` gives it.
-        run: Its directory.
+        examples: What it can do.
+        path: Its directory.
     """
     figures = evaluation(
-        measured,
+        run,
         **{
             "β": results["beta"],
             "epochs": f"{results['epochs']} (best {results['best_epoch']})",
             "minutes": results["minutes"],
         },
     )
-    shown = examples(measured.model, readable(measured.corpus[measured.split]["text"]))
-    return f"\n{figures}\n\n{shown}\n\n{_next_commands(run, measured)}"
+    return f"\n{figures}\n\n{examples_text(examples)}\n\n{_next_commands(path, examples)}"
 
 
-def readable(texts: Sequence[str]) -> list[str]:
-    """The first four texts that fit a line and say something, as far as there are."""
-    candidates = texts[:200]
-    fitting = [text for text in candidates if 25 <= len(text) <= 60 and "<unk>" not in text]
-    return (fitting + list(candidates))[:4]
-
-
-def _next_commands(run: str | Path, measured: LoadedRun) -> str:
-    lines = [f"the run is in {run}; go on with"]
-    run = shlex.quote(str(run))
-    lines += [f"  textvae diagnose {run}"]
-    lines += [f"  textvae sample {run} -n 10 --seed 1"]
-    if measured.model.latent_dim:
-        texts = readable(measured.corpus[measured.split]["text"])
-        text, other = (shlex.quote(text) for text in (texts * 2)[:2])  # there may be but one
-        lines += [
-            f"  textvae reconstruct {run} {text}",
-            f"  textvae interpolate {run} {text} {other}",
-        ]
+def examples_text(examples: Examples) -> str:
+    """Samples, three reconstructions and an interpolation, as far as there are any."""
+    lines = ["samples from the prior", *(f"  {text}" for text in examples.samples)]
+    if examples.reconstructions:
+        (first, _), *_, (last, _) = examples.reconstructions * 2  # there may be but one
+        lines += ["", "reconstructions (through the posterior mean, greedy)"]
+        for text, back in examples.reconstructions[:3]:
+            lines += [f"  {text}", f"  → {back}"]
+        lines += ["", f"interpolation between “{first}” and “{last}”"]
+        lines += [f"  {text}" for text in examples.interpolation]
     return "\n".join(lines)
 
 
-def examples(model: SentenceVAE, texts: Sequence[str], *, seed: int = 0) -> str:
-    """Five samples from the prior, three reconstructions and an interpolation.
+def _next_commands(path: str | Path, examples: Examples) -> str:
+    run, texts = shlex.quote(str(path)), [shlex.quote(text) for text, _ in examples.reconstructions]
+    lines = [
+        f"the run is in {path}; go on with",
+        f"  textvae diagnose {run}",
+        f"  textvae sample {run} -n 10 --seed 1",
+    ]
+    if texts:
+        lines.append(f"  textvae reconstruct {run} {texts[0]}")
+        lines.append(f"  textvae interpolate {run} {' '.join((texts * 2)[:2])}")
+    return "\n".join(lines)
 
-    Args:
-        model: The model, with a tokenizer.
-        texts: At least three held-out sentences for the reconstructions; the first and the
-            last are the ends of the interpolation.
-        seed: Seed of the samples.
 
-    Returns:
-        Lines of text; a language model has samples only.
+def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
+    """The figures of one run by their names, nats per sentence.
+
+    An NLL that was cut short is marked with a star; of z a language model has none.
     """
-    lines = ["samples from the prior", *(f"  {text}" for text in sample(model, 5, seed=seed))]
-    if model.latent_dim == 0:
-        return "\n".join(lines)
-    lines += ["", "reconstructions (through the posterior mean, greedy)"]
-    for text, back in zip(texts[:3], reconstruct(model, texts[:3]), strict=True):
-        lines += [f"  {text}", f"  → {back}"]
-    lines += ["", f"interpolation between “{texts[0]}” and “{texts[-1]}”"]
-    lines += [f"  {text}" for text in interpolate(model, texts[0], texts[-1], steps=5)]
-    return "\n".join(lines)
+    elbo, nll, star = diagnosis.elbo, diagnosis.nll, "*" if diagnosis.interrupted else ""
+    width = len(elbo.kl_per_dim)
+    # The error is infinite where too little was measured to tell.
+    error = f" ± {nll.se:.2f}" if nll is not None and math.isfinite(nll.se) else ""
+    return {
+        "rec": f"{elbo.rec:.2f}",
+        "KL": f"{elbo.kl:.2f}",
+        "−ELBO": f"{-elbo.elbo:.2f}",
+        "ELBO-PPL": f"{elbo.elbo_ppl:.2f}",
+        "NLL": ("–" if nll is None else f"{nll.nll:.2f}{error}") + star,
+        "PPL": ("–" if nll is None else f"{nll.ppl:.2f}") + star,
+        "MI": f"{diagnosis.mi.mi:.2f}" if width else "–",
+        "AU": f"{elbo.au}/{width}" if width else "–",
+        "active dims": f"{elbo.active_dimensions}/{width}" if width else "–",
+    }
+
+
+def run_names(runs: Sequence[LoadedRun]) -> list[str]:
+    """What to call runs beside each other: directories, with the path where names are alike."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.run.path) for run in runs]
+
+
+def diagnosis_text(run: LoadedRun) -> str:
+    """Everything that was found of a diagnosed run, the verdict last."""
+    found, verdict = run.diagnosis, run.diagnosis.verdict
+    parts = [
+        f"{heading(run, found.elbo)}, nats per sentence\n{table([figures_row(found)])}",
+        PARTIAL if found.interrupted else "",
+        _notes(found),
+        f"KL per dimension {kl_bars(found.elbo.kl_per_dim)}",
+        *(_of_z(found) if found.elbo.kl_per_dim else ()),
+        f"verdict: {verdict.verdict}\n{verdict.explanation}\nnext: {verdict.advice}",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def comparison_text(runs: Sequence[LoadedRun]) -> str:
+    """Runs that were diagnosed on the same sentences, a line each."""
+    names, found = run_names(runs), [run.diagnosis for run in runs]
+    named, width = list(zip(names, found, strict=True)), max(map(len, names))
+    rows = [
+        {"run": name, **figures_row(each), "verdict": each.verdict.verdict} for name, each in named
+    ]
+    bars = [f"{name:>{width}} {kl_bars(each.elbo.kl_per_dim)}" for name, each in named]
+    partial = [PARTIAL] if any(each.interrupted for each in found) else []
+    lines = [f"{heading(runs[0], found[0].elbo)}, nats per sentence", table(rows), *partial]
+    return "\n".join([*lines, "", "KL per dimension", *bars])
+
+
+def _notes(diagnosis: Diagnosis) -> str:
+    if not diagnosis.elbo.kl_per_dim:
+        return "a language model: its NLL is exact"
+    notes = [f"MI can be at most log N = {diagnosis.mi.mi_max:.2f}"]
+    if (nll := diagnosis.nll) is not None:
+        notes.insert(
+            0,
+            f"NLL ± standard error, {nll.num_samples} importance samples "
+            f"({nll.effective_samples:.2f} effective), {nll.precision}",
+        )
+    return "; ".join(notes)
+
+
+def _of_z(diagnosis: Diagnosis) -> list[str]:
+    """Active units, ablation, and the known factors where there are any."""
+    units = {f"{threshold:g}": count for threshold, count in diagnosis.au_curve.items()}
+    ablation = [
+        {"z": kind, "−log p(x|z)": nll, "more than own": f"{more:+.2f}"}
+        for kind, nll, more in ablation_rows(diagnosis)
+    ]
+    factors = [
+        {
+            "factor": probe.name,
+            "told by z": f"{probe.accuracy:.0%}",
+            "majority": f"{probe.majority:.0%}",
+            "information": f"{probe.information:.2f} of {probe.entropy:.2f}",
+            "best dimension": "–" if probe.best_dimension is None else probe.best_dimension,
+            "alone": probe.best_dimension_information,
+        }
+        for probe in diagnosis.factors
+    ]
+    return [
+        f"active units by the variance of the posterior mean\n{table([units])}",
+        f"what the decoder takes from z\n{table(ablation)}",
+        f"known factors, by a linear probe of z\n{table(factors)}" if factors else "",
+    ]
+
+
+def ablation_rows(diagnosis: Diagnosis) -> list[tuple[str, float, float]]:
+    """Whose z, −log p(x|z), and how much more that is than with the sentence's own."""
+    found = diagnosis.ablation
+    kinds = {
+        "its own": found.own,
+        "another sentence's": found.shuffled,
+        "from the prior": found.prior,
+        "zero": found.zero,
+    }
+    return [(kind, nll, nll - found.own) for kind, nll in kinds.items()]

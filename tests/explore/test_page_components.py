@@ -1,0 +1,216 @@
+"""Tests of `textvae.explore.page`: the widgets without a browser, and where they may be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import json
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae.explore import Session, check_address, page
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what gradio's own dependencies have to say
+    gradio = pytest.importorskip("gradio", reason="the extra `demo` is missing")
+
+
+@pytest.fixture(scope="module")
+def blocks(session: Session) -> Any:
+    async def build() -> Any:
+        return page.build(session)
+
+    # Where no loop runs, gradio makes some and leaves them open.
+    return asyncio.run(build())
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_visitors_are_served_in_turn_and_no_one_else(blocks: Any) -> None:
+    events = list(blocks.fns.values())
+    assert len(events) == 8
+    for event in events:
+        assert event.queue
+        assert (event.concurrency_id, event.concurrency_limit) == ("model", 1)
+        assert event.api_visibility == "private" or event.renderable  # the map
+
+
+def test_nothing_is_told_to_anyone_and_nothing_fetched(blocks: Any) -> None:
+    assert blocks.analytics_enabled is False
+    assert "http" not in Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+
+
+def test_what_the_page_begins_with(blocks: Any, session: Session) -> None:
+    said = str(blocks.get_config_file()["components"])
+    assert "# lively" in said
+    assert "6 sentences of six sentences" in said
+    for dimension in session.dimensions:
+        assert f"Dimension {dimension.index}: {dimension.kl:.2f} nats" in said
+
+
+def call(blocks: Any, name: str, *inputs: Any) -> Any:
+    """What an event's function gives; a name that is there twice has the number of one."""
+    name, _, number = name.partition(" ")
+    found = [event.fn for event in blocks.fns.values() if event.name == name]
+    return found[int(number or 0)](*inputs)
+
+
+def words(shown: Any) -> str:
+    """What a sentence's component says."""
+    return " ".join(part["token"] for part in shown.value)
+
+
+def test_two_sentences_and_the_path_between(
+    blocks: Any, session: Session, texts: list[str]
+) -> None:
+    shown, rows = call(blocks, "show 0", texts[0], texts[1], 0.6)
+    assert words(shown) == session.between(texts[0], texts[1], 0.6)
+    assert (shown.label, shown.value[0]["class_or_confidence"] in (None, "new")) == (
+        "Sentence",
+        True,
+    )
+    path = session.path(texts[0], texts[1])
+    assert rows == [
+        ["→" if at == 2 else "", f"{at / 4:.2f}", text or page.NOTHING]
+        for at, text in enumerate(path)
+    ]
+    unknown, _ = call(blocks, "show 0", "the zebra", texts[1], 0)
+    assert unknown.label == "Not in the vocabulary, read as <unk>: zebra"
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "said"),
+    [
+        ("show 0", ("", "a dog", 0.5), "the first sentence is empty: type one"),
+        ("show 0", ("a dog", "a cat", None), "share must be from 0 to 1, got None"),
+        ("show 1", ("a dog", 99, 0, 0), "must be from"),
+        ("begin", (" ",), "the sentence is empty: type one"),
+        ("ask", ("",), "the sentence is empty: type one"),
+    ],
+)
+def test_a_fault_is_said_in_place(blocks: Any, name: str, inputs: Any, said: str) -> None:
+    told = call(blocks, name, *inputs)
+    shown, *others = told if isinstance(told, list) else [told]
+    assert said in shown.label
+    assert shown.value == []
+    assert all(other == gradio.skip() for other in others)
+
+
+def test_faults_of_buttons(blocks: Any) -> None:
+    with pytest.raises(gradio.Error, match="num_sentences must be from 1 to 50, got 1000"):
+        call(blocks, "told", 1000, "sample", 1.0, 0)
+
+
+def test_samples(blocks: Any, session: Session) -> None:
+    found = call(blocks, "told", 3, "sample", 0.7, 5)
+    wanted = session.samples(3, temperature=0.7, seed=5)
+    assert found == [[text or page.NOTHING] for text in wanted]
+
+
+def test_sliders_left_alone_leave_the_sentence_alone(
+    blocks: Any, session: Session, texts: list[str]
+) -> None:
+    for text in texts:
+        shown, *values = call(blocks, "begin", text)
+        again = call(blocks, "show 1", text, *values)
+        assert words(shown) == words(again) == (session.reconstructed(text) or page.NOTHING)
+        index, low = session.dimensions[0].index, session.dimensions[0].low
+        moved = call(blocks, "show 1", text, low, *values[1:])
+        assert words(moved) == (session.moved(text, {index: low}) or page.NOTHING)
+
+
+def test_a_listed_sentence_is_clicked(blocks: Any, session: Session, texts: list[str]) -> None:
+    click = gradio.SelectData(None, {"index": [0, 1], "value": "", "row_value": ["", texts[2]]})
+    asked, rows, text, color = call(blocks, "chosen", click)
+    assert (words(asked), text, color) == (texts[2], texts[2], "neighbours")
+    near = session.near(texts[2])
+    assert rows == [[f"{each.distance:.2f}", each.text] for each in near]
+    nearness = page._nearness(session, texts[2])
+    assert nearness.index("asked") == 2
+    assert [at for at, kind in enumerate(nearness) if kind == "near"] == sorted(
+        each.position for each in near
+    )
+
+
+def test_the_diagnosis(blocks: Any, session: Session) -> None:
+    words, table, bars = call(blocks, "show 2")
+    found = session.diagnosis()
+    assert words.startswith(f"## {found.verdict.verdict}\n")
+    assert "textvae diagnose lively" in words
+    assert f"{found.elbo.rec:.2f}" in json.dumps(table.value)
+    assert "NLL" not in json.dumps(table.value)
+    assert len(bars.value["data"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "marked"),
+    [
+        ("a b c", "a b c", [("a b c", None)]),
+        ("a x y c", "a b c", [("a", None), ("x y", "new"), ("c", None)]),
+        ("a b", "", [("a b", None)]),
+        ("", "a", []),
+    ],
+)
+def test_new_words_are_marked(text: str, before: str, marked: list[Any]) -> None:
+    assert page._marked(text, before) == marked
+
+
+def test_the_heading_takes_names_for_text(session: Session, monkeypatch: Any) -> None:
+    assert page._heading(session).count("\n") == 2
+    assert page._escaped("![x](http://evil) <b> a_b $1$ {{v}}") == (
+        r"\!\[x\]\(http:\/\/evil\) \<b\> a\_b \$1\$ \{\{v\}\}"
+    )
+    monkeypatch.setattr(session, "kl", [0.05] * 6)
+    monkeypatch.setattr(session, "notice", "The corpus can't be had: gone.")
+    *_, notice, collapsed = page._heading(session).split("\n\n")
+    assert notice == "The corpus can't be had: gone."
+    assert collapsed.startswith("This model has collapsed: ")
+
+
+def test_a_free_port_is_fine(free_port: int) -> None:
+    check_address("127.0.0.1", free_port)
+    check_address("localhost", free_port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_no_such_port(port: int) -> None:
+    with pytest.raises(ValueError, match=f"port must be from 1 to 65535, got {port}"):
+        check_address("127.0.0.1", port)
+
+
+def test_a_port_that_is_taken(free_port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port))
+        taken.listen()
+        with pytest.raises(
+            OSError, match=f"^can't listen at 127.0.0.1, port {free_port}: .*in use"
+        ):
+            check_address("127.0.0.1", free_port)
+
+
+def test_a_host_that_is_not_ours(free_port: int) -> None:
+    with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
+        check_address("192.0.2.1", free_port)
+
+
+def test_without_gradio(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *more: Any) -> Any:
+        if name == "gradio":
+            raise ImportError(name)
+        return real(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r'needs gradio: pip install "textvae\[demo\]"'):
+        check_address("127.0.0.1", 7860)
