@@ -62,7 +62,7 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
     run = of_texts(
         diagnosed, "it 's a $ N; profit for the company", "prices fell again at the end of it"
     )
-    text = report.closing(run, RESULTS, "my runs/1")
+    text = report.closing(run, RESULTS, recipes.examples_of(run), "my runs/1")
     assert "3 (best 2)" in text
     assert text.split("\n")[-5:] == [
         "the run is in my runs/1; go on with",
@@ -76,4 +76,5 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
 
 @pytest.mark.parametrize("text", ["hm", "a sentence that would fit a line"])
 def test_a_closing_needs_no_more_than_one_sentence(diagnosed: LoadedRun, text: str) -> None:
-    assert report.closing(of_texts(diagnosed, text), RESULTS, "run").count(text) >= 4
+    run = of_texts(diagnosed, text)
+    assert report.closing(run, RESULTS, recipes.examples_of(run), "run").count(text) >= 4
