@@ -21,6 +21,9 @@ from textvae.losses.output_layer import cached_rows
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
+LEAST = 1e-30
+"""Of probabilities: all below, fp32 holds those that may come no better than as zero."""
+
 
 class Sentences(NamedTuple):
     """Sentences that are being generated, or complete."""
@@ -44,7 +47,9 @@ class NextToken:
     """Scores the next token of sentences and lets a function choose, by the rules of `options`."""
 
     def __init__(self, model: SentenceVAE, options: Decoding) -> None:
-        size, self.options, self.output = model.vocab_size, options, model.decoder.output
+        size, self.options, output = model.vocab_size, options, model.decoder.output
+        # oneDNN would bring the matrix into this order for each product anew.
+        self.weight, self.bias = output.weight.t().contiguous().t(), output.bias
         wrong = [token for token in options.forbidden if not 0 <= token < size]
         if wrong:
             raise InputError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")
@@ -65,19 +70,20 @@ class NextToken:
     ) -> tuple[Tensor, ...]:
         """Let a function choose, for as many sentences at a time as a CPU's cache holds.
 
-        The function takes scores (P, V), −inf for what may not come after `length` tokens, their
-        softmax (P, V), what to subtract from a score for its log p (P,), and rows of `others`.
+        The function takes scores (P, V) and probabilities (P, V), −inf and 0 for what may not come
+        after `length` tokens, what to subtract from a score for its log p (P,), and rows of
+        `others`.
         """
-        products, chosen = F.linear(hidden, self.output.weight), []
+        products, chosen = F.linear(hidden, self.weight), []
         banned = self.banned if length >= self.options.min_length else self.banned_early
         parts = (torch.split(rows, cached_rows(products)) for rows in (products, *others))
         for part, *rest in zip(*parts, strict=True):
-            scores = part.add_(self.output.bias)
-            sum_banned = scores[:, banned].logsumexp(-1)
-            p = scores.index_fill_(1, banned, -torch.inf).softmax(-1)
-            # The largest p is never tiny, and maxima are quicker than another sum of exponentials.
-            log_sum = torch.logaddexp(scores.amax(-1) - p.amax(-1).log(), sum_banned)
-            chosen.append(function(scores, p, log_sum, *rest))
+            scores = part.add_(self.bias)
+            p = scores.softmax(-1)
+            # The largest p is never tiny, and maxima are quicker than a sum of exponentials.
+            log_sum = scores.amax(-1) - p.amax(-1).log()
+            p.index_fill_(1, banned, 0)
+            chosen.append(function(scores.index_fill_(1, banned, -torch.inf), p, log_sum, *rest))
         return tuple(map(torch.cat, zip(*chosen, strict=True)))
 
 
@@ -122,7 +128,7 @@ def generate_tokens(
 def _draw(scores: Tensor, p: Tensor, shares: Tensor, options: Decoding) -> Tensor:
     """The token of each row of (P, V) below which lies a share (P,) of the probability."""
     filtered = filters.apply(scores, options)
-    if filtered is not scores:
+    if filtered is not scores or bool((p.amax(-1) < LEAST).any()):
         p = filtered.softmax(-1)
     mass = p.cumsum(-1)
     total = mass[:, -1:]
