@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.generation.building import draw_codes, push
 from textvae.batches import Batch
 from textvae.generation import Decoded, decode
 from textvae.model import SentenceVAE
@@ -17,7 +18,6 @@ from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
 MakeModel = Callable[..., SentenceVAE]
 MakeBatch = Callable[..., Batch]
-Draw = Callable[..., Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,10 @@ def every_sentence(
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
 def test_a_wide_beam_is_exact(
-    toy_model: SentenceVAE, make_batch: MakeBatch, codes: Draw, penalty: float
+    toy_model: SentenceVAE, make_batch: MakeBatch, penalty: float
 ) -> None:
     # 341 sentences in all: none is ever crowded out.
-    z = codes(9, 3) * 2
+    z = draw_codes(9, 3) * 2
     found = n_best(toy_model, z, 6, num_beams=341, max_length=4, length_penalty=penalty)
     for code, best in zip(z, found, strict=True):
         expected = every_sentence(toy_model, make_batch, code[None], 4, penalty)[:6]
@@ -74,22 +74,20 @@ def test_a_wide_beam_is_exact(
 
 
 def test_a_beam_wider_than_all_sentences_gives_them_all(
-    toy_model: SentenceVAE, make_batch: MakeBatch, codes: Draw
+    toy_model: SentenceVAE, make_batch: MakeBatch
 ) -> None:
-    z = codes(2, 3)
+    z = draw_codes(2, 3)
     found = n_best(toy_model, z, 400, num_beams=400, max_length=2)
     assert [len(best) for best in found] == [1 + 4 + 16] * 2
     expected = every_sentence(toy_model, make_batch, z[:1], 2)
     assert [one.log_prob for one in found[0]] == pytest.approx([score for score, _ in expected])
-    shortest = n_best(toy_model, codes(3, 3), 30, num_beams=30, max_length=1)
+    shortest = n_best(toy_model, draw_codes(3, 3), 30, num_beams=30, max_length=1)
     assert [len(best) for best in shortest] == [5, 5, 5], "four words, and the end at once"
 
 
 @pytest.mark.parametrize("options", [{}, {"length_penalty": 1.0}, {"min_length": 3}], ids=str)
-def test_one_beam_is_greedy(
-    lively_model: SentenceVAE, codes: Draw, options: dict[str, Any]
-) -> None:
-    z = codes(40, 3) * 2
+def test_one_beam_is_greedy(lively_model: SentenceVAE, options: dict[str, Any]) -> None:
+    z = draw_codes(40, 3) * 2
     rules = {"min_length": options.get("min_length", 0)}
     greedy = decode(lively_model, z, max_length=8, **rules)
     found = decode(lively_model, z, strategy="beam", num_beams=1, max_length=8, **options)
@@ -99,9 +97,9 @@ def test_one_beam_is_greedy(
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("width", [2, 3, 5])
-def test_never_under_greedy(make_model: MakeModel, codes: Draw, seed: int, width: int) -> None:
+def test_never_under_greedy(make_model: MakeModel, seed: int, width: int) -> None:
     model = make_model(seed=seed, std=1.2, tokenizer=Tokenizer.train(["a b c d e f g h i"]))
-    z = codes(40, 3) * 2
+    z = draw_codes(40, 3) * 2
     greedy = decode(model, z, max_length=9)
     found = decode(model, z, strategy="beam", num_beams=width, max_length=9)
     gains = [best.log_prob - one.log_prob for best, one in zip(found, greedy, strict=True)]
@@ -109,10 +107,8 @@ def test_never_under_greedy(make_model: MakeModel, codes: Draw, seed: int, width
     assert max(gains) > 0.1, "the search must find something"
 
 
-def test_lists_are_sorted_and_distinct_and_begin_with_the_best(
-    lively_model: SentenceVAE, codes: Draw
-) -> None:
-    z = codes(20, 3) * 2
+def test_lists_are_sorted_and_distinct_and_begin_with_the_best(lively_model: SentenceVAE) -> None:
+    z = draw_codes(20, 3) * 2
     best = n_best(lively_model, z, 1, num_beams=6, max_length=8)
     lists = n_best(lively_model, z, 4, num_beams=6, max_length=8)
     for (one,), found in zip(best, lists, strict=True):
@@ -124,9 +120,9 @@ def test_lists_are_sorted_and_distinct_and_begin_with_the_best(
 
 @pytest.mark.parametrize("options", [{}, {"length_penalty": 1.0}, {"min_length": 2}], ids=str)
 def test_beams_of_other_sentences_do_not_matter(
-    lively_model: SentenceVAE, codes: Draw, options: dict[str, Any]
+    lively_model: SentenceVAE, options: dict[str, Any]
 ) -> None:
-    z = codes(17, 3) * 2
+    z = draw_codes(17, 3) * 2
     arguments = {"num_beams": 4, "max_length": 8, **options}
     together = n_best(lively_model, z, 3, **arguments)
     for batch_size in (1, 5):
@@ -134,8 +130,8 @@ def test_beams_of_other_sentences_do_not_matter(
         assert [[x.ids for x in y] for y in apart] == [[x.ids for x in y] for y in together]
 
 
-def test_a_length_penalty_favours_longer_sentences(lively_model: SentenceVAE, codes: Draw) -> None:
-    z = codes(40, 3) * 2
+def test_a_length_penalty_favours_longer_sentences(lively_model: SentenceVAE) -> None:
+    z = draw_codes(40, 3) * 2
 
     def mean_length(penalty: float) -> float:
         found = decode(lively_model, z, strategy="beam", length_penalty=penalty, max_length=12)
@@ -144,9 +140,7 @@ def test_a_length_penalty_favours_longer_sentences(lively_model: SentenceVAE, co
     assert mean_length(0.0) + 0.5 < mean_length(1.0)
 
 
-def test_a_model_that_never_ends_is_stopped(
-    tiny_model: SentenceVAE, codes: Draw, push: Callable[[SentenceVAE, int, float], SentenceVAE]
-) -> None:
+def test_a_model_that_never_ends_is_stopped(tiny_model: SentenceVAE) -> None:
     push(tiny_model, EOS_ID, -1e9)
-    found = n_best(tiny_model, codes(4, 3), 3, num_beams=3, max_length=6)
+    found = n_best(tiny_model, draw_codes(4, 3), 3, num_beams=3, max_length=6)
     assert [[len(one.ids) for one in best] for best in found] == [[6, 6, 6]] * 4

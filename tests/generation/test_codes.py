@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.generation.building import draw_codes
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.generation import (
@@ -32,7 +33,6 @@ from textvae.generation.streams import NOISE, uniforms
 from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
 
-Draw = Callable[..., Tensor]
 MakeBatch = Callable[..., Batch]
 
 
@@ -239,9 +239,9 @@ def test_an_arc_keeps_length_and_angle() -> None:
 
 
 @pytest.mark.parametrize("way", [lerp, slerp])
-def test_ways_meet_their_ends(codes: Draw, way: Callable[..., Tensor]) -> None:
+def test_ways_meet_their_ends(way: Callable[..., Tensor]) -> None:
     for seed in range(20):
-        start, end = codes(2, 5, seed=seed) * torch.tensor([[3.0], [0.5]])
+        start, end = draw_codes(2, 5, seed=seed) * torch.tensor([[3.0], [0.5]])
         found = way(start, end, torch.linspace(0, 1, 5))
         torch.testing.assert_close(found[[0, -1]], torch.stack([start, end]))
         torch.testing.assert_close(found, way(end, start, torch.linspace(0, 1, 5)).flip(0))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.generation.building import draw_codes, push
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.generation import STRATEGIES, decode, filters, tokens
@@ -19,8 +20,6 @@ from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 
 MakeModel = Callable[..., SentenceVAE]
 MakeBatch = Callable[..., Batch]
-Draw = Callable[..., Tensor]
-Push = Callable[[SentenceVAE, int, float], SentenceVAE]
 
 any_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -76,13 +75,11 @@ def test_greedy_equals_one_sentence_at_a_time(
     make_model: MakeModel,
     make_batch: MakeBatch,
     word_tokenizer: Tokenizer,
-    codes: Draw,
-    push: Push,
     arguments: dict[str, object],
 ) -> None:
     size = word_tokenizer.vocab_size
     model = push(make_model(size, tokenizer=word_tokenizer, std=1.5, **arguments), EOS_ID, 3.0)
-    z = codes(12, 3) * 2
+    z = draw_codes(12, 3) * 2
     found = ids_of(model, z, max_length=8)
     assert found == [greedy_by_likelihood(model, make_batch, code, 8) for code in z]
     assert len({len(ids) for ids in found}) >= 3, "sentences must end at unlike times"
@@ -94,21 +91,21 @@ def test_greedy_equals_one_sentence_at_a_time(
 @any_strategy
 @pytest.mark.parametrize("max_length", [1, 13])
 def test_ends_come_by_the_limit_and_may_come_at_once(
-    tiny_model: SentenceVAE, codes: Draw, push: Push, strategy: str, max_length: int
+    tiny_model: SentenceVAE, strategy: str, max_length: int
 ) -> None:
     options: dict[str, Any] = {"strategy": strategy, "max_length": max_length}
     push(tiny_model, EOS_ID, 1e9)
-    assert ids_of(tiny_model, codes(3, 3), **options) == [[], [], []]
+    assert ids_of(tiny_model, draw_codes(3, 3), **options) == [[], [], []]
     push(tiny_model, EOS_ID, -2e9)
-    assert [len(ids) for ids in ids_of(tiny_model, codes(6, 3), **options)] == [max_length] * 6
+    assert [len(ids) for ids in ids_of(tiny_model, draw_codes(6, 3), **options)] == [max_length] * 6
     assert decode(tiny_model, torch.zeros(0, 3), **options) == []
 
 
 @any_strategy
 def test_what_is_decoded_knows_its_text(
-    lively_model: SentenceVAE, word_tokenizer: Tokenizer, codes: Draw, strategy: str
+    lively_model: SentenceVAE, word_tokenizer: Tokenizer, strategy: str
 ) -> None:
-    z = codes(12, 3)
+    z = draw_codes(12, 3)
     before = z.clone()
     for found in decode(lively_model, z, strategy=strategy, max_length=8):
         assert found.text == word_tokenizer.decode(found.ids)
@@ -120,17 +117,17 @@ def test_what_is_decoded_knows_its_text(
 @pytest.mark.parametrize("padding", [0.0, 1e4])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 def test_first_tokens_come_as_often_as_they_are_likely(
-    tiny_model: SentenceVAE, codes: Draw, push: Push, temperature: float, padding: float
+    tiny_model: SentenceVAE, temperature: float, padding: float
 ) -> None:
-    z = codes(1, 3).expand(4000, -1)
+    z = draw_codes(1, 3).expand(4000, -1)
     push(tiny_model, PAD_ID, padding)  # what must not come has no share, however likely
     found = ids_of(tiny_model, z, strategy="sample", temperature=temperature, max_length=1)
     firsts = [ids[0] if ids else EOS_ID for ids in found]
     assert_frequent(firsts, next_scores(tiny_model, z) / temperature)
 
 
-def test_later_tokens_follow_the_drawn_ones(tiny_model: SentenceVAE, codes: Draw) -> None:
-    z = codes(1, 3).expand(4000, -1)
+def test_later_tokens_follow_the_drawn_ones(tiny_model: SentenceVAE) -> None:
+    z = draw_codes(1, 3).expand(4000, -1)
     begun = [ids for ids in ids_of(tiny_model, z, strategy="sample", max_length=2) if ids]
     first = max({ids[0] for ids in begun}, key=[ids[0] for ids in begun].count)
     seconds = [ids[1] if len(ids) > 1 else EOS_ID for ids in begun if ids[0] == first]
@@ -152,9 +149,9 @@ def test_later_tokens_follow_the_drawn_ones(tiny_model: SentenceVAE, codes: Draw
     ids=str,
 )
 def test_sentences_do_not_depend_on_the_batch(
-    lively_model: SentenceVAE, codes: Draw, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    z = codes(23, 3) * 2
+    z = draw_codes(23, 3) * 2
     arguments = {"strategy": "sample", "max_length": 8, **options}
     together = decode(lively_model, z, **arguments)
     assert len({len(found.ids) for found in together}) > 2
@@ -168,8 +165,8 @@ def test_sentences_do_not_depend_on_the_batch(
         assert log_probs == pytest.approx([found.log_prob for found in together], rel=1e-5)
 
 
-def test_the_seed_decides_the_draws(tiny_model: SentenceVAE, codes: Draw) -> None:
-    z = codes(8, 3)
+def test_the_seed_decides_the_draws(tiny_model: SentenceVAE) -> None:
+    z = draw_codes(8, 3)
     state = torch.random.get_rng_state()
     first = ids_of(tiny_model, z, strategy="sample", max_length=10)
     assert torch.random.get_rng_state().equal(state), "the global generator must not move"
@@ -180,10 +177,8 @@ def test_the_seed_decides_the_draws(tiny_model: SentenceVAE, codes: Draw) -> Non
 
 
 @pytest.mark.parametrize("filtered", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}])
-def test_the_narrowest_draw_is_greedy(
-    lively_model: SentenceVAE, codes: Draw, filtered: dict[str, Any]
-) -> None:
-    z = codes(12, 3) * 2
+def test_the_narrowest_draw_is_greedy(lively_model: SentenceVAE, filtered: dict[str, Any]) -> None:
+    z = draw_codes(12, 3) * 2
     found = ids_of(lively_model, z, strategy="sample", max_length=8, **filtered)
     assert found == ids_of(lively_model, z, max_length=8)
 
@@ -197,9 +192,9 @@ def test_the_narrowest_draw_is_greedy(
     ],
 )
 def test_filters_reach_the_draw(
-    tiny_model: SentenceVAE, codes: Draw, option: str, value: float, kept: Callable[..., Tensor]
+    tiny_model: SentenceVAE, option: str, value: float, kept: Callable[..., Tensor]
 ) -> None:
-    z = codes(1, 3).expand(2000, -1)
+    z = draw_codes(1, 3).expand(2000, -1)
     found = ids_of(tiny_model, z, strategy="sample", max_length=1, **{option: value})
     stay = kept(next_scores(tiny_model, z), value)[0].isfinite()
     assert {ids[0] if ids else EOS_ID for ids in found} == set(stay.nonzero()[:, 0].tolist())
@@ -219,15 +214,10 @@ def test_filters_reach_the_draw(
     ids=str,
 )
 def test_log_probabilities_are_those_of_the_model(
-    lively_model: SentenceVAE,
-    make_batch: MakeBatch,
-    codes: Draw,
-    push: Push,
-    options: dict[str, Any],
-    padding: float,
+    lively_model: SentenceVAE, make_batch: MakeBatch, options: dict[str, Any], padding: float
 ) -> None:
     push(lively_model, PAD_ID, padding)  # what must not come counts in log p all the same
-    z = codes(30, 3) * 2
+    z = draw_codes(30, 3) * 2
     found = decode(lively_model, z, max_length=8, **options)
     cut = [len(one.ids) == 8 for one in found]
     assert {*cut} == {True, False}, "some must have ended, and some not"
@@ -238,10 +228,8 @@ def test_log_probabilities_are_those_of_the_model(
 
 
 @any_strategy
-def test_no_sentence_is_shorter_than_asked(
-    lively_model: SentenceVAE, codes: Draw, strategy: str
-) -> None:
-    z = codes(20, 3) * 2
+def test_no_sentence_is_shorter_than_asked(lively_model: SentenceVAE, strategy: str) -> None:
+    z = draw_codes(20, 3) * 2
     free = ids_of(lively_model, z, strategy=strategy, max_length=9)
     assert min(map(len, free)) < 4
     found = ids_of(lively_model, z, strategy=strategy, min_length=4, max_length=9)
@@ -257,10 +245,8 @@ def test_no_sentence_is_shorter_than_asked(
 
 
 @any_strategy
-def test_forbidden_tokens_do_not_come(
-    lively_model: SentenceVAE, codes: Draw, push: Push, strategy: str
-) -> None:
-    z = codes(30, 3) * 2
+def test_forbidden_tokens_do_not_come(lively_model: SentenceVAE, strategy: str) -> None:
+    z = draw_codes(30, 3) * 2
     for token, by in ((UNK_ID, 4.0), (PAD_ID, 1e4), (BOS_ID, 1e4)):
         push(lively_model, token, by)
 
@@ -301,25 +287,18 @@ def test_forbidden_tokens_do_not_come(
     ],
 )
 def test_arguments_outside_their_range_are_refused(
-    tiny_model: SentenceVAE, codes: Draw, arguments: dict[str, Any], message: str
+    tiny_model: SentenceVAE, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        decode(tiny_model, codes(2, 3), **arguments)
+        decode(tiny_model, draw_codes(2, 3), **arguments)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 2, 3)])
-def test_codes_of_another_shape_are_refused(
-    tiny_model: SentenceVAE, codes: Draw, shape: tuple[int, ...]
-) -> None:
-    message = re.escape(f"z must have the shape (sentences, 3), got {shape}")
-    with pytest.raises(InputError, match=message):
-        decode(tiny_model, codes(*shape))
-
-
-def test_what_there_is_not_is_refused(
-    tiny_model: SentenceVAE, make_model: MakeModel, codes: Draw
-) -> None:
+def test_what_there_is_not_is_refused(tiny_model: SentenceVAE, make_model: MakeModel) -> None:
+    for shape in ((3,), (2, 4), (2, 2, 3)):
+        message = re.escape(f"z must have the shape (sentences, 3), got {shape}")
+        with pytest.raises(InputError, match=message):
+            decode(tiny_model, draw_codes(*shape))
     with pytest.raises(TypeError, match="unexpected keyword argument 'temprature'"):
-        decode(tiny_model, codes(2, 3), temprature=1.0)
+        decode(tiny_model, draw_codes(2, 3), temprature=1.0)
     with pytest.raises(InputError, match="the model has no tokenizer: build it"):
-        decode(make_model(), codes(2, 3))
+        decode(make_model(), draw_codes(2, 3))

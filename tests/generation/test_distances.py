@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from tests.generation.building import draw_codes
 from textvae.checks import InputError
 from textvae.generation import (
     METRICS,
@@ -26,12 +26,10 @@ from textvae.generation import (
 )
 from textvae.model import Gaussian, Posterior, SentenceVAE
 
-Codes = Callable[..., Tensor]
 
-
-def test_distances(codes: Codes) -> None:
-    query = Gaussian(codes(1, 3), codes(1, 3, seed=2))
-    corpus = Gaussian(codes(8, 3, seed=3), codes(8, 3, seed=4))
+def test_distances() -> None:
+    query = Gaussian(draw_codes(1, 3), draw_codes(1, 3, seed=2))
+    corpus = Gaussian(draw_codes(8, 3, seed=3), draw_codes(8, 3, seed=4))
     found = {metric: latent_distances(query, corpus, metric) for metric in METRICS}
     for i in range(8):
         one, other = query.mu[0], corpus.mu[i]
@@ -45,8 +43,8 @@ def test_distances(codes: Codes) -> None:
         torch.testing.assert_close(found["kl"][i], divergence.sum())
 
 
-def test_distances_of_nothing_and_from_nothing(codes: Codes) -> None:
-    one = Gaussian(codes(1, 3), codes(1, 3, seed=2))
+def test_distances_of_nothing_and_from_nothing() -> None:
+    one = Gaussian(draw_codes(1, 3), draw_codes(1, 3, seed=2))
     for metric in METRICS:
         assert latent_distances(one, one, metric).item() == pytest.approx(0, abs=1e-6)
     zero = Gaussian(torch.zeros(1, 3), torch.zeros(1, 3))

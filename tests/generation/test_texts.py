@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.generation.building import push
 from textvae.checks import InputError
 from textvae.generation import (
     aggregate_codes,
@@ -30,8 +31,6 @@ from textvae.generation import (
 )
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, UNK_ID
-
-Push = Callable[[SentenceVAE, int, float], SentenceVAE]
 
 ONE, OTHER, THIRD = TEXTS = ["the cat sees a dog", "a dog runs", "cats run"]
 NINE: dict[str, Any] = {"max_length": 9}
@@ -107,12 +106,12 @@ def test_interpolation_ends_at_both_reconstructions(lively_model: SentenceVAE) -
     assert still == reconstruct(lively_model, [ONE], max_length=9) * 5
 
 
-def test_text_is_bounded_by_default(tiny_model: SentenceVAE, push: Push) -> None:
+def test_text_is_bounded_by_default(tiny_model: SentenceVAE) -> None:
     push(tiny_model, EOS_ID, -1e9)
     assert [len(text.split()) for text in sample(tiny_model, 2)] == [200, 200]
 
 
-def test_samples_have_no_unknown_words_unless_asked(tiny_model: SentenceVAE, push: Push) -> None:
+def test_samples_have_no_unknown_words_unless_asked(tiny_model: SentenceVAE) -> None:
     push(push(tiny_model, UNK_ID, 1e4), EOS_ID, -1e9)
     for strategy in ("greedy", "sample", "beam"):
         found = sample(tiny_model, 3, max_length=3, strategy=strategy)

@@ -139,13 +139,7 @@ def path_codes(model: SentenceVAE, *texts: str, steps: int = 5, method: str = "l
 
 
 def traversal_codes(
-    model: SentenceVAE,
-    text: str,
-    dim: int,
-    *,
-    low: float = -3.0,
-    high: float = 3.0,
-    steps: int = 7,
+    model: SentenceVAE, text: str, dim: int, *, low: float = -3.0, high: float = 3.0, steps: int = 7
 ) -> Tensor:
     """A text's posterior mean with one dimension set from `low` to `high`, (steps, Z)."""
     integer("steps", steps, 2)
