@@ -74,13 +74,9 @@ def diagnosed(
     the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
     last, leaves a valid estimate from the sentences done by then.
 
-    Args:
-        run: The run.
-        num_samples: Importance samples K of the NLL, at least 1.
-        seed: Seed of all noise, at least 0.
-        precision: `"fp32"`, `"bf16"` or `"auto"` (bf16 where the hardware multiplies it): of the
-            NLL, see `diagnostics.importance_nll`.
-        progress: Wraps the batches of each pass; see `diagnostics.diagnose`.
+    `num_samples` is the K of the NLL, whose `precision` is fp32, bf16 or auto (bf16 where the
+    hardware multiplies it); `seed` that of all noise. `progress` wraps the batches of each pass;
+    see `diagnostics.diagnose`.
     """
     found = diagnose(
         run.model,

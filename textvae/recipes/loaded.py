@@ -54,11 +54,8 @@ class LoadedRun:
     ) -> Self:
         """Load a saved run's model and one split of its corpus.
 
-        Args:
-            name: A run directory or hub id.
-            split: `"train"`, `"valid"` or `"test"`.
-            data_dir: Where the corpus is now, if not where the run found it.
-            model: The class of its model.
+        `name` is a run directory or a hub id, `split` one of train, valid and test, `data_dir`
+        where the corpus is now, if not where the run found it, `model` the class of its model.
 
         Raises:
             FileNotFoundError: If there is no such run.

@@ -10,20 +10,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Phase:
-    """A training whose weights a run begins with.
-
-    Attributes:
-        name: Of its directory within the run's.
-        keeps: Which weights and buffers are taken over, by their names in the model's `state_dict`;
-            the others begin anew.
-        options: What differs from the run's own options.
-        run: A trained run to take the weights from, in place of training one.
-    """
+    """A training whose weights a run begins with."""
 
     name: str
+    """Of its directory within the run's."""
     keeps: Callable[[str], bool] = lambda weights: True
+    """Which weights and buffers are taken over, by their names in `state_dict`."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the run's own options."""
     run: str | Path | None = None
+    """A trained run to take the weights from, in place of training one."""
 
 
 PRETRAINING = (
@@ -91,15 +87,10 @@ RECIPES: dict[str, Mapping[str, Any]] = {
 
 
 def source_and_recipe(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:
-    """What a study runs on: the embedded corpus, Penn Treebank, or any other.
+    """What a study runs on: its name, what `load_corpus` finds it by, and its recipe.
 
-    Args:
-        data_dir: Directory of Penn Treebank's files, or whatever else `load_corpus` takes; None
-            for the embedded corpus.
-
-    Returns:
-        What to call it, what `load_corpus` finds it by, and the options known to be good for it;
-        none where the defaults have to do.
+    `data_dir` is a directory of Penn Treebank's files, or whatever else `load_corpus` takes; None
+    is the embedded corpus. Where no options are known to be good, the recipe is empty.
     """
     if data_dir is None or data_dir == "grammar":
         return "grammar", "grammar", RECIPES["grammar"]

@@ -112,23 +112,16 @@ def quality_run(
     real = _texts(run, run.loader.split, rows[:num_samples].tolist())
     known = _texts(run, training, range(len(training)))
     progress(f"{num_samples:,} samples")
-    drawn = sample(
-        run.model,
-        num_samples,
-        seed=seed,
-        temperature=temperature,
-        # One more, or a sentence that ends right there would look like one that does not.
-        max_length=limit + 1,
-        allow_unknown=True,
-    )
-    samples = EncodedSplit.from_ids(run.tokenizer.encode_batch(drawn), max_length=limit)
+    samples = _samples(run, num_samples, limit, seed=seed, temperature=temperature)
     texts = _texts(run, samples, range(len(samples)))
-    reconstruction = perplexities = None
+    reconstruction = path = perplexities = None
     if run.model.latent_dim > 0:
         progress(f"{len(real):,} reconstructions")
-        reconstruction = reconstruction_figures(
-            reconstruct(run.model, real, max_length=limit), real
-        )
+        back = reconstruct(run.model, real, max_length=limit)
+        reconstruction = reconstruction_figures(back, real)
+    is_embedded = run.corpus.source == "grammar"
+    if is_embedded and run.model.latent_dim > 0:
+        path = factor_path(interpolate(run.model, real[0], real[1], steps=PATH_STEPS))
     if judge is not None:
         progress(f"perplexities under {language_model}")
         loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
@@ -143,24 +136,21 @@ def quality_run(
         real=text_figures(real, known),
         reconstruction=reconstruction,
         perplexities=perplexities,
-        grammar=_grammaticality(run, texts, real),
+        grammar=Grammaticality(accepted_share(texts), path) if is_embedded else None,
     )
+
+
+def _samples(run: LoadedRun, number: int, limit: int, **options: Any) -> EncodedSplit:
+    """Samples, cut where real sentences would be."""
+    # One more, or a sentence that ends right there would look like one that does not.
+    options |= {"max_length": limit + 1, "allow_unknown": True}
+    ids = run.tokenizer.encode_batch(sample(run.model, number, **options))
+    return EncodedSplit.from_ids(ids, max_length=limit)
 
 
 def _texts(run: LoadedRun, split: EncodedSplit, rows: Sequence[int]) -> list[str]:
     """Sentences as the model reads them."""
     return run.tokenizer.decode_batch(split.sentence(row) for row in rows)
-
-
-def _grammaticality(
-    run: LoadedRun, texts: Sequence[str], real: Sequence[str]
-) -> Grammaticality | None:
-    if run.corpus.source != "grammar":
-        return None
-    path = None
-    if run.model.latent_dim > 0:
-        path = factor_path(interpolate(run.model, real[0], real[1], steps=PATH_STEPS))
-    return Grammaticality(accepted_share(texts), path)
 
 
 def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,15 +54,22 @@ def evaluation_loader(
 def training_loaders(
     corpus: Corpus, tokenizer: Tokenizer, config: RunConfig
 ) -> tuple[BatchLoader, BatchLoader]:
-    """Batches of the training split, shuffled each epoch, and of the validation split."""
-    training = config.training
-    loader = BatchLoader(
-        encoded(corpus, "train", tokenizer, config.data),
-        batch_size=None if training.max_tokens else training.batch_size,
-        max_tokens=training.max_tokens,
-        seed=training.seed,
-    )
-    return loader, evaluation_loader(corpus, "valid", tokenizer, config.data)
+    """Batches of the training split, shuffled each epoch, and of the validation split.
+
+    Of several processes all must ask: a machine's first one fills the caches.
+    """
+
+    def made() -> tuple[BatchLoader, BatchLoader]:
+        training = config.training
+        train = BatchLoader(
+            encoded(corpus, "train", tokenizer, config.data),
+            batch_size=None if training.max_tokens else training.batch_size,
+            max_tokens=training.max_tokens,
+            seed=training.seed,
+        )
+        return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
+
+    return current().in_turn(made)
 
 
 def start(
@@ -75,14 +83,9 @@ def start(
 ) -> Trainer:
     """Begin a run of one phase in a new directory; gives its trainer, ready to `fit`.
 
-    Args:
-        corpus: What to train on.
-        options: Fields of `model.Config`, `DataConfig` and `TrainingConfig`; the rest keep their
-            defaults.
-        output_dir: Directory of the run.
-        annealer: Takes the place of the configured schedule.
-        model: The model's class, for one of your own.
-        remedies: Remedies of your own by name, beside those that the options ask for.
+    `options` are fields of `model.Config`, `DataConfig` and `TrainingConfig`; the rest keep their
+    defaults. An `annealer` takes the place of the configured schedule; `model` is a class and
+    `remedies` are objects by name, for those of your own.
 
     Raises:
         InputError: If an option is unknown or out of range or asks for pretraining (which `phases`
@@ -129,29 +132,29 @@ def phases(
     There is one, unless pretraining is asked for, in a directory of its own within the run's:
     `autoencoder_epochs` gives the run an encoder that already has something to say when the KL
     term is first heard, `language_model_epochs` a decoder that knows the language, so that what z
-    is used for is what the words before do not tell.
+    is used for is what the words before do not tell (Li et al. 2019, A Surprisingly Effective Fix
+    for Deep Latent Variable Modeling of Text). Phases `before` follow these; a run that was
+    interrupted in one of them is continued with the same.
 
-    Args:
-        corpus: What to train on; None continues the run in `output_dir`.
-        options: As for `start`, or for `resume`.
-        output_dir: Directory of the run.
-        annealer: Takes the place of the configured schedule in the last phase.
-        model: The model's class, for one of your own.
-        remedies: Of the last phase, as for `start`.
-        before: Further phases, after those that the options ask for. A run that was interrupted in
-            one of them is continued with the same.
+    No `corpus` continues the run in `output_dir`; all else is as for `start` and `resume`, and
+    annealer and remedies are those of the last phase.
 
     Yields:
         Trainers; `fit` each before asking for the next. Where a launcher started several
         processes, all must do so, and each is given its own.
-
-    Reference:
-        Li et al. (2019), A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text.
     """
     if corpus is None:
-        corpus, run, network, loaders = _continued(output_dir, options, model)
+        processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
+        run = processes.first(lambda: _reopened(output_dir, options, model))
+        config, network = run.config, model.from_pretrained(run.path)
+        corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
+        loaders = training_loaders(corpus, network.tokenizer, config)
     else:
-        run, network, loaders = _begun(corpus, options, output_dir, model)
+        processes = join(cpu=options.get("device") == "cpu")
+        config, network = processes.first(partial(_planned, corpus, options, output_dir, model))
+        loaders = training_loaders(corpus, network.tokenizer, config)
+        # Not before all else is known to be right: a directory once there is refused next time.
+        run = processes.first(lambda: _created(output_dir, config, network, loaders[0]))
     is_new = not run.state_file.exists()
     if is_new:
         for phase in [*_configured(run.config), *before]:
@@ -166,47 +169,50 @@ def phases(
             torch.manual_seed(run.config.training.seed)
     trainer = Trainer(network, *loaders, run, annealer=annealer, remedies=remedies)
     if not is_new:
-        current().in_turn(trainer.resume)
+        processes.in_turn(trainer.resume)
     yield trainer
 
 
-def _begun(
+def _planned(
     corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path, model: type[SentenceVAE]
-) -> tuple[RunDirectory, SentenceVAE, tuple[BatchLoader, BatchLoader]]:
-    def planned() -> tuple[RunConfig, SentenceVAE]:
-        RunDirectory.refuse_if_taken(output_dir)
-        config = RunConfig.from_flat(corpus.source, options, model=model.Config)
-        return config, _new_model(corpus, config, model)
-
-    def created() -> RunDirectory:
-        run = RunDirectory.create(output_dir, config, longest_sentence=loaders[0].split.longest)
-        network.save_pretrained(run.path)
-        return run
-
-    processes = join(cpu=options.get("device") == "cpu")
-    config, network = processes.first(planned)
-    loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
-    # Not before all else is known to be right: a directory once there is refused next time.
-    return processes.first(created), network, loaders
+) -> tuple[RunConfig, SentenceVAE]:
+    RunDirectory.refuse_if_taken(output_dir)
+    config = RunConfig.from_flat(corpus.source, options, model=model.Config)
+    data = config.data
+    tokenizer = train_tokenizer(
+        corpus["train"], data.tokenizer, vocab_size=data.vocab_size, min_count=data.min_count
+    )
+    torch.manual_seed(config.training.seed)
+    return config, model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
 
 
-def _continued(
+def _created(
+    output_dir: str | Path, config: RunConfig, model: SentenceVAE, train: BatchLoader
+) -> RunDirectory:
+    run = RunDirectory.create(output_dir, config, longest_sentence=train.split.longest)
+    model.save_pretrained(run.path)
+    return run
+
+
+def _reopened(
     output_dir: str | Path, options: Mapping[str, Any], model: type[SentenceVAE]
-) -> tuple[Corpus, RunDirectory, SentenceVAE, tuple[BatchLoader, BatchLoader]]:
-    def reopened() -> RunDirectory:
-        run = RunDirectory.open(output_dir, model=model.Config)
-        _refuse_other_options(run, options)
-        if options:
-            flat, source = run.config.flat() | dict(options), run.config.data_source
-            run.reconfigure(RunConfig.from_flat(source, flat, model=model.Config))
-        return run
-
-    processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
-    run = processes.first(reopened)
-    config, network = run.config, model.from_pretrained(run.path)
-    corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
-    loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
-    return corpus, run, network, loaders
+) -> RunDirectory:
+    run = RunDirectory.open(output_dir, model=model.Config)
+    stored = run.config.flat()
+    faults = [
+        f"{name} is {stored.get(name)!r} in {run.path}, got {value!r}"
+        for name, value in options.items()
+        if name not in EXTENDABLE and stored.get(name) != value
+    ]
+    if faults:
+        raise InputError(
+            f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change): "
+            + "; ".join(faults)
+        )
+    if options:
+        flat = stored | dict(options)
+        run.reconfigure(RunConfig.from_flat(run.config.data_source, flat, model=model.Config))
+    return run
 
 
 def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE]) -> bool:
@@ -217,20 +223,11 @@ def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE])
         return False
 
 
-def _new_model(corpus: Corpus, config: RunConfig, model: type[SentenceVAE]) -> SentenceVAE:
-    data = config.data
-    tokenizer = train_tokenizer(
-        corpus["train"], data.tokenizer, vocab_size=data.vocab_size, min_count=data.min_count
-    )
-    torch.manual_seed(config.training.seed)
-    return model(len(tokenizer), **dataclasses.asdict(config.model), tokenizer=tokenizer)
-
-
 def _configured(config: RunConfig) -> Iterator[Phase]:
     """The phases that a run's options ask for; a language model has nothing to be prepared for."""
     for phase in PRETRAINING if config.model.latent_dim > 0 else ():
         if epochs := getattr(config.training, f"{phase.name}_epochs"):
-            yield dataclasses.replace(phase, options={**phase.options, "max_epochs": epochs})
+            yield replace(phase, options={**phase.options, "max_epochs": epochs})
 
 
 def _trainer(phase: Phase, run: RunDirectory, corpus: Corpus, model: type[SentenceVAE]) -> Trainer:
@@ -275,17 +272,3 @@ def refuse_other_corpus(output_dir: str | Path, corpus: Corpus | None) -> None:
     source = RunDirectory.open(output_dir).config.data_source
     if corpus is not None and corpus.source != source:
         raise InputError(f"{output_dir} was trained on {source}, got {corpus.source}")
-
-
-def _refuse_other_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
-    stored = run.config.flat()
-    faults = [
-        f"{name} is {stored.get(name)!r} in {run.path}, got {value!r}"
-        for name, value in options.items()
-        if name not in EXTENDABLE and stored.get(name) != value
-    ]
-    if faults:
-        raise InputError(
-            f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change): "
-            + "; ".join(faults)
-        )

@@ -58,17 +58,10 @@ def sweep(
     where it was. Ctrl-C stops all runs, each with its training state saved, and so does the end
     of the calling process, whatever the cause.
 
-    Args:
-        source: What `load_corpus` finds the corpus by.
-        base: Options that all configurations share.
-        configurations: By name, the options that differ from `base`.
-        seeds: Seeds of each configuration, at least one, no two alike.
-        directory: Where the runs are kept.
-        jobs: Runs at a time; by default one per core.
-        afterwards: Called on each trained run's directory, in the run's own process, so it must
-            be picklable.
-        leaves: The file in that directory which `afterwards` writes last: a run that has it is
-            done.
+    `configurations` are, by name, the options that differ from `base`; each is trained with each of
+    the `seeds`, no two alike, `jobs` runs at a time (by default one per core). `afterwards` is
+    called on each trained run's directory, in the run's own process, so it must be picklable; it
+    writes the file that it `leaves` last, and a run that has that file is done.
 
     Raises:
         InputError: If an argument can't be used, or a run in `directory` is of another corpus or
