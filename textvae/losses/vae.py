@@ -1,11 +1,12 @@
 """Losses of any VAE with a diagonal Gaussian posterior, over plain tensors, for your own loop.
 
 A reduction scales the loss and never the balance of its terms: `"sum"` is over everything, `"mean"`
-divides that by the batch size alone, for both terms alike. Popular versions under `"mean"` average
-one or both terms over dimensions too, which is another β (docs/losses.md). The checks of values
-read back from an accelerator a few times per call; `objective` never does.
+divides that by the batch size alone, for both terms alike (popular versions average over dimensions
+too, which is another β: docs/losses.md), `"none"` gives (B,), summed over dimensions only. Nats
+throughout. An InputError tells of shapes that disagree, NaN, values out of range and unknown names.
+These checks read back from an accelerator a few times per call; `objective` never does.
 
-Shapes: B examples or sentences, D data dimensions, T tokens, V vocabulary, Z latent dimensions.
+Shapes: B examples or sentences, T tokens, V vocabulary, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -28,43 +29,22 @@ REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class VAETerms(NamedTuple):
-    """A batch's loss and its terms, scalars in nats, of the batch or per example.
+    """A batch's loss and its terms, scalars in nats, of the batch or per example."""
 
-    Attributes:
-        total: What to minimise: recon + β · KL, the KL after free bits.
-        recon: Reconstruction.
-        kl: Raw KL divergence, before free bits and β. Report this one.
-    """
-
-    total: Tensor
+    total: Tensor  # what to minimise: recon + β · KL, the KL after free bits
     recon: Tensor
-    kl: Tensor
+    kl: Tensor  # raw, before free bits and β: report this one
 
 
 class NatsPerDimension(NamedTuple):
-    """Terms that no longer grow with the data and the latent space.
+    """Terms that no longer grow with the data and the latent space."""
 
-    Attributes:
-        recon: Nats per data dimension, or per token.
-        kl: Nats per latent dimension.
-    """
-
-    recon: Tensor | float
-    kl: Tensor | float
+    recon: Tensor | float  # nats per data dimension, or per token
+    kl: Tensor | float  # nats per latent dimension
 
 
 def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) of every dimension, in closed form.
-
-    Args:
-        mu: Posterior means, any shape, usually (B, Z).
-        logvar: Logarithms of the posterior variances, same shape.
-
-    Returns:
-        Nats, same shape, never negative.
-
-    Raises:
-        InputError: If the shapes differ.
+    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) of every dimension, nats, in the shape of both.
 
     Reference:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, appendix B.
@@ -79,37 +59,15 @@ def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor, reduction: str = "sum") -> Tensor:
-    """KL(q(z|x) ‖ N(0, I)) of a diagonal Gaussian posterior, in nats.
-
-    Args:
-        mu: Posterior means, (B, Z).
-        logvar: Logarithms of the posterior variances, (B, Z).
-        reduction: `"sum"` over everything, `"mean"` (summed over dimensions, mean over the batch)
-            or `"none"` (summed over dimensions only).
-
-    Returns:
-        A scalar, or (B,) for `"none"`.
-
-    Raises:
-        InputError: If the shapes differ or the reduction is unknown.
-    """
+    """KL(q(z|x) ‖ N(0, I)) of diagonal Gaussians: mu and logvar (B, Z) → nats by the reduction."""
     return _reduced(kl_per_dimension(mu, logvar), reduction)
 
 
 def bce_reconstruction(recon_x: Tensor, x: Tensor, reduction: str = "sum") -> Tensor:
     """Binary cross-entropy, of a Bernoulli decoder: −Σ x log x̂ + (1 − x) log(1 − x̂).
 
-    Args:
-        recon_x: Reconstructed probabilities x̂ in [0, 1], (B, …); no logits.
-        x: Data in [0, 1], same shape.
-        reduction: As of `kl_divergence`.
-
-    Returns:
-        Nats, a scalar, or (B,) for `"none"`. Logarithms stop at −100, as PyTorch's do.
-
-    Raises:
-        InputError: If the shapes differ or are empty, if either is not within [0, 1] (NaN is not),
-            or if the reduction is unknown.
+    Probabilities `recon_x` (no logits) and data `x` in [0, 1], (B, …) both. Logarithms stop at
+    −100, as PyTorch's do.
     """
     _refuse_other_shape(recon_x, x)
     ends = [end for tensor in (recon_x.detach(), x) for end in (tensor.min(), tensor.max())]
@@ -123,22 +81,10 @@ def bce_reconstruction(recon_x: Tensor, x: Tensor, reduction: str = "sum") -> Te
 
 
 def mse_reconstruction(recon_x: Tensor, x: Tensor, reduction: str = "sum") -> Tensor:
-    """Squared error ‖x − x̂‖², of a Gaussian decoder.
+    """Squared error ‖x − x̂‖², of a Gaussian decoder: means `recon_x` and data `x`, (B, …) both.
 
     It is −log p of a Gaussian of variance ½ around x̂, but for a constant; one of unit variance
     would give half of it, so against that one β counts double.
-
-    Args:
-        recon_x: Reconstructed means x̂, (B, …).
-        x: Data, same shape.
-        reduction: As of `kl_divergence`.
-
-    Returns:
-        A scalar, or (B,) for `"none"`.
-
-    Raises:
-        InputError: If the shapes differ or are empty, if either holds NaN, or if the reduction is
-            unknown.
     """
     _refuse_other_shape(recon_x, x)
     _refuse_nan(recon_x=recon_x, x=x)
@@ -160,16 +106,9 @@ def cross_entropy_reconstruction(
     Args:
         scores: Unnormalised scores of every token, (B, T, V).
         targets: Token ids, (B, T).
-        reduction: As of `kl_divergence`, over tokens.
+        reduction: See the module.
         lengths: Tokens of each sentence that count, (B,); those after don't.
         padding_id: Targets of this id don't count. The default marks none of a vocabulary.
-
-    Returns:
-        Nats, a scalar, or (B,) for `"none"`.
-
-    Raises:
-        InputError: If the shapes disagree, a target is neither of the vocabulary nor padding, a
-            length is not between 0 and T, a score is NaN, or the reduction is unknown.
     """
     if scores.ndim != 3 or scores.shape[:2] != targets.shape:
         raise InputError(
@@ -218,11 +157,8 @@ class VAELoss(nn.Module):
             over scores (B, T, V) and targets (B, T) in which −100 stands for padding.
         beta: Weight of the KL in `total`, ≥ 0.
         free_bits: Floor under the KL in `total`, nats, ≥ 0. None for none.
-        reduction: `"sum"` over everything or `"mean"` per example, for both terms alike.
+        reduction: `"sum"` or `"mean"`.
         free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
-
-    Raises:
-        InputError: If a name is unknown (with those that are known), or a number negative.
     """
 
     def __init__(
@@ -250,13 +186,6 @@ class VAELoss(nn.Module):
             x: Data, same shape, or target ids (B, T).
             mu: Posterior means, (B, Z).
             logvar: Logarithms of the posterior variances, (B, Z).
-
-        Returns:
-            `VAETerms`; unpacks as total, recon, kl, and `kl` is raw.
-
-        Raises:
-            InputError: If shapes disagree, values are out of range or NaN, or `beta` was set to
-                less than 0.
         """
         at_least(0, beta=self.beta)
         recon = self.reconstruction_loss(recon_x, x)
@@ -341,18 +270,10 @@ def vae_loss_free_bits(
 def nats_per_dimension(
     recon: Tensor | float, kl: Tensor | float, data_dim: float, latent_dim: int
 ) -> NatsPerDimension:
-    """Terms per data dimension (or token) and per latent dimension, to compare unlike models.
+    """Terms per example, divided by dimensions, to compare unlike models; not to be optimised.
 
-    To report, not to optimise: dividing the terms by different numbers changes β.
-
-    Args:
-        recon: Reconstruction per example (reduction `"mean"`), nats.
-        kl: KL per example, nats.
-        data_dim: Values per example (784 on MNIST), or the mean number of tokens per sentence.
-        latent_dim: Latent dimensions.
-
-    Raises:
-        InputError: If a number of dimensions is not above 0.
+    `data_dim` is the number of values per example (784 on MNIST), or the mean number of tokens per
+    sentence. Dividing the terms of an objective by different numbers would change β.
     """
     for name, size in (("data_dim", data_dim), ("latent_dim", latent_dim)):
         if not size > 0:

@@ -48,23 +48,14 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Progress(Counters):
-    """How far a training is.
+    """How far a training is."""
 
-    Attributes:
-        epoch: Whole epochs.
-        batch: Batches of the present epoch.
-        step: Steps in all.
-        seconds: Seconds in all.
-        num_tokens: Tokens since the last log line.
-        decision: Of the last evaluation.
-    """
-
-    epoch: int = 0
-    batch: int = 0
+    epoch: int = 0  # whole ones
+    batch: int = 0  # of the present epoch
     step: int = 0
     seconds: float = 0.0
-    num_tokens: int = 0
-    decision: Decision = "wait"
+    num_tokens: int = 0  # since the last log line
+    decision: Decision = "wait"  # after the last evaluation
 
 
 class Trainer:
@@ -131,8 +122,7 @@ class Trainer:
         self._slowdown = SlowdownWatch()
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
-        self._started: float | None = None
-        self._logged = 0.0
+        self._ticked = self._logged = 0.0
 
     def fit(self) -> str:
         """Train until the configuration says enough. Ctrl-C saves, then raises.
@@ -147,7 +137,7 @@ class Trainer:
                 plain KeyboardInterrupt at once; then the state before counts.
             TrainingError: If loss or gradient is not finite; the step is not taken.
         """
-        self._started = self._logged = time.monotonic()
+        self._ticked = self._logged = time.monotonic()
         self.stepper.randomness.begin(self.config.seed)
         device = self.accelerator.device
         with full_speed(device), Interrupt(self.processes) as interrupt, self._bar() as bar:
@@ -167,8 +157,6 @@ class Trainer:
                 self.save()
                 self.processes.wait()
                 raise
-            finally:
-                self.progress.seconds, self._started = self._seconds(), None
         return self.ended
 
     def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
@@ -246,7 +234,7 @@ class Trainer:
                 "lr": self.stepper.lr,
                 "verdict": at.decision,
                 **evaluation.to_dict(),
-                "seconds": round(self._seconds(), 1),
+                "seconds": round(self._tick(), 1),
             }
         )
         at.epoch, at.batch = at.epoch + 1, 0
@@ -275,11 +263,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything that continuing to the same result needs."""
-        seconds = self.progress.seconds
-        self.progress.seconds = self._seconds()
+        self._tick()
         # All processes take part: some parts are of all of them, whoever writes.
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        self.progress.seconds = seconds
         if self.processes.is_first:
             self.run.save_state(state)
 
@@ -291,6 +277,8 @@ class Trainer:
             InputError: If the state does not fit, or is of another number of processes.
         """
         state = self.run.load_state()
+        if unknown := set(state) - set(self.parts):
+            raise InputError(f"{self.run.state_file} is of a training with {sorted(unknown)} too")
         for name, part in self.parts.items():
             try:
                 part.load_state_dict(state[name])
@@ -304,10 +292,12 @@ class Trainer:
         if self.processes.is_first:
             self.run.forget_metrics_after(at.step, is_judged=at.batch == 0)
 
-    def _seconds(self) -> float:
-        """Seconds trained so far, over all sessions."""
-        now = 0.0 if self._started is None else time.monotonic() - self._started
-        return self.progress.seconds + now
+    def _tick(self) -> float:
+        """Seconds trained in all, up to now."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._ticked
+        self._ticked = now
+        return self.progress.seconds
 
     def _bar(self) -> tqdm[Any]:
         steps = self.config.max_epochs * len(self.train)
