@@ -105,7 +105,8 @@ def train_with_annealing(tmp_path: Path) -> None:
 
 def warmup_experiment() -> None:
     assert "warmup" in help_of("experiments")
-    warmup = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))["warmup"]()
+    script = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))
+    warmup = script["EXPERIMENTS"]["warmup"]
     lengths = [options["warmup_epochs"] for options in warmup.configurations.values()]
     assert (min(lengths), max(lengths)) == (1, 50)
 
