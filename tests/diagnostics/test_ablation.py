@@ -59,11 +59,12 @@ def test_everyone_is_given_the_z_of_one_other(
 
 
 def test_draws_from_the_prior_are_standard_normal(make_batch: Callable[..., Batch]) -> None:
-    model = Listener(means(2000))
+    model = Listener(torch.zeros(2000, 2))
     z_ablation(model, [make_batch([[4]] * 2000)], 2000)
-    _, _, prior, zero = heard(model)
-    assert prior.mean(0).abs().max() < 0.1
+    own, _, prior, zero = heard(model)
     torch.testing.assert_close(prior.std(0), torch.ones(2), atol=0.1, rtol=0)
+    assert (prior * own / own.std(0)).mean(0).abs().max() < 0.1, "other draws than z's own"
+    assert prior.mean(0).abs().max() < 0.1
     assert zero.eq(0).all()
 
 

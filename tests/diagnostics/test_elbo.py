@@ -151,18 +151,6 @@ def test_active_units_and_active_dimensions_are_two_things(
     assert (result.au, result.active_dimensions) == (au, active)
 
 
-def test_active_units_look_at_the_whole_split(batches: Batches) -> None:
-    # Within each batch the means agree; only between them do they differ.
-    model = written([1.0] * 4, [[1.0], [1.0], [-1.0], [-1.0]])
-    assert evaluate(model, batches([[0, 1], [2, 3]]), 4).au == 1
-
-
-def test_means_are_over_sentences_and_not_over_batches(batches: Batches) -> None:
-    model = written([1.0, 2.0, 6.0], [[0.0], [0.0], [6.0]])
-    result = evaluate(model, batches([[0, 1], [2]]), 3)
-    assert (result.rec, result.kl) == (pytest.approx(3), pytest.approx(6))
-
-
 def test_noise_belongs_to_the_sentence(batches: Batches) -> None:
     expected = torch.randn(4, 2, generator=torch.Generator().manual_seed(9))
     for cut in ([[0, 1, 2, 3]], [[3, 1], [2], [0]]):

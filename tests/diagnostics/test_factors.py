@@ -64,15 +64,6 @@ def test_information_through_gaussian_noise_is_bounded_by_what_there_is() -> Non
     assert probe.best_dimension_information == pytest.approx(0.337, abs=0.015)
 
 
-def test_every_factor_is_probed_alone_and_in_order() -> None:
-    codes, other = codes_that_tell(400, 0), codes_that_tell(400, 1)
-    factors = {"unrelated": labels(200, 1) + ["w"] * 200, "told": labels(400)}
-    first, second = probe_factors(codes, factors, other, dict(reversed(factors.items())))
-    assert (first.name, second.name) == ("unrelated", "told")
-    assert first.information < 0.02
-    assert second.accuracy == 1
-
-
 def test_a_value_the_fitting_split_does_not_have_counts_as_wrong() -> None:
     fitted, seen = labels(400), [*labels(298), "new", "newer"]
     (probe,) = probe_factors(

@@ -80,15 +80,6 @@ def test_a_collapsed_posterior_says_nothing_whatever_the_draw(
     assert found.aggregate_kl == pytest.approx(kl, abs=1.0 if mean else 1e-12)
 
 
-@pytest.mark.parametrize(("clusters", "expected"), [(500, math.log(500)), (2, math.log(2))])
-def test_tight_clusters_say_which_of_them(clusters: int, expected: float) -> None:
-    centres = torch.arange(500.0) % clusters
-    mu = torch.stack([centres, 0 * centres], 1)
-    posterior = Gaussian(mu, torch.full_like(mu, 2 * math.log(0.01)))
-    assert mutual_information(posterior).mi == pytest.approx(expected, abs=1e-9)
-    assert mi_per_dimension(posterior) == pytest.approx([expected, 0], abs=1e-9)
-
-
 @pytest.mark.parametrize("variance", [0.1, 0.5, 0.9])
 def test_gaussian_means_with_gaussian_noise(variance: float) -> None:
     # q(z) is the prior, so KL(q(z) ‖ p(z)) is 0 and the MI that of a Gaussian channel.
