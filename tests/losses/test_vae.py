@@ -1,48 +1,242 @@
-"""Tests of `textvae.losses.vae`."""
+"""Tests of `textvae.losses.vae`, against torch.distributions and sums by hand."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Bernoulli, Categorical, Normal
 from torch.distributions import kl_divergence as reference_kl
 
+from tests.draws import draws64
 from textvae.annealers import LinearAnnealer
 from textvae.losses import (
     FREE_BITS,
     RECONSTRUCTIONS,
     VAELoss,
     VAETerms,
+    bce_reconstruction,
     beta_vae_loss,
+    cross_entropy_reconstruction,
+    kl_divergence,
     kl_per_dimension,
+    mse_reconstruction,
     nats_per_dimension,
+    token_nll,
     vae_loss,
     vae_loss_free_bits,
 )
 
 few = settings(max_examples=30)
+seeds = st.integers(0, 1000)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def case(seed: int = 0, batch: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reconstruction, data (B, 6), mu and logvar (B, 3)."""
-    generator = torch.Generator().manual_seed(seed)
-    recon, x = (torch.rand(2, batch, 6, generator=generator, dtype=torch.float64)).unbind()
-    mu, logvar = torch.randn(2, batch, 3, generator=generator, dtype=torch.float64).unbind()
-    return recon, x, mu, logvar
+# KL
 
 
-def oracle(seed: int) -> tuple[float, Tensor]:
+def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    return reference_kl(Normal(mu, torch.exp(0.5 * logvar)), Normal(0.0, 1.0))
+
+
+@few
+@given(st.lists(st.tuples(st.floats(-6, 6), st.floats(-12, 6)), min_size=6, max_size=6))
+def test_kl_equals_torch_distributions(parameters: list[tuple[float, float]]) -> None:
+    mu, logvar = torch.tensor(parameters, dtype=torch.float64).T.reshape(2, 2, 3)  # B = 2, Z = 3
+    expected = gaussian_kl(mu, logvar)
+    torch.testing.assert_close(kl_per_dimension(mu, logvar), expected)
+    torch.testing.assert_close(kl_divergence(mu, logvar, "none"), expected.sum(1))
+    torch.testing.assert_close(kl_divergence(mu, logvar, "mean"), expected.sum(1).mean())
+    torch.testing.assert_close(kl_divergence(mu, logvar), expected.sum())
+
+
+@given(st.floats(-1e-3, 1e-3), st.floats(-1e-3, 1e-3))
+@example(1e-4, 1e-4)
+@example(-1e-7, 1e-7)
+def test_fp32_keeps_its_digits_near_the_prior(mu: float, logvar: float) -> None:
+    # exp(logvar) − 1 − logvar is off by 6e-8 there, whatever the posterior; what is allowed here
+    # is the rounding of logvar itself. The oracle is the Taylor series.
+    m, v = torch.tensor([mu]), torch.tensor([logvar])
+    kl = kl_per_dimension(m, v).item()
+    mu, logvar = m.item(), v.item()
+    exact = mu**2 / 2 + logvar**2 / 4 + logvar**3 / 12 + logvar**4 / 48
+    assert kl >= 0
+    assert kl == pytest.approx(exact, rel=1e-5, abs=1.2e-7 * abs(logvar) + 1e-37)
+
+
+def test_kl_is_never_negative_in_fp32() -> None:
+    logvar = torch.cat([-torch.logspace(-40, 1.5, 20_000), torch.logspace(-40, 1, 20_000)])
+    assert kl_per_dimension(torch.zeros_like(logvar), logvar).min() == 0
+
+
+def test_no_dimensions_cost_nothing() -> None:
+    nothing = torch.zeros(4, 0)
+    assert kl_per_dimension(nothing, nothing).shape == (4, 0)
+    assert kl_divergence(nothing, nothing, "none").tolist() == [0] * 4
+
+
+# Reconstruction
+
+
+@few
+@given(seeds, st.sampled_from([(3,), (3, 4), (2, 1, 3, 3)]))
+def test_bce_and_mse_equal_their_oracles(seed: int, shape: tuple[int, ...]) -> None:
+    recon, x = draws64(*shape, seed=seed), draws64(*shape, seed=seed + 1)
+    share, coins = recon.sigmoid(), (x > 0).double()
+    expected = -Bernoulli(share).log_prob(coins).reshape(len(x), -1).sum(1)
+    torch.testing.assert_close(bce_reconstruction(share, coins, "none"), expected)
+    whole = F.binary_cross_entropy(share, x.sigmoid(), reduction="sum")
+    torch.testing.assert_close(bce_reconstruction(share, x.sigmoid()), whole)
+    torch.testing.assert_close(bce_reconstruction(share, x.sigmoid(), "mean"), whole / len(x))
+
+    error = mse_reconstruction(recon, x)
+    torch.testing.assert_close(error, F.mse_loss(recon, x, reduction="sum"))
+    torch.testing.assert_close(mse_reconstruction(recon, x, "mean"), error / len(x))
+    rows = torch.stack([((recon[b] - x[b]) ** 2).sum() for b in range(len(x))])
+    torch.testing.assert_close(mse_reconstruction(recon, x, "none"), rows)
+    constant = 0.5 * math.log(math.pi) * x.numel()
+    half = Normal(recon, math.sqrt(0.5))
+    torch.testing.assert_close(error, -half.log_prob(x).sum() - constant)
+
+
+def test_sure_and_wrong_is_dear_but_finite() -> None:
+    recon = torch.tensor([[0.0]], requires_grad=True)
+    loss = bce_reconstruction(recon, torch.tensor([[1.0]]))
+    assert loss.item() == 100
+    assert torch.autograd.grad(loss, recon)[0].isfinite()
+
+
+@pytest.mark.parametrize(
+    ("recon", "x", "found"),
+    [
+        ([0.5, -0.5], [0.0, 1.0], r"recon_x from -0\.5 to 0\.5 and x from 0\.0 to 1\.0"),
+        ([0.5, 1.5], [0.0, 1.0], r"recon_x from 0\.5 to 1\.5 and x from 0\.0 to 1\.0"),
+        ([0.5, 0.5], [0.0, 255.0], r"recon_x from 0\.5 to 0\.5 and x from 0\.0 to 255\.0"),
+        ([0.5, 0.5], [-1.0, 1.0], r"recon_x from 0\.5 to 0\.5 and x from -1\.0 to 1\.0"),
+        ([0.5, math.nan], [0.0, 1.0], r"recon_x from nan to nan and x from 0\.0 to 1\.0"),
+        ([0.5, 0.5], [0.0, math.nan], r"recon_x from 0\.5 to 0\.5 and x from nan to nan"),
+    ],
+)
+def test_bce_refuses_what_is_no_probability(recon: list[float], x: list[float], found: str) -> None:
+    with pytest.raises(ValueError, match=rf"recon_x and x must lie in \[0, 1\], got {found}"):
+        bce_reconstruction(torch.tensor([recon], requires_grad=True), torch.tensor([x]))
+
+
+def test_mse_refuses_nan() -> None:
+    bad, good = torch.tensor([[math.nan, 1.0]]), torch.zeros(1, 2)
+    for tensors, counts in (((bad, good), (1, 0)), ((good, bad), (0, 1))):
+        with pytest.raises(ValueError, match="NaN, got {} in recon_x and {} in x".format(*counts)):
+            mse_reconstruction(*tensors)
+
+
+@pytest.mark.parametrize("function", [bce_reconstruction, mse_reconstruction])
+@pytest.mark.parametrize(
+    ("recon", "x"),
+    [((2, 3), (2, 1)), ((2, 3), (3,)), ((2, 3), (6,)), ((), ()), ((0, 3), (0, 3))],
+)
+def test_shapes_that_disagree(function: Loss, recon: tuple[int, ...], x: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"same shape .* and not be empty, got") as caught:
+        function(torch.zeros(recon), torch.zeros(x))
+    assert str(caught.value).endswith(f"got {recon} and {x}")
+
+
+def text(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (B, T, V), targets (B, T) and lengths (B,)."""
+    targets = torch.randint(5, (3, 4), generator=torch.Generator().manual_seed(seed))
+    return draws64(3, 4, 5, seed=seed), targets, torch.tensor([4, 1, 0])
+
+
+@few
+@given(seeds)
+def test_cross_entropy_equals_its_oracles(seed: int) -> None:
+    scores, targets, lengths = text(seed)
+    nll = -Categorical(logits=scores).log_prob(targets)
+    rows = [nll[b, : lengths[b]].sum().item() for b in range(3)]
+    by_length = cross_entropy_reconstruction(scores, targets, "none", lengths=lengths)
+    assert by_length.tolist() == pytest.approx(rows, abs=1e-9)
+    torch.testing.assert_close(cross_entropy_reconstruction(scores, targets, "none"), nll.sum(1))
+    real = torch.arange(4) < lengths[:, None]
+    by_id = cross_entropy_reconstruction(scores, targets.where(real, 7), "none", padding_id=7)
+    torch.testing.assert_close(by_id, by_length)
+    mean = cross_entropy_reconstruction(scores, targets, "mean", lengths=lengths)
+    assert mean.item() == pytest.approx(sum(rows) / 3)
+    by_default = cross_entropy_reconstruction(scores, targets.where(real, -100))
+    assert by_default.item() == pytest.approx(sum(rows))
+
+
+def test_cross_entropy_is_what_token_nll_is() -> None:
+    hidden, weight, bias = draws64(6, 3), draws64(5, 3, seed=1), draws64(5, seed=2)
+    targets = torch.tensor([0, 4, 2, 2, 1, 3])
+    scores = (hidden @ weight.T + bias).view(2, 3, 5)
+    torch.testing.assert_close(
+        cross_entropy_reconstruction(scores, targets.view(2, 3)),
+        token_nll(hidden, weight, bias, targets).sum(),
+    )
+
+
+def test_what_is_padding_gets_no_gradient() -> None:
+    scores, targets, lengths = text()
+    scores.requires_grad_()
+    loss = cross_entropy_reconstruction(scores, targets, lengths=lengths)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    real = torch.arange(4) < lengths[:, None]
+    assert (gradient.abs().sum(2) > 0).equal(real)
+
+
+def test_what_cross_entropy_refuses() -> None:
+    scores, targets, _ = text()
+    for wrong, message in (
+        ((scores, targets[:, :3]), r"got \(3, 4, 5\) and \(3, 3\)"),
+        ((scores.flatten(0, 1), targets.flatten()), r"got \(12, 5\) and \(12,\)"),
+        ((scores, targets.masked_fill(targets == 2, 5)), r"below the 5 of .* \(-100\), got 5"),
+        ((scores, targets.masked_fill(targets == 2, -1)), r"and at least 0, or .*, got -1"),
+        ((scores.where(targets[:, :, None] != 2, math.nan), targets), "scores must hold no NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cross_entropy_reconstruction(*wrong)
+
+
+@pytest.mark.parametrize("lengths", [[4, 1], [4, 1, 5], [4, 1, -1], [[4], [1], [1]]])
+def test_cross_entropy_refuses_lengths_of_other_sentences(lengths: list[int]) -> None:
+    scores, targets, _ = text()
+    with pytest.raises(ValueError, match="3 numbers between 0 and the 4 tokens of targets") as e:
+        cross_entropy_reconstruction(scores, targets, lengths=torch.tensor(lengths))
+    assert str(e.value).endswith(f"got {lengths}")
+
+
+def test_unknown_reductions_are_refused() -> None:
+    half, ids = torch.full((2, 3), 0.5), torch.zeros(2, 3, dtype=torch.long)
+    for function, tensors in (
+        (kl_divergence, (half, half)),
+        (bce_reconstruction, (half, half)),
+        (mse_reconstruction, (half, half)),
+        (cross_entropy_reconstruction, (torch.zeros(2, 3, 4), ids)),
+    ):
+        with pytest.raises(ValueError, match="one of sum, mean, none, got 'batchmean'"):
+            function(*tensors, "batchmean")
+
+
+# The whole loss
+
+
+def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Reconstruction, data (B, 6), mu and logvar (B, 3), for B = 4."""
+    shares = draws64(2, 4, 6, seed=seed).sigmoid()
+    return *shares.unbind(), *draws64(2, 4, 3, seed=seed + 1).unbind()
+
+
+def oracle(seed: int = 0) -> tuple[float, Tensor]:
     """BCE summed over everything, and KL of each example and dimension."""
     recon, x, mu, logvar = case(seed)
-    bce = F.binary_cross_entropy(recon, x, reduction="sum").item()
-    return bce, reference_kl(Normal(mu, torch.exp(0.5 * logvar)), Normal(0.0, 1.0))
+    return F.binary_cross_entropy(recon, x, reduction="sum").item(), gaussian_kl(mu, logvar)
 
 
 def plain(terms: VAETerms) -> list[float]:
@@ -50,7 +244,7 @@ def plain(terms: VAETerms) -> list[float]:
 
 
 @few
-@given(st.integers(0, 1000), st.floats(0, 10), st.floats(0, 3))
+@given(seeds, st.floats(0, 10), st.floats(0, 3))
 def test_sums_and_means_equal_the_oracles(seed: int, beta: float, floor: float) -> None:
     bce, kls = oracle(seed)
     kl, clamped = kls.sum().item(), kls.clamp_min(floor).sum().item()
@@ -67,66 +261,39 @@ def test_sums_and_means_equal_the_oracles(seed: int, beta: float, floor: float) 
 
 
 def test_defaults_are_those_of_the_textbook() -> None:
-    bce, kls = oracle(0)
+    bce, kls = oracle()
     kl, clamped = kls.sum().item(), kls.clamp_min(0.1).sum().item()
     assert clamped > kl
-    assert vae_loss(*case()).total.item() == pytest.approx(bce + kl)
-    assert beta_vae_loss(*case()).total.item() == pytest.approx(bce + 4 * kl)
-    assert vae_loss_free_bits(*case()).total.item() == pytest.approx(bce + clamped)
-    assert VAELoss()(*case()).total.item() == pytest.approx(bce + kl)
-
-
-def test_terms_have_names_and_unpack() -> None:
-    terms = VAELoss(reconstruction_type="bce", beta=4.0, free_bits=0.1)(*case())
-    total_loss, recon_loss, kl_loss = terms
-    assert (terms.total, terms.recon, terms.kl) == (total_loss, recon_loss, kl_loss)
-
-
-def test_the_third_value_is_the_raw_kl_and_the_floored_one_is_in_the_total() -> None:
-    recon, x, mu, _ = case()
-    collapsed = torch.zeros_like(mu)
-    terms = vae_loss_free_bits(recon, x, collapsed, collapsed, 0.5, "mean")
-    assert terms.kl.item() == 0
-    assert (terms.total - terms.recon).item() == pytest.approx(3 * 0.5)
+    for loss, total in (
+        (vae_loss, bce + kl),
+        (beta_vae_loss, bce + 4 * kl),
+        (vae_loss_free_bits, bce + clamped),
+        (VAELoss(), bce + kl),
+    ):
+        assert loss(*case()).total.item() == pytest.approx(total)
 
 
 @pytest.mark.parametrize("kind", FREE_BITS)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_every_kind_of_free_bits_scales_with_the_reconstruction(kind: str, reduction: str) -> None:
     tensors = case()
-    floored = FREE_BITS[kind](kl_per_dimension(*tensors[2:]), 0.4).item()
     scale = 4 if reduction == "sum" else 1
+    floored = scale * FREE_BITS[kind](kl_per_dimension(*tensors[2:]), 0.4).item()
     loss = VAELoss("bce", 2.0, 0.4, reduction, free_bits_kind=kind)
-    assert loss.kl_loss(*tensors[2:]).item() == pytest.approx(scale * floored)
-    terms = loss(*tensors)
-    assert terms.total.item() == pytest.approx(terms.recon.item() + 2 * scale * floored)
-    assert terms.kl.item() == pytest.approx(scale * oracle(0)[1].sum().item() / 4)
+    assert loss.kl_loss(*tensors[2:]).item() == pytest.approx(floored)
+    total, recon, kl = plain(loss(*tensors))
+    assert total == pytest.approx(recon + 2 * floored)
+    assert kl == pytest.approx(scale * oracle()[1].sum().item() / 4)  # raw
     same = vae_loss_free_bits(*tensors, 0.4, reduction, free_bits_kind=kind)
-    assert same.total.item() == pytest.approx(terms.recon.item() + scale * floored)
-
-
-def test_the_mean_does_not_know_the_batch_size() -> None:
-    tensors = case()
-    twice = [tensor.repeat(2, 1) for tensor in tensors]
-    for loss in (VAELoss(free_bits=0.4, reduction="mean"), VAELoss("mse", 3.0, reduction="mean")):
-        assert plain(loss(*twice)) == pytest.approx(plain(loss(*tensors)))
-
-
-def test_the_reduction_does_not_change_the_balance_of_the_terms() -> None:
-    summed, mean = (vae_loss(*case(), reduction) for reduction in ("sum", "mean"))
-    assert (summed.kl / summed.recon).item() == pytest.approx((mean.kl / mean.recon).item())
+    assert same.total.item() == pytest.approx(recon + floored)
 
 
 def test_gradients_are_those_of_the_formula() -> None:
     recon, x, mu, logvar = (tensor.requires_grad_() for tensor in case())
-    beta_vae_loss(recon, x.detach(), mu, logvar, beta=3.0).total.backward()
-    assert mu.grad is not None
-    assert logvar.grad is not None
-    assert recon.grad is not None
-    torch.testing.assert_close(mu.grad, 3 * mu.detach())
-    torch.testing.assert_close(logvar.grad, 1.5 * (logvar.detach().exp() - 1))
+    total = beta_vae_loss(recon, x.detach(), mu, logvar, beta=3.0).total
+    gradients = torch.autograd.grad(total, (recon, mu, logvar))
     slope = (recon - x) / (recon * (1 - recon))
-    torch.testing.assert_close(recon.grad, slope.detach())
+    torch.testing.assert_close(gradients, (slope, 3 * mu, 1.5 * (logvar.exp() - 1)))
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse"])
@@ -139,10 +306,9 @@ def test_the_module_takes_data_of_any_shape(kind: str) -> None:
 
 
 def test_the_module_takes_tokens() -> None:
-    mu, logvar = case()[2:]
     scores = torch.zeros(4, 2, 8, dtype=torch.float64)
     targets = torch.tensor([[1, 2], [3, -100], [4, 5], [6, 7]])
-    terms = VAELoss("cross_entropy")(scores, targets, mu, logvar)
+    terms = VAELoss("cross_entropy")(scores, targets, *case()[2:])
     assert terms.recon.item() == pytest.approx(7 * math.log(8))  # seven real tokens
 
 
@@ -178,13 +344,7 @@ def test_options_are_checked_when_built(options: dict[str, Any], message: str) -
         VAELoss(**options)
 
 
-def test_the_functions_check_their_options_too() -> None:
-    with pytest.raises(ValueError, match="reduction must be one of sum, mean, got 'batch'"):
-        vae_loss(*case(), "batch")
-    with pytest.raises(ValueError, match="beta must be at least 0, got -4"):
-        beta_vae_loss(*case(), -4)
-    with pytest.raises(ValueError, match="free_bits must be at least 0, got -1"):
-        vae_loss_free_bits(*case(), -1)
+def test_a_beta_that_was_set_is_checked_too() -> None:
     criterion = VAELoss()
     criterion.beta = -0.5
     with pytest.raises(ValueError, match=r"beta must be at least 0, got -0\.5"):
@@ -194,9 +354,9 @@ def test_the_functions_check_their_options_too() -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([(4, 6), (4, 5), (4, 3), (4, 3)], r"recon_x and x .* got \(4, 6\) and \(4, 5\)"),
         ([(4, 6), (4, 6), (3, 3), (3, 3)], r"x and mu .* got \(4, 6\) and \(3, 3\)"),
         ([(4, 6), (4, 6), (), ()], r"x and mu .* got \(4, 6\) and \(\)"),
+        # It would broadcast in silence and count one variance three times.
         ([(4, 6), (4, 6), (4, 3), (4, 1)], r"mu and logvar .* got \(4, 3\) and \(4, 1\)"),
         # Summed over its last dimension, (B,) would be one example of four dimensions.
         ([(4, 6), (4, 6), (4,), (4,)], r"mu and logvar must be \(B, Z\), got \(4,\)"),
@@ -208,19 +368,12 @@ def test_shapes_that_disagree_are_both_named(shapes: list[tuple[int, ...]], mess
         vae_loss(*(torch.full(shape, 0.5) for shape in shapes))
 
 
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        (0, r"recon_x and x must lie in \[0, 1\], got recon_x from nan"),
-        (1, r"recon_x and x must lie in \[0, 1\], .* and x from nan"),
-        (2, "mu and logvar must hold no NaN, got 1 in mu and 0 in logvar"),
-        (3, "mu and logvar must hold no NaN, got 0 in mu and 1 in logvar"),
-    ],
-)
-def test_nan_is_refused_wherever_it_is(place: int, message: str) -> None:
+@pytest.mark.parametrize("place", [2, 3])
+def test_nan_is_refused_in_both_parameters(place: int) -> None:
     tensors = case()
     tensors[place][1, 2] = math.nan
-    with pytest.raises(ValueError, match=message):
+    found = f"must hold no NaN, got {int(place == 2)} in mu and {int(place == 3)} in logvar"
+    with pytest.raises(ValueError, match=found):
         vae_loss(*tensors)
 
 
@@ -237,7 +390,6 @@ def test_nats_per_dimension() -> None:
     # Two sentences of 10 and 30 tokens that cost 40 and 80 nats: three nats a token.
     per = nats_per_dimension(torch.tensor(60.0), torch.tensor(4.0), 20, 2)
     assert (per.recon.item(), per.kl.item()) == (3, 2)
-    with pytest.raises(ValueError, match="data_dim must be above 0, got 0"):
-        nats_per_dimension(1.0, 1.0, 0, 32)
-    with pytest.raises(ValueError, match="latent_dim must be above 0, got 0"):
-        nats_per_dimension(1.0, 1.0, 784, 0)
+    for sizes, name in (((0, 32), "data_dim"), ((784, 0), "latent_dim")):
+        with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
+            nats_per_dimension(1.0, 1.0, *sizes)
