@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -50,7 +49,7 @@ def test_order_does_not_matter_and_padding_does_not_count(
 
 
 def test_a_model_has_it_by_its_option_and_in_training_alone(
-    make_model: Callable[..., SentenceVAE], make_batch: Callable[..., Batch], tmp_path: Path
+    make_model: Callable[..., SentenceVAE], make_batch: Callable[..., Batch]
 ) -> None:
     model, batch = make_model(bag_of_words=0.25), make_batch([[5, 6], [7]])
     assert model.term_weights == {"bag_of_words": 0.25}

@@ -12,23 +12,14 @@ from textvae.model.encoder import CELLS, Encoder, token_mask
 
 POOLINGS = ("last", "mean", "max")
 
-KINDS = list(itertools.product(CELLS, (1, 2), (False, True), POOLINGS))
 SENTENCES = [[5, 6, 7, 3], [8, 3], [3], [9, 4, 4, 9, 5, 3], [6, 5, 3], [7, 8]]
 
-every_kind = pytest.mark.parametrize(("cell", "layers", "bidirectional", "pooling"), KINDS)
 
-
-def encoder(cell: str, layers: int, bidirectional: bool, pooling: str) -> Encoder:
-    """One with large weights, and an embedding of padding that a leak would carry."""
-    made = Encoder(
-        10,
-        4,
-        3,
-        cell=cell,
-        num_layers=layers,
-        bidirectional=bidirectional,
-        pooling=pooling,
-    )
+@pytest.fixture(params=itertools.product(CELLS, (1, 2), (False, True), POOLINGS))
+def model(request: pytest.FixtureRequest) -> Encoder:
+    """One of each kind, with large weights, and an embedding of padding that a leak would carry."""
+    names = ("cell", "num_layers", "bidirectional", "pooling")
+    made = Encoder(10, 4, 3, **dict(zip(names, request.param, strict=True)))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -54,22 +45,15 @@ def by_hand(model: Encoder, sentence: list[int]) -> Tensor:
     return torch.cat([final[-directions + d, 0] for d in range(directions)])
 
 
-@every_kind
-def test_it_equals_a_loop_over_sentences(
-    cell: str, layers: int, bidirectional: bool, pooling: str
-) -> None:
-    model = encoder(cell, layers, bidirectional, pooling)
+def test_it_equals_a_loop_over_sentences(model: Encoder) -> None:
     pooled = model(*padded(SENTENCES))
     assert pooled.shape == (len(SENTENCES), model.output_size)
+    assert model.output_size == (6 if model.bidirectional else 3)
     torch.testing.assert_close(pooled, torch.stack([by_hand(model, ids) for ids in SENTENCES]))
     assert torch.pdist(pooled).min() > 1e-3, "sentences must differ for a mix-up to show"
 
 
-@every_kind
-def test_neither_padding_nor_neighbours_nor_order_matter(
-    cell: str, layers: int, bidirectional: bool, pooling: str
-) -> None:
-    model = encoder(cell, layers, bidirectional, pooling)
+def test_neither_padding_nor_neighbours_nor_order_matter(model: Encoder) -> None:
     pooled = model(*padded(SENTENCES))
     torch.testing.assert_close(model(*padded(SENTENCES, width=12)), pooled)
     torch.testing.assert_close(model(*padded(SENTENCES * 2)), pooled.repeat(2, 1))
@@ -77,11 +61,7 @@ def test_neither_padding_nor_neighbours_nor_order_matter(
     torch.testing.assert_close(model(*padded([SENTENCES[i] for i in order])), pooled[order])
 
 
-@every_kind
-def test_gradients_stay_within_the_sentence(
-    cell: str, layers: int, bidirectional: bool, pooling: str
-) -> None:
-    model = encoder(cell, layers, bidirectional, pooling)
+def test_gradients_stay_within_the_sentence(model: Encoder) -> None:
     ids, lengths = padded(SENTENCES)
     embedded: list[Tensor] = []
     model.embedding.register_forward_hook(lambda _m, _i, out: embedded.append(out))
@@ -91,27 +71,11 @@ def test_gradients_stay_within_the_sentence(
         read = gradient.abs().sum(-1) > 0  # (B, T)
         alone = torch.zeros_like(read)
         alone[row] = token_mask(lengths, ids.shape[1])[row]
-        if pooling == "max":  # a token no unit takes its maximum from may do without, if last
+        if model.pooling == "max":  # a token no unit takes its maximum from may do without, if last
             assert not (read & ~alone).any()
             assert read[row].any()
         else:
             assert read.equal(alone)
-
-
-@pytest.mark.parametrize(("bidirectional", "size"), [(False, 3), (True, 6)])
-def test_output_size(bidirectional: bool, size: int) -> None:
-    model = encoder("gru", 1, bidirectional, "last")
-    assert model.output_size == size
-    assert model(*padded(SENTENCES)).shape == (len(SENTENCES), size)
-
-
-def test_padding_starts_at_zero_and_gets_no_gradient() -> None:
-    model = Encoder(10, 4, 3)
-    assert model.embedding.weight[0].abs().sum() == 0
-    model(torch.tensor([[5, 0], [6, 7]]), torch.tensor([1, 2])).sum().backward()
-    gradient = model.embedding.weight.grad
-    assert gradient is not None
-    assert (gradient.abs().sum(1) > 0).tolist() == [i in (5, 6, 7) for i in range(10)]
 
 
 def test_the_mask_is_true_at_real_tokens() -> None:
