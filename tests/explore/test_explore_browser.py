@@ -124,16 +124,17 @@ def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Pa
     slide(opened, 0.5)
     wait_for(opened, "#between", session.between(first, second, 0.5) or "(an empty sentence)")
     opened.page.get_by_label("First sentence").fill("the zebra <b>")
-    wait_for(opened, "#between", "read as <unk>: zebra <b>")
+    unknown = opened.page.get_by_label("Not in the vocabulary").filter(visible=True)
+    playwright.expect(unknown).to_have_value("zebra <b>", timeout=PATIENCE)
     opened.page.get_by_label("First sentence").fill("")
-    wait_for(opened, "#between", "the first sentence is empty: type one")
+    wait_for(opened, "body", "the first sentence is empty: type one")
     go_to(opened, "Dimensions")
     assert opened.page.locator("input[type=range]:visible").count() == 3
     opened.page.get_by_label("Sentence", exact=True).first.fill("the dog eats zebras")
-    wait_for(opened, "#moved", "read as <unk>: zebras")
-    index = session.dimensions[0].index
+    wait_for(opened, "#moved", session.reconstructed("the dog eats zebras"))
     slide(opened, 3)
-    wait_for(opened, "#moved", session.moved("the dog eats zebras", {index: 3.0}))
+    moved = session.moved("the dog eats zebras", [3, *session.sliders("the dog eats zebras")[1:]])
+    wait_for(opened, "#moved", moved)
 
 
 def test_the_map(opened: Opened) -> None:

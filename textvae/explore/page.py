@@ -10,7 +10,7 @@ import re
 import shlex
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import wraps
 from importlib import resources
@@ -18,45 +18,38 @@ from typing import Any
 
 from textvae.checks import InputError
 from textvae.diagnostics import COLLAPSED_KL
-from textvae.explore.session import MAX_NEIGHBOURS, MAX_SAMPLES, MAX_SEED, TEMPERATURES, Session
+from textvae.explore.session import (
+    MAX_NEIGHBOURS,
+    MAX_SAMPLES,
+    MAX_SEED,
+    SLIDER_STEP,
+    TEMPERATURES,
+    Session,
+)
 from textvae.generation import STRATEGIES
 from textvae.recipes.examples import readable
+from textvae.report.studies import markdown
 from textvae.report.text import figures_row
 
-IN_TURN: dict[str, Any] = {
+LIVE: dict[str, Any] = {
     "concurrency_id": "model",
     "concurrency_limit": 1,
-    "api_visibility": "private",
+    "trigger_mode": "always_last",
+    "show_progress": "hidden",
 }
-"""Of every event: one at a time for all visitors, and no one but the page asks."""
+"""Of every event: one at a time for all visitors, and the last of a hand's movement is answered."""
 
-LIVE: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **IN_TURN}
-"""Of events that follow a hand: what came in the meantime is answered by the last."""
-
-LIVE_RENDER = {name: value for name, value in LIVE.items() if name != "api_visibility"}
-
-MAX_WAITING = 64
-"""Events in the queue; a page that asks for more is told to wait."""
+MAX_WAITING = 64  # events in the queue; a page that asks for more is told to wait
 
 NEIGHBOURS = "neighbours"
 NOTHING = "(an empty sentence)"
-NOT_MEASURED = ("NLL", "PPL")
+COLLAPSED = "This model has collapsed: z says next to nothing, so sentences hardly change with it."
 COLORS = {"new": "#4679b6", "other": "#b0b0b0", "near": "#2079bb", "asked": "#d55e00"}
 ORDER = {name: order for order, name in enumerate(COLORS)}
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise what `serve` would raise before a model is loaded.
-
-    Args:
-        host: Address to listen at.
-        port: From 1 to 65535.
-
-    Raises:
-        ImportError: If gradio is not installed.
-        InputError: If the port is outside its range.
-        OSError: If the host is not this machine's, or the port is taken.
-    """
+    """Raise before a model is loaded what `serve` would raise after."""
     _gradio()
     if not 1 <= port <= 65535:
         raise InputError(f"port must be from 1 to 65535, got {port}")
@@ -82,11 +75,7 @@ def serve(
 ) -> None:
     """Show the page until Ctrl-C, which raises KeyboardInterrupt with the server closed.
 
-    Args:
-        session: What to show.
-        host: Address to listen at; by default only this machine can reach it.
-        port: Where to listen.
-        on_ready: Told the page's address once it can be opened.
+    `on_ready` is told its address once it can be opened; by default only this machine can.
     """
     gr, page = _gradio(), build(session)
     page.queue(max_size=MAX_WAITING, api_open=False, default_concurrency_limit=1)
@@ -98,12 +87,7 @@ def serve(
             prevent_thread_lock=True,
             share=False,
             quiet=True,
-            inbrowser=False,
             ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
             footer_links=[],
             theme=gr.themes.Base(primary_hue="blue", font=fonts, font_mono=fonts),
             css=(resources.files("textvae.explore") / "page.css").read_text(encoding="utf-8"),
@@ -137,13 +121,12 @@ def _heading(session: Session) -> str:
     name, number = session.sentences.name, len(session.sentences.texts)
     kl = sum(session.kl) / number
     of = "" if name == "sentences of its own" else "sentences of "
-    facts = f"z of {session.model.latent_dim}, KL {kl:.2f} nats, {number:,} {of}{name}"
-    collapsed = (
-        "This model has collapsed: z says next to nothing, so sentences hardly change with it."
-    )
-    notices = [session.notice, collapsed if kl < COLLAPSED_KL else ""]
-    lines = [facts, *(notice for notice in notices if notice)]
-    return "\n\n".join([f"# {_escaped(session.name)}", *map(_escaped, lines)])
+    lines = [
+        f"z of {session.model.latent_dim}, KL {kl:.2f} nats, {number:,} {of}{name}",
+        session.notice,
+        COLLAPSED if kl < COLLAPSED_KL else "",
+    ]
+    return "\n\n".join([f"# {_escaped(session.name)}", *map(_escaped, filter(None, lines))])
 
 
 def _escaped(text: str) -> str:
@@ -161,72 +144,56 @@ def _between(gr: Any, page: Any, session: Session) -> None:
             ["→" if at == here else "", f"{at / (len(path) - 1):.2f}", text or NOTHING]
             for at, text in enumerate(path)
         ]
-        unknown = session.unknown_words(first, second)
-        return [_sentence(gr, now, session.reconstructed(first), unknown), rows]
+        return [*_sentence(session, now, first, second), rows]
 
     with gr.Row():
         boxes = [_box(gr, "First sentence", first), _box(gr, "Second sentence", second)]
     share = gr.Slider(0, 1, 0, step=0.01, label="From the first to the second", buttons=[])
-    shown, path = _empty_sentence(gr, "between"), _table(gr, ["", "share", "sentence"], [8, 17, 75])
-    triggers = [page.load, *(box.change for box in boxes), share.input]
-    gr.on(triggers, _told(gr, show, 2), [*boxes, share], [shown, path], **LIVE)
+    shown = [*_sentence_boxes(gr, "between"), _table(gr, ["", "share", "sentence"], [8, 17, 75])]
+    happens = [page.load, share.input, *(box.change for box in boxes)]
+    _on(gr, happens, show, [*boxes, share], shown)
 
 
 def _dimensions(gr: Any, page: Any, session: Session) -> None:
-    text, dimensions = readable(session.sentences.texts)[0], session.dimensions
-
-    def rounded(text: str) -> list[float]:
-        """A sentence's own values, as sliders can show them."""
-        return [round(round(value / 0.05) * 0.05, 2) for value in session.values(text)]
-
-    def show(text: str, *values: float) -> list[Any]:
-        # Sliders are rounded: one that was not moved leaves the sentence's own value.
-        own = zip(dimensions, values, rounded(text), strict=True)
-        moved = session.moved(text, {d.index: value for d, value, old in own if value != old})
-        return [_sentence(gr, moved, session.reconstructed(text), session.unknown_words(text))]
+    def show(text: str, *sliders: float) -> list[Any]:
+        return _sentence(session, session.moved(text, sliders), text)
 
     def begin(text: str) -> list[Any]:
-        values = rounded(text)
+        values = session.sliders(text)
         return [*show(text, *values), *values]
 
-    box = _box(gr, "Sentence", text)
+    box = _box(gr, "Sentence", readable(session.sentences.texts)[0])
     with gr.Row():
         sliders = [
             gr.Slider(
                 found.low,
                 found.high,
-                value,
-                step=0.05,
+                step=SLIDER_STEP,
                 min_width=280,
                 label=f"Dimension {found.index}: {found.kl:.2f} nats",
                 buttons=[],
             )
-            for found, value in zip(dimensions, rounded(text), strict=True)
+            for found in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
-    shown = _empty_sentence(gr, "moved")
-    moves = [slider.input for slider in sliders]
-    gr.on(moves, _told(gr, show, 1), [box, *sliders], shown, **LIVE)
-    starts, outputs = [page.load, box.change, back.click], [shown, *sliders]
-    gr.on(starts, _told(gr, begin, len(outputs)), box, outputs, **LIVE)
+    shown = _sentence_boxes(gr, "moved")
+    _on(gr, [slider.input for slider in sliders], show, [box, *sliders], shown)
+    _on(gr, [page.load, box.change, back.click], begin, box, [*shown, *sliders])
 
 
 def _map(gr: Any, page: Any, session: Session) -> None:
     import pandas as pd
 
     texts, (x, y) = session.sentences.texts, session.points.T.tolist()
-    labels = {
-        "KL": [round(kl, 3) for kl in session.kl],
-        "length": session.lengths,
-        **session.sentences.labels,
-    }
+    kl = [round(each, 3) for each in session.kl]
+    labels = {"KL": kl, "length": session.lengths, **session.sentences.labels}
 
     def ask(text: str) -> list[Any]:
         rows = [[f"{each.distance:.2f}", each.text] for each in session.near(text)]
-        return [_sentence(gr, text, "", session.unknown_words(text)), rows, text, NEIGHBOURS]
+        return [*_sentence(session, text, text), rows, text, NEIGHBOURS]
 
     def chosen(event: Any) -> list[Any]:
-        return _told(gr, ask, 4)(str(event.row_value[-1]))
+        return ask(str(event.row_value[-1]))
 
     def marked(event: Any) -> list[list[str]]:
         low, high = event.index
@@ -242,24 +209,20 @@ def _map(gr: Any, page: Any, session: Session) -> None:
         f"differ most: {session.explained:.0%} of their variance. Mark a part of the map to list "
         "its sentences; click a listed one for its neighbours."
     )
-    text = gr.State(readable(texts)[0])
+    asked = gr.State(readable(texts)[0])
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
             color = gr.Radio([NEIGHBOURS, *labels], value=NEIGHBOURS, label="Colour")
 
-            @gr.render([color, text], **LIVE_RENDER)
+            @gr.render([color, asked], **LIVE)
             def draw(color: str, text: str) -> None:
                 points = pd.DataFrame({"x": x, "y": y, "sentence": texts})
-                if color in labels:
-                    points["color"] = labels[color]
-                else:
-                    points["color"] = _nearness(session, text)
-                    # Drawn in this order: what was asked for comes on top.
+                points["color"] = labels[color] if color in labels else _nearness(session, text)
+                if color not in labels:  # what was asked for is drawn last, on top
                     points = points.sort_values("color", key=lambda names: names.map(ORDER))
                 plot = gr.ScatterPlot(
                     points,
-                    x="x",
-                    y="y",
+                    *("x", "y"),
                     color="color",
                     color_title=color,
                     color_map=None if color in labels else COLORS,
@@ -270,15 +233,15 @@ def _map(gr: Any, page: Any, session: Session) -> None:
                     show_label=False,
                     elem_id="map",
                 )
-                plot.select(marked, None, listed, **LIVE)
+                _on(gr, [plot.select], marked, None, listed)
 
         with gr.Column(scale=2, min_width=280):
             box = _box(gr, "Sentence: press Enter for its neighbours", readable(texts)[0])
-            asked = _empty_sentence(gr, "asked")
+            shown = _sentence_boxes(gr, "asked")
             listed = _table(gr, ["distance", "sentence"], [30, 70])
-    outputs = [asked, listed, text, color]
-    gr.on([page.load, box.submit], _told(gr, ask, 4), box, outputs, **LIVE)
-    listed.select(chosen, None, outputs, **LIVE)
+    outputs = [*shown, listed, asked, color]
+    _on(gr, [page.load, box.submit], ask, box, outputs)
+    _on(gr, [listed.select], chosen, None, outputs)
 
 
 def _nearness(session: Session, text: str) -> list[str]:
@@ -291,112 +254,89 @@ def _nearness(session: Session, text: str) -> list[str]:
 
 
 def _samples(gr: Any, page: Any, session: Session) -> None:
-    def show(number: float, strategy: str, temperature: float, seed: float) -> list[list[str]]:
-        texts = session.samples(number, strategy=strategy, temperature=temperature, seed=seed)
-        return [[text or NOTHING] for text in texts]
+    def show(*options: Any) -> list[list[str]]:
+        return [[text or NOTHING] for text in session.samples(*options)]
 
-    def told(*inputs: Any) -> list[list[str]]:
-        try:
-            return show(*inputs)
-        except InputError as error:
-            raise gr.Error(str(error)) from None
-
+    low, high = TEMPERATURES
     with gr.Row():
         number = gr.Slider(1, MAX_SAMPLES, 10, step=1, label="How many", buttons=[])
-        low, high = TEMPERATURES
-        temperature = gr.Slider(
-            low, high, 1, step=0.05, label="Temperature, if sampled", buttons=[]
-        )
+        heat = gr.Slider(low, high, 1, step=0.05, label="Temperature, if sampled", buttons=[])
     with gr.Row():
         strategy = gr.Radio(list(STRATEGIES), value="sample", label="Words are chosen by")
         seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed")
     draw = gr.Button("Draw from the prior", variant="primary")
-    shown, inputs = _table(gr, ["sentence"], [100]), [number, strategy, temperature, seed]
-    gr.on([page.load, draw.click, temperature.input], told, inputs, shown, **LIVE)
+    shown = _table(gr, ["sentence"], [100])
+    _on(gr, [page.load, draw.click, heat.input], show, [number, strategy, heat, seed], shown)
 
 
 def _diagnosis(gr: Any, page: Any, session: Session) -> None:
     import pandas as pd
 
-    command = f"textvae diagnose {shlex.quote(session.name)}"
-
     def show() -> list[Any]:
-        try:
-            found = session.diagnosis()
-        except InputError as error:
-            raise gr.Error(str(error)) from None
+        found = session.diagnosis()
         verdict, elbo = found.verdict, found.elbo
+        command = _escaped(f"textvae diagnose {shlex.quote(session.name)}")
+        figures = {k: v for k, v in figures_row(found).items() if k not in ("NLL", "PPL")}
         words = (
             f"## {verdict.verdict}\n\n{_escaped(verdict.explanation)}\n\n"
             f"Next: {_escaped(verdict.advice)}\n\nOf {elbo.num_sentences:,} sentences, nats per "
-            f"sentence, without the importance-weighted NLL; in full: {_escaped(command)}"
+            f"sentence, without the importance-weighted NLL; in full: {command}\n\n"
+            f"{markdown([figures])}"
         )
-        figures = {k: v for k, v in figures_row(found).items() if k not in NOT_MEASURED}
-        order = sorted(range(len(elbo.kl_per_dim)), key=lambda d: -elbo.kl_per_dim[d])
-        kl = [elbo.kl_per_dim[d] for d in order]
-        bars = pd.DataFrame({"dimension": [str(d) for d in order], "KL": kl})
-        table = gr.Dataframe([list(figures.values())], headers=list(figures), visible=True)
-        return [words, table, gr.BarPlot(bars, sort=bars["dimension"].tolist(), visible=True)]
+        kl = sorted(((value, str(d)) for d, value in enumerate(elbo.kl_per_dim)), reverse=True)
+        bars = pd.DataFrame(kl, columns=["KL", "dimension"])
+        return [words, gr.BarPlot(bars, sort=[name for _, name in kl], visible=True)]
 
     start = gr.Button("Measure", variant="primary")
     words = gr.Markdown(
         "Whether the posterior has collapsed, by the sentences of the map. It takes some seconds.",
         elem_id="diagnosis",
     )
-    table = gr.Dataframe(interactive=False, visible=False, show_label=False, elem_id="figures")
     bars = gr.BarPlot(
-        x="dimension",
-        y="KL",
-        y_title="KL, nats",
-        y_lim=[0, None],
-        visible=False,
-        height=300,
-        show_label=False,
+        x="dimension", y="KL", y_title="KL, nats", y_lim=[0, None], visible=False, show_label=False
     )
-    start.click(show, None, [words, table, bars], **IN_TURN)
+    _on(gr, [start.click], show, None, [words, bars])
 
 
-def _told(gr: Any, make: Callable[..., list[Any]], outputs: int) -> Callable[..., Any]:
-    """What it makes; where the input can't be used, why, in place of the first output."""
+def _on(gr: Any, events: list[Any], make: Callable[..., Any], inputs: Any, outputs: Any) -> None:
+    """Have events make outputs of inputs; where these can't be used, say why."""
 
     @wraps(make)
-    def answer(*inputs: Any) -> Any:
+    def made(*given: Any) -> Any:
         try:
-            made = make(*inputs)
+            return make(*given)
         except InputError as error:
-            made = [gr.HighlightedText([], label=str(error)), *[gr.skip()] * (outputs - 1)]
-        return made if outputs > 1 else made[0]
+            raise gr.Error(str(error), duration=4, print_exception=False) from None
 
-    return answer
-
-
-def _sentence(gr: Any, text: str, before: str = "", unknown: Sequence[str] = ()) -> Any:
-    """A sentence: words that `before` does not have there in colour, words read as `<unk>` told."""
-    label = f"Not in the vocabulary, read as <unk>: {' '.join(unknown)}" if unknown else "Sentence"
-    return gr.HighlightedText(_marked(text, before) or [(NOTHING, None)], label=label)
+    gr.on(events, made, inputs, outputs, api_visibility="private", **LIVE)
 
 
-def _marked(text: str, before: str) -> list[tuple[str, str | None]]:
-    """The text in runs of words, those marked as new that `before` does not have there."""
-    new, old = text.split(), before.split()
-    if not old:
-        return [(text, None)] if new else []
-    return [
+def _sentence_boxes(gr: Any, name: str) -> list[Any]:
+    """Where a sentence is shown, and the words in question that were read as `<unk>`."""
+    shown = gr.HighlightedText(
+        color_map=COLORS,
+        show_inline_category=False,
+        show_whitespaces=False,
+        show_label=False,
+        elem_id=name,
+        elem_classes="sentence",
+    )
+    return [shown, gr.Textbox(label="Not in the vocabulary, read as <unk>", visible=False)]
+
+
+def _sentence(session: Session, text: str, *asked: str) -> list[Any]:
+    """A sentence, in colour where the reconstruction of the first asked for has other words."""
+    unknown = " ".join(session.unknown_words(*asked))
+    new, old = text.split(), session.reconstructed(asked[0]).split()
+    if text == asked[0]:
+        old = new
+    parts = [
         (" ".join(new[begin:end]), None if kind == "equal" else "new")
         for kind, _, _, begin, end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         if end > begin
     ]
-
-
-def _empty_sentence(gr: Any, name: str) -> Any:
-    return gr.HighlightedText(
-        color_map=COLORS,
-        show_inline_category=False,
-        show_whitespaces=False,
-        label="Sentence",
-        elem_id=name,
-        elem_classes="sentence",
-    )
+    unknown_box = _gradio().Textbox(unknown, visible=bool(unknown))
+    return [parts or [(NOTHING, None)], unknown_box]
 
 
 def _table(gr: Any, headers: list[str], widths: list[int]) -> Any:

@@ -1,4 +1,4 @@
-"""What the page shows, without the page.
+"""What the page shows, without the page: a run, sentences, and what can be asked of them.
 
 Every input is bounded and checked here, whatever a browser sends: an `InputError` says in plain
 words what is wrong.
@@ -9,55 +9,52 @@ Shapes: N sentences of the corpus, Z latent dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from textvae.batches import Batch, collate
-from textvae.checks import InputError
+from textvae.batches import collate
+from textvae.checks import InputError, integer
+from textvae.config import MAX_LENGTH, RunConfig
+from textvae.corpus import DataError, load_corpus
 from textvae.diagnostics import Diagnosis, diagnose
-from textvae.generation import MAX_LENGTH, Neighbour, encode, generate_text, lerp, sample
+from textvae.files import find_pretrained
+from textvae.generation import Neighbour, encode, generate_text, lerp, sample
 from textvae.model import SentenceVAE
+from textvae.recipes import open_corpus
+from textvae.report.text import CORPUS_NAMES
+from textvae.run import RunDirectory
 
-MAX_CHARACTERS = 1000
-"""Of a sentence, typed or from a corpus."""
-
-NUM_DIMENSIONS = 6
-"""Most dimensions that are offered to be moved."""
-
-NUM_STEPS = 5
-"""Sentences that a path is shown by, both ends included."""
-
+MAX_CHARACTERS = 1000  # of a sentence, typed or from a corpus
+MAX_SENTENCES = 20_000
+MAX_LABELS = 12  # different values of a column that can still be told apart by colour
 MAX_SAMPLES = 50
 MAX_NEIGHBOURS = 50
-TEMPERATURES = (0.1, 2.0)
 MAX_SEED = 2**31 - 1
-
+TEMPERATURES = (0.1, 2.0)
+NUM_DIMENSIONS = 6  # most that are offered to be moved
+NUM_STEPS = 5  # sentences that a path is shown by, both ends included
+OWN_SENTENCES = 300  # that the model writes where there is no corpus
+SLIDER_STEP = 0.05
 BATCH_SIZE = 64
 CACHED = 256
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences of a corpus.
-
-    Attributes:
-        name: What they are, for a heading.
-        texts: The sentences.
-        labels: Columns beside the text, a value for each sentence: at least two different ones in
-            each, at most a dozen.
-    """
+    """Sentences of a corpus, and columns beside the text of 2 to a dozen different values."""
 
     name: str
     texts: Sequence[str]
     labels: dict[str, list[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Dimension:
+class Dimension(NamedTuple):
     """A latent dimension that can be moved: its mean KL in nats, and the ends of its slider."""
 
     index: int
@@ -67,15 +64,7 @@ class Dimension:
 
 
 class Session:
-    """A model, the sentences of a corpus, and what can be asked of them.
-
-    Args:
-        model: A model with a tokenizer, in evaluation mode.
-        sentences: The corpus; at least one sentence.
-        name: What to call the model.
-        beta: Weight of the KL term it was last trained with, if known; for the verdict's words.
-        free_bits: Floor under each dimension's KL in training, if known; likewise.
-        notice: What a visitor should know, if anything.
+    """A model with a tokenizer, the sentences of a corpus, and what can be asked of them.
 
     Attributes:
         posterior: Of each sentence of the corpus, (N, Z).
@@ -84,9 +73,6 @@ class Session:
         points: Their posterior means in the plane in which they differ most, (N, 2).
         explained: Share of the means' variance that this plane shows, 0 to 1.
         dimensions: The busiest dimensions by their KL, the busiest first.
-
-    Raises:
-        InputError: If the model is a language model, or there are no sentences.
     """
 
     def __init__(
@@ -107,6 +93,7 @@ class Session:
         kl, mean = self.posterior.kl(), self.posterior.mean
         self.kl: list[float] = kl.sum(1).tolist()
         self.points, self.explained = _plane(mean)
+        order = kl.mean(0).argsort(descending=True, stable=True)[:NUM_DIMENSIONS].tolist()
         self.dimensions = [
             Dimension(
                 index,
@@ -114,44 +101,40 @@ class Session:
                 min(-3.0, math.floor(float(mean[:, index].min()))),
                 max(3.0, math.ceil(float(mean[:, index].max()))),
             )
-            for index in kl.mean(0).argsort(descending=True, stable=True)[:NUM_DIMENSIONS].tolist()
+            for index in order
         ]
         self._max_length = min(MAX_LENGTH, max(self.lengths) + 1)
-        self._beta, self._free_bits = beta, free_bits
+        self._trained_with = {"beta": beta, "free_bits": free_bits}  # for the verdict's words
         # A slider asks for the same ends again and again.
         self._mean = lru_cache(CACHED)(self._encoded)
         self.reconstructed = lru_cache(CACHED)(lambda text: self._texts(self._mean(text)[None])[0])
-        self._path = lru_cache(CACHED)(self._decoded_path)
         self._diagnosis: Diagnosis | None = None
 
     def between(self, first: str, second: str, share: float) -> str:
         """The sentence on the straight line from one to another, `share` from 0 to 1 of the way."""
         share = within("share", share, 0, 1)
-        start, end = (
-            self._mean(first, "the first sentence"),
-            self._mean(second, "the second sentence"),
-        )
+        start = self._mean(first, "the first sentence")
+        end = self._mean(second, "the second sentence")
         return self._texts(torch.lerp(start, end, share)[None])[0]
 
     def path(self, first: str, second: str) -> list[str]:
         """Sentences on the way from one to another, both reconstructions included."""
-        return list(self._path(first, second))
+        ends = self._mean(first), self._mean(second)
+        return self._texts(lerp(*ends, torch.linspace(0, 1, NUM_STEPS)))
 
-    def values(self, text: str) -> list[float]:
-        """A text's posterior mean in each of `dimensions`, moved into its range where outside."""
+    def sliders(self, text: str) -> list[float]:
+        """A text's posterior mean in each of `dimensions`, as its slider can show it."""
         mean = self._mean(text)
-        return [min(max(float(mean[d.index]), d.low), d.high) for d in self.dimensions]
+        values = (min(max(float(mean[d.index]), d.low), d.high) for d in self.dimensions)
+        return [round(round(value / SLIDER_STEP) * SLIDER_STEP, 2) for value in values]
 
-    def moved(self, text: str, values: Mapping[int, float]) -> str:
-        """The sentence at a text's posterior mean with some of `dimensions` set to values."""
+    def moved(self, text: str, sliders: Sequence[float]) -> str:
+        """The sentence at a text's posterior mean, moved where a slider is not as in `sliders`."""
         z = self._mean(text).clone()
-        offered = {dimension.index: dimension for dimension in self.dimensions}
-        for index, value in values.items():
-            if index not in offered:
-                known = ", ".join(map(str, offered))
-                raise InputError(f"dimension must be one of {known}, got {index}")
-            found = offered[index]
-            z[index] = within(f"dimension {index}", value, found.low, found.high)
+        for dimension, own, value in zip(self.dimensions, self.sliders(text), sliders, strict=True):
+            index, _, low, high = dimension
+            if value != own:
+                z[index] = within(f"dimension {index}", value, low, high)
         return self._texts(z[None])[0]
 
     def near(self, text: str, k: int = 8) -> list[Neighbour]:
@@ -164,18 +147,13 @@ class Session:
         return [Neighbour(texts[row], float(distances[row]), row) for row in others[:k]]
 
     def samples(
-        self,
-        num_sentences: float = 10,
-        *,
-        strategy: str = "sample",
-        temperature: float = 1.0,
-        seed: float = 0,
+        self, number: float = 10, strategy: str = "sample", temperature: float = 1, seed: float = 0
     ) -> list[str]:
         """Sentences from the prior; only the strategy "sample" takes notice of the temperature."""
         temperature = within("temperature", temperature, *TEMPERATURES)
         return sample(
             self.model,
-            int(within("num_sentences", num_sentences, 1, MAX_SAMPLES)),
+            int(within("number", number, 1, MAX_SAMPLES)),
             seed=int(within("seed", seed, 0, MAX_SEED)),
             strategy=strategy,
             max_length=self._max_length,
@@ -185,13 +163,11 @@ class Session:
     def diagnosis(self) -> Diagnosis:
         """What `diagnose` finds on the corpus' sentences, without the NLL; measured once."""
         if self._diagnosis is None:
+            order = sorted(range(len(self._ids)), key=self.lengths.__getitem__)
+            parts = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
+            batches = [collate([self._ids[row] for row in rows], rows) for rows in parts]
             self._diagnosis = diagnose(
-                self.model,
-                list(self._batches()),
-                len(self._ids),
-                num_samples=None,
-                beta=self._beta,
-                free_bits=self._free_bits,
+                self.model, batches, len(order), num_samples=None, **self._trained_with
             )
         return self._diagnosis
 
@@ -209,19 +185,8 @@ class Session:
             raise InputError(f"{name} is empty: type one")
         return encode(self.model, [text]).mean[0]
 
-    def _decoded_path(self, first: str, second: str) -> list[str]:
-        start, end = self._mean(first), self._mean(second)
-        return self._texts(lerp(start, end, torch.linspace(0, 1, NUM_STEPS)))
-
     def _texts(self, z: Tensor) -> list[str]:
         return generate_text(self.model, z, max_length=self._max_length)
-
-    def _batches(self) -> Iterator[Batch]:
-        """The corpus in batches of like length."""
-        order = sorted(range(len(self._ids)), key=self.lengths.__getitem__)
-        for first in range(0, len(order), BATCH_SIZE):
-            rows = order[first : first + BATCH_SIZE]
-            yield collate([self._ids[row] for row in rows], rows)
 
 
 def _plane(mean: Tensor) -> tuple[Tensor, float]:
@@ -241,3 +206,78 @@ def within(name: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InputError(f"{name} must be from {low:g} to {high:g}, got {value}")
     return value
+
+
+def open_session(
+    run: str, corpus: str | None = None, *, data_dir: str | None = None, num_sentences: int = 2000
+) -> Session:
+    """Load a run, a directory or hub id, and sentences to explore it with; see `read_sentences`.
+
+    Where the run's own corpus can't be had, the model writes some sentences itself, and the
+    session's notice says so.
+    """
+    num_sentences = integer("num_sentences", num_sentences, 2, MAX_SENTENCES)
+    model, directory = SentenceVAE.from_pretrained(run), RunDirectory.open(find_pretrained(run))
+    if model.latent_dim == 0:
+        raise InputError(f"{run} is a language model (latent_dim 0): it has no z to explore")
+    config, notice = directory.config, ""
+    try:
+        sentences = read_sentences(corpus, config, data_dir, num_sentences)
+    except DataError as error:
+        if corpus is not None or data_dir is not None:
+            raise
+        texts = [text for text in sample(model, OWN_SENTENCES) if text.strip()]
+        sentences = Sentences("sentences of its own", texts)
+        notice = f"The corpus can't be had: {error}. The map shows sentences of the model's own."
+    return Session(
+        model,
+        sentences,
+        name=directory.path.resolve().name,
+        beta=directory.last_beta(),
+        free_bits=config.training.free_bits,
+        notice=notice,
+    )
+
+
+def read_sentences(
+    source: str | None, config: RunConfig, data_dir: str | None = None, num_sentences: int = 2000
+) -> Sentences:
+    """Draw sentences from a corpus, the same ones every time.
+
+    They are any of `source`, as `load_corpus` takes it; or, if that is None, held-out ones of the
+    corpus that the run was trained on, which is in `data_dir` now if not where the run found it.
+    """
+    if source is not None and data_dir is not None:
+        raise InputError(f"either corpus or data_dir can be given, got {source!r} and {data_dir!r}")
+    text_field, own = config.data.text_field, config.data_source
+    if source is not None:
+        corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
+    else:
+        if data_dir is not None:
+            own = f"ptb:{data_dir}" if own.startswith("ptb") else data_dir
+        corpus = open_corpus(own, config.data)
+    split = next(name for name in ("test", "valid", "train") if name in corpus.splits)
+    columns: dict[str, list[Any]] = {}
+    path = Path(source or "").expanduser()
+    if path.is_file() and path.suffix in (".jsonl", ".ndjson", ".json"):
+        columns = _json_labels(path, text_field)
+    columns |= corpus[split][:]
+    texts = columns.pop("text")
+    fitting = torch.tensor([row for row, text in enumerate(texts) if len(text) <= MAX_CHARACTERS])
+    order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))
+    rows = fitting[order[:num_sentences]].sort().values.tolist()
+    chosen = {name: [str(values[row]) for row in rows] for name, values in columns.items()}
+    labels = {name: v for name, v in chosen.items() if 2 <= len(set(v)) <= MAX_LABELS}
+    name = CORPUS_NAMES.get(corpus.name, corpus.name) + (f", {split} split" if not source else "")
+    return Sentences(name, [texts[row] for row in rows], labels)
+
+
+def _json_labels(path: Path, text_field: str) -> dict[str, list[Any]]:
+    """The plain columns of a file of JSON lines, of which a corpus keeps the text only."""
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig") as lines:
+        table = pd.read_json(lines, lines=True, dtype=False)
+    table = table[table[text_field].str.strip() != ""].astype(object)
+    is_plain = table.map(lambda value: isinstance(value, str | bool | int)).all()
+    return table.loc[:, is_plain].drop(columns=text_field).to_dict("list")
