@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.draws import draws
 from tests.model.conftest import rows_of, widened
 from textvae.batches import Batch
+from textvae.config import ModelConfig
 from textvae.model import Decoder
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
@@ -21,7 +22,11 @@ MakeBatch = Callable[..., Batch]
 
 def decoder(vocab_size: int = 10, latent_dim: int = 3, **arguments: Any) -> Decoder:
     """One with large weights, and an embedding of padding that a leak would carry."""
-    made = Decoder(vocab_size, latent_dim, **{"embedding_dim": 5, "hidden_size": 4, **arguments})
+    of_decoder = {"cell", "num_layers", "hidden_size"}
+    own = {f"decoder_{n}" if n in of_decoder else n: value for n, value in arguments.items()}
+    sizes = {"latent_dim": latent_dim, "embedding_dim": 5, "decoder_hidden_size": 4}
+    still = {"embedding_dropout": 0.0, "output_dropout": 0.0}
+    made = Decoder(vocab_size, ModelConfig(**{**sizes, **still, **own}))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():

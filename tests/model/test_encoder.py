@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textvae.config import ModelConfig
 from textvae.model.encoder import CELLS, Encoder, token_mask
 
 POOLINGS = ("last", "mean", "max")
@@ -18,8 +19,9 @@ SENTENCES = [[5, 6, 7, 3], [8, 3], [3], [9, 4, 4, 9, 5, 3], [6, 5, 3], [7, 8]]
 @pytest.fixture(params=itertools.product(CELLS, (1, 2), (False, True), POOLINGS))
 def model(request: pytest.FixtureRequest) -> Encoder:
     """One of each kind, with large weights, and an embedding of padding that a leak would carry."""
-    names = ("cell", "num_layers", "bidirectional", "pooling")
-    made = Encoder(10, 4, 3, **dict(zip(names, request.param, strict=True)))
+    names = ("encoder_cell", "encoder_num_layers", "bidirectional", "pooling")
+    kind = dict(zip(names, request.param, strict=True))
+    made = Encoder(10, ModelConfig(embedding_dim=4, encoder_hidden_size=3, **kind))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():

@@ -5,16 +5,3 @@ from textvae.model.decoder import Decoder, DecoderState
 from textvae.model.encoder import Encoder
 from textvae.model.posterior import HEADS, Gaussian, GaussianHead, Posterior
 from textvae.model.sentence_vae import SentenceVAE, VAEOutput
-
-__all__ = [
-    "AUXILIARIES",
-    "HEADS",
-    "Decoder",
-    "DecoderState",
-    "Encoder",
-    "Gaussian",
-    "GaussianHead",
-    "Posterior",
-    "SentenceVAE",
-    "VAEOutput",
-]

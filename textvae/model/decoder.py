@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.batches import Batch
+from textvae.config import ModelConfig
 from textvae.losses.output_layer import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
 from textvae.runtime import autocast
@@ -24,74 +25,44 @@ DecoderState = tuple[Tensor, ...]
 
 
 class Decoder(nn.Module):
-    """Recurrent decoder over token ids, conditioned on z.
+    """Recurrent decoder over token ids, conditioned on z, by the options of a `ModelConfig`.
 
-    Args:
-        vocab_size: Number of token ids V.
-        latent_dim: Dimensions Z of the latent code; 0 makes it a language model.
-        embedding_dim: Embedding width E.
-        hidden_size: Units H per layer.
-        num_layers: Recurrent layers L.
-        cell: `"lstm"` or `"gru"`.
-        latent_to: How z enters: `"state"` (initial state), `"input"` (each step) or `"both"`.
-        word_dropout: Share of input words replaced by `<unk>` in training (Bowman et al. 2016),
-            which makes the decoder ask z for what it can no longer read.
-        embedding_dropout: Dropout on embedded inputs.
-        output_dropout: Dropout on the outputs of each recurrent layer.
-        tied_embeddings: Output layer shares the input embedding; needs E = H.
+    Word dropout (Bowman et al. 2016) makes it ask z for what it can no longer read.
 
     Attributes:
         max_scores: Scores (tokens × vocabulary) that `log_likelihood` holds at a time; what is
             above goes through in chunks, whose scores a backward pass computes again.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        latent_dim: int,
-        embedding_dim: int,
-        hidden_size: int,
-        *,
-        num_layers: int = 1,
-        cell: str = "lstm",
-        latent_to: str = "both",
-        word_dropout: float = 0.0,
-        embedding_dropout: float = 0.0,
-        output_dropout: float = 0.0,
-        tied_embeddings: bool = False,
-    ) -> None:
+    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
         self.max_scores = MAX_SCORES
-        self.cell, self.num_layers, self.hidden_size = cell, num_layers, hidden_size
-        self.word_dropout = word_dropout
+        self.cell, self.word_dropout = config.decoder_cell, config.word_dropout
+        self.num_layers, self.hidden_size = config.decoder_num_layers, config.decoder_hidden_size
+        latent_dim, latent_to = config.latent_dim, config.latent_to
         self.latent_to_input = latent_dim > 0 and latent_to in ("input", "both")
         self.latent_to_state = latent_dim > 0 and latent_to in ("state", "both")
 
-        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=PAD_ID)
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
-        self.rnn = CELLS[cell](
-            embedding_dim + (latent_dim if self.latent_to_input else 0),
-            hidden_size,
-            num_layers=num_layers,
-            dropout=output_dropout if num_layers > 1 else 0.0,
+        self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.rnn = CELLS[self.cell](
+            config.embedding_dim + (latent_dim if self.latent_to_input else 0),
+            self.hidden_size,
+            num_layers=self.num_layers,
+            dropout=config.output_dropout if self.num_layers > 1 else 0.0,
             batch_first=True,
         )
-        self.output_dropout = nn.Dropout(output_dropout)
-        self.output = nn.Linear(hidden_size, vocab_size)
-        if tied_embeddings:
+        self.output_dropout = nn.Dropout(config.output_dropout)
+        self.output = nn.Linear(self.hidden_size, vocab_size)
+        if config.tied_embeddings:
             self.output.weight = self.embedding.weight
         if self.latent_to_state:
-            self.latent_to_cell = nn.Linear(latent_dim, num_layers * hidden_size)
+            self.latent_to_cell = nn.Linear(latent_dim, self.num_layers * self.hidden_size)
 
     def initial_state(self, z: Tensor) -> DecoderState:
-        """The state before the first token.
+        """The state before the first token, for z (B, Z).
 
-        Args:
-            z: Latent codes, (B, Z).
-
-        Returns:
-            `DecoderState` of B rows: zeros, or for an LSTM c = Wz + b and h = tanh(c), for a GRU
-            h = tanh(Wz + b).
+        Zeros, or for an LSTM c = Wz + b and h = tanh(c), for a GRU h = tanh(Wz + b).
         """
         if self.latent_to_state:
             cell = self.latent_to_cell(z).view(len(z), self.num_layers, self.hidden_size)
@@ -101,38 +72,17 @@ class Decoder(nn.Module):
         return (torch.tanh(cell), cell) if self.cell == "lstm" else (torch.tanh(cell),)
 
     def step(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
-        """Read one token and score the next.
-
-        Args:
-            ids: The token just generated, (B,).
-            state: State before reading it.
-            z: Latent codes, (B, Z).
-
-        Returns:
-            Scores of the next token before softmax, (B, V), and the new state.
-        """
+        """Read one token (B,): scores of the next before softmax, (B, V), and the new state."""
         hidden, state = self.read(ids, state, z)
         return self.output(hidden), state
 
     def read(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
-        """Read one token; `step` without the scores.
-
-        Returns:
-            What the output layer would see, (B, H), and the new state.
-        """
+        """`step` without the scores: what the output layer would see, (B, H), and the new state."""
         outputs, state = self._run(ids[:, None], state, z)
         return outputs[:, 0], state
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
-        """Log p(x|z) of each sentence, summed over its tokens.
-
-        Args:
-            batch: B sentences.
-            z: Latent codes, (B, Z), or (S, B, Z) for S codes of each sentence.
-
-        Returns:
-            Nats, (B,) or (S, B).
-        """
+        """Log p(x|z), summed over tokens, nats: z (B, Z) → (B,), or (S, B, Z) → (S, B)."""
         samples = z.shape[:-2]
         z = z.flatten(0, -2)  # (S·B, Z)
         repeats = len(z) // len(batch.lengths)

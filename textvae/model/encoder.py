@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from textvae.config import ModelConfig
 from textvae.tokenizer import PAD_ID
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -23,52 +24,24 @@ class Encoder(nn.Module):
     """Embedding and recurrent network, pooled to one vector per sentence.
 
     What a sentence is mapped to does not depend on its neighbours in the batch or on padding.
-
-    Args:
-        vocab_size: Number of token ids V.
-        embedding_dim: Embedding width E.
-        hidden_size: Units H per layer and direction.
-        num_layers: Recurrent layers.
-        cell: `"gru"` or `"lstm"`.
-        bidirectional: Read each sentence in both directions.
-        pooling: `"last"` state, `"mean"` or `"max"` over the sentence's tokens.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        embedding_dim: int,
-        hidden_size: int,
-        *,
-        num_layers: int = 1,
-        cell: str = "gru",
-        bidirectional: bool = False,
-        pooling: str = "last",
-    ) -> None:
+    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.pooling = pooling
-        self.bidirectional = bidirectional
-        self.hidden_size = hidden_size
-        self.output_size = hidden_size * (2 if bidirectional else 1)
-        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=PAD_ID)
-        self.rnn = CELLS[cell](
-            embedding_dim,
-            hidden_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
+        self.pooling, self.bidirectional = config.pooling, config.bidirectional
+        self.hidden_size = config.encoder_hidden_size
+        self.output_size = self.hidden_size * (2 if self.bidirectional else 1)
+        self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
+        self.rnn = CELLS[config.encoder_cell](
+            config.embedding_dim,
+            self.hidden_size,
+            num_layers=config.encoder_num_layers,
+            bidirectional=self.bidirectional,
             batch_first=True,
         )
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Encode padded sentences.
-
-        Args:
-            ids: Token ids, (B, T), padded at the end.
-            lengths: Real tokens of each sentence, (B,).
-
-        Returns:
-            (B, output_size).
-        """
+        """Ids (B, T), padded at the end, and lengths (B,) → (B, output_size)."""
         return self._pool(self._outputs(self.embedding(ids), lengths), lengths)
 
     def _outputs(self, embedded: Tensor, lengths: Tensor) -> Tensor:

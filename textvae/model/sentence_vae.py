@@ -75,30 +75,10 @@ class SentenceVAE(nn.Module):
         self.config = config = self.Config(**options)
         self.vocab_size, self.latent_dim = vocab_size, config.latent_dim
         self._tokenizer = tokenizer
-        self.decoder = Decoder(
-            vocab_size,
-            config.latent_dim,
-            config.embedding_dim,
-            config.decoder_hidden_size,
-            num_layers=config.decoder_num_layers,
-            cell=config.decoder_cell,
-            latent_to=config.latent_to,
-            word_dropout=config.word_dropout,
-            embedding_dropout=config.embedding_dropout,
-            output_dropout=config.output_dropout,
-            tied_embeddings=config.tied_embeddings,
-        )
+        self.decoder = Decoder(vocab_size, config)
         self.auxiliaries, self.term_weights = nn.ModuleDict(), dict[str, float]()
         if config.latent_dim > 0:
-            self.encoder = Encoder(
-                vocab_size,
-                config.embedding_dim,
-                config.encoder_hidden_size,
-                num_layers=config.encoder_num_layers,
-                cell=config.encoder_cell,
-                bidirectional=config.bidirectional,
-                pooling=config.pooling,
-            )
+            self.encoder = Encoder(vocab_size, config)
             head = choose(HEADS, "posterior", config.posterior)
             self.head = head(self.encoder.output_size, config)
             self.term_weights = {n: w for n in AUXILIARIES if (w := getattr(config, n, 0.0))}
@@ -113,11 +93,7 @@ class SentenceVAE(nn.Module):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            InputError: If it has none.
-        """
+        """The model's tokenizer; an InputError if it has none."""
         if self._tokenizer is None:
             raise InputError("the model has no tokenizer: build it with tokenizer=…, or load it")
         return self._tokenizer
@@ -135,15 +111,12 @@ class SentenceVAE(nn.Module):
         return self.decoder.log_likelihood(batch, z)
 
     def forward(self, batch: Batch, noise: Tensor | None = None) -> VAEOutput:
-        """Encode, draw z, decode.
+        """Encode, draw z, decode; weigh and add the terms with `losses.objective`.
 
         Args:
             batch: B sentences.
             noise: Standard normal draws for z, (B, Z), or (S, B, Z) for S codes of each sentence;
                 (B, Z) from the global generator if not given.
-
-        Returns:
-            Posterior, codes and terms per sentence; weigh and add them with `losses.objective`.
         """
         posterior = self.encode(batch)
         z = posterior.sample(noise)
@@ -163,10 +136,7 @@ class SentenceVAE(nn.Module):
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, where there is one, `tokenizer.json`.
 
-        Other sections of a `config.json` that stands there already are kept.
-
-        Args:
-            directory: Made if it does not exist.
+        The directory is made if need be; other sections of its `config.json` are kept.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -181,14 +151,7 @@ class SentenceVAE(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> Self:
-        """Load model and tokenizer, in evaluation mode.
-
-        Args:
-            name: A run directory or a hub id.
-            device: Where to put the parameters.
-
-        Returns:
-            The model, its `tokenizer` set.
+        """Load model and tokenizer, in evaluation mode, from a run directory or a hub id.
 
         Raises:
             FileNotFoundError: If there is no such directory or repository, or a file is missing.

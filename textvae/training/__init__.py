@@ -3,5 +3,3 @@
 from textvae.training.remedies import REMEDIES, Remedy
 from textvae.training.schedule import Plateau
 from textvae.training.trainer import Trainer, TrainingError
-
-__all__ = ["REMEDIES", "Plateau", "Remedy", "Trainer", "TrainingError"]

@@ -1,13 +1,10 @@
-"""`Interrupt`: Ctrl-C that waits for a moment at which everything can be saved.
-
-Offers the context `Interrupt` and what it raises at such a moment, `SafeInterrupt`.
-"""
+"""`Interrupt`: Ctrl-C that waits for a moment at which everything can be saved."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from textvae.runtime import ALONE, Processes
@@ -18,22 +15,15 @@ class SafeInterrupt(KeyboardInterrupt):
 
 
 class Interrupt:
-    """Context in which the first Ctrl-C is only noted, and `check` raises it.
-
-    Between two checks a training step runs to its end, so that what is saved is never half
-    updated. A second Ctrl-C interrupts at once.
+    """Context in which the first Ctrl-C is noted, and `check` raises it; a second acts at once.
 
     Of several processes any one's Ctrl-C stops all at the same check, and so does SIGTERM, which
     a launcher sends to those left when one has ended. None is interrupted before: the launcher
     ends those that take too long.
-
-    Args:
-        processes: Who works together.
     """
 
     def __init__(self, processes: Processes = ALONE) -> None:
-        self._processes = processes
-        self._noted = False
+        self._processes, self._noted = processes, False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -43,22 +33,13 @@ class Interrupt:
             self._previous = {each: signal.signal(each, self._note) for each in signals}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the signals back."""
         for each, handler in self._previous.items():
             signal.signal(each, handler)
 
     def check(self) -> None:
-        """Raise what was noted, in any process; all must check equally often.
-
-        Raises:
-            SafeInterrupt: If Ctrl-C was pressed since the context began.
-        """
+        """Raise `SafeInterrupt` if noted in any process; all must check equally often."""
         if self._processes.any(self._noted):
             raise SafeInterrupt
 

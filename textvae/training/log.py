@@ -67,15 +67,9 @@ class CollapseWatch(Counters):
 
 
 class Tracker:
-    """Writes records to a run's `metrics.jsonl` and, if asked, as TensorBoard scalars.
+    """Writes records to a run's `metrics.jsonl` and, if asked, to `tensorboard/` beside it.
 
-    Args:
-        run: The run.
-        tensorboard: Also write events to `tensorboard/` of the run directory.
-        processes: Of these the first alone writes.
-
-    Raises:
-        ImportError: If TensorBoard is asked for and not installed.
+    Of several processes the first alone writes. An ImportError tells of a missing TensorBoard.
     """
 
     def __init__(
@@ -86,10 +80,7 @@ class Tracker:
         self._writer: Any = _summary_writer(run) if tensorboard and self._is_writing else None
 
     def log(self, record: dict[str, Any]) -> None:
-        """Write one record; its `split` and `step` say where in TensorBoard its numbers go.
-
-        A list becomes a scalar per place: `kl_per_dim/0`, `kl_per_dim/1`, …
-        """
+        """Write one record; in TensorBoard a list is a scalar per place, `kl_per_dim/0`."""
         if not self._is_writing:
             return
         self._run.log(record)

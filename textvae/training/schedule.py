@@ -56,35 +56,21 @@ class Counters:
 
 @dataclass
 class Plateau(Counters):
-    """What to do after an evaluation, judged by the true ELBO alone.
+    """What to do after an evaluation, judged by the true ELBO alone."""
 
-    Attributes:
-        patience: Evaluations without improvement before the learning rate decays.
-        max_decays: Decays after which the learning rate is exhausted and training stops.
-        early_stopping: Evaluations since the best one before training stops, decays or not.
-        best: Best ELBO so far, nats per sentence.
-        waited: Evaluations since the best one or the last decay.
-        stale: Evaluations since the best one.
-        decays: Decays so far.
-    """
-
-    patience: int
-    max_decays: int
-    early_stopping: int | None = None
-    best: float = -math.inf
-    waited: int = 0
-    stale: int = 0
+    patience: int  # evaluations without improvement before the learning rate decays
+    max_decays: int  # after which the learning rate is exhausted and training stops
+    early_stopping: int | None = None  # evaluations since the best one before training stops
+    best: float = -math.inf  # ELBO, nats per sentence
+    waited: int = 0  # evaluations since the best one or the last decay
+    stale: int = 0  # evaluations since the best one
     decays: int = 0
 
     def update(self, elbo: float) -> Decision:
-        """Take in one evaluation.
+        """Take in the true ELBO (β = 1) on validation data.
 
-        Args:
-            elbo: True ELBO (β = 1) on validation data, nats per sentence.
-
-        Returns:
-            `"better"`: keep these weights. `"wait"`: go on. `"decay"`: return to the best weights
-            with a smaller learning rate. `"stop"`: patience or learning rate is exhausted.
+        `"better"`: keep these weights. `"wait"`: go on. `"decay"`: return to the best weights with
+        a smaller learning rate. `"stop"`: patience or learning rate is exhausted.
         """
         if elbo > self.best:
             self.best, self.waited, self.stale = elbo, 0, 0

@@ -40,18 +40,13 @@ class NotFiniteError(ArithmeticError):
 class LocalBatch(NamedTuple):
     """One process's rows of a batch: process r of W takes every W-th from number r on.
 
-    Attributes:
-        batch: The rows; where none are left for this process, the batch's first as a stand-in, for
-            every process takes part in every step.
-        num_own: How many of them count: all, or 0 of a stand-in.
-        num_sentences: Sentences of the whole batch, B.
-        num_tokens: Predicted tokens of the whole batch.
+    Where none are left for it, the batch's first is a stand-in: all take part in every step.
     """
 
     batch: Batch
-    num_own: int
-    num_sentences: int
-    num_tokens: int
+    num_own: int  # rows that count: all, or 0 of a stand-in
+    num_sentences: int  # of the whole batch, B
+    num_tokens: int  # predicted, of the whole batch
 
     @classmethod
     def of(cls, loader: BatchLoader, rows: NDArray[np.int32], processes: Processes) -> LocalBatch:
@@ -144,12 +139,7 @@ class Update(NamedTuple):
 
 
 class Stepper:
-    """Updates a model, batch by batch.
-
-    Attributes:
-        optimizer: The configured one.
-        randomness: Where noise comes from.
-    """
+    """Updates a model, batch by batch; the annealer is called here and stepped by the trainer."""
 
     def __init__(
         self,
