@@ -18,6 +18,10 @@ class InputError(ValueError):
     """Something that a user gave can't be used; the message says what is allowed."""
 
 
+class NotInstalledError(ImportError):
+    """An extra that was asked for is not installed; the message says what to type."""
+
+
 def refuse(faults: Iterable[str]) -> None:
     """Raise an `InputError` that tells all faults at once, if there are any."""
     if told := "; ".join(faults):

@@ -1,12 +1,8 @@
 """The commands: `textvae train | evaluate | diagnose | compare | sample | reconstruct | …`.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 training
-failed, 2 wrong input, 130 interrupted. Each command is a `Command` in a module of its kind:
-`training`, `measuring`, `diagnosing`, `quality`, `writing`, `latent`, `drawing`,
-`exploring`.
-
-Also offers what scripts share with it: `add_training_options`, `add_study_options`,
-`config_first`, `given_options`, `train`, `new_directory`, `latest_directory` and `exit_code_of`.
+failed (or, with a traceback, a mistake of ours), 2 wrong input, 130 interrupted. Each command is a
+typed function; the other names are what scripts share with `textvae train`.
 """
 
 from __future__ import annotations
@@ -17,18 +13,21 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
-from textvae.cli import diagnosing, drawing, exploring, latent, measuring, quality, writing
-from textvae.cli.command import exit_code_of
-from textvae.cli.options import (
+from textvae.cli import latent, measuring, showing, writing
+from textvae.cli.command import (
     add_study_options,
     add_training_options,
+    call,
     config_first,
+    exit_code_of,
     given_options,
+    parser_of,
 )
-from textvae.cli.training import TRAIN, latest_directory, new_directory, train
+from textvae.cli.training import latest_directory, new_directory, train, train_command
 from textvae.runtime import shorten_spin
 
 __all__ = [
+    "COMMANDS",
     "add_study_options",
     "add_training_options",
     "config_first",
@@ -41,49 +40,45 @@ __all__ = [
 ]
 
 COMMANDS = {
-    command.name: command
-    for command in (
-        TRAIN,
-        *measuring.COMMANDS,
-        *diagnosing.COMMANDS,
-        *quality.COMMANDS,
-        *writing.COMMANDS,
-        *latent.COMMANDS,
-        *drawing.COMMANDS,
-        *exploring.COMMANDS,
-    )
+    "train": train_command,
+    "evaluate": measuring.evaluate,
+    "diagnose": measuring.diagnose,
+    "compare": measuring.compare,
+    "quality": measuring.quality,
+    "sample": writing.sample,
+    "reconstruct": writing.reconstruct,
+    "interpolate": writing.interpolate,
+    "traverse": writing.traverse,
+    "analogy": writing.analogy,
+    "jitter": writing.jitter,
+    "encode": latent.encode,
+    "neighbours": latent.neighbours,
+    "schedules": showing.schedules,
+    "explore": showing.explore,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command; gives its exit code.
 
-    Args:
-        arguments: As on the command line, without the program's name; its own by default.
-
-    Returns:
-        Exit code.
+    `arguments` are those of the command line by default, without the program's name.
     """
     shorten_spin()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser()
-    arguments = arguments[:1] + config_first(arguments[1:])
-    options = parser.parse_args(arguments)
-    chosen = options[options.subcommand]
-    if options.subcommand == TRAIN.name:
-        chosen.given = given_options(parser, arguments, TRAIN.name)
-    return exit_code_of(lambda: COMMANDS[options.subcommand].run(chosen))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given[:1] + config_first(given[1:]))
+    chosen = options.subcommand
+    return exit_code_of(lambda: call(COMMANDS[chosen], options[chosen]))
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def parser() -> ArgumentParser:
+    """The parser of all commands."""
+    whole = ArgumentParser(
         prog="textvae",
         description="Train text VAEs, see whether they collapsed, and write with them.",
         version=__version__,
     )
-    subcommands = parser.add_subcommands(required=True)
-    for command in COMMANDS.values():
-        own = ArgumentParser(description=command.help)
-        command.add_arguments(own)
-        subcommands.add_subcommand(command.name, own, help=command.help)
-    return parser
+    subcommands = whole.add_subcommands(required=True)
+    for name, command in COMMANDS.items():
+        own = parser_of(command)
+        subcommands.add_subcommand(name, own, help=own.description)
+    return whole

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jsonargparse import ArgumentParser, Namespace
-
-from textvae.cli.command import Command, load, say
+from textvae.checks import InputError
+from textvae.cli.command import Json, Run, say
 from textvae.cli.sentences import (
-    add_json,
-    add_texts,
-    corpus_of,
+    Input,
+    Sentence,
+    Sentences,
     given_texts,
+    load,
+    load_with_texts,
     longest_of,
-    model_and_texts,
+    read_corpus,
+    report_unknown_words,
     show,
-    telling,
 )
 from textvae.files import replacing
 
 if TYPE_CHECKING:
-    from textvae.model import Posterior, SentenceVAE
-
-__all__ = ["COMMANDS"]
+    from textvae.model import Posterior
 
 CHUNK = 4096
 """Sentences that are read and encoded at a time."""
@@ -34,60 +33,65 @@ BUSIEST = 3
 """Dimensions shown of each sentence."""
 
 
-def _encode(options: Namespace) -> None:
-    if options.output is None:
-        model = load(options.run)
-        for texts, posterior in _encoded(model, options):
-            _show(options, texts, posterior)
+def encode(
+    run: Run,
+    texts: Sentences = (),
+    *,
+    input: Input = None,
+    json: Json = False,
+    output: Annotated[
+        str | None,
+        "write arrays mu and logvar (sentences, dimensions) and kl (sentences), in nats",
+    ] = None,
+) -> None:
+    """Where sentences lie in the latent space.
+
+    example: textvae encode runs/my-1 --input my.txt --output my.npz
+    """
+    if output is None:
+        for chunk, posterior in _encoded(run, texts, input):
+            _show(chunk, posterior, json)
         return
-    if options.json:
-        raise ValueError("output must be lines (--json) or a file (--output), got both")
-    path = _checked_output(options.output)
-    model = load(options.run)
+    if json:
+        raise InputError("output must be lines (--json) or a file (--output), got both")
+    path = _checked_output(output)
     # Opened before anything is encoded: what can't be written is known now.
     with replacing(path) as temporary, temporary.open("wb") as file:
         import numpy as np
-        import torch
 
-        from textvae.losses import kl_divergence
-
-        parts = [posterior for _, posterior in _encoded(model, options)]
-        mu, logvar = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-        kl = kl_divergence(mu, logvar, "none")
-        np.savez(file, mu=mu.numpy(), logvar=logvar.numpy(), kl=kl.numpy())
-    say(f"{path} written: {len(mu):,} sentences, KL {kl.mean():.2f} nats on average")
+        parts = [posterior for _, posterior in _encoded(run, texts, input)]
+        whole = type(parts[0]).cat(parts).map(lambda parameter: parameter.cpu())
+        mean, logvar, kl = whole.mean, whole.variance.log(), whole.kl().sum(-1)
+        np.savez(file, mu=mean.numpy(), logvar=logvar.numpy(), kl=kl.numpy())
+    say(f"{path} written: {len(whole):,} sentences, KL {kl.mean():.2f} nats on average")
 
 
-def _encoded(model: SentenceVAE, options: Namespace) -> Iterator[tuple[list[str], Posterior]]:
+def _encoded(
+    run: str, texts: Sequence[str], source: str | None
+) -> Iterator[tuple[list[str], Posterior]]:
     """The texts given and their posteriors, a part at a time."""
     from tqdm import tqdm
 
-    from textvae.generation import encode
+    from textvae.generation import encode as encode_texts
 
-    longest = longest_of(options.run)
-    bar = tqdm(given_texts(options), unit=" sentences", leave=False, delay=1, disable=None)
-    first = 1
-    for texts in _parts(telling(model, bar)):
+    model, longest = load(run), longest_of(run)
+    bar = tqdm(given_texts(texts, source), unit=" sentences", leave=False, delay=1, disable=None)
+    rest, first = report_unknown_words(model, bar), 1
+    while chunk := list(islice(rest, CHUNK)):
         try:
-            posterior = encode(model, texts, max_tokens=longest)
-        except ValueError as fault:
+            posterior = encode_texts(model, chunk, max_tokens=longest)
+        except InputError as fault:
             bar.close()
             place = f", counted from text {first:,}" if first > 1 else ""
-            raise ValueError(f"{fault}{place}") from None
-        yield texts, posterior
-        first += len(texts)
-
-
-def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(texts)
-    while part := list(islice(rest, CHUNK)):
-        yield part
+            raise InputError(f"{fault}{place}") from None
+        yield chunk, posterior
+        first += len(chunk)
 
 
 def _checked_output(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".npz":
-        raise ValueError(f"output must be a file .npz, got {name}")
+        raise InputError(f"output must be a file .npz, got {name}")
     if path.is_dir():
         raise IsADirectoryError(f"output must be a file, {name} is a directory")
     if not path.absolute().parent.is_dir():
@@ -95,73 +99,44 @@ def _checked_output(name: str) -> Path:
     return path
 
 
-def _show(options: Namespace, texts: list[str], posterior: Posterior) -> None:
-    from textvae.losses import kl_per_dimension
-
-    kl = kl_per_dimension(*posterior)
-    columns = zip(
-        texts, kl.sum(-1).tolist(), posterior.mu.tolist(), posterior.logvar.tolist(), strict=True
-    )
-    records = [
-        {"text": text, "kl": total, "mu": mu, "logvar": logvar}
-        for text, total, mu, logvar in columns
-    ]
-    if not options.json:
+def _show(texts: list[str], posterior: Posterior, json: bool) -> None:
+    kl, mean, variance = posterior.kl(), posterior.mean, posterior.variance
+    columns = (texts, kl.sum(-1).tolist(), mean.tolist(), variance.log().tolist())
+    names = ("text", "kl", "mu", "logvar")
+    records = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    if not json:
         order = kl.argsort(dim=-1, descending=True, stable=True)[:, :BUSIEST].tolist()
-        sigma = (0.5 * posterior.logvar).exp().tolist()
-        for record, dims, deviations in zip(records, order, sigma, strict=True):
+        for record, dims, deviations in zip(records, order, variance.sqrt().tolist(), strict=True):
             record["busiest"] = "  ".join(
                 f"z[{dim}] {record['mu'][dim]:+.2f} ±{deviations[dim]:.2f}" for dim in dims
             )
-    show(options, records, "KL {kl:.2f}  {busiest}\t{text}")
+    show(records, json, "KL {kl:.2f}  {busiest}\t{text}")
 
 
-def _neighbours(options: Namespace) -> None:
-    from textvae.generation import neighbours
+def neighbours(
+    run: Run,
+    texts: Sentence = (),
+    *,
+    input: Input = None,
+    corpus: Annotated[str, "sentences, one a line; - too"],
+    k: Annotated[int, "how many"] = 10,
+    metric: Annotated[
+        str,
+        "cosine or euclidean, between posterior means, or kl, from the text's posterior",
+    ] = "cosine",
+    json: Json = False,
+) -> None:
+    """The sentences of a corpus nearest to one.
 
-    model, (text,) = model_and_texts(options, 1)
+    example: textvae neighbours runs/my-1 'prices fell' --corpus my.txt -k 5
+    """
+    from textvae.generation import neighbours as nearest
+
+    model, (text,) = load_with_texts(run, texts, input, 1)
     numbers: list[int] = []
-    corpus = telling(model, corpus_of(options.corpus, numbers))
-    found = neighbours(model, text, corpus, options.k, metric=options.metric)
+    sentences = report_unknown_words(model, read_corpus(corpus, numbers))
     records = [
-        {"distance": one.distance, "line": numbers[one.position], "text": one.text} for one in found
+        {"distance": one.distance, "line": numbers[one.position], "text": one.text}
+        for one in nearest(model, text, sentences, k, metric=metric)
     ]
-    show(options, records, "{distance:.4f}\t{text}")
-
-
-def _encode_arguments(parser: ArgumentParser) -> None:
-    add_texts(parser, "sentences")
-    add_json(parser)
-    parser.add_argument(
-        "--output",
-        type=str | None,
-        metavar="FILE.npz",
-        help="write arrays mu and logvar (sentences, dimensions) and kl (sentences), in nats",
-    )
-    parser.epilog = "example: textvae encode runs/my-1 --input my.txt --output my.npz"
-
-
-def _neighbours_arguments(parser: ArgumentParser) -> None:
-    add_texts(parser, "a sentence")
-    add = parser.add_argument
-    add("--corpus", type=str, required=True, metavar="FILE", help="sentences, one a line; - too")
-    add("-k", type=int, default=10, help="how many")
-    add(
-        "--metric",
-        type=str,
-        default="cosine",
-        help="cosine or euclidean, between posterior means, or kl, from the text's posterior",
-    )
-    add_json(parser)
-    parser.epilog = "example: textvae neighbours runs/my-1 'prices fell' --corpus my.txt -k 5"
-
-
-COMMANDS = (
-    Command("encode", "where sentences lie in the latent space", _encode_arguments, _encode),
-    Command(
-        "neighbours",
-        "the sentences of a corpus nearest to one",
-        _neighbours_arguments,
-        _neighbours,
-    ),
-)
+    show(records, json, "{distance:.4f}\t{text}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from textvae.cli.command import Command, say
-from textvae.cli.options import add_training_options
+from textvae.checks import InputError
+from textvae.cli.command import Given, say
+from textvae.config import RunConfig
 from textvae.runtime import ALONE, current, is_first, join, leave
 
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
 
-__all__ = ["TRAIN", "latest_directory", "new_directory", "train"]
+OutputDir = Annotated[str | None, "directory of the run (default: runs/CORPUS-N)"]
+Resume = Annotated[bool, "continue the run (default: the latest one)"]
 
 NO_DATA = "DATA is missing: a file, a directory, grammar, ptb, or a hub id"
 
@@ -72,35 +72,31 @@ def _taken(name: str) -> list[int]:
     return [int(number) for number in numbers if number.isdecimal()]
 
 
-def _train(options: Namespace) -> None:
+def train_command(
+    data: Annotated[str | None, "file, directory, grammar, ptb, or hub id"] = None,
+    *,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    given: Given,
+) -> None:
+    """Train a sentence VAE on a corpus."""
     from textvae import recipes
-    from textvae.config import RunConfig
 
-    if options.data is None and options.output_dir is None:
-        raise ValueError(NO_DATA)
-    name = Path(str(options.data)).name.split(".")[0].removeprefix("ptb:")
-    corpus, directory = None, Path(options.output_dir) if options.output_dir else None
+    if data is None and output_dir is None:
+        raise InputError(NO_DATA)
+    name = Path(str(data)).name.split(".")[0].removeprefix("ptb:")
+    corpus, directory = None, Path(output_dir) if output_dir else None
+    config = RunConfig.from_flat("", given)
     # A run that is continued knows its device; before that is read, processes stay apart.
-    processes = ALONE if options.resume else join(cpu=options.device == "cpu")
-    if options.data is not None:
-        config = RunConfig.from_flat("", options.given)
-        corpus = processes.in_turn(lambda: recipes.open_corpus(options.data, config.data))
-    if options.resume:
+    processes = ALONE if resume else join(cpu=config.training.device == "cpu")
+    if data is not None:
+        corpus = processes.in_turn(lambda: recipes.open_corpus(data, config.data))
+    if resume:
         directory = directory or latest_directory(name)
         recipes.refuse_other_corpus(directory, corpus)
         corpus = None
     elif corpus is None:
-        raise ValueError(NO_DATA)
+        raise InputError(NO_DATA)
     directory = directory or processes.first(lambda: new_directory(name))
-    command = f"textvae train {shlex.quote(options.data) if options.data else ''}".rstrip()
-    train(corpus, options.given, directory, command=command)
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "data", nargs="?", type=str | None, help="file, directory, grammar, ptb, or hub id"
-    )
-    add_training_options(parser)
-
-
-TRAIN = Command("train", "train a sentence VAE on a corpus", _arguments, _train)
+    command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
+    train(corpus, given, directory, command=command)

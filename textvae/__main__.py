@@ -1,4 +1,4 @@
-"""`python -m textvae.cli`."""
+"""`python -m textvae`."""
 
 import sys
 
