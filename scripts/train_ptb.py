@@ -18,9 +18,7 @@ shorten_spin()  # before torch is loaded
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
-
-from jsonargparse import ArgumentParser, Namespace
+from typing import Annotated, Literal
 
 from textvae import cli
 from textvae.corpus import Corpus, CorpusNotFound, load_corpus
@@ -52,36 +50,32 @@ def latest_directory(which: str) -> Path:
         return cli.latest_directory("grammar")
 
 
-def run(options: Namespace, given: dict[str, Any]) -> None:
-    """Train on the corpus that is to be had, with its recipe; what was given wins."""
+def train_ptb(
+    *,
+    data_dir: Annotated[str | None, "directory of ptb.{train,valid,test}.txt"] = None,
+    corpus: Annotated[
+        Literal["auto", "ptb", "grammar"],
+        "auto: Penn Treebank, or the embedded corpus where it can't be had",
+    ] = "auto",
+    output_dir: cli.OutputDir = None,
+    resume: cli.Resume = False,
+    given: cli.Given = RECIPES["ptb"],
+) -> None:
+    """Train a sentence VAE on Penn Treebank, see that it has not collapsed, sample, interpolate."""
     command = "python scripts/train_ptb.py"
-    if options.resume:
-        directory = Path(options.output_dir or latest_directory(options.corpus))
+    if resume:
+        directory = Path(output_dir or latest_directory(corpus))
         cli.train(None, given, directory, command=command)
         return
-    processes = join(cpu=options.device == "cpu")
-    corpus = processes.in_turn(lambda: find_corpus(options.corpus, options.data_dir))
-    directory = options.output_dir or processes.first(lambda: cli.new_directory(corpus.name))
-    cli.train(corpus, {**RECIPES[corpus.name], **given}, Path(directory), command=command)
+    processes = join(cpu=given.get("device") == "cpu")
+    found = processes.in_turn(lambda: find_corpus(corpus, data_dir))
+    name = output_dir or processes.first(lambda: cli.new_directory(found.name))
+    cli.train(found, {**RECIPES[found.name], **given}, Path(name), command=command)
 
 
 def main() -> int:
     """Parse, find the corpus, train with the corpus' recipe."""
-    parser = ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--data-dir", type=str | None, help="directory of ptb.{train,valid,test}.txt"
-    )
-    parser.add_argument(
-        "--corpus",
-        type=Literal["auto", "ptb", "grammar"],
-        default="auto",
-        help="auto: Penn Treebank, or the embedded corpus where it can't be had",
-    )
-    cli.add_training_options(parser, defaults=dict(RECIPES["ptb"]))
-    arguments = cli.config_first(sys.argv[1:])
-    options = parser.parse_args(arguments)
-    given = cli.given_options(parser, arguments)
-    return cli.exit_code_of(lambda: run(options, given))
+    return cli.run(train_ptb)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ ROOMS = (
     "report",
     "explore",
     "cli",
+    "__main__",
 )
 """A room imports only rooms that stand above it here; README tells what lives in each."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from textvae import grammar
-from textvae.checks import InputError, at_least
+from textvae.checks import InputError, NotInstalledError, at_least
 
 MAX_ORDER = 4
 
@@ -56,7 +56,7 @@ def bleu(reconstructions: Sequence[str], texts: Sequence[str]) -> float:
         import sacrebleu
     except ImportError:
         needed = 'BLEU of reconstructions needs sacrebleu: pip install "textvae[quality]"'
-        raise ImportError(needed) from None
+        raise NotInstalledError(needed) from None
     own, theirs = ([" ".join(text.split()) for text in given] for given in (reconstructions, texts))
     # sacrebleu's own splitting would tear `<unk>` apart; `force` silences its warning of text that
     # looks split into words already, which it is.

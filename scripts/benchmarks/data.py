@@ -29,7 +29,7 @@ from textvae.recipes import source_and_recipe
 SPLITS = ("test", "valid", "train")
 
 STARTS = {
-    "textvae --help": ["-m", "textvae.cli", "--help"],
+    "textvae --help": ["-m", "textvae", "--help"],
     "import torch": ["-c", "import torch"],
     "all names of textvae": ["-c", "from textvae import *"],
 }

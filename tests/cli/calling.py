@@ -19,6 +19,11 @@ class Said(NamedTuple):
         return self.out.splitlines()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def call(*arguments: str) -> Said:
     """One command, in this process."""
     out, err = io.StringIO(), io.StringIO()

@@ -21,13 +21,13 @@ from textvae.tokenizer import EOS_ID, Tokenizer
 @pytest.fixture(scope="session")
 def parser() -> ArgumentParser:
     """Of all commands: to build it takes longer than most of them."""
-    return cli._parser()
+    return cli.parser_of_all()
 
 
 @pytest.fixture
 def tell(monkeypatch: pytest.MonkeyPatch, parser: ArgumentParser) -> Callable[..., Said]:
     """One command in this process, with what comes from standard input."""
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    monkeypatch.setattr(cli, "parser_of_all", lambda: parser)
 
     def say(*arguments: str, stdin: str = "") -> Said:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))

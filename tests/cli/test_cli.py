@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +14,12 @@ from typing import Any
 
 import pytest
 
+import textvae
 from tests.cli.calling import Said, call
 from tests.sizes import TINY, flags
 from textvae import cli, grammar
-from textvae.cli.options import GROUPS
+from textvae.checks import InputError, NotInstalledError
+from textvae.cli.command import PARTS
 from textvae.corpus import CorpusNotFound
 from textvae.run import RunDirectory
 from textvae.training import Trainer, TrainingError
@@ -178,8 +183,8 @@ def test_the_last_of_two_files_wins(
         (["evaluate", "RUN", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
         (["evaluate", "RUN", "--data-dir=gone"], "no file or directory 'gone'"),
         (["sample", "RUN", "-n", "0"], "num_sentences must be at least 1, got 0"),
-        (["sample", "RUN", "--temperature=0"], "temperature must be finite and above 0, got 0.0"),
-        (["sample", "RUN", "--strategy=beans"], "strategy must be one of greedy, sample, beam"),
+        (["sample", "RUN", "--temperature=0"], "temperature must be in (0, inf), got 0.0"),
+        (["sample", "RUN", "--strategy=beans"], "strategy"),
         (["sample", "RUN", "--max-length=0"], "max_length must be at least 1, got 0"),
         (["interpolate", "RUN", "one"], "texts must be at least 2 sentences (both ends), got 1"),
         (["interpolate", "RUN", "one", "two", "--steps=1"], "steps must be at least 2"),
@@ -343,8 +348,10 @@ def test_sample_prints_a_sentence_a_line(run: str) -> None:
 def test_a_line_break_within_a_sentence_is_not_printed(
     run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["a\nb", "\n", "", "c\r\nd"]
-    monkeypatch.setattr("textvae.tokenizer.Tokenizer.decode_batch", lambda *_: texts)
+    texts = itertools.cycle(["a\nb", "\n", "", "c\r\nd"])
+    monkeypatch.setattr(
+        "textvae.tokenizer.Tokenizer.decode_batch", lambda _, batch: [next(texts) for _ in batch]
+    )
     for command in (
         ["sample", run, "-n4"],
         ["reconstruct", run, *"abcd"],
@@ -417,10 +424,10 @@ def raising(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ValueError("x must be 1, got 2"), 2, "textvae: error: x must be 1, got 2\n"),
+        (InputError("x must be 1, got 2"), 2, "textvae: error: x must be 1, got 2\n"),
         (FileNotFoundError("no run at x"), 2, "textvae: error: no run at x\n"),
         (FileExistsError("x is taken"), 2, "textvae: error: x is taken\n"),
-        (ImportError("pip install y"), 2, "textvae: error: pip install y\n"),
+        (NotInstalledError("pip install y"), 2, "textvae: error: pip install y\n"),
         (
             CorpusNotFound("not there", ["do this, or", "that"]),
             2,
@@ -437,23 +444,38 @@ def test_exit_codes(
     assert capsys.readouterr() == ("", said)
 
 
-def test_our_own_mistakes_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        cli.exit_code_of(raising(ZeroDivisionError()))
+@pytest.mark.parametrize("error", [ValueError("x"), TypeError("x"), ImportError("x")], ids=repr)
+def test_our_own_mistakes_are_not_hidden(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        cli.exit_code_of(raising(error))
     assert cli.exit_code_of(lambda: None) == 0
+
+
+def test_a_mistake_of_ours_is_a_traceback() -> None:
+    code = (
+        "import sys; from textvae import cli; from textvae.report import schedules\n"
+        "schedules.drawing = lambda *given, **options: int('one')\n"
+        "sys.exit(cli.main(['schedules']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert done.stderr.endswith("ValueError: invalid literal for int() with base 10: 'one'\n")
+
+
+def test_the_package_is_the_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "textvae", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[-1] == textvae.__version__
 
 
 def test_help_tells_every_option_with_its_text() -> None:
     answer = call("train", "--help")
     assert answer.code == 0
     text = " ".join(answer.out.split())
-    for config in GROUPS.values():
+    for config in PARTS.values():
         for name, field in config.__dataclass_fields__.items():
             assert f"--{name.replace('_', '-')}" in text
             assert " ".join(field.metadata["help"].split()) in text
-
-
-def test_version() -> None:
-    from textvae import __version__
-
-    assert __version__ in call("--version").out

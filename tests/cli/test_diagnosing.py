@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.calling import call
+from tests.cli.calling import Terminal, call
 from tests.sizes import TINY
 from textvae import grammar, recipes
+from textvae.checks import InputError
 from textvae.corpus import load_corpus
 
 SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.7}
@@ -62,8 +63,12 @@ def test_diagnose(runs: list[str], tmp_path: Path) -> None:
     assert "\nnext: " in said.out
     assert "2 importance samples" in said.out
     assert said.err.endswith(f"textvae: the report is in {page}\n")
-    assert "batches/s" in said.err
     assert "<h1>first</h1>" in page.read_text(encoding="utf-8")
+
+
+def test_a_bar_on_a_terminal(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.StringIO", Terminal)
+    assert "batches/s" in call("diagnose", runs[0], "--num-samples=2").err
 
 
 def test_diagnose_as_json(runs: list[str]) -> None:
@@ -87,7 +92,7 @@ def test_five_hundred_samples_unless_asked_otherwise(
 
     def diagnose_run(run: str, **options: Any) -> None:
         asked.update(options)
-        raise ValueError("enough")
+        raise InputError("enough")
 
     monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
     call("diagnose", runs[0])

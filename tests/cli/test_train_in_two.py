@@ -20,7 +20,7 @@ def test_one_run_and_one_voice(tmp_path: Path) -> None:
     options = flags({**TINY, "max_steps": 4, "log_every": 2, "autoencoder_epochs": 1})
     arguments = ["train", str(text), *options, f"--output-dir={run}"]
 
-    first, second = run_in_two("textvae.cli", arguments, tmp_path)
+    first, second = run_in_two("textvae", arguments, tmp_path)
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert "samples from the prior" in first.out
     assert second.out == ""
@@ -30,14 +30,12 @@ def test_one_run_and_one_voice(tmp_path: Path) -> None:
     assert steps == [("train", 2), ("train", 4), ("valid", 4)]
     assert RunDirectory.open(run / "autoencoder").metrics()
 
-    first, second = run_in_two("textvae.cli", arguments, tmp_path)
+    first, second = run_in_two("textvae", arguments, tmp_path)
     assert (first.code, second.code) == (2, 2)
     assert first.err.count("textvae: error:") == 1
     assert "exists and is not empty" in first.err
     assert "error" not in second.err
 
-    first, second = run_in_two(
-        "textvae.cli", [*arguments[:1], *arguments[-1:], "--resume"], tmp_path
-    )
+    first, second = run_in_two("textvae", [*arguments[:1], *arguments[-1:], "--resume"], tmp_path)
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert "training ended: 4 steps done" in first.err

@@ -51,7 +51,7 @@ def address(run: Path, corpus_file: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "textvae.cli", "explore", str(run), f"--port={port}"]
+    command = [sys.executable, "-m", "textvae", "explore", str(run), f"--port={port}"]
     server = subprocess.Popen(
         [*command, f"--corpus={corpus_file}"],
         stderr=subprocess.PIPE,

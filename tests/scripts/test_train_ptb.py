@@ -177,4 +177,4 @@ def test_help_names_the_options_of_the_recipe(train_ptb: Run) -> None:
     assert answer.code == 0
     for flag in ("--data-dir", "--corpus", "--output-dir", "--max-steps", "--seed", "--resume"):
         assert flag in answer.out
-    assert f"(type: float, default: {RECIPES['ptb']['free_bits']})" in " ".join(answer.out.split())
+    assert f"(default: {RECIPES['ptb']['free_bits']}) (type: float)" in " ".join(answer.out.split())

@@ -116,7 +116,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
     """The command in a process of its own, which gets SIGINT once it has trained some steps."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "textvae.cli", "train", *arguments],
+        [sys.executable, "-m", "textvae", "train", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,38 +8,47 @@ typed function; the other names are what scripts share with `textvae train`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
 from textvae.cli import latent, measuring, showing, writing
 from textvae.cli.command import (
+    Given,
     add_study_options,
-    add_training_options,
     call,
     config_first,
     exit_code_of,
-    given_options,
     parser_of,
+    run,
 )
-from textvae.cli.training import latest_directory, new_directory, train, train_command
+from textvae.cli.training import (
+    OutputDir,
+    Resume,
+    latest_directory,
+    new_directory,
+    train,
+    train_command,
+)
 from textvae.runtime import shorten_spin
 
 __all__ = [
     "COMMANDS",
+    "Given",
+    "OutputDir",
+    "Resume",
     "add_study_options",
-    "add_training_options",
     "config_first",
     "exit_code_of",
-    "given_options",
     "latest_directory",
     "main",
     "new_directory",
+    "run",
     "train",
 ]
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "evaluate": measuring.evaluate,
     "diagnose": measuring.diagnose,
@@ -65,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     shorten_spin()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(given[:1] + config_first(given[1:]))
+    options = parser_of_all().parse_args(given[:1] + config_first(given[1:]))
     chosen = options.subcommand
     return exit_code_of(lambda: call(COMMANDS[chosen], options[chosen]))
 
 
-def parser() -> ArgumentParser:
+def parser_of_all() -> ArgumentParser:
     """The parser of all commands."""
     whole = ArgumentParser(
         prog="textvae",

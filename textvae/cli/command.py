@@ -11,7 +11,7 @@ import os
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, asdict, fields, is_dataclass, replace
+from dataclasses import Field, asdict, fields, replace
 from inspect import Parameter, getdoc, signature
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -20,7 +20,6 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from textvae.checks import InputError, NotInstalledError
 from textvae.config import DataConfig, ModelConfig, TrainingConfig
 from textvae.runtime import ElsewhereError, is_first
-
 
 Run = Annotated[str, "run directory or hub id"]
 Split = Annotated[str, "train, valid or test"]
@@ -33,7 +32,7 @@ SHORT = {"num_sentences": "-n", "num_samples": "-n"}
 PARTS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
 
 Given = Annotated[dict[str, Any], "given"]
-"""The options of `PARTS` that flags or a YAML file set, without any defaults."""
+"""The options of `PARTS` that flags or a YAML file set; a default is what the help shows."""
 
 
 def parser_of(command: Callable[..., None]) -> ArgumentParser:
@@ -42,10 +41,10 @@ def parser_of(command: Callable[..., None]) -> ArgumentParser:
     parser = ArgumentParser(description=description, epilog=epilog)
     types = get_type_hints(command, include_extras=True)
     for name, parameter in signature(command).parameters.items():
-        kind = types[name]
+        kind: Any = types[name]
         if kind == Given:
-            add_training_options(parser)
-        elif is_dataclass(kind):
+            _add_training_options(parser, parameter.default)
+        elif isinstance(kind, type):
             _add_flags(parser, name, kind, asdict(parameter.default))
         else:
             _add_argument(parser, parameter, *get_args(kind))
@@ -57,29 +56,20 @@ def call(command: Callable[..., None], options: Namespace) -> None:
     values: dict[str, Any] = {}
     types = get_type_hints(command, include_extras=True)
     for name, parameter in signature(command).parameters.items():
-        kind = types[name]
+        kind: Any = types[name]
         if kind == Given:
-            values[name] = given_options(options)
-        elif is_dataclass(kind):
+            values[name] = _given(options, *PARTS.values())
+        elif isinstance(kind, type):
             values[name] = replace(parameter.default, **_given(options, kind))
         elif name in options:
             values[name] = options[name]
     command(**values)
 
 
-def add_training_options(parser: ArgumentParser, defaults: Mapping[str, Any] | None = None) -> None:
-    """Add `-c FILE` and a flag for every configuration field, for `given_options` to read.
-
-    The help shows `defaults` in place of the fields' own.
-    """
-    parser.add_argument("-c", "--config", action="config", help="YAML file of options; flags win")
-    for title, config in PARTS.items():
-        _add_flags(parser, title, config, {**asdict(config()), **(defaults or {})})
-
-
-def given_options(options: Namespace) -> dict[str, Any]:
-    """The configuration fields that flags or a YAML file set."""
-    return {k: v for config in PARTS.values() for k, v in _given(options, config).items()}
+def run(command: Callable[..., None]) -> int:
+    """A command that is a program of its own: parse what was typed, call it; gives an exit code."""
+    options = parser_of(command).parse_args(config_first(sys.argv[1:]))
+    return exit_code_of(lambda: call(command, options))
 
 
 def config_first(arguments: list[str]) -> list[str]:
@@ -121,6 +111,13 @@ def _add_argument(parser: ArgumentParser, parameter: Parameter, kind: Any, text:
     parser.add_argument(*names, **settings).required = is_required
 
 
+def _add_training_options(parser: ArgumentParser, defaults: Any) -> None:
+    shown = {} if defaults is Parameter.empty else defaults
+    parser.add_argument("-c", "--config", action="config", help="YAML file of options; flags win")
+    for title, part in PARTS.items():
+        _add_flags(parser, title, part, {**asdict(part()), **shown})
+
+
 def _add_flags(
     parser: ArgumentParser, title: str, config: type, defaults: Mapping[str, Any]
 ) -> None:
@@ -135,8 +132,9 @@ def _add_flags(
         group.add_argument(_flag(field.name), default=SUPPRESS, help=text, **way)
 
 
-def _given(options: Namespace, config: type) -> dict[str, Any]:
-    return {f.name: options[f.name] for f in _flags(config) if f.name in options}
+def _given(options: Namespace, *configs: type) -> dict[str, Any]:
+    names = [field.name for config in configs for field in _flags(config)]
+    return {name: options[name] for name in names if name in options}
 
 
 def _flags(config: type) -> Iterator[Field[Any]]:

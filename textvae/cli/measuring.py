@@ -75,7 +75,8 @@ def diagnose(
     else:
         print(reports.diagnosis_text(found))
     if report is not None:
-        reports.write_page(found, report)
+        examples = recipes.examples_of(found, num_samples=10, num_steps=7)
+        reports.write_page(found, examples, report)
         say(f"the report is in {report}")
     _end_if_cut_short([found])
 

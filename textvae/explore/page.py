@@ -16,7 +16,7 @@ from functools import wraps
 from importlib import resources
 from typing import Any
 
-from textvae.checks import InputError
+from textvae.checks import InputError, NotInstalledError
 from textvae.diagnostics import COLLAPSED_KL
 from textvae.explore.session import (
     MAX_NEIGHBOURS,
@@ -361,5 +361,5 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError:
-        raise ImportError('the page needs gradio: pip install "textvae[demo]"') from None
+        raise NotInstalledError('the page needs gradio: pip install "textvae[demo]"') from None
     return gradio

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from textvae.annealers import KLAnnealer
+from textvae.checks import NotInstalledError
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
-    raise ImportError(
+    raise NotInstalledError(
         'textvae.interop.lightning needs PyTorch Lightning: pip install "textvae[interop]"'
     ) from error
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from textvae.annealers import KLAnnealer
+from textvae.checks import NotInstalledError
 
 try:
     from transformers import TrainerCallback, TrainerState
 except ImportError as error:
-    raise ImportError(
+    raise NotInstalledError(
         'textvae.interop.transformers needs transformers: pip install "textvae[interop]"'
     ) from error
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from textvae.checks import NotInstalledError
 from textvae.diagnostics.diagnosis import Diagnosis
 from textvae.files import replacing
 from textvae.recipes import Examples, LoadedRun
@@ -142,7 +143,7 @@ def _environment() -> jinja2.Environment:
     try:
         import jinja2
     except ImportError:
-        raise ImportError('pages need Jinja2: pip install "textvae[plot]"') from None
+        raise NotInstalledError('pages need Jinja2: pip install "textvae[plot]"') from None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("textvae.report"),
         autoescape=True,

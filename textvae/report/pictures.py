@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from textvae.checks import InputError
+from textvae.checks import InputError, NotInstalledError
 from textvae.files import replacing
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ImportError(
+        raise NotInstalledError(
             'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
         ) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textvae.checks import NotInstalledError
 from textvae.diagnostics import COLLAPSED_KL
 from textvae.run import RunDirectory
 from textvae.runtime import ALONE, Processes
@@ -103,7 +104,7 @@ def _summary_writer(run: RunDirectory) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ImportError(
+        raise NotInstalledError(
             'TensorBoard is not installed: pip install "textvae[track]", or leave --tensorboard out'
         ) from None
     return SummaryWriter(str(run.path / "tensorboard"))
