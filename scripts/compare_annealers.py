@@ -57,9 +57,8 @@ COLUMNS = {
 }
 
 
-def file_name(num_samples: int) -> str:
-    """What a run's diagnosis is kept in: with more samples it is another."""
-    return f"diagnosis-{num_samples}.json"
+FILE = "diagnosis-{}.json"
+"""What a run's diagnosis is kept in: with more samples it is another."""
 
 
 def measure(num_samples: int, path: Path) -> None:
@@ -68,12 +67,12 @@ def measure(num_samples: int, path: Path) -> None:
     diagnosis = diagnose_run(path, split, num_samples=num_samples).diagnosis
     if diagnosis.interrupted:
         raise KeyboardInterrupt  # a study has no use for the part that was done by then
-    write_json(path / file_name(num_samples), {"split": split, **diagnosis.to_dict()})
+    write_json(path / FILE.format(num_samples), {"split": split, **diagnosis.to_dict()})
 
 
 def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[str, Any]:
     """One run's row."""
-    found = read_json(swept.run.path / file_name(num_samples))
+    found = read_json(swept.run.path / FILE.format(num_samples))
     evaluations = swept.run.evaluations()
     warmup = swept.run.config.training.warmup_epochs
     after_warmup = [e["kl"] for e in evaluations if e["epoch"] >= warmup]
@@ -126,7 +125,7 @@ def run(options: Namespace) -> None:
     """Train and measure what is not there yet, then write."""
     at_least(1, num_samples=options.num_samples)
     after = partial(measure, options.num_samples)
-    leaves = file_name(options.num_samples)
+    leaves = FILE.format(options.num_samples)
     path, swept = train_all(options, "annealers", CONFIGURATIONS, afterwards=after, leaves=leaves)
     is_grammar = swept[0].run.config.data_source == "grammar"
     entropy = grammar.entropy() if is_grammar else None

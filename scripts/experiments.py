@@ -36,14 +36,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Experiment(NamedTuple):
-    """A question and the configurations that answer it.
+    """A question, and by name the configurations that answer it.
 
-    Attributes:
-        question: In a line.
-        configurations: By name, the options that differ from the recipe.
-        values: What is put on the picture's x axis for each configuration; without them it shows
-            the course of training.
-        axis: What that axis is called.
+    Values, if there are any, are the picture's x axis; else it shows the course of training.
     """
 
     question: str
@@ -56,9 +51,8 @@ WARMUPS, BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.1, 1.0, 4.0, 10.0)
 
 RATES, FLOORS = (1e-2, 1e-3, 1e-4, 1e-5), (0.0, 0.02, 0.05, 0.1, 0.2)
 
+# Other kinds of free bits, each at a budget of 1.6 nats.
 KINDS = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}
-"""Other kinds of free bits, each at a budget of 1.6 nats."""
-
 ALONE = {"annealer": "constant"}
 
 EXPERIMENTS = {
@@ -134,20 +128,18 @@ def draw(experiment: Experiment, rows: Rows, path: Path) -> None:
         over = {"xlabel": experiment.axis, "logx": True}
         keys = {"rec, nats": "rec", "KL, nats": "kl", "−ELBO, nats": "loss"}
         keys["active dimensions"] = "active"
-        bands = {title: over_values(experiment, rows, key) for title, key in keys.items()}
+        value_of = dict(zip(experiment.configurations, experiment.values, strict=True))
+        seeds = dict.fromkeys(row["seed"] for row in rows)
+        bands = {}
+        for title, key in keys.items():
+            by_seed = ([r for r in rows if r["seed"] == seed] for seed in seeds)
+            curves = [[(value_of[r["name"]], r[key]) for r in own] for own in by_seed]
+            bands[title] = {"mean and range over seeds": studies.bands(curves)}
     else:
         over, columns = {"xlabel": "epoch"}, {"−ELBO, nats": 1, "KL, nats": 2}
         bands = {title: over_training(rows, column) for title, column in columns.items()}
     panels = [studies.panel(band, ylabel=title, **over) for title, band in bands.items()]
     pictures.panel_chart(path, panels, title=experiment.question)
-
-
-def over_values(experiment: Experiment, rows: Rows, key: str) -> dict[str, studies.Band]:
-    """One band: a figure over the option in question."""
-    value_of = dict(zip(experiment.configurations, experiment.values, strict=True))
-    seeds = dict.fromkeys(row["seed"] for row in rows)
-    curves = [[(value_of[r["name"]], r[key]) for r in rows if r["seed"] == s] for s in seeds]
-    return {"mean and range over seeds": studies.bands(curves)}
 
 
 def over_training(rows: Rows, column: int) -> dict[str, studies.Band]:

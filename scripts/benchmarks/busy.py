@@ -13,11 +13,11 @@ from itertools import cycle
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from benchmarks.bench import Bench, Side, Timed, in_fresh_process
+from benchmarks.bench import CPU, Bench, Side, Timed, in_fresh_process
 from benchmarks.models import new_model, sizes
 from benchmarks.scale import Size, synthetic
-from benchmarks.train import FULL_SPEED, at_its_speed, train_step
-from textvae.runtime import SHORT_SPIN
+from benchmarks.train import train_step
+from textvae.runtime import SHORT_SPIN, full_speed
 
 OURS = {"GOMP_SPINCOUNT": SHORT_SPIN}
 OTHERS = {
@@ -80,11 +80,11 @@ def train_for(vocab_size: int, seconds: float, threads: int) -> Timed:
     model = new_model(vocab_size=vocab_size)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     batches = cycle([synthetic(Size(vocab_size, length, BATCH_SIZE)) for length in LENGTHS])
-    with at_its_speed(FULL_SPEED):
+    with full_speed(CPU):
         for _ in range(WARM_UP):
-            train_step(model, optimizer, next(batches), FULL_SPEED)
+            train_step(model, optimizer, next(batches))
         done, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
-            train_step(model, optimizer, next(batches), FULL_SPEED)
+            train_step(model, optimizer, next(batches))
             done += 1
         return Timed(done, time.perf_counter() - began)

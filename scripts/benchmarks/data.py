@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
-import timeit
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from statistics import median
 
 import datasets  # noqa: F401 - not counted, like all imports
 import torch
@@ -28,23 +24,13 @@ from textvae.recipes import source_and_recipe
 
 SPLITS = ("test", "valid", "train")
 
-STARTS = {
-    "textvae --help": ["-m", "textvae", "--help"],
-    "import torch": ["-c", "import torch"],
-    "all names of textvae": ["-c", "from textvae import *"],
-}
-
-NUM_STARTS = 5
-"""Processes, of which the median counts."""
-
-DRAWN_AT_ONCE = 20_000
-"""Sentences in memory while the grammar's are written."""
+DRAWN_AT_ONCE = 20_000  # sentences in memory while the grammar's are written
 
 SMALL_MODEL = {"embedding_dim": 64, "encoder_hidden_size": 64, "decoder_hidden_size": 64}
 
 
 def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32) -> None:
-    """From text to batches, and how long a start takes."""
+    """From text to batches."""
     name, source, _ = source_and_recipe(data_dir)
     corpus, num_tokens = load_corpus(source), 0
     with tempfile.TemporaryDirectory(prefix="textvae-benchmark-") as directory:
@@ -84,7 +70,6 @@ def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32
     sides = {"new cache": new["ours"], "cached": cached["ours"], "usual loop": new["reference"]}
     seconds = {name: num_tokens / side["median"] for name, side in sides.items()}
     bench.note("seconds to the first batch", seconds)
-    bench.note("seconds to start", {title: start(command) for title, command in STARTS.items()})
 
 
 def first_batch(texts: Path, cache: Path | None) -> float:
@@ -133,14 +118,6 @@ def padding(batches: Iterable[Batch | usual.PaddedBatch]) -> float:
     """The share of places that hold no token."""
     counts = [(int(batch.lengths.sum()), batch.input_ids.numel()) for batch in batches]
     return 1 - sum(real for real, _ in counts) / sum(places for _, places in counts)
-
-
-def start(arguments: list[str]) -> float:
-    """Median of the seconds that Python takes to run something, its own start included."""
-    run = partial(
-        subprocess.run, [sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True
-    )
-    return median(timeit.repeat(run, number=1, repeat=NUM_STARTS))
 
 
 def memory(

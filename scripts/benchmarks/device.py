@@ -14,11 +14,9 @@ from jsonargparse.typing import PositiveInt
 from torch.profiler import profile, supported_activities
 
 from benchmarks.bench import CPU, Bench, Side, measured, settle, summary
-from benchmarks.inference import UNTRAINED_LENGTH, generated, our_estimate, our_ids, untrained_model
+from benchmarks.inference import UNTRAINED_LENGTH, our_estimate, our_ids, untrained_model
 from benchmarks.models import PRECISIONS, flops_per_token, new_model, num_tokens
 from benchmarks.train import our_steps, sample
-
-NUM_OPERATORS = 10
 
 
 def device(
@@ -47,8 +45,8 @@ def device(
         side = Side(work, scored, dtype, where, lambda _: num_samples * num_tokens(some))
         rates(bench, f"IW-NLL, {name}", side)
     sampled = partial(our_ids, model.to(where), codes, "sample", UNTRAINED_LENGTH)
-    tokens = partial(generated, max_length=UNTRAINED_LENGTH)
-    rates(bench, "sampling, fp32", Side(sampled, decoded, device=where, count=tokens))
+    side = Side(sampled, decoded, device=where, count=lambda found: sum(map(len, found)))
+    rates(bench, "sampling, fp32", side)
     for name, steps_of in training.items():
         bench.note(f"operators of training steps, {name}", operators(steps_of, where))
 
@@ -70,5 +68,5 @@ def operators(steps: Callable[[], object], device: torch.device) -> dict[str, fl
         settle(device)
     own = "self_cpu_time_total" if device.type == "cpu" else "self_device_time_total"
     times = {event.key: float(getattr(event, own)) for event in profiler.key_averages()}
-    longest = sorted(times, key=lambda name: -times[name])[:NUM_OPERATORS]
+    longest = sorted(times, key=lambda name: -times[name])[:10]
     return {name: times[name] / sum(times.values()) for name in longest}

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from benchmarks import models
 from benchmarks.bench import Bench, Side, close
-from benchmarks.usual import beam_of_one, drawn, importance_nll_of_one, likeliest, one_at_a_time
+from benchmarks.models import Ids
+from benchmarks.usual import beam_of_one, importance_nll_of_one, one_at_a_time
 from textvae import BatchLoader, SentenceVAE, Tokenizer
 from textvae.batches import EncodedSplit
 from textvae.diagnostics import importance_nll
@@ -22,13 +23,8 @@ from textvae.generation import MAX_LENGTH, NUM_BEAMS
 from textvae.generation import decode as our_decode
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
-Ids = Sequence[list[int]]
-
 UNTRAINED_LENGTH = 25
 """Tokens of every sentence of an untrained model: a little more than Penn Treebank's mean."""
-
-NEVER = -1e9
-"""A bias that no score makes up for."""
 
 RTOL = {"fp32": 1e-4, "bf16": 1e-2}
 """How far a sentence's NLL may be from the usual loop's fp32."""
@@ -105,10 +101,12 @@ def decode(
     bench.describe("fp32", {"model": f"{run or untrained} ({models.sizes(model)})"})
     flops = models.flops_per_token(model, encodings=0)  # lengths matter little here
 
-    tokens = partial(generated, max_length=length)
-    for name, strategy, choose in (("sampling", "sample", drawn), ("greedy", "greedy", likeliest)):
+    def tokens(sentences: Ids) -> int:
+        return sum(min(len(ids) + 1, length) for ids in sentences)
+
+    for name, strategy in (("sampling", "sample"), ("greedy", "greedy")):
         ours = partial(our_ids, model, z, strategy, length)
-        usual = partial(one_at_a_time, model, some, length, choose)
+        usual = partial(one_at_a_time, model, some, length, strategy == "sample")
         agreement = "random" if strategy == "sample" else identical(ours(), usual())
         sides = (Side(work, flops, count=tokens) for work in (ours, usual))
         bench.compare(f"{name}, {len(z)} sentences", "tokens/s", agreement, *sides)
@@ -156,12 +154,7 @@ def untrained_model() -> SentenceVAE:
 def silence(model: SentenceVAE, *ids: int) -> None:
     """Let tokens never come: textvae forbids padding and BOS, the usual loop has no such rule."""
     with torch.no_grad():
-        model.decoder.output.bias[list(ids)] = NEVER
-
-
-def generated(sentences: Ids, max_length: int) -> int:
-    """Tokens that were generated, EOS too."""
-    return sum(min(len(ids) + 1, max_length) for ids in sentences)
+        model.decoder.output.bias[list(ids)] = -1e9  # no score makes up for it
 
 
 def identical(ours: Ids, usual: Ids) -> str:

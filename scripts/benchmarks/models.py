@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,14 @@ PTB_SIZE: dict[str, Any] = {
 
 NO_DROPOUT = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
 
+Ids = list[list[int]]
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def some_sentences(
     data_dir: str | None, split: str, number: int, tokenizer: Tokenizer | None = None
-) -> tuple[list[list[int]], str]:
+) -> tuple[Ids, str]:
     """Ids of random sentences of a split, without special tokens, and what they are, in words."""
     name, source, _ = source_and_recipe(data_dir)
     corpus = load_corpus(source)
@@ -41,7 +42,7 @@ def some_sentences(
     return ids, f"{len(ids):,} sentences of {where} at random, {tokens}"
 
 
-def num_tokens(sentences: Sequence[list[int]]) -> int:
+def num_tokens(sentences: Ids) -> int:
     """Predicted tokens, EOS counted."""
     return sum(len(ids) + 1 for ids in sentences)
 

@@ -1,8 +1,7 @@
 """Does a step's time grow faster than its arithmetic? And what memory do scores take?
 
-Synthetic sentences, all of one length. Every size is measured in turn with the first one. Scores
-are what grows with vocabulary, batch and length alike: all of them at once would take batch ×
-length × vocabulary × 4 bytes.
+Every size is measured in turn with the first one. Scores are what grows with vocabulary, batch and
+length alike: all of them at once would take batch × length × vocabulary × 4 bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from typing import NamedTuple
 import torch
 from jsonargparse.typing import PositiveInt
 
-from benchmarks.bench import Bench, Side, in_fresh_process, peak
+from benchmarks.bench import CPU, Bench, Side, in_fresh_process, peak
 from benchmarks.models import PTB_SIZE, flops_per_token, new_model, sizes
-from benchmarks.train import FULL_SPEED, at_its_speed, our_terms, train_step
+from benchmarks.train import our_terms, train_step
 from textvae import Batch, SentenceVAE
 from textvae.batches import collate
+from textvae.runtime import full_speed
 from textvae.tokenizer import EOS_ID
 
 
@@ -42,8 +42,7 @@ SIZES = [
     *(FIRST._replace(batch_size=b) for b in (16, 64, 128)),
 ]
 
-LARGE = Size(100_000, 40, 128)
-"""Of which the memory is measured."""
+LARGE = Size(100_000, 40, 128)  # of which the memory is measured
 
 
 def scale(bench: Bench, steps: PositiveInt = 3) -> None:
@@ -56,11 +55,14 @@ def scale(bench: Bench, steps: PositiveInt = 3) -> None:
         model = new_model(vocab_size=vocab_size)
         return model, torch.optim.Adam(model.parameters(), fused=True)
 
+    def flops(size: Size) -> float:
+        return flops_per_token(model_and_optimizer(size.vocab_size)[0], backward=True)
+
     def work(size: Size, steps: int = steps) -> float:
         parts, batch = model_and_optimizer(size.vocab_size), synthetic(size)
-        with at_its_speed(FULL_SPEED):
+        with full_speed(CPU):
             for _ in range(steps):
-                train_step(*parts, batch, FULL_SPEED)
+                train_step(*parts, batch)
         return steps * size.length * size.batch_size
 
     first = Side(partial(work, FIRST), flops(FIRST))
@@ -74,13 +76,6 @@ def scale(bench: Bench, steps: PositiveInt = 3) -> None:
     scores = 4 * math.prod(LARGE) / 2**20
     figures = {"MiB": found, "MiB of all scores": scores, "share": found / scores}
     bench.note(f"memory of a step's loss and gradient at {LARGE}", figures)
-
-
-def flops(size: Size) -> float:
-    """Of a training step, per token."""
-    with torch.device("meta"):
-        model = SentenceVAE(**{**PTB_SIZE, "vocab_size": size.vocab_size})
-    return flops_per_token(model, backward=True)
 
 
 def synthetic(size: Size) -> Batch:

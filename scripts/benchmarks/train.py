@@ -2,8 +2,6 @@
 
 A rung has what it is named after and all that the rungs before it have. The first is the usual loop
 once more, as a control; the last two take the step that the Trainer takes.
-
-Shapes: B sentences, T tokens, N scored positions, H hidden, Z latent.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,41 +19,33 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
+from torch.nn.utils import clip_grad_norm_
 
 from benchmarks import models, usual
 from benchmarks.bench import CPU, Bench, Side, Timed, close, settle
+from benchmarks.models import Ids
 from textvae import Batch, BatchLoader, RunConfig, SentenceVAE, Trainer
 from textvae.annealers import ConstantAnnealer
 from textvae.batches import EncodedSplit, collate
 from textvae.checks import InputError
-from textvae.diagnostics import gradient_norms
 from textvae.run import RunDirectory
 from textvae.runtime import autocast, full_speed
-from textvae.tokenizer import PAD_ID
 
-WARM_UP = 3
-"""Steps before the clock starts: the optimizer makes its state, the allocator its pools."""
+Batches = Iterator[Batch | usual.PaddedBatch]
 
+WARM_UP = 3  # steps before the clock starts: the optimizer makes its state, the allocator its pools
 CLIP_NORM, LEARNING_RATE = 5.0, 1e-3
+RTOL = {"fp32": 1e-5, "bf16": 1e-2}  # how far the loss may be from the usual loop's fp32
 
-RTOL = {"fp32": 1e-5, "bf16": 1e-2}
-"""How far the loss may be from the usual loop's fp32."""
-
-USUAL, LIKE_LENGTH, UNPACKED, REAL_TOKENS, OWN_GRADIENT, FUSED, FULL_SPEED, BF16 = range(8)
+FORWARD, FULL_SPEED, BF16 = 2, 3, 4
 
 RUNGS = (
     "usual loop",
     "+ batches of like length",
-    "+ encoder unpacked",
-    "+ scores at real tokens only",
-    "+ output layer's own gradient",
-    "+ fused Adam, nothing read back",
+    "+ textvae's forward pass, fused Adam",
     "+ products and memory of full_speed",
     "+ bf16 products",
 )
-
-AnyBatch = Batch | usual.PaddedBatch
 
 
 def train(
@@ -67,13 +57,13 @@ def train(
 ) -> None:
     """Training steps."""
     ids, setting = sample(data_dir, batch_size, steps)
-    model, theirs = models.new_model(), models.new_model()
+    model, theirs = models.new_model(), models.new_model()  # both learn
     names = list(models.PRECISIONS) if precision == "both" else [precision]
     bench.describe(f"{' and '.join(names)}; the usual loop's is fp32", setting)
     flops = models.flops_per_token(model, backward=True)
     reference = Side(partial(usual_steps, theirs, ids, batch_size), flops)
     for name in names:
-        agreement = same_loss(partial(our_terms, model), theirs, ids[:batch_size], name)
+        agreement = same_loss(ids[:batch_size], name)
         work = partial(our_steps, model, ids, batch_size, name)
         ours = Side(work, flops, models.PRECISIONS[name])
         bench.compare(f"training, {name}", "tokens/s", agreement, ours, reference)
@@ -87,27 +77,23 @@ def steps(
 ) -> None:
     """What each optimisation of a training step brings."""
     ids, setting = sample(data_dir, batch_size, steps)
-    model = models.new_model()
     setting["rungs"] = "each has all that the rungs before it have"
     bench.describe("fp32; bf16 on the last rung", setting)
-    flops = models.flops_per_token(model, backward=True)
+    flops = models.flops_per_token(models.new_model(), backward=True)
     reference = Side(lambda: usual_steps(models.new_model(), ids, batch_size), flops)
     for rung, name in enumerate(RUNGS):
-        with at_its_speed(rung):
-            agreement = same_loss(
-                partial(terms, model, rung), model, ids[:batch_size], precision_of(rung)
-            )
+        precision = "bf16" if rung >= BF16 else "fp32"
+        is_own = rung >= FORWARD
+        agreement = same_loss(ids[:batch_size], precision) if is_own else "the usual loop's own"
         work = partial(rung_steps, ids, batch_size, rung)
-        ours = Side(work, flops, models.PRECISIONS[precision_of(rung)])
+        ours = Side(work, flops, models.PRECISIONS[precision])
         bench.compare(name, "tokens/s", agreement, ours, reference)
     ratios = {pair["name"]: pair["ratio"] for pair in bench.pairs}
     gains = {name: ratios[name] / ratios[before] for before, name in pairwise(ratios)}
     bench.note("over the rung before", gains)
 
 
-def sample(
-    data_dir: str | None, batch_size: int, steps: int
-) -> tuple[list[list[int]], dict[str, str]]:
+def sample(data_dir: str | None, batch_size: int, steps: int) -> tuple[Ids, dict[str, str]]:
     """Sentences for the steps asked for and those before the clock; the setting, in words."""
     ids, data = models.some_sentences(data_dir, "train", (WARM_UP + steps) * batch_size)
     if len(ids) <= WARM_UP * batch_size:
@@ -122,19 +108,14 @@ def sample(
     }
 
 
-def same_loss(
-    terms: Callable[[Batch, Tensor], tuple[Tensor, Tensor]],
-    model: SentenceVAE,
-    ids: list[list[int]],
-    precision: str,
-) -> str:
-    """Compare the loss of a batch with the usual loop's, from the same noise."""
+def same_loss(ids: Ids, precision: str) -> str:
+    """Compare the loss of a batch with the usual loop's, with the same model and noise."""
+    model = models.new_model()
     noise = torch.randn(len(ids), model.latent_dim, generator=torch.Generator().manual_seed(0))
-    with autocast(CPU, models.PRECISIONS[precision]):
-        rec, kl = terms(collate(ids), noise)
-    usual_rec, usual_kl = usual.loss_terms(model, usual.PaddedBatch.of(ids), noise)
-    found, expected = (rec + kl).item(), (usual_rec + usual_kl).item()
-    return close("loss", [found], [expected], RTOL[precision])
+    with full_speed(CPU), autocast(CPU, models.PRECISIONS[precision]):
+        found = sum(our_terms(model, collate(ids), noise))
+    expected = sum(usual.loss_terms(model, usual.PaddedBatch.of(ids), noise))
+    return close("loss", [found.item()], [expected.item()], RTOL[precision])
 
 
 def our_terms(
@@ -165,7 +146,7 @@ class Stopwatch(ConstantAnnealer):
 
 def our_steps(
     model: SentenceVAE,
-    ids: list[list[int]],
+    ids: Ids,
     batch_size: int,
     precision: str,
     device: torch.device = CPU,
@@ -194,19 +175,21 @@ def our_steps(
     return Timed(models.num_tokens(ids) - unmeasured, ended - began)
 
 
-def like_length(ids: Sequence[list[int]], batch_size: int = 2) -> BatchLoader:
+def like_length(ids: Ids, batch_size: int = 2) -> BatchLoader:
     """Textvae's batches."""
     return BatchLoader(EncodedSplit.from_ids(ids), batch_size=batch_size)
 
 
-def usual_steps(model: SentenceVAE, ids: list[list[int]], batch_size: int) -> Timed:
-    """An epoch of the usual loop."""
+def usual_steps(
+    model: SentenceVAE, ids: Ids, batch_size: int, batches: Batches | None = None
+) -> Timed:
+    """An epoch of the usual loop, on batches of its own if none are given."""
     optimizer = torch.optim.Adam(model.train().parameters(), lr=LEARNING_RATE)
-    batches = usual.random_batches(ids, batch_size)
+    batches = batches or usual.random_batches(ids, batch_size)
     return timed(lambda batch: usual.train_on(model, optimizer, batch, CLIP_NORM), batches)
 
 
-def timed(step: Callable[[Any], object], batches: Iterator[AnyBatch]) -> Timed:
+def timed(step: Callable[[Any], object], batches: Batches) -> Timed:
     """Take a step on each batch; those after the warm-up are timed."""
     for batch in islice(batches, WARM_UP):
         step(batch)
@@ -217,54 +200,27 @@ def timed(step: Callable[[Any], object], batches: Iterator[AnyBatch]) -> Timed:
     return Timed(total, time.perf_counter() - began)
 
 
-def precision_of(rung: int) -> str:
-    """The precision of a rung's products."""
-    return "bf16" if rung >= BF16 else "fp32"
-
-
-def at_its_speed(rung: int) -> contextlib.AbstractContextManager[None]:
-    """The context in which a rung computes."""
-    return full_speed(CPU) if rung >= FULL_SPEED else contextlib.nullcontext()
-
-
-def rung_steps(ids: list[list[int]], batch_size: int, rung: int) -> Timed:
+def rung_steps(ids: Ids, batch_size: int, rung: int) -> Timed:
     """An epoch of a new model on a rung."""
-    batches: Iterator[AnyBatch] = usual.random_batches(ids, batch_size)
-    if rung >= LIKE_LENGTH:
-        batches = iter(like_length(ids, batch_size))
-    model = models.new_model().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=rung >= FUSED)
-    with at_its_speed(rung):
-        return timed(lambda batch: train_step(model, optimizer, batch, rung), batches)
+    model, batches = models.new_model().train(), iter(like_length(ids, batch_size))
+    if rung < FORWARD:
+        return usual_steps(model, ids, batch_size, batches if rung else None)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    precision = models.PRECISIONS["bf16" if rung >= BF16 else "fp32"]
+    with full_speed(CPU) if rung >= FULL_SPEED else contextlib.nullcontext():
+        return timed(partial(train_step, model, optimizer, precision=precision), batches)
 
 
 def train_step(
-    model: SentenceVAE, optimizer: torch.optim.Optimizer, batch: AnyBatch, rung: int
+    model: SentenceVAE,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    precision: torch.dtype = torch.float32,
 ) -> None:
-    """One step."""
-    noise = torch.randn(len(batch.lengths), model.latent_dim)
-    with autocast(CPU, models.PRECISIONS[precision_of(rung)]):
-        rec, kl = terms(model, rung, batch, noise)
+    """What the Trainer does with a batch, without its schedule and its log."""
+    with autocast(CPU, precision):
+        rec, kl = our_terms(model, batch)
     optimizer.zero_grad()
     (rec + kl).backward()
-    if rung >= FUSED:
-        clip_grads_with_norm_(model.parameters(), CLIP_NORM, gradient_norms(model).total)
-    else:
-        clip_grad_norm_(model.parameters(), CLIP_NORM)
+    clip_grad_norm_(model.parameters(), CLIP_NORM)
     optimizer.step()
-    if rung < FUSED:
-        rec.item(), kl.item()
-
-
-def terms(model: SentenceVAE, rung: int, batch: AnyBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Reconstruction and KL of a batch, nats per sentence, for noise (B, Z)."""
-    if rung >= OWN_GRADIENT:
-        return our_terms(model, batch, noise)
-    if rung < UNPACKED:
-        return usual.loss_terms(model, batch, noise)
-    posterior, targets = model.encode(batch), batch.target_ids
-    outputs = usual.decode(model, batch.input_ids, posterior.sample(noise))  # (B, T, H)
-    if rung >= REAL_TOKENS:
-        real = targets != PAD_ID
-        outputs, targets = outputs[real], targets[real]  # (N, H), (N,)
-    return usual.rec_of(model, outputs, targets) / len(noise), posterior.kl().sum(-1).mean()

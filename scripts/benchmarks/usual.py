@@ -1,10 +1,9 @@
 """The usual loop, written here once, plainly, in the way public sentence-VAE code does it.
 
-It reads lines into lists, trains on random batches padded to the longest sentence (packed encoder,
-log-softmax at every position with the padding masked in the loss, torch's default Adam, losses read
-back at each step), measures importance-weighted NLL sentence by sentence, and decodes sentence by
-sentence, a call of the model for each token. The layers are those of a `SentenceVAE` with one GRU
-and one LSTM layer; what is done with them is not textvae's.
+Lines become lists; random batches are padded to the longest sentence; the encoder is packed, scores
+and log-softmax are taken at every position, losses read back at each step; NLL is measured and
+sentences are decoded one by one. The layers are those of a `SentenceVAE` with one GRU and one LSTM
+layer; what is done with them is not textvae's.
 
 Shapes: B sentences, T tokens, H hidden, V vocabulary, Z latent, K open hypotheses or importance
 samples, S samples decoded at a time.
@@ -13,7 +12,7 @@ samples, S samples decoded at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +23,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from textvae import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-
-SAMPLES_AT_ONCE = 50
 
 
 def read(directory: Path) -> tuple[dict[str, list[list[int]]], dict[str, int]]:
@@ -88,24 +85,14 @@ def decode(model: SentenceVAE, inputs: Tensor, z: Tensor) -> Tensor:
     return outputs
 
 
-def rec_of(model: SentenceVAE, outputs: Tensor, targets: Tensor) -> Tensor:
-    """−log p of all targets (B, T) but padding, in sum, from what `decode` gives."""
-    log_probs = F.log_softmax(model.decoder.output(outputs), dim=-1)
-    return F.nll_loss(
-        log_probs.flatten(0, -2), targets.flatten(), ignore_index=PAD_ID, reduction="sum"
-    )
-
-
-def kl_of(mu: Tensor, logvar: Tensor) -> Tensor:
-    """To the standard normal prior, in sum."""
-    return -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-
-
 def loss_terms(model: SentenceVAE, batch: PaddedBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Reconstruction and KL of a batch with z = mu + sigma · noise, nats per sentence."""
     mu, logvar = encode(model, batch)
     outputs = decode(model, batch.input_ids, mu + torch.exp(0.5 * logvar) * noise)
-    rec, kl = rec_of(model, outputs, batch.target_ids), kl_of(mu, logvar)
+    log_probs = F.log_softmax(model.decoder.output(outputs), dim=-1).flatten(0, 1)
+    targets = batch.target_ids.flatten()
+    rec = F.nll_loss(log_probs, targets, ignore_index=PAD_ID, reduction="sum")
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
     return rec / len(batch.lengths), kl / len(batch.lengths)
 
 
@@ -129,7 +116,7 @@ def importance_nll_of_one(model: SentenceVAE, ids: Sequence[int], noise: Tensor)
     mu, logvar = encode(model, batch)
     sigma = torch.exp(0.5 * logvar)
     log_weights = []
-    for part in noise.to(mu).split(SAMPLES_AT_ONCE):
+    for part in noise.to(mu).split(50):
         z = mu + sigma * part
         outputs = decode(model, batch.input_ids.expand(len(z), -1), z)
         log_probs = F.log_softmax(model.decoder.output(outputs), dim=-1)  # (S, T, V)
@@ -143,30 +130,22 @@ def importance_nll_of_one(model: SentenceVAE, ids: Sequence[int], noise: Tensor)
 
 @torch.no_grad()
 def one_at_a_time(
-    model: SentenceVAE, z: Tensor, max_length: int, choose: Callable[[Tensor], Tensor]
+    model: SentenceVAE, z: Tensor, max_length: int, is_random: bool
 ) -> list[list[int]]:
-    """Sentence by sentence, token by token."""
+    """Sentence by sentence, token by token: drawn, or the likeliest."""
     sentences = []
     for code in z[:, None]:
         state, token, sentence = model.initial_state(code), BOS_ID, list[int]()
         while len(sentence) < max_length:
             scores, state = model.step(torch.tensor([token]), state, code)
-            token = int(choose(scores))
+            token = int(
+                torch.multinomial(scores.softmax(-1), 1) if is_random else scores.argmax(-1)
+            )
             if token == EOS_ID:
                 break
             sentence.append(token)
         sentences.append(sentence)
     return sentences
-
-
-def likeliest(scores: Tensor) -> Tensor:
-    """Greedy choice from (1, V) scores."""
-    return scores.argmax(-1)
-
-
-def drawn(scores: Tensor) -> Tensor:
-    """Random choice from (1, V) scores."""
-    return torch.multinomial(torch.softmax(scores, -1), 1)
 
 
 class Hypothesis(NamedTuple):

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from benchmarks import inference, train, usual
+from benchmarks import inference, models, train, usual
 from torch import Tensor
 
-from textvae import SentenceVAE
+from textvae import Batch, SentenceVAE
 from textvae.batches import collate
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 SENTENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 5], [], [6, 6]]
 
-RUNGS = range(len(train.RUNGS))
+
+@pytest.fixture
+def vae(tiny_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch) -> SentenceVAE:
+    """What benchmarks take for a model."""
+    monkeypatch.setattr(models, "new_model", lambda: tiny_model)
+    return tiny_model
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_a_rungs_loss_is_the_usual_loops_and_another_is_refused(
-    rung: int, tiny_model: SentenceVAE
+@pytest.mark.parametrize("precision", models.PRECISIONS)
+def test_the_loss_is_the_usual_loops_and_another_is_refused(
+    vae: SentenceVAE, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    def loss(batch: Any, noise: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-        rec, kl = train.terms(tiny_model, rung, batch, noise)
-        return factor * rec, kl
-
-    precision = train.precision_of(rung)
-    assert " apart" in train.same_loss(loss, tiny_model, SENTENCES, precision)
+    assert " apart" in train.same_loss(SENTENCES, precision)
+    terms = train.our_terms
+    monkeypatch.setattr(train, "our_terms", lambda *given: [1.1 * term for term in terms(*given)])
     with pytest.raises(RuntimeError, match="don't do the same: loss"):
-        train.same_loss(
-            lambda batch, noise: loss(batch, noise, 1.1), tiny_model, SENTENCES, precision
-        )
+        train.same_loss(SENTENCES, precision)
 
 
-@pytest.mark.parametrize("rung", RUNGS[:-1])
-def test_a_rungs_step_is_the_usual_loops(
-    rung: int, tiny_model: SentenceVAE, make_model: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_step_is_the_usual_loops(
+    tiny_model: SentenceVAE, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clipped gradients, and with them the step."""
     monkeypatch.setattr(train, "CLIP_NORM", 0.1)
@@ -50,20 +51,38 @@ def test_a_rungs_step_is_the_usual_loops(
 
     torch.manual_seed(3)
     optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
-    train.train_step(tiny_model, optimizer, collate(SENTENCES), rung)
+    train.train_step(tiny_model, optimizer, collate(SENTENCES))
     expected = dict(reference.named_parameters())
     for name, parameter in tiny_model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(parameter, expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_only_the_last_rung_multiplies_in_bf16(rung: int, tiny_model: SentenceVAE) -> None:
-    dtypes = list[torch.dtype]()
-    tiny_model.head.mu.register_forward_hook(lambda *_: dtypes.append(_[2].dtype))
-    optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.5)
-    train.train_step(tiny_model, optimizer, collate(SENTENCES), rung)
-    assert dtypes == [torch.bfloat16 if rung == RUNGS[-1] else torch.float32]
+@pytest.mark.parametrize("rung", range(len(train.RUNGS)))
+def test_a_rung_has_what_it_is_named_after(
+    vae: SentenceVAE, rung: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = dict[str, Any]()
+
+    def step(*given: Any, **options: Any) -> None:
+        seen["fused"] = bool(given[1].defaults["fused"])
+        seen["like length"] = isinstance(given[2], Batch)
+        seen["precision"] = options.get("precision", torch.float32)
+
+    @contextlib.contextmanager
+    def full_speed(device: torch.device) -> Iterator[None]:
+        seen["full speed"] = True
+        yield
+
+    monkeypatch.setattr(usual, "train_on", step)
+    monkeypatch.setattr(train, "train_step", step)
+    monkeypatch.setattr(train, "full_speed", full_speed)
+    sentences = [ids for ids in SENTENCES for _ in range(3)]
+    done = train.rung_steps(sentences, 2, rung)
+    assert 0 < done.amount < sum(len(ids) + 1 for ids in sentences)
+    assert seen.pop("precision") == (torch.bfloat16 if rung == 4 else torch.float32)
+    assert seen.pop("full speed", False) == (rung >= 3)
+    assert seen == {"fused": rung >= 2, "like length": rung >= 1}
 
 
 def test_a_step_says_what_it_had_and_learns(tiny_model: SentenceVAE) -> None:
@@ -117,7 +136,7 @@ def z(model: SentenceVAE) -> Tensor:
 
 
 def test_greedy_loop_is_greedy_decoding(model: SentenceVAE, z: Tensor) -> None:
-    found = usual.one_at_a_time(model, z, 12, usual.likeliest)
+    found = usual.one_at_a_time(model, z, 12, is_random=False)
     assert found == inference.our_ids(model, z, "greedy", 12)
     lengths = {len(ids) for ids in found}
     assert min(lengths) < 12  # some end by themselves
@@ -127,7 +146,7 @@ def test_greedy_loop_is_greedy_decoding(model: SentenceVAE, z: Tensor) -> None:
 def test_sampling_loop_draws_from_the_models_distribution(model: SentenceVAE, z: Tensor) -> None:
     torch.manual_seed(0)
     num = 1000
-    found = usual.one_at_a_time(model, z[:1].expand(num, -1), 1, usual.drawn)
+    found = usual.one_at_a_time(model, z[:1].expand(num, -1), 1, is_random=True)
     with torch.no_grad():
         scores, _ = model.step(torch.tensor([BOS_ID]), model.initial_state(z[:1]), z[:1])
     drawn = torch.bincount(torch.tensor([ids[0] if ids else EOS_ID for ids in found]))
