@@ -6,8 +6,7 @@ All are of a model of Penn Treebank's size, untrained; `evaluate` and `decode` t
 too (--run RUN). Both sides of a pair do the same work in one process, in turn (A B A B …), after
 their results are compared. Printed are the machine, the settings, and for each pair the median rate
 of both, the range over the rounds, the ratio, which is taken round by round, and how much of the
-arithmetic's limit textvae reaches (docs/speed.md); --json writes them too. The clock is the wall's:
-what else runs shows in the range.
+arithmetic's limit textvae reaches (docs/speed.md); --json writes them too.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ COLUMNS = {
 }
 
 
-FILE = "diagnosis-{}.json"
-"""What a run's diagnosis is kept in: with more samples it is another."""
+FILE = "diagnosis-{}.json"  # of so many samples
 
 
 def measure(num_samples: int, path: Path) -> None:

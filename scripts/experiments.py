@@ -164,15 +164,19 @@ def train_all(
     )
 
 
+def report(experiment: Experiment, rows: Rows) -> str:
+    """What was asked and measured, and the table."""
+    what = "Validation data, nats per sentence, mean ± sd over seeds."
+    table = studies.markdown(studies.summary(rows, COLUMNS))
+    return f"{experiment.question} {what}\n\n{table}\n"
+
+
 def run(options: Namespace) -> None:
     """Train what is not trained yet, then write table and picture."""
     experiment = EXPERIMENTS[options.experiment]
     path, swept = train_all(options, options.experiment, experiment.configurations)
     rows = [figures(one) for one in swept]
-    table = studies.markdown(studies.summary(rows, COLUMNS))
-    what = "Validation data, nats per sentence, mean ± sd over seeds."
-    text = f"{experiment.question} {what}\n\n{table}\n"
-    content = {"question": experiment.question, "runs": rows}
+    content, text = {"question": experiment.question, "runs": rows}, report(experiment, rows)
     print(studies.write(path, text, content, partial(draw, experiment, rows)))
 
 

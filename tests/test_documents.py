@@ -70,7 +70,7 @@ def test_an_experiments_table_is_that_of_its_runs(name: str) -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))
     assert script["EXPERIMENTS"].keys() == HEADINGS.keys()
     content = read_json(RESULTS / "grammar" / f"{name}.json")
-    experiment = script["EXPERIMENTS"][name]()
+    experiment = script["EXPERIMENTS"][name]
     assert content["question"] == experiment.question
     assert written(name) == script["report"](experiment, content["runs"])
 

@@ -168,9 +168,9 @@ def gradient_norm() -> tuple[float, float]:
 def course_experiments() -> None:
     experiments = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))["EXPERIMENTS"]
     assert set(experiments) <= set(re.findall(r"[\w-]+", help_of("experiments")))
-    assert experiments["beta"]().values == [0.1, 1, 4, 10]
-    assert experiments["learning-rates"]().values == [1e-2, 1e-3, 1e-4, 1e-5]
-    options = experiments["optimizers"]().configurations.values()
+    assert experiments["beta"].values == (0.1, 1, 4, 10)
+    assert experiments["learning-rates"].values == (1e-2, 1e-3, 1e-4, 1e-5)
+    options = experiments["optimizers"].configurations.values()
     assert [o.get("optimizer", "adam") for o in options] == ["adam", "adamw", "adamw", "sgd"]
 
 

@@ -23,14 +23,9 @@ from textvae.generation import MAX_LENGTH, NUM_BEAMS
 from textvae.generation import decode as our_decode
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
-UNTRAINED_LENGTH = 25
-"""Tokens of every sentence of an untrained model: a little more than Penn Treebank's mean."""
-
-RTOL = {"fp32": 1e-4, "bf16": 1e-2}
-"""How far a sentence's NLL may be from the usual loop's fp32."""
-
-BATCH_SIZE = 4
-"""64 sentences in batches of 4 are padded by 4%; a whole split, in batches of 64, by 3%."""
+UNTRAINED_LENGTH = 25  # of every sentence of an untrained model: a little more than PTB's mean
+RTOL = {"fp32": 1e-4, "bf16": 1e-2}  # how far an NLL may be from the usual loop's fp32
+BATCH_SIZE = 4  # 64 sentences in batches of 4 are padded by 4%; a split in batches of 64 by 3%
 
 
 def evaluate(

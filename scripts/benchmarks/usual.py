@@ -138,9 +138,8 @@ def one_at_a_time(
         state, token, sentence = model.initial_state(code), BOS_ID, list[int]()
         while len(sentence) < max_length:
             scores, state = model.step(torch.tensor([token]), state, code)
-            token = int(
-                torch.multinomial(scores.softmax(-1), 1) if is_random else scores.argmax(-1)
-            )
+            drawn = torch.multinomial(scores.softmax(-1), 1) if is_random else scores.argmax(-1)
+            token = int(drawn)
             if token == EOS_ID:
                 break
             sentence.append(token)

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.running import SCRIPTS, Answer
+from tests.scripts.running import Answer
 from tests.sizes import TINY
 from textvae import grammar, recipes
 from textvae.run import RunDirectory
-
-sys.path.insert(0, str(SCRIPTS))  # as python does for a script
 
 Run = Callable[..., Answer]
 
