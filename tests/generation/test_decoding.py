@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.generation.building import draw_codes, push
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.generation import STRATEGIES, decode, filters, tokens
+from textvae.generation import STRATEGIES, decode, draws, tokens
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 
@@ -186,9 +186,9 @@ def test_the_narrowest_draw_is_greedy(lively_model: SentenceVAE, filtered: dict[
 @pytest.mark.parametrize(
     ("option", "value", "kept"),
     [
-        ("top_k", 3, filters.top_k),
-        ("top_p", 0.7, filters.top_p),
-        ("typical_p", 0.7, filters.typical),
+        ("top_k", 3, draws.top_k),
+        ("top_p", 0.7, draws.top_p),
+        ("typical_p", 0.7, draws.typical),
     ],
 )
 def test_filters_reach_the_draw(

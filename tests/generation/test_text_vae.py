@@ -18,8 +18,7 @@ ONE, OTHER = "the cat sees a dog", "a dog runs"
 
 
 def test_every_function_on_a_model_is_a_method() -> None:
-    for name in generation.__all__:
-        function = getattr(generation, name)
+    for name, function in vars(generation).items():
         if inspect.isfunction(function) and next(iter(function.__annotations__)) == "model":
             method = {"encode": "encode_texts"}.get(name, name)
             if name != "check_texts":

@@ -25,23 +25,9 @@ from textvae.tokenizer import BOS_ID, EOS_ID
 def beam_search(
     model: SentenceVAE, z: Tensor, next_token: NextToken, num_best: int = 1
 ) -> Iterator[Sentences]:
-    """Look for the likeliest sentences of each latent code.
+    """The likeliest sentences (Sutskever, Vinyals & Le 2014, section 3.2), as they are complete.
 
-    The bound by which a hypothesis is let go is exact: log p only falls, and over no more than
-    `max_length` tokens. Without length penalty it is tight; with one it is loose, and the search
-    mostly goes on until every place is taken.
-
-    Args:
-        model: The model.
-        z: Latent codes, (N, Z).
-        next_token: Rules and options.
-        num_best: How many sentences of each code are asked for: others need not be found.
-
-    Yields:
-        Complete sentences of every code, all different, the `num_best` best among them.
-
-    Reference:
-        Sutskever, Vinyals & Le (2014), Sequence to Sequence Learning with Neural Networks, 3.2.
+    All are different, and the `num_best` best of every code are among them.
     """
     options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
     ids, greedy = torch.full_like(open_.owner, BOS_ID), torch.ones_like(open_.owner).bool()
@@ -54,7 +40,7 @@ def beam_search(
 
     for length in range(1, options.max_length + 1):
         hidden, state = model.decoder.read(ids, state, z[open_.owner])
-        values, tokens = next_token.choose(choose, hidden, length - 1)
+        values, tokens = next_token.chosen_by(choose, hidden, length - 1)
         grown, greedy, parent, ids, rank = _compete(open_, greedy, places, values, tokens)
         over = ids == EOS_ID
         yield grown.take(over)
@@ -68,7 +54,8 @@ def beam_search(
         new = best.new_full((len(z), options.beams), -torch.inf)
         new[owner, rank[over]] = grown.log_prob[over] / length**options.length_penalty
         best = torch.cat([best, new], dim=1).topk(num_best).values
-        # No end can score above this: sums only fall, and no length is above max_length.
+        # No end can score above this: sums only fall, and no length is above max_length. With a
+        # length penalty the bound is loose, and mostly every place is taken.
         bound = grown.log_prob / options.max_length**options.length_penalty
         going = (~over & (bound > best[grown.owner, -1])).nonzero()[:, 0]
         if len(going) == 0:
@@ -80,11 +67,9 @@ def beam_search(
 def _compete(
     open_: Sentences, greedy: Tensor, places: Tensor, values: Tensor, tokens: Tensor
 ) -> tuple[Sentences, Tensor, Tensor, Tensor, Tensor]:
-    """The best candidates (R, K) of each sentence, as many as it has `places` left, (N,).
+    """The best candidates (R, K) of each sentence, as many as it has `places` (N,) left.
 
-    Returns:
-        The M hypotheses that have won a place, `past` still without the new token, and of each
-        whether it is greedy so far, its parent among the open ones, the token, and its rank.
+    Gives M hypotheses, without the new token, and of each if it is greedy, parent, token and rank.
     """
     size, width, num = len(places), int(places.max()), values.shape[1]
     row = torch.arange(len(values), device=values.device)

@@ -1,7 +1,4 @@
-"""`decode`: from latent codes to sentences, by any strategy.
-
-Shapes: B sentences, Z latent dimensions.
-"""
+"""`decode`: from latent codes, (sentences, dimensions), to sentences, by any strategy."""
 
 from __future__ import annotations
 
@@ -17,26 +14,18 @@ from textvae.generation.tokens import NextToken, generate_tokens
 from textvae.model import SentenceVAE
 from textvae.runtime import full_speed
 
+# Scores (sentences × beams × vocabulary) held at a time where no batch size is given: 32 MiB, as
+# much as memory is used again for (`runtime.full_speed`).
 MAX_SCORES = 2**23 - 2**11
-"""Scores (sentences × beams × vocabulary) held at a time where no batch size is given: 32 MiB, as
-much as memory is used again for (`runtime.full_speed`)."""
 
 
 class Decoded(NamedTuple):
-    """One generated sentence.
-
-    Attributes:
-        text: The sentence.
-        ids: Its tokens, without special ones.
-        log_prob: The model's own log p(x|z), nats, EOS included; of a sentence that was cut at
-            `max_length`, of its tokens.
-        others: The next best ones that beam search has found, if they were asked for.
-    """
+    """One generated sentence, and what beam search has found beside it."""
 
     text: str
-    ids: list[int]
-    log_prob: float
-    others: tuple[Decoded, ...] = ()
+    ids: list[int]  # without special tokens
+    log_prob: float  # the model's own log p(x|z), nats, EOS included unless cut at `max_length`
+    others: tuple[Decoded, ...] = ()  # the next best, if they were asked for
 
 
 @torch.no_grad()
@@ -48,33 +37,25 @@ def decode(
     batch_size: int | None = None,
     **options: Any,
 ) -> list[Decoded]:
-    """Generate a sentence for each latent code: the one way from z to text.
-
-    Sentences are decoded in batches that bound memory, and those that have ended leave the batch.
+    """Generate a sentence for each latent code, in their order: the one way from z to text.
 
     Args:
         model: The model, with a tokenizer; put it into evaluation mode first.
-        z: Latent codes, (B, Z).
+        z: Latent codes, (B sentences, Z dimensions).
         num_best: Of beam search: so many best sentences for each code, the best with all `others`,
             which are fewer only where the search has found no more. At most the number of beams.
         batch_size: Codes decoded together; as many as fit into 32 MiB of scores by default. The
             sentences do not depend on it, up to rounding.
         **options: Those of `Decoding`.
 
-    Returns:
-        The sentences in the order of `z`, with their log-probabilities.
-
     Raises:
-        InputError: If an argument is outside its range, `z` has another shape, or the model has no
-            tokenizer.
+        InputError: If an argument is outside its range, or the model has no tokenizer.
         TypeError: If there is no such option.
     """
     chosen, tokenizer = Decoding(**options), model.tokenizer
     integer("num_best", num_best, 1, chosen.beams)
-    if z.ndim != 2 or z.shape[1] != model.latent_dim:
-        raise InputError(
-            f"z must have the shape (sentences, {model.latent_dim}), got {tuple(z.shape)}"
-        )
+    if (shape := tuple(z.shape)) != (len(z), model.latent_dim):
+        raise InputError(f"z must have the shape (sentences, {model.latent_dim}), got {shape}")
     if batch_size is None:
         batch_size = max(1, MAX_SCORES // (model.vocab_size * chosen.beams))
     integer("batch_size", batch_size, 1)

@@ -1,7 +1,4 @@
-"""How far sentences are from each other: in the latent space, and in tokens.
-
-Shapes: N sentences of a corpus, Z latent dimensions.
-"""
+"""How far sentences are from each other: in the latent space (Z dimensions), and in tokens."""
 
 from __future__ import annotations
 
@@ -13,13 +10,12 @@ import torch
 from torch import Tensor
 
 from textvae.checks import InputError, integer, one_of
-from textvae.generation.codes import encode
 from textvae.generation.decoding import Decoded
+from textvae.generation.texts import encode
 from textvae.model import Posterior, SentenceVAE
 
 METRICS = ("cosine", "euclidean", "kl")
-CHUNK = 4096
-"""Sentences of a corpus that are encoded and held at a time."""
+CHUNK = 4096  # sentences of a corpus that are encoded and held at a time
 
 
 class Neighbour(NamedTuple):
@@ -31,17 +27,16 @@ class Neighbour(NamedTuple):
 
 
 def latent_distances(query: Posterior, corpus: Posterior, metric: str = "cosine") -> Tensor:
-    """How far the posteriors (N, Z) of a corpus are from one, (1, Z).
+    """How far the posteriors (N, Z) of a corpus of N sentences are from one, (1, Z).
 
     `"cosine"` is 1 − the cosine between means, 1 from a mean of zero; `"euclidean"` is between
     means; `"kl"` is KL(query ‖ other), nats.
     """
-    one_of("metric", metric, METRICS)
-    if metric == "cosine":
-        return 1 - torch.cosine_similarity(query.mean, corpus.mean)
+    if one_of("metric", metric, METRICS) == "kl":
+        return query.kl_to(corpus)
     if metric == "euclidean":
         return (query.mean - corpus.mean).square().sum(-1).sqrt()
-    return query.kl_to(corpus)
+    return 1 - torch.cosine_similarity(query.mean, corpus.mean)
 
 
 def neighbours(
@@ -52,23 +47,17 @@ def neighbours(
     *,
     metric: str = "cosine",
 ) -> list[Neighbour]:
-    """The sentences of a corpus whose posteriors are nearest to a text's.
-
-    The corpus is read once, a part at a time: it may be larger than memory.
+    """The sentences of a corpus whose posteriors are nearest to a text's, the nearest first.
 
     Args:
         model: The model, with a tokenizer.
         text: A sentence; if the corpus has it, it is its own neighbour.
-        corpus_texts: The corpus.
+        corpus_texts: The corpus; read once and in parts, so that it may be larger than memory.
         k: How many; all of a smaller corpus.
         metric: See `latent_distances`.
 
-    Returns:
-        Nearest first, the earlier one where two are as near.
-
     Raises:
-        InputError: If `k` is less than 1, or there is no such metric; see also `check_texts`,
-            whose numbers count within a part of 4096.
+        InputError: If an argument is outside its range, or a text none that `encode` takes.
     """
     integer("k", k, 1)
     query, best, first, rest = encode(model, [text]), list[Neighbour](), 0, iter(corpus_texts)
@@ -86,8 +75,7 @@ def neighbours(
 def changes(sentences: Sequence[Decoded]) -> list[float]:
     """The share of tokens that change from each sentence to the next: edits over the longer one's.
 
-    1 − their mean is how smooth a path is. Read it beside the number of different sentences: a
-    collapsed model's path is perfectly smooth.
+    1 − their mean is how smooth a path is: perfectly, where a collapsed model says but one thing.
     """
     return [
         edit_distance(one.ids, other.ids) / max(len(one.ids), len(other.ids), 1)

@@ -1,21 +1,99 @@
-"""Text in, text out: each function decodes what one of `codes` makes.
+"""`encode`, functions that make latent codes, and text in, text out.
 
-All decode greedily unless told otherwise. For log-probabilities too, `decode` the codes.
+Text functions, such as `jitter`, decode the codes that a function beside them makes, here
+`jittered_codes`; for log-probabilities too, `decode` these. They decode greedily unless told
+otherwise. All raise `InputError` for what is outside its range, or what `encode` doesn't take.
+
+Shapes: B sentences, N codes, Z latent dimensions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from textvae.checks import InputError, number, one_of
-from textvae.generation import codes
+from textvae.batches import collate
+from textvae.checks import InputError, choose, integer, number, one_of
 from textvae.generation.decoding import generate_text
-from textvae.model import SentenceVAE
+from textvae.generation.draws import CHOICE, normals, uniforms
+from textvae.model import Posterior, SentenceVAE
 
 SOURCES = ("prior", "aggregate")
+MAX_TOKENS = 2**14  # padding included, of a batch that is encoded at a time
+PARALLEL = 1e-4  # sine of the angle below which two codes span no plane in fp32
+
+
+def check_texts(
+    model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None
+) -> list[list[int]]:
+    """The ids of each text, without special tokens, if `encode` takes them all."""
+    if isinstance(texts, str):
+        raise TypeError(f"texts must be a sequence of sentences, got the string {texts!r}")
+    if model.latent_dim == 0:
+        raise InputError("this is a language model (latent_dim 0): it has no latent code")
+    if len(texts) == 0:
+        raise InputError("texts must hold at least one sentence, got 0")
+    sentences = model.tokenizer.encode_batch(list(texts))
+    for place, ids in enumerate(sentences, start=1):
+        if not ids:
+            raise InputError(f"text {place} must have at least one token, got {texts[place - 1]!r}")
+        if max_tokens is not None and len(ids) > max_tokens:
+            limit = f"at most {max_tokens} tokens, as in training"
+            raise InputError(f"text {place} must have {limit}, got {len(ids)}")
+    return sentences
+
+
+@torch.no_grad()
+def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None) -> Posterior:
+    """The posterior of each text, in their order, on the model's device.
+
+    Args:
+        model: The model, with a tokenizer; put it into evaluation mode first.
+        texts: B sentences, any number; unknown words are read as `<unk>`.
+        max_tokens: Most tokens of a text. A model knows no limit; a run says how long the longest
+            sentence was that it was trained on.
+
+    Raises:
+        InputError: If there are no texts, one is empty, too long, or has a reserved token (texts
+            are counted from 1), or the model is a language model, without z.
+        TypeError: If `texts` is a single string.
+    """
+    sentences = check_texts(model, texts, max_tokens=max_tokens)
+    lengths = np.array([len(ids) for ids in sentences])
+    order = rest = np.argsort(lengths, kind="stable")
+    parts = []
+    while len(rest) > 0:
+        # Sorted, so the last of a batch is its longest.
+        padded = np.arange(1, len(rest) + 1) * lengths[rest]
+        size = max(1, int(np.searchsorted(padded, MAX_TOKENS, side="right")))
+        ids, rest = [sentences[i] for i in rest[:size]], rest[size:]
+        parts.append(model.encode(collate(ids).to(model.device)))
+    back = torch.from_numpy(order).argsort().to(model.device)
+    return type(parts[0]).cat(parts).map(lambda parameter: parameter[back])
+
+
+def prior_codes(model: SentenceVAE, num_codes: int, *, seed: int = 0) -> Tensor:
+    """Draws from the prior N(0, I), (num_codes, Z), each belonging to its place."""
+    integer("num_sentences", num_codes, 1)
+    rows = torch.arange(num_codes, device=model.device)
+    return normals(seed, rows[:, None], torch.arange(model.latent_dim, device=model.device))
+
+
+def aggregate_codes(
+    model: SentenceVAE, num_codes: int, texts: Sequence[str], *, seed: int = 0
+) -> Tensor:
+    """Draws from the posteriors of texts, each taken at random, (num_codes, Z)."""
+    noise = prior_codes(model, num_codes, seed=seed)
+    rows = torch.arange(num_codes, device=noise.device)
+    posterior = encode(model, texts)
+    chosen = (uniforms(seed, CHOICE, rows, torch.zeros_like(rows)) * len(texts)).long()
+    return posterior.map(lambda parameter: parameter[chosen]).sample(noise)
 
 
 def sample(
@@ -37,24 +115,31 @@ def sample(
         source: Where z comes from: `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of
             `texts` taken at random.
         texts: The sentences of `"aggregate"`.
-        seed: Seed of z and of the tokens. The same seed gives the same sentences; fewer of them
-            are the first of more.
+        seed: Of z and of the tokens. The same seed gives the same sentences; fewer of them are the
+            first of more.
         strategy: How tokens are chosen.
         allow_unknown: Whether `<unk>` may come.
         **options: The other options of `Decoding`, and `batch_size`.
-
-    Raises:
-        InputError: If an argument is outside its range, or there is no z to take from texts.
     """
     one_of("source", source, SOURCES)
     if (source == "aggregate") != (texts is not None):
         raise InputError(f"texts must be given with source 'aggregate' only, got {source!r}")
     if texts is None:
-        z = codes.prior_codes(model, num_sentences, seed=seed)
+        z = prior_codes(model, num_sentences, seed=seed)
     else:
-        z = codes.aggregate_codes(model, num_sentences, texts, seed=seed)
+        z = aggregate_codes(model, num_sentences, texts, seed=seed)
     options |= {"seed": seed, "strategy": strategy, "allow_unknown": allow_unknown}
     return generate_text(model, z, **options)
+
+
+def posterior_codes(
+    model: SentenceVAE, texts: Sequence[str], *, sampled: bool = False, seed: int = 0
+) -> Tensor:
+    """The posterior mean of each text, or a draw from its posterior, (B, Z)."""
+    posterior = encode(model, texts)
+    return (
+        posterior.sample(prior_codes(model, len(texts), seed=seed)) if sampled else posterior.mean
+    )
 
 
 def reconstruct(
@@ -71,14 +156,20 @@ def reconstruct(
         model: The model, with a tokenizer.
         texts: Sentences.
         sampled: Through a draw from the posterior instead of its mean.
-        seed: Seed of that draw, and of the tokens where they are drawn.
+        seed: Of that draw, and of the tokens where they are drawn.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Raises:
-        InputError: If an option is outside its range; see also `check_texts`.
     """
-    z = codes.posterior_codes(model, texts, sampled=sampled, seed=seed)
+    z = posterior_codes(model, texts, sampled=sampled, seed=seed)
     return generate_text(model, z, seed=seed, **options)
+
+
+def jittered_codes(
+    model: SentenceVAE, text: str, num_codes: int = 5, *, scale: float = 1.0, seed: int = 0
+) -> Tensor:
+    """Codes from around a text, (num_codes, Z): mean + `scale` · deviation · noise."""
+    scale = number("scale", scale, "[0, inf)")
+    noise = prior_codes(model, num_codes, seed=seed)
+    return encode(model, [text]).sample(scale * noise)
 
 
 def jitter(
@@ -97,20 +188,29 @@ def jitter(
         text: A sentence.
         num_sentences: How many; some may be equal.
         scale: In standard deviations of the posterior; 1 draws from it.
-        seed: Seed of the noise, and of the tokens where they are drawn.
+        seed: Of the noise, and of the tokens where they are drawn.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Raises:
-        InputError: If an argument is outside its range; see also `check_texts`.
     """
-    z = codes.jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
+    z = jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
     return generate_text(model, z, seed=seed, **options)
+
+
+def path_codes(model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear") -> Tensor:
+    """Codes on the way from text to text, posterior means included: (legs · (steps − 1) + 1, Z)."""
+    integer("steps", steps, 2)
+    way = choose(METHODS, "method", method)
+    if len(texts) < 2:
+        raise InputError(f"texts must be at least 2 sentences (both ends), got {len(texts)}")
+    means = encode(model, texts).mean
+    shares = torch.linspace(0, 1, steps, device=means.device)
+    legs = [way(start, end, shares) for start, end in pairwise(means)]
+    return torch.cat([legs[0], *(leg[1:] for leg in legs[1:])])
 
 
 def interpolate(
     model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear", **options: Any
 ) -> list[str]:
-    """Sentences on the way between texts' posterior means.
+    """Sentences on the way between texts' posterior means (Bowman et al. 2016, section 5).
 
     Args:
         model: The model, with a tokenizer.
@@ -118,18 +218,21 @@ def interpolate(
         steps: Sentences from one text to the next, both reconstructions included; at least 2.
         method: `"linear"` or `"spherical"`, see `lerp` and `slerp`.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Returns:
-        Of m texts (m − 1) (steps − 1) + 1 sentences.
-
-    Raises:
-        InputError: If an argument is outside its range; see also `check_texts`.
-
-    Reference:
-        Bowman et al. (2016), Generating Sentences from a Continuous Space, section 5.
     """
-    z = codes.path_codes(model, *texts, steps=steps, method=method)
-    return generate_text(model, z, **options)
+    return generate_text(model, path_codes(model, *texts, steps=steps, method=method), **options)
+
+
+def traversal_codes(
+    model: SentenceVAE, text: str, dim: int, *, low: float = -3.0, high: float = 3.0, steps: int = 7
+) -> Tensor:
+    """A text's posterior mean with one dimension set from `low` to `high`, (steps, Z)."""
+    integer("steps", steps, 2)
+    z = encode(model, [text]).mean.repeat(steps, 1)
+    integer("dim", dim, 0, model.latent_dim - 1)
+    if not -math.inf < low < high < math.inf:
+        raise InputError(f"low must be finite and below high, got {low} and {high}")
+    z[:, dim] = torch.linspace(low, high, steps, device=z.device)
+    return z
 
 
 def traverse(
@@ -152,12 +255,15 @@ def traverse(
         high: Last value.
         steps: Values from `low` to `high`, both included; at least 2.
         **options: Those of `Decoding`, and `batch_size`.
-
-    Raises:
-        InputError: If an argument is outside its range; see also `check_texts`.
     """
-    z = codes.traversal_codes(model, text, dim, low=low, high=high, steps=steps)
+    z = traversal_codes(model, text, dim, low=low, high=high, steps=steps)
     return generate_text(model, z, **options)
+
+
+def analogy_codes(model: SentenceVAE, a: str, b: str, c: str) -> Tensor:
+    """A − b + c of the texts' posterior means, (1, Z)."""
+    means = encode(model, [a, b, c]).mean
+    return means[:1] - means[1:2] + means[2:]
 
 
 def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
@@ -169,21 +275,48 @@ def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
         b: The sentence like it, without.
         c: The sentence that is to have it.
         **options: Those of `Decoding`.
-
-    Raises:
-        InputError: If an option is outside its range; see also `check_texts`.
     """
-    return generate_text(model, codes.analogy_codes(model, a, b, c), **options)[0]
+    return generate_text(model, analogy_codes(model, a, b, c), **options)[0]
+
+
+def attribute_vector(
+    model: SentenceVAE, with_texts: Sequence[str], without_texts: Sequence[str]
+) -> Tensor:
+    """Mean code of texts with an attribute minus of those without, (Z,) (Larsen et al. 2016)."""
+    return encode(model, with_texts).mean.mean(0) - encode(model, without_texts).mean.mean(0)
 
 
 def shift(
     model: SentenceVAE, text: str, vector: Tensor, *, strength: float = 1.0, **options: Any
 ) -> str:
     """The sentence at a text's posterior mean plus `strength` times an `attribute_vector` (Z,)."""
-    mean = codes.encode(model, [text]).mean
+    mean = encode(model, [text]).mean
     if vector.shape != mean.shape[1:]:
-        raise InputError(
-            f"vector must have the shape ({model.latent_dim},), got {tuple(vector.shape)}"
-        )
+        expected, found = tuple(mean.shape[1:]), tuple(vector.shape)
+        raise InputError(f"vector must have the shape {expected}, got {found}")
     strength = number("strength", strength, "(-inf, inf)")
     return generate_text(model, mean + strength * vector.to(mean), **options)[0]
+
+
+def lerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Points on the straight line between two codes (Z,), at shares (N,) of the way: (N, Z)."""
+    return torch.lerp(start, end, shares[:, None])
+
+
+def slerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Points on the arc (Shoemake 1985, section 3.3): of N(0, I), most codes lie near a sphere.
+
+    Where there is none, because a code is zero or both lie on a line with the origin, `lerp`.
+    """
+    norms = start.norm() * end.norm()
+    cosine = (start @ end) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    sine = torch.sin(angle)
+    if norms == 0 or sine < PARALLEL:
+        return lerp(start, end, shares)
+    ahead = torch.sin(shares * angle)[:, None] / sine
+    behind = torch.sin((1 - shares) * angle)[:, None] / sine
+    return behind * start + ahead * end
+
+
+METHODS = {"linear": lerp, "spherical": slerp}

@@ -15,14 +15,10 @@ from torch import Tensor
 
 from textvae.checks import InputError
 from textvae.config import Decoding
-from textvae.generation import filters
-from textvae.generation.streams import TOKEN, uniforms
+from textvae.generation.draws import TOKEN, draw, uniforms
 from textvae.losses.output_layer import cached_rows
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-
-LEAST = 1e-30
-"""Of probabilities: all below, fp32 holds those that may come no better than as zero."""
 
 
 class Sentences(NamedTuple):
@@ -61,18 +57,17 @@ class NextToken:
             torch.tensor(sorted(ids), device=model.device) for ids in (banned, too_early)
         )
 
-    def choose(
+    def chosen_by(
         self,
-        function: Callable[..., tuple[Tensor, ...]],
+        choose: Callable[..., tuple[Tensor, ...]],
         hidden: Tensor,
         length: int,
         *others: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Let a function choose, for as many sentences at a time as a CPU's cache holds.
+        """What a function chooses, for as many sentences at a time as a CPU's cache holds.
 
-        The function takes scores (P, V) and probabilities (P, V), −inf and 0 for what may not come
-        after `length` tokens, what to subtract from a score for its log p (P,), and rows of
-        `others`.
+        It takes scores (P, V) and probabilities (P, V), −inf and 0 for what may not come after
+        `length` tokens, what to subtract from a score for its log p (P,), and rows of `others`.
         """
         products, chosen = F.linear(hidden, self.weight), []
         banned = self.banned if length >= self.options.min_length else self.banned_early
@@ -83,36 +78,29 @@ class NextToken:
             # The largest p is never tiny, and maxima are quicker than a sum of exponentials.
             log_sum = scores.amax(-1) - p.amax(-1).log()
             p.index_fill_(1, banned, 0)
-            chosen.append(function(scores.index_fill_(1, banned, -torch.inf), p, log_sum, *rest))
+            chosen.append(choose(scores.index_fill_(1, banned, -torch.inf), p, log_sum, *rest))
         return tuple(map(torch.cat, zip(*chosen, strict=True)))
 
 
 def generate_tokens(
     model: SentenceVAE, z: Tensor, next_token: NextToken, first: int = 0
 ) -> Iterator[Sentences]:
-    """Draw the tokens if the strategy is `"sample"`, take the likeliest otherwise.
+    """Draw tokens, or take the likeliest; yields sentences as they are complete.
 
-    Args:
-        model: The model.
-        z: Latent codes, (B, Z).
-        next_token: Rules and options.
-        first: Place of the first code among all: the draws of a sentence belong to its place.
-
-    Yields:
-        Complete sentences.
+    The draws of a sentence belong to its place; that of the first code is `first`.
     """
     options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
     ids = torch.full_like(open_.owner, BOS_ID)
 
     def choose(scores: Tensor, p: Tensor, log_sum: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
         drawn = options.strategy == "sample"
-        chosen = _draw(scores, p, shares, options) if drawn else scores.argmax(-1)
+        chosen = draw(scores, p, shares, options) if drawn else scores.argmax(-1)
         return chosen, scores.gather(1, chosen[:, None])[:, 0] - log_sum
 
     for step in range(options.max_length):
         hidden, state = model.decoder.read(ids, state, z)
         shares = uniforms(options.seed, TOKEN, first + open_.owner, ids.new_tensor(step))
-        ids, log_prob = next_token.choose(choose, hidden, step, shares)
+        ids, log_prob = next_token.chosen_by(choose, hidden, step, shares)
         open_ = open_._replace(log_prob=open_.log_prob + log_prob)
         going = ids != EOS_ID
         if not going.all():
@@ -123,16 +111,3 @@ def generate_tokens(
                 return
         open_ = open_._replace(past=torch.cat([open_.past, ids[:, None]], 1))
     yield open_
-
-
-def _draw(scores: Tensor, p: Tensor, shares: Tensor, options: Decoding) -> Tensor:
-    """The token of each row of (P, V) below which lies a share (P,) of the probability."""
-    filtered = filters.apply(scores, options)
-    if filtered is not scores or bool((p.amax(-1) < LEAST).any()):
-        p = filtered.softmax(-1)
-    mass = p.cumsum(-1)
-    total = mass[:, -1:]
-    below = (shares[:, None] * total).to(mass.dtype)
-    # A share next to 1 would be rounded to all of the mass, beyond the last token that may come.
-    below = torch.minimum(below, total.nextafter(torch.zeros_like(total)))
-    return torch.searchsorted(mass, below, right=True)[:, 0]

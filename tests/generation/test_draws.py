@@ -1,0 +1,169 @@
+"""Tests of `textvae.generation.draws`, against plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from textvae.generation import draws
+from textvae.generation.draws import CHOICE, NOISE, TOKEN, normals, uniforms
+
+# Scores that are all different, so that no order is open to doubt.
+SCORES = st.lists(st.integers(-80, 80), min_size=1, max_size=12, unique=True).map(
+    lambda row: [value / 8 for value in row]
+)
+
+
+def probabilities(scores: list[float]) -> list[float]:
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return [weight / math.fsum(weights) for weight in weights]
+
+
+def kept(found: Tensor, scores: list[float]) -> set[int]:
+    """The tokens that stay; all others must be −inf and these unchanged."""
+    stay = {i for i, value in enumerate(found[0].tolist()) if value != -math.inf}
+    assert all(found[0, i] == scores[i] for i in stay)
+    return stay
+
+
+def first_mass(order: list[int], probability: list[float], p: float) -> list[set[int]]:
+    """Every answer that rounding may give: the tokens until `p` is held."""
+    answers = []
+    for target in (p - 1e-5, p + 1e-5):
+        held, stay = 0.0, set()
+        for token in order:
+            if stay and held >= target:
+                break
+            stay.add(token)
+            held += probability[token]
+        answers.append(stay)
+    return answers
+
+
+@given(SCORES, st.floats(0.05, 20))
+def test_temperature_is_that_of_the_distribution(scores: list[float], value: float) -> None:
+    found = draws.temperature(torch.tensor([scores]), value).softmax(-1)
+    expected = probabilities([score / value for score in scores])
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
+    extreme = draws.temperature(torch.tensor([[3e4, -1e3, -math.inf]]), 1e-30)
+    assert extreme.softmax(-1).tolist() == [[1, 0, 0]]
+
+
+@given(SCORES, st.integers(1, 14))
+def test_top_k(scores: list[float], k: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda i: -scores[i])[:k]
+    assert kept(draws.top_k(torch.tensor([scores]), k), scores) == set(expected)
+    assert draws.top_k(torch.zeros(3, 14), k).isfinite().sum(-1).tolist() == [k] * 3
+
+
+@given(SCORES, st.floats(0.001, 1))
+def test_top_p(scores: list[float], p: float) -> None:
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    found = kept(draws.top_p(torch.tensor([scores]), p), scores)
+    if p < 1 - 1e-5:
+        assert found in first_mass(order, probabilities(scores), p)
+
+
+@given(SCORES, st.floats(0.001, 1))
+def test_typical(scores: list[float], p: float) -> None:
+    probability = probabilities(scores)
+    entropy = -math.fsum(x * math.log(x) for x in probability)
+    far = [abs(-math.log(x) - entropy) for x in probability]
+    order = sorted(range(len(scores)), key=lambda i: far[i])
+    # Two tokens as far from the entropy on either side may come in either order.
+    if any(far[b] - far[a] < 1e-4 for a, b in pairwise(order)):
+        return
+    found = kept(draws.typical(torch.tensor([scores]), p), scores)
+    if p < 1 - 1e-5:
+        assert found in first_mass(order, probability, p)
+
+
+@pytest.mark.parametrize("function", [draws.top_p, draws.typical])
+def test_all_of_the_probability_keeps_all(function: Callable[[Tensor, float], Tensor]) -> None:
+    scores = torch.tensor([[0.0, -30.0, -200.0]])
+    assert function(scores, 1.0).equal(scores)
+    scores = torch.tensor([[-math.inf, 0.0, -1.0, -math.inf]])
+    assert function(scores, 0.99).isfinite().tolist() == [[False, True, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [(draws.temperature, 0.7), (draws.top_k, 3), (draws.top_p, 0.6), (draws.typical, 0.6)],
+)
+def test_rows_do_not_touch_each_other(
+    function: Callable[[Tensor, float], Tensor], value: float
+) -> None:
+    scores = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([function(row[None], value) for row in scores])
+    torch.testing.assert_close(function(scores, value), alone)
+
+
+MASK = 2**64 - 1
+
+
+def mixed(key: int) -> int:
+    """SplitMix64's output function as its authors' C has it, on Python's integers."""
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EB & MASK
+    return key ^ (key >> 31)
+
+
+def by_hand(seed: int, purpose: int, row: int, column: int) -> float:
+    key = seed & MASK
+    for part in (purpose, row, column):
+        key = mixed((key + 0x9E3779B97F4A7C15 * (part + 1)) & MASK)
+    return ((key >> 16) + 0.5) / 2**48
+
+
+@given(
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([TOKEN, NOISE, CHOICE]),
+    st.integers(0, 2**40),
+    st.integers(0, 2**20),
+)
+def test_numbers_equal_those_of_plain_integers(
+    seed: int, purpose: int, row: int, column: int
+) -> None:
+    found = uniforms(seed, purpose, torch.tensor([row]), torch.tensor([column]))
+    assert found.tolist() == [by_hand(seed, purpose, row, column)]
+    # The first number of SplitMix64 with seed 0.
+    assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
+
+
+def test_a_number_belongs_to_its_place() -> None:
+    rows, columns = torch.arange(40), torch.arange(7)
+    table = uniforms(3, TOKEN, rows[:, None], columns)
+    assert table.shape == (40, 7)
+    assert uniforms(3, TOKEN, rows[11:14, None], columns[2:]).equal(table[11:14, 2:])
+    assert uniforms(3, TOKEN, torch.tensor([39, 0]), torch.tensor(6)).equal(table[[39, 0], 6])
+
+
+def test_keys_give_numbers_that_have_nothing_to_do_with_each_other() -> None:
+    rows, columns = torch.arange(200), torch.arange(200)
+    tables = [
+        uniforms(seed, purpose, rows[:, None], columns)
+        for seed, purpose in ((0, TOKEN), (1, TOKEN), (0, NOISE), (0, CHOICE), (-1, TOKEN))
+    ]
+    tables += [tables[0].T, tables[0].roll(1, 0), tables[0].roll(1, 1)]
+    correlations = torch.corrcoef(torch.stack([table.flatten() for table in tables]))
+    assert (correlations - torch.eye(len(tables)).double()).abs().max() < 5 / 200
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_noise_is_standard_normal(seed: int) -> None:
+    noise = normals(seed, torch.arange(20_000)[:, None], torch.arange(4))
+    assert (noise.shape, noise.dtype) == ((20_000, 4), torch.float32)
+    numbers = uniforms(seed, TOKEN, torch.arange(100_000), torch.tensor(0))
+    assert 0 < numbers.min() < numbers.max() < 1
+    expected = torch.distributions.Normal(0.0, 1.0)
+    for bound in (-2.0, -1.0, 0.0, 0.5, 1.5):
+        share = (noise < bound).float().mean(0)
+        assert (share - expected.cdf(torch.tensor(bound))).abs().max() < 5 * 0.5 / math.sqrt(20_000)
+    assert torch.cov(noise.T).sub(torch.eye(4)).abs().max() < 0.06
