@@ -10,7 +10,7 @@ import pytest
 from tests.cli.calling import call
 from tests.sizes import TINY, flags
 from textvae import grammar, recipes
-from textvae.report.quality import quality_text
+from textvae.report.text import quality_text
 
 
 @pytest.fixture(scope="module")

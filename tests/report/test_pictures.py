@@ -22,14 +22,11 @@ from textvae.report.pictures import (
     LINES,
     Panel,
     Picture,
-    active_units,
     bars,
     chart,
     checked_path,
     cloud,
-    new_figure,
     panel_chart,
-    save,
 )
 
 CURVES = {"first": ([0, 1, 2], [0.0, 0.5, 1.0]), "second": ([1, 10, 100], [3.0, 2.0, 1.0])}
@@ -41,10 +38,16 @@ def panel(**options: Any) -> Panel:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """The figures that were to be saved, in place of files."""
     figures: list[Any] = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+
+    def savefig(self: Any, file: Path, **_: Any) -> None:
+        figures.append(self)
+        file.touch()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
     return figures
 
 
@@ -120,15 +123,14 @@ def test_colors_can_be_seen_on_light_and_dark_paper(color: str) -> None:
 def test_a_crash_leaves_the_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     path.write_text("the old one")
-    figure = new_figure()
 
-    def crash(file: Path, **_: Any) -> None:
+    def crash(self: Any, file: Path, **_: Any) -> None:
         Path(file).write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(figure, "savefig", crash)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", crash)
     with pytest.raises(OSError, match="disk full"):
-        save(figure, path)
+        panel_chart(path, [panel()])
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     assert path.read_text() == "the old one"
 
@@ -141,15 +143,14 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
         panel_chart(tmp_path / "nowhere" / "a.png", [panel()])
     (tmp_path / "b.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"b\.png is a directory, not a file"):
-        save(new_figure(), tmp_path / "b.png")
+        panel_chart(tmp_path / "b.png", [panel()])
     assert checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
 
-@pytest.mark.parametrize("draw", [new_figure, lambda: bars("KL", [0.1])])
-def test_matplotlib_is_missing(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], Any]) -> None:
+def test_matplotlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'not installed: pip install "textvae\[plot\]"'):
-        draw()
+        bars("KL", [0.1])
 
 
 def test_pyplot_is_not_loaded() -> None:
@@ -187,10 +188,10 @@ def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
     assert heights(bars("b", [4.0], top=8.0))[0] / full == pytest.approx(0.5, abs=1e-3)
 
 
-def test_every_threshold_has_its_count() -> None:
-    drawn = active_units("a", {1e-4: 3, 1e-2: 2, 1.0: 0}, 3)
-    assert "of 3 dimensions" in labels(drawn)
-    assert {"0", "1", "2", "3"} <= set(labels(drawn))
+def test_a_logarithmic_chart_of_counts() -> None:
+    units = {"_": ([1e-4, 1e-2, 1.0], [3, 2, 0])}
+    drawn = chart("a", panel(curves=units, logx=True, mark=0.01, from_zero=True, whole=True))
+    assert scale(drawn) == [0, 1, 2, 3]
 
 
 def test_the_circles_hold_their_share_of_the_prior() -> None:
@@ -240,7 +241,7 @@ def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
         lambda: bars("no KL", [0.0, 0.0]),
         lambda: bars("diverged", [math.nan, math.inf, 1.0]),
         lambda: bars("many", [0.1] * 300),
-        lambda: active_units("none", {0.01: 0}, 1),
+        lambda: chart("c", panel(curves={"_": ([0.01, 1], [0, 0])}, logx=True, mark=0.01)),
         lambda: cloud("far", torch.full((2, 2), 1e4), (0, 1)),
         lambda: cloud("diverged", torch.full((2, 2), math.nan), (0, 1)),
     ],

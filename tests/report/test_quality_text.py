@@ -1,4 +1,4 @@
-"""Tests of `textvae.report.quality`: a page written out, and the parts that may be missing."""
+"""Tests of `quality_text`: a page written out, and the parts that may be missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from textvae.quality import PathStep, ReconstructionFigures, TextFigures
 from textvae.recipes import Grammaticality, Perplexities, Quality
-from textvae.report.quality import quality_text
+from textvae.report.text import quality_text
 
 SAMPLES = TextFigures(
     num_sentences=1000,

@@ -122,7 +122,7 @@ def quality(
 ) -> None:
     """How good a run's sentences are: varied, new, likely; BLEU of reconstructions."""
     from textvae import recipes
-    from textvae.report.quality import quality_text
+    from textvae.report import quality_text
 
     found = recipes.quality_run(
         run,

@@ -2,13 +2,3 @@
 
 from textvae.explore.page import check_address, serve
 from textvae.explore.session import Dimension, Sentences, Session, open_session, read_sentences
-
-__all__ = [
-    "Dimension",
-    "Sentences",
-    "Session",
-    "check_address",
-    "open_session",
-    "read_sentences",
-    "serve",
-]

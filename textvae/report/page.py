@@ -13,18 +13,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from textvae.checks import NotInstalledError
-from textvae.diagnostics.diagnosis import Diagnosis
 from textvae.files import replacing
-from textvae.recipes import Examples, LoadedRun
 from textvae.report.pictures import (
     COLORS,
     Curves,
     Panel,
     Picture,
-    active_units,
     bars,
     chart,
     cloud,
@@ -35,6 +30,9 @@ from textvae.report.text import ablation_rows, figures_row, heading, run_names
 if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
+
+    from textvae.diagnostics import Diagnosis
+    from textvae.recipes import Examples, LoadedRun
 
 MAX_CODES = 1000
 """Codes in the picture of the aggregate posterior."""
@@ -56,12 +54,7 @@ OF_Z = ("KL", "MI", "AU", "active dims")
 
 
 def check_page(path: str | Path) -> None:
-    """Raise before anything is measured if no page can be written there.
-
-    Raises:
-        ImportError: If matplotlib or Jinja2 is not installed.
-        OSError: If there is no directory for it, or `path` is one.
-    """
+    """Raise OSError or ImportError before anything is measured, if no page can be written there."""
     if Path(path).is_dir():
         raise IsADirectoryError(f"the report must be a file, {path} is a directory")
     if not Path(path).absolute().parent.is_dir():
@@ -71,13 +64,7 @@ def check_page(path: str | Path) -> None:
 
 
 def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
-    """Write the report on one run, whole or not at all.
-
-    Args:
-        run: The run, diagnosed.
-        examples: What it can do.
-        path: The HTML file; an existing one is replaced.
-    """
+    """Write the report on one diagnosed run to an HTML file, whole or not at all."""
     found, config = run.diagnosis, run.config
     has_z = bool(found.elbo.kl_per_dim)
     _write(
@@ -103,12 +90,7 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
 
 
 def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
-    """Write the report on several runs, whole or not at all.
-
-    Args:
-        runs: The runs, diagnosed on the same sentences.
-        path: The HTML file; an existing one is replaced.
-    """
+    """Write the report on several runs, diagnosed on the same sentences, as `write_page` does."""
     named = list(zip(run_names(runs), runs, cycle(COLORS), strict=False))
     values = [value for run in runs for value in run.diagnosis.elbo.kl_per_dim]
     top = max(filter(math.isfinite, values), default=0.0)
@@ -198,16 +180,22 @@ def _training_pictures(run: LoadedRun) -> list[Picture]:
 
 def _latent_pictures(found: Diagnosis) -> list[Picture]:
     elbo, width = found.elbo, len(found.elbo.kl_per_dim)
+    units = Panel(
+        curves={"_": (list(found.au_curve), list(found.au_curve.values()))},
+        xlabel="threshold on the variance of the posterior mean",
+        ylabel=f"of {width} dimensions",
+        logx=True,
+        mark=0.01,
+        from_zero=True,
+        whole=True,
+    )
     pictures = [
         bars("KL per dimension", elbo.kl_per_dim, f"{elbo.kl:.2f} nats in all, the busiest first"),
-        active_units(
-            "Active units over the threshold",
-            found.au_curve,
-            width,
-            "the usual threshold is marked",
-        ),
+        chart("Active units over the threshold", units, "the usual threshold is marked"),
     ]
     if width > 1:
+        import torch
+
         # One code of each of some sentences, from all over the split.
         random = torch.Generator().manual_seed(0)
         codes = found.posterior.sample(torch.randn(found.posterior.mean.shape, generator=random))

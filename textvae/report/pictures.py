@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,11 +44,37 @@ UNDATED: dict[str, dict[str, None]] = {
 }
 """File types, with what must not be written into them for equal pictures to be equal files."""
 
-PANEL_SIZE = (6.4, 4.2)  # inches
-PAGE_SIZE = (5.0, 2.9)  # inches: about as wide as a phone
-
 MOST_MARKED = 20
 """Curves of at most so many points have a mark at each: they are measurements, not functions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One chart of curves: x and y values by name.
+
+    Names with a leading underscore are not in the legend. `bands` are low and high y around curves,
+    and `faint` is another curve, only the ground for these: where the scale is not from zero, it is
+    fitted to them alone. `mark` is an x to be marked, and `whole` is for values that are counts.
+    """
+
+    curves: Curves
+    xlabel: str
+    ylabel: str = ""
+    title: str = ""
+    logx: bool = False
+    bands: Curves = field(default_factory=dict)
+    faint: tuple[Sequence[float], Sequence[float]] | None = None
+    from_zero: bool = False
+    whole: bool = False
+    mark: float | None = None
+
+
+class Picture(NamedTuple):
+    """A picture of a page, as the address of an image (a data URI), and the words around it."""
+
+    title: str
+    source: str
+    caption: str = ""
 
 
 def require_matplotlib() -> None:
@@ -59,37 +85,6 @@ def require_matplotlib() -> None:
         raise NotInstalledError(
             'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
         ) from None
-
-
-@contextmanager
-def drawn_in_style() -> Iterator[None]:
-    """Draw in `STYLE` alone."""
-    require_matplotlib()
-    import matplotlib
-    from cycler import cycler
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc_file(STYLE, use_default_template=False)
-        lines = cycler(linestyle=LINES) * cycler(color=COLORS)
-        matplotlib.rcParams["axes.prop_cycle"] = lines
-        yield
-
-
-def new_figure(width: float = PANEL_SIZE[0], height: float = PANEL_SIZE[1]) -> Figure:
-    """An empty matplotlib figure in the project's style, its size in inches."""
-    with drawn_in_style():
-        from matplotlib.figure import Figure
-
-        return Figure(figsize=(width, height))
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a file, whole or not at all; the ending is its type."""
-    path = checked_path(path)
-    kind = path.suffix[1:].lower()
-    with drawn_in_style(), replacing(path) as temporary:
-        figure.savefig(temporary, format=kind, metadata=UNDATED[kind])
 
 
 def checked_path(path: str | Path) -> Path:
@@ -105,56 +100,49 @@ def checked_path(path: str | Path) -> Path:
     return path
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One chart.
+@contextmanager
+def _figure(file: Any, kind: str, width: float, height: float, **options: Any) -> Iterator[Figure]:
+    """A figure of so many inches to be drawn on in the style, and then written to a file."""
+    require_matplotlib()
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
 
-    Attributes:
-        curves: x and y values by name; names with a leading underscore are not in the legend.
-        xlabel: What x is, with its unit.
-        ylabel: What y is, with its unit.
-        title: Above the chart.
-        logx: Whether x has a logarithmic scale.
-        bands: Low and high y values around curves of these names.
-        faint: Another curve, only the ground for these: where y does not begin at zero, the scale
-            is fitted to the others.
-        from_zero: Whether y begins at zero, unless something is below.
-        whole: Whether y values are whole numbers.
-    """
-
-    curves: Curves
-    xlabel: str
-    ylabel: str = ""
-    title: str = ""
-    logx: bool = False
-    bands: Curves = field(default_factory=dict)
-    faint: tuple[Sequence[float], Sequence[float]] | None = None
-    from_zero: bool = False
-    whole: bool = False
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rc_file(STYLE, use_default_template=False)
+        lines = cycler(linestyle=LINES) * cycler(color=COLORS)
+        matplotlib.rcParams["axes.prop_cycle"] = lines
+        figure = Figure(figsize=(width, height))
+        yield figure
+        figure.savefig(file, format=kind, metadata=UNDATED[kind], **options)
 
 
 def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -> None:
-    """Draw one or more charts side by side into a .png, .svg or .pdf file."""
-    checked_path(path)
-    width, height = PANEL_SIZE
-    figure = new_figure(width if len(panels) == 1 else 0.85 * width * len(panels), height)
-    with drawn_in_style():
+    """Draw charts side by side into a .png, .svg or .pdf file, whole or not at all."""
+    path = checked_path(path)
+    width = 6.4 if len(panels) == 1 else 5.4 * len(panels)
+    with (
+        replacing(path) as temporary,
+        _figure(temporary, path.suffix[1:].lower(), width, 4.2) as figure,
+    ):
         for position, panel in enumerate(panels, 1):
             _draw(figure.add_subplot(1, len(panels), position), panel)
         if title:
             figure.suptitle(title)
-    save(figure, path)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
+    if panel.logx:
+        axes.set_xscale("log")
+    if panel.mark is not None:
+        axes.axvline(panel.mark, color=INK, lw=0.8, ls=(0, (2, 2)))
     for name, (x, y) in panel.curves.items():
         marker = "o" if len(x) <= MOST_MARKED else ""
         (line,) = axes.plot(x, y, label=name, marker=marker)
         if name in panel.bands:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
-    if panel.logx:
-        axes.set_xscale("log")
     if panel.faint is not None:
         axes.autoscale_view()  # now, or the faint curve would be seen later
         is_seen = panel.from_zero or not math.isfinite(axes.dataLim.y0)
@@ -162,32 +150,39 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.from_zero and axes.dataLim.y0 >= 0:
         axes.set_ylim(bottom=0)
     if panel.whole:
-        whole_numbers(axes.yaxis)
+        _whole_numbers(axes.yaxis)
     if names := axes.get_legend_handles_labels()[1]:
         # Under the chart, where no curve can be hidden, in as many columns as the names leave room.
         columns = max(1, 72 // (max(map(len, names)) + 8))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
 
 
-# Pictures of a page
+def _whole_numbers(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
-class Picture(NamedTuple):
-    """A picture as the address of an image (a data URI), and the words around it."""
-
-    title: str
-    source: str
-    caption: str = ""
+def _picture(title: str, draw: Callable[[Axes], None], caption: str, height: float) -> Picture:
+    """What is drawn, about as wide as a phone."""
+    file = io.BytesIO()
+    with _figure(file, "svg", 5.0, height, transparent=True) as figure:
+        draw(figure.add_subplot())
+    encoded = base64.b64encode(file.getvalue()).decode()
+    return Picture(title, f"data:image/svg+xml;base64,{encoded}", caption)
 
 
 def chart(title: str, panel: Panel, caption: str = "") -> Picture:
-    """Curves over training steps."""
-    with drawn_in_style():
-        axes = new_figure(*PAGE_SIZE).add_subplot()
+    """Curves, over training steps unless x has a logarithmic scale."""
+
+    def draw(axes: Axes) -> None:
         _draw(axes, panel)
-        axes.set_xlim(left=0)
-        whole_numbers(axes.xaxis)
-        return Picture(title, _source(axes), caption)
+        if not panel.logx:
+            axes.set_xlim(left=0)
+            _whole_numbers(axes.xaxis)
+
+    return _picture(title, draw, caption, 2.9)
 
 
 def bars(
@@ -201,32 +196,16 @@ def bars(
     """KL of each of Z dimensions, nats, as bars, the highest first; `top` ends the scale."""
     values = [value if math.isfinite(value) else 0.0 for value in values]
     order = sorted(range(len(values)), key=lambda d: -values[d])
-    with drawn_in_style():
-        axes = new_figure(*PAGE_SIZE).add_subplot()
+
+    def draw(axes: Axes) -> None:
         axes.bar(range(len(order)), [values[d] for d in order], color=color, width=0.8)
         every = math.ceil(len(order) / 16)  # the names of more would run into each other
         axes.set_xticks(range(0, len(order), every), [str(d) for d in order[::every]])
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, max(max(values) if top is None else top, 0.01) * 1.05)
         axes.set(xlabel="dimension", ylabel="nats", xlim=(-0.6, len(order) - 0.4))
-        return Picture(title, _source(axes), caption)
 
-
-def active_units(title: str, curve: Mapping[float, int], width: int, caption: str = "") -> Picture:
-    """Active units of `width` dimensions by the threshold on Var(mu), the usual one marked."""
-    thresholds = sorted(curve)
-    with drawn_in_style():
-        axes = new_figure(*PAGE_SIZE).add_subplot()
-        axes.set_xscale("log")
-        axes.set_xlim(thresholds[0] / 1.6, thresholds[-1] * 1.6)
-        axes.axvline(0.01, color=INK, lw=0.8, ls=(0, (2, 2)))
-        axes.plot(thresholds, [curve[threshold] for threshold in thresholds], "o-", lw=1.6)
-        axes.minorticks_off()
-        axes.set_ylim(0, width * 1.05)
-        axes.set_xlabel("threshold on the variance of the posterior mean")
-        axes.set_ylabel(f"of {width} dimensions")
-        whole_numbers(axes.yaxis)
-        return Picture(title, _source(axes), caption)
+    return _picture(title, draw, caption, 2.9)
 
 
 def cloud(title: str, codes: Tensor, dimensions: Sequence[int], caption: str = "") -> Picture:
@@ -235,31 +214,18 @@ def cloud(title: str, codes: Tensor, dimensions: Sequence[int], caption: str = "
     shown = codes[:, [first, second]]
     x, y = shown[shown.isfinite().all(1)].T.tolist()
     reach = max([3.2, *(abs(value) for value in (*x, *y))])
-    with drawn_in_style():
+
+    def draw(axes: Axes) -> None:
         from matplotlib.patches import Circle
 
-        axes = new_figure(PAGE_SIZE[0], 4.4).add_subplot()
         axes.plot(x, y, "o", ms=2.6, mew=0, alpha=0.5)
         for share in (0.5, 0.95):
             # |z|² of two dimensions is exponential: its quantiles have a closed form.
             radius = math.sqrt(-2 * math.log(1 - share))
-            axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, lw=1, ls=(0, (4, 3))))
+            axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, ls=(0, (4, 3))))
             axes.text(0, radius, f"{share:.0%}", ha="center", va="bottom")
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        axes.grid(visible=False)
         axes.set(xlabel=f"dimension {first}", ylabel=f"dimension {second}")
-        return Picture(title, _source(axes), caption)
+        axes.grid(visible=False)
 
-
-def _source(axes: Axes) -> str:
-    file = io.BytesIO()
-    axes.figure.savefig(file, format="svg", transparent=True, metadata=UNDATED["svg"])
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def whole_numbers(axis: Any) -> None:
-    """Have ticks of an axis at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return _picture(title, draw, caption, 4.4)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +20,14 @@ from textvae.annealers import (
     LinearAnnealer,
     build_annealer,
 )
-from textvae.checks import InputError, choose, integer
+from textvae.checks import InputError, choose, integer, one_of
 from textvae.report.pictures import Panel, panel_chart
-from textvae.report.tables import bars, table
+from textvae.report.text import bars, table
 
 Annealers = Mapping[str, KLAnnealer]
 
 PACKAGE = "vae-annealing"
-NUM_POINTS = 1000
-NUM_ROWS = 11
-NUM_BARS = 60
+NUM_POINTS, NUM_ROWS, NUM_BARS = 1000, 11, 60
 
 
 class Drawing(NamedTuple):
@@ -58,63 +55,56 @@ class Switched:
         self.current_step += 1
 
 
-def _named(names: Sequence[str], options: Mapping[str, Any]) -> Drawing:
-    known = {
-        **{name: partial(build_annealer, name, **options) for name in ANNEALERS},
-        PACKAGE: lambda: Annealer(options["warmup_steps"]),
+def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnnealer]:
+    for name in names:
+        one_of("annealer", name, (*ANNEALERS, PACKAGE))
+    return {
+        name: Annealer(options["warmup_steps"])
+        if name == PACKAGE
+        else build_annealer(name, **options)
+        for name in names
     }
-    annealers = {name: choose(known, "annealer", name)() for name in names or ANNEALERS}
-    return Drawing("Weight of the KL term", {"": annealers})
 
 
-def _shapes(options: Mapping[str, Any]) -> Drawing:
-    shapes: dict[str, KLAnnealer] = {
-        name: build_annealer(name, **options) for name in ("linear", "cosine", "sigmoid")
+def _shapes(options: Mapping[str, Any]) -> dict[str, Annealers]:
+    shapes = _named(("linear", "cosine", "sigmoid"), options)
+    return {"": {**shapes, f"logistic of {PACKAGE}": Annealer(options["warmup_steps"], "logistic")}}
+
+
+def _cyclical(options: Mapping[str, Any]) -> dict[str, Annealers]:
+    sizes = {"total_steps": options["warmup_steps"], "num_cycles": options["num_cycles"]}
+    more = {"ratio": options["cycle_ratio"], "max_beta": options["max_beta"]}
+    ours, theirs = ("linear", "cosine", "sigmoid"), ("linear", "cosine", "logistic")
+    return {
+        "CyclicalAnnealer: full weight is reached and held": {
+            shape: CyclicalAnnealer(**sizes, **more, shape=shape) for shape in ours
+        },
+        "Annealer(cyclical=True): starts again at once": {
+            shape: Annealer(20, shape, cyclical=True) for shape in theirs
+        },
     }
-    shapes[f"logistic of {PACKAGE}"] = Annealer(options["warmup_steps"], "logistic")
-    return Drawing("Shapes of the rise to full weight", {"": shapes})
 
 
-def _cyclical(options: Mapping[str, Any]) -> Drawing:
-    sizes = {
-        "total_steps": options["warmup_steps"],
-        "num_cycles": options["num_cycles"],
-        "ratio": options["cycle_ratio"],
-        "max_beta": options["max_beta"],
-    }
-    ours = {
-        shape: CyclicalAnnealer(**sizes, shape=shape) for shape in ("linear", "cosine", "sigmoid")
-    }
-    theirs = {
-        shape: Annealer(20, shape, cyclical=True) for shape in ("linear", "cosine", "logistic")
-    }
-    panels = {
-        "CyclicalAnnealer: full weight is reached and held": ours,
-        "Annealer(cyclical=True): starts again at once": theirs,
-    }
-    return Drawing("Cyclical annealing", panels)
+def _switching(_: Mapping[str, Any]) -> dict[str, Annealers]:
+    annealer = Annealer(20, "cosine", cyclical=True)
+    return {"": {"cosine": Switched(annealer, {30: False, 70: True})}}
 
 
-def _switching(_: Mapping[str, Any]) -> Drawing:
-    switched = Switched(Annealer(20, "cosine", cyclical=True), {30: False, 70: True})
-    return Drawing("Cycles switched off at 30 and on again at 70", {"": {"cosine": switched}})
-
-
-def _example(_: Mapping[str, Any]) -> Drawing:
+def _example(_: Mapping[str, Any]) -> dict[str, Annealers]:
     annealers = {
         "none": ConstantAnnealer(),
         "cycles of a fifth": CyclicalAnnealer(20),
         "linear over a fifth": LinearAnnealer(20),
         "cosine over a half": Annealer(50, "cosine"),
     }
-    return Drawing("Schedules for one training", {"": annealers})
+    return {"": annealers}
 
 
-FIGURES = {
-    "shapes": _shapes,
-    "cyclical": _cyclical,
-    "switching": _switching,
-    "example": _example,
+FIGURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, Annealers]]]] = {
+    "shapes": ("Shapes of the rise to full weight", _shapes),
+    "cyclical": ("Cyclical annealing", _cyclical),
+    "switching": ("Cycles switched off at 30 and on again at 70", _switching),
+    "example": ("Schedules for one training", _example),
 }
 """What tutorials on KL annealing draw, made for 100 steps or epochs."""
 
@@ -122,28 +112,20 @@ FIGURES = {
 def drawing(names: Sequence[str] = (), figure: str | None = None, **options: Any) -> Drawing:
     """The annealers that the command shows.
 
-    Args:
-        names: Keys of `ANNEALERS` or `"vae-annealing"`; none means all of `ANNEALERS`.
-        figure: A key of `FIGURES` instead.
-        options: Of `build_annealer`, shared by all.
-
-    Raises:
-        InputError: If a name or an option is not possible, or both names and a figure are given.
+    They are those named (all of `ANNEALERS` if none is, and `"vae-annealing"` is known too), or a
+    figure of `FIGURES`; `options` are `build_annealer`'s and shared by all.
     """
     if figure is None:
-        return _named(names, options)
+        return Drawing("Weight of the KL term", {"": _named(names or tuple(ANNEALERS), options)})
     if names:
         raise InputError(f"either annealers or --figure can be given, got both: {figure}")
-    return choose(FIGURES, "--figure", figure)(options)
+    title, panels = choose(FIGURES, "--figure", figure)
+    return Drawing(title, panels(options))
 
 
 def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:
-    """The weights of a new annealer after each of these steps, which rise.
-
-    An annealer that offers `value_at` is asked; of any other, a copy is stepped.
-    """
-    value_at = getattr(annealer, "value_at", None)
-    if value_at is not None:
+    """The weights of a new annealer after each of these steps, which rise."""
+    if value_at := getattr(annealer, "value_at", None):
         return [value_at(step) for step in steps]
     annealer, done, found = copy.deepcopy(annealer), 0, []
     for step in steps:
@@ -157,13 +139,10 @@ def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:
 def picture(
     path: str | Path, panels: Mapping[str, Annealers], num_steps: int, *, title: str
 ) -> None:
-    """Draw the weights of annealers into a .png, .svg or .pdf file.
+    """Draw the weights of new annealers into a .png, .svg or .pdf file.
 
-    Args:
-        path: File to write.
-        panels: Title of each panel, and its new annealers by name.
-        num_steps: How many steps are taken, at least 1; of more than 1,000, 1,000 are drawn.
-        title: Above the picture.
+    Panels go by their titles, annealers in them by their names. Of more than 1,000 steps, 1,000
+    are drawn.
     """
     steps = _spread(num_steps, NUM_POINTS + 1)
     drawn = [

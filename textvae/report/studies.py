@@ -21,11 +21,9 @@ class Band(NamedTuple):
 
 
 def summary(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """One line per configuration for `markdown`: mean ± standard deviation over its seeds.
+    """Mean ± standard deviation over the seeds of each `name`, a line each for `markdown`.
 
-    Args:
-        rows: One per run; `name` is its configuration.
-        columns: Title of each column, and the key in `rows` that it shows.
+    `columns` are the title of each column, and the key in `rows` that it shows.
     """
     lines = []
     for name in dict.fromkeys(row["name"] for row in rows):
@@ -84,10 +82,7 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, text: str, content: Mapping[str, Any], draw: Callable[[Path], None]) -> str:
-    """Write what a study has found: `PATH.md`, `PATH.json`, and `PATH.png` by `draw`.
-
-    Returns the text and where it is, for the terminal.
-    """
+    """Write `PATH.md`, `PATH.json`, and `PATH.png` by `draw`; what to say of it in the terminal."""
     with replacing(path.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     write_json(path.with_suffix(".json"), content)

@@ -1,19 +1,19 @@
-"""Text for the terminal: what is trained, what was measured, example sentences."""
+"""Text for the terminal: tables, what is trained, what was measured, how good sentences are."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from textvae.corpus import Corpus
-from textvae.diagnostics.diagnosis import Diagnosis
-from textvae.diagnostics.elbo import Evaluation
-from textvae.recipes import Examples, LoadedRun
-from textvae.report.tables import kl_bars, table
-from textvae.training import Trainer
+if TYPE_CHECKING:
+    from textvae.corpus import Corpus
+    from textvae.diagnostics import Diagnosis, Evaluation
+    from textvae.quality import PathStep, TextFigures
+    from textvae.recipes import Examples, LoadedRun, Quality
+    from textvae.training import Trainer
 
 CORPUS_NAMES = {
     "ptb": "Penn Treebank",
@@ -23,6 +23,43 @@ CORPUS_NAMES = {
 PARTIAL = (
     "* cut short: NLL and PPL are of a random part of the sentences, all else of the whole split"
 )
+
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of like keys as an aligned text table, two decimals where there is a fraction."""
+    if not rows:
+        return ""
+    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def bars(values: Sequence[float], top: float) -> str:
+    """A bar for each value from 0 to `top`; that of 0 is blank, and no other is."""
+    heights = (max(1, round(value / top * (len(BARS) - 1))) if value > 0 else 0 for value in values)
+    return "".join(BARS[height] for height in heights)
+
+
+def kl_bars(kl_per_dim: Sequence[float]) -> str:
+    """KL of each dimension as a line of bars, the busiest first; full height is the largest.
+
+    Dimensions under a thousandth of a nat are blank, so that a collapsed one shows as nothing.
+    """
+    if not kl_per_dim:
+        return "no latent dimensions (a language model)"
+    top, *_ = ordered = sorted(kl_per_dim, reverse=True)
+    shown = bars([value if value >= 0.001 else 0.0 for value in ordered], top)
+    return f"│{shown}│ {len(ordered)} dimensions, largest {top:.3f} nats"
 
 
 def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
@@ -54,12 +91,7 @@ def heading(run: LoadedRun, measured: Evaluation) -> str:
 
 
 def evaluation(run: LoadedRun, **more: Any) -> str:
-    """An evaluated run: corpus and split, a table of one row, KL per dimension.
-
-    Args:
-        run: The run, with its evaluation.
-        more: Further columns of the table.
-    """
+    """An evaluated run: corpus, a table of one row (with `more` columns), KL per dimension."""
     found = run.evaluation
     row = {
         "rec": found.rec,
@@ -79,14 +111,7 @@ def evaluation(run: LoadedRun, **more: Any) -> str:
 def closing(
     run: LoadedRun, results: Mapping[str, Any], examples: Examples, path: str | Path
 ) -> str:
-    """All that a finished training shows: figures, sentences, and the commands to go on with.
-
-    Args:
-        run: The run, with its evaluation.
-        results: How it went, as `recipes.finish` gives it.
-        examples: What it can do.
-        path: Its directory.
-    """
+    """All that a finished training in `path` shows; `results` are those of `recipes.finish`."""
     figures = evaluation(
         run,
         **{
@@ -125,10 +150,7 @@ def _next_commands(path: str | Path, examples: Examples) -> str:
 
 
 def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
-    """The figures of one run by their names, nats per sentence.
-
-    An NLL that was cut short is marked with a star; of z a language model has none.
-    """
+    """The figures of one run by name, nats per sentence; an NLL cut short is marked with a star."""
     elbo, nll, star = diagnosis.elbo, diagnosis.nll, "*" if diagnosis.interrupted else ""
     width = len(elbo.kl_per_dim)
     # The error is infinite where too little was measured to tell.
@@ -227,3 +249,87 @@ def ablation_rows(diagnosis: Diagnosis) -> list[tuple[str, float, float]]:
         "zero": found.zero,
     }
     return [(kind, nll, nll - found.own) for kind, nll in kinds.items()]
+
+
+NONE, SHARE, NUMBER = "–", "{:.1%}", "{:.2f}"
+
+FEWER = (
+    "The split has fewer sentences than there are samples: self-BLEU, distinct-n and repeated "
+    "depend on how many there are."
+)
+
+DISTANCE = "words, Wasserstein, to the training set's; lower is better"
+
+Row = tuple[str, str, str, str]
+"""A figure: its name, the samples', the real sentences', and what it is and ought to be."""
+
+FIGURES = (
+    ("self-BLEU", "self_bleu", NUMBER, "each against the others; above real: too alike"),
+    ("distinct-", "distinct", SHARE, "of all {}-grams, how many differ; below real: too alike"),
+    ("repeated", "duplicates", SHARE, "sentences there were already; best as real"),
+    ("new", "novelty", SHARE, "sentences not trained on; below real: learned by rote"),
+    ("new 4-grams", "novel_4grams", SHARE, "of 4-grams, not trained on; best as real"),
+    ("length", "length_mean", NUMBER, "words, mean; best as real"),
+    ("± sd", "length_sd", NUMBER, "words, standard deviation; best as real"),
+    ("length distance", "length_distance", NUMBER, DISTANCE),
+)
+"""Of `TextFigures`: name, field, form, and what it is and ought to be."""
+
+
+def quality_text(quality: Quality) -> str:
+    """Everything that was found: a table with what each figure is, and the path of the factors."""
+    samples, real = quality.samples, quality.real
+    heading = (
+        f"{quality.run}: {CORPUS_NAMES.get(quality.corpus, quality.corpus)}, {quality.split} "
+        f"split, temperature {quality.temperature:g}, seed {quality.seed}"
+    )
+    rows = [
+        ("", f"{samples.num_sentences:,} samples", f"{real.num_sentences:,} real", ""),
+        *_text_rows(samples, real),
+        *_other_rows(quality),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        f"{name:<{widths[0]}}  {own:>{widths[1]}}  {theirs:>{widths[2]}}  {meaning}".rstrip()
+        for name, own, theirs, meaning in rows
+    ]
+    parts = ["\n".join([heading, *lines])]
+    if real.num_sentences < samples.num_sentences:
+        parts.append(FEWER)
+    if quality.grammar is not None and quality.grammar.path is not None:
+        parts.append(_path(quality.grammar.path))
+    return "\n\n".join(parts)
+
+
+def _text_rows(samples: TextFigures, real: TextFigures) -> Iterator[Row]:
+    for name, field, form, meaning in FIGURES:
+        own, theirs = getattr(samples, field), getattr(real, field)
+        if field != "distinct":
+            yield name, form.format(own), form.format(theirs), meaning
+            continue
+        for order, pair in enumerate(zip(own, theirs, strict=True), 1):
+            yield f"{name}{order}", *map(form.format, pair), meaning.format(order)
+
+
+def _other_rows(quality: Quality) -> Iterator[Row]:
+    """Figures that not every run has."""
+    if quality.grammar is not None:
+        meaning = "sentences that the grammar can say; higher is better"
+        yield "grammatical", f"{quality.grammar.accepted:.1%}", NONE, meaning
+    if (found := quality.perplexities) is not None:
+        meaning = "language model of the training split; below real: too plain, above: unlikely"
+        yield "forward PPL", f"{found.forward:.2f}", f"{found.real:.2f}", meaning
+    if (back := quality.reconstruction) is not None:
+        yield "BLEU", NONE, f"{back.bleu:.2f}", "of the real, reconstructed; higher is better"
+        yield "exact", NONE, f"{back.exact_match:.1%}", "of these, word for word; higher is better"
+
+
+def _path(path: tuple[PathStep, ...]) -> str:
+    """An interpolation, and beneath each sentence the factors that changed."""
+    lines = ["factors along an interpolation (* the grammar can't say it)"]
+    for number, step in enumerate(path, start=1):
+        lines.append(f"{number:>2}{' ' if step.is_accepted else '*'} {step.text}")
+        changes = (f"{name} {old} → {new}" for name, (old, new) in step.changed.items())
+        if step.changed:
+            lines.append(f"      {', '.join(changes)}")
+    return "\n".join(lines)
