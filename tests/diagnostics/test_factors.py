@@ -74,34 +74,27 @@ def test_a_value_the_fitting_split_does_not_have_counts_as_wrong() -> None:
     assert 0.5 < probe.information < probe.entropy
 
 
-def test_the_majority_is_the_fitting_splits() -> None:
-    (probe,) = probe_factors(
-        torch.zeros(5, 2), {"f": ["a", "a", "a", "b", "b"]}, torch.zeros(4, 2), {"f": list("abbb")}
-    )
-    assert probe.majority == 0.25
-    assert probe.accuracy == 0.25
-
-
-def test_collapsed_codes_tell_nothing() -> None:
-    factors = {"f": labels(50)}
-    (probe,) = probe_factors(torch.ones(50, 3) / 3, factors, torch.ones(50, 3) / 3, factors)
-    assert (probe.accuracy, probe.majority, probe.information) == (0.5, 0.5, 0)
-    assert probe.information_per_dim == [0, 0, 0]
+@pytest.mark.parametrize(
+    ("width", "train", "test", "expected"),
+    [
+        # Codes that never move tell no more than the value most frequent where they were fitted.
+        (2, "aaabb", "abbb", (0.25, 0.25, 0.0)),
+        (3, "abab", "abab", (0.5, 0.5, 0.0)),
+        # A language model has no codes at all.
+        (0, "aab", "aab", (2 / 3, 2 / 3, 0.0)),
+        # A constant factor has nothing to tell.
+        (1, "aaa", "aaa", (1.0, 1.0, 0.0)),
+    ],
+)
+def test_codes_that_never_move(
+    width: int, train: str, test: str, expected: tuple[float, ...]
+) -> None:
+    codes = [torch.ones(len(values), width) / 3 for values in (train, test)]
+    (probe,) = probe_factors(codes[0], {"f": train}, codes[1], {"f": test})
+    found = (probe.accuracy, probe.majority, probe.information)
+    assert found == pytest.approx(expected)
+    assert probe.information_per_dim == [0] * width
     assert (probe.best_dimension, probe.best_dimension_information) == (None, 0)
-
-
-def test_a_constant_factor_has_nothing_to_tell() -> None:
-    factors = {"f": ["a"] * 60}
-    (probe,) = probe_factors(noise(60, 2, 0), factors, noise(60, 2, 1), factors)
-    assert (probe.accuracy, probe.majority, probe.information, probe.entropy) == (1, 1, 0, 0)
-    assert probe.best_dimension is None
-
-
-def test_a_language_model_is_at_the_majority() -> None:
-    factors = {"f": ["a", "a", "b"]}
-    (probe,) = probe_factors(torch.zeros(3, 0), factors, torch.zeros(3, 0), factors)
-    assert probe.accuracy == probe.majority == pytest.approx(2 / 3)
-    assert probe.information_per_dim == []
 
 
 def test_scale_and_place_of_the_codes_do_not_matter() -> None:
@@ -160,8 +153,7 @@ def test_wrong_arguments(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         probe_factors(torch.zeros(train), train_labels, torch.zeros(test), test_labels)
-
-
-def test_labels_and_codes_of_unlike_number() -> None:
-    with pytest.raises(ValueError, match="got 1 for 2"):
+    with pytest.raises(
+        ValueError, match="labels must have one value for each of at least 1 sentences, got 1"
+    ):
         dimension_information(torch.zeros(2, 1), ["a"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 
 from tests.diagnostics.models import NUM_TOKENS, LinearGaussian, Written
 from textvae.batches import Batch
@@ -79,16 +79,6 @@ def test_a_wrong_posterior_comes_to_the_exact_marginal(
         errors.append(error)
     # Sixteen times the samples, a fourth of the error.
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.4)
-
-
-def test_one_sample_gives_the_elbo(batches: Batches) -> None:
-    # −ELBO = NLL + KL(q ‖ exact posterior)
-    model = LinearGaussian(shift=0.2, widen=0.8)
-    elbo_gap = kl_divergence(model.q, model.posterior).sum(-1).mean()
-    mean, error = spread(model, batches(), 1, seeds=500)
-    assert abs(mean - model.exact.mean() - elbo_gap) < 4 * error
-    assert elbo_gap > 8 * error, "else nothing is tested"
-    assert importance_nll(model, batches(), num_samples=1).effective_samples == pytest.approx(1)
 
 
 def test_a_decoder_with_its_latent_enumerated(make_model: MakeModel, batches: Batches) -> None:
@@ -253,11 +243,7 @@ def test_it_may_be_cut_short_inside_a_batch(make_model: MakeModel, batches: Batc
 
     model.encode = encode  # type: ignore[method-assign]
     result = importance_nll(model, batches([[0, 1], [2, 3], [4, 5], [6, 7]]), num_samples=3)
-    assert result.is_partial
-    assert result.num_sentences == 4
-
-
-def test_an_interruption_before_anything_is_measured_goes_through(batches: Batches) -> None:
+    assert (result.is_partial, result.num_sentences) == (True, 4)
     with pytest.raises(KeyboardInterrupt):
         importance_nll(Written([1.0] * 8), batches(), progress=interrupting(0))
 
@@ -320,8 +306,5 @@ def test_arguments_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"{argument} must be at least {least}, got {value}"):
         importance_nll(Written([1.0] * 8), batches(), **{argument: value})
-
-
-def test_nothing_to_measure_is_refused() -> None:
     with pytest.raises(InputError, match="there is no sentence to evaluate on"):
         importance_nll(Written([]), [])

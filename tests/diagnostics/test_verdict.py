@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from textvae.diagnostics.units import Moments, moments
 from textvae.diagnostics.verdict import RULES, Estimates, judge
 from textvae.model import Gaussian
 
+COMMITTED = Path(__file__).parents[2] / "results" / "ptb-vae" / "diagnosis.json"
 LOG_N = math.log(3761)
 
 
@@ -168,12 +171,6 @@ CASES = [
         "takes 101.50 nats, KL included, with z = 0 101.00",
     ),
     ({"nll": None, "zero": 102.0}, "healthy", ""),
-    # Free bits at their floor in every dimension, but worth it by the NLL (not by the ELBO).
-    (
-        {"rec": 99.2, "kl": 2.5, "mi": 1.7, "used": 3.2, "zero": 100.9, "nll": 100.5},
-        "healthy",
-        "1.70 nats",
-    ),
     ({"au": 3, "num_active": 4}, "partly collapsed", "3 of 32 are in use"),
     ({"au": 32, "num_active": 5}, "partly collapsed", "5 of 32 are in use"),
     ({"au": 8, "num_active": 8}, "healthy", ""),
@@ -215,6 +212,18 @@ def test_posteriors_that_were_called_healthy() -> None:
     for posterior, changes in ((wide, WIDE), (points, POINTS)):
         sized = {**POINTS, **changes, "latent_dim": 8}
         assert judge(estimates(**sized, described=moments(posterior))).verdict == "autoencoder"
+
+
+def test_the_committed_diagnosis_is_judged_as_it_was() -> None:
+    """Penn Treebank's: free bits at their floor in all dimensions, worth it by the NLL."""
+    found = json.loads(COMMITTED.read_text())
+    judged = estimates(
+        **{name: found[name] for name in ("rec", "kl", "nll", "mi", "mi_max", "au")},
+        **{name: found["ablation"][name] for name in ("zero", "used")},
+        num_active=found["active_dimensions"],
+        described=Moments(**found["moments"]),
+    )
+    assert judge(judged) == tuple(found[name] for name in ("verdict", "explanation", "advice"))
 
 
 def test_a_partial_nll_is_not_compared_with_the_whole_splits_terms() -> None:

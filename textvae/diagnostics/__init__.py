@@ -8,16 +8,9 @@ from textvae.diagnostics.elbo import Evaluation, bits_per_token, evaluate, perpl
 from textvae.diagnostics.factors import FactorProbe, dimension_information, probe_factors
 from textvae.diagnostics.gradients import GradientNorms, gradient_norm, gradient_norms
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
-from textvae.diagnostics.information import (
-    MutualInformation,
-    mi_per_dimension,
-    mutual_information,
-)
+from textvae.diagnostics.information import MutualInformation, mi_per_dimension, mutual_information
 from textvae.diagnostics.latent_model import LatentModel, Progress, posteriors
 from textvae.diagnostics.units import (
-    ACTIVE_KL,
-    ACTIVE_VARIANCE,
-    AU_THRESHOLDS,
     COLLAPSED_KL,
     Moments,
     active_dimensions,
@@ -25,12 +18,9 @@ from textvae.diagnostics.units import (
     au_curve,
     moments,
 )
-from textvae.diagnostics.verdict import RULES, Estimates, Rule, Verdict, judge
+from textvae.diagnostics.verdict import RULES, Estimates, Verdict, judge
 
 __all__ = [
-    "ACTIVE_KL",
-    "ACTIVE_VARIANCE",
-    "AU_THRESHOLDS",
     "COLLAPSED_KL",
     "RULES",
     "Ablation",
@@ -45,7 +35,6 @@ __all__ = [
     "Moments",
     "MutualInformation",
     "Progress",
-    "Rule",
     "Verdict",
     "active_dimensions",
     "active_units",
