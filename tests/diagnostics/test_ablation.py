@@ -13,7 +13,7 @@ from tests.diagnostics.models import Listener
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.diagnostics import evaluate
-from textvae.diagnostics.ablation import Ablation, z_ablation
+from textvae.diagnostics.elbo import Ablation, z_ablation
 from textvae.model import SentenceVAE
 
 MakeModel = Callable[..., SentenceVAE]

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from textvae.config import DataConfig, ModelConfig, TrainingConfig
-from textvae.diagnostics.ablation import Ablation
-from textvae.diagnostics.elbo import Evaluation
+from textvae.diagnostics.elbo import Ablation, Evaluation
 from textvae.diagnostics.importance import ImportanceNLL
 from textvae.diagnostics.information import MutualInformation
 from textvae.diagnostics.units import Moments, moments

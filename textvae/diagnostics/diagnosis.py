@@ -15,8 +15,7 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import at_least
-from textvae.diagnostics.ablation import Ablation, ablated_nll
-from textvae.diagnostics.elbo import summarise
+from textvae.diagnostics.elbo import Ablation, ablated_nll, summarise
 from textvae.diagnostics.factors import FactorProbe, probe_factors
 from textvae.diagnostics.importance import importance_nll
 from textvae.diagnostics.information import mi_per_dimension, mutual_information

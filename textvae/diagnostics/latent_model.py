@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ from textvae.checks import InputError
 from textvae.model import Posterior
 from textvae.runtime import ALONE, Processes, full_speed
 
-T = TypeVar("T")
-
 Progress = Callable[[Sequence[Batch], str], Iterable[Batch]]
 """Gives the same batches back, with a progress bar of that title around them."""
 
@@ -31,7 +29,7 @@ class LatentModel(Protocol):
     """A model that encodes sentences and scores them given z; `SentenceVAE` is one."""
 
     latent_dim: int  # dimensions Z of z; 0 for a language model
-    training: bool  # whether dropout is on
+    training: bool
 
     @property
     def device(self) -> torch.device:
@@ -54,8 +52,7 @@ def unwrapped(batches: Sequence[Batch], title: str) -> Iterable[Batch]:
 
 def sentence_noise(num_sentences: int, latent_dim: int, seed: int) -> Tensor:
     """Standard normal draws, a row for each sentence of a split, (M, Z) fp32."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num_sentences, latent_dim, generator=generator)
+    return torch.randn(num_sentences, latent_dim, generator=torch.Generator().manual_seed(seed))
 
 
 @contextmanager
@@ -78,11 +75,7 @@ def measure_split(
     measure: Callable[[Batch], tuple[Posterior | Tensor, ...]],
     processes: Processes = ALONE,
 ) -> list[Any]:
-    """What `measure` finds in each batch, a row per sentence, put together in the split's order.
-
-    Raises:
-        InputError: Unless the batches hold each of the split's sentences once, and at least one.
-    """
+    """What `measure` finds in each batch, a row per sentence, put together in the split's order."""
     own = []
     with evaluation_mode(model):
         for batch in processes.share(batches):
@@ -91,7 +84,10 @@ def measure_split(
     found = [parts for of_process in processes.gather(own) for parts in of_process]
     if not found:
         raise InputError("there is no sentence to evaluate on")
-    indices, *joined = (_cat(parts) for parts in zip(*found, strict=True))
+    indices, *joined = (
+        torch.cat(parts) if isinstance(parts[0], Tensor) else type(parts[0]).cat(parts)
+        for parts in zip(*found, strict=True)
+    )
     order = indices.argsort()
     if not indices[order].equal(torch.arange(num_sentences)):
         raise InputError(
@@ -103,10 +99,6 @@ def measure_split(
 
 def _mapped(function: Callable[[Any], Any], rows: Posterior | Tensor) -> Any:
     return rows.map(function) if isinstance(rows, Posterior) else function(rows)
-
-
-def _cat(parts: tuple[Any, ...]) -> Any:
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else type(parts[0]).cat(parts)
 
 
 def posteriors(model: LatentModel, batches: Iterable[Batch], num_sentences: int) -> Posterior:

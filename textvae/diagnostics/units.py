@@ -1,10 +1,8 @@
-"""What means, variances and KL tell of latent dimensions: which are in use, and where q(z) lies.
+"""Figures of means, variances, KL and gradients: dimensions in use, and where q(z) lies.
 
 Active units and active dimensions are not the same thing: a dimension whose posterior is the same
-for every sentence, but not the prior, is active by its KL and no active unit.
-
-Where the aggregate posterior q(z), the mean of all posteriors, is not the prior, codes drawn from
-the prior are codes that the decoder never saw.
+for every sentence, but not the prior, is active by its KL and no active unit. Where the aggregate
+posterior q(z), the mean of all posteriors, is not the prior, the decoder never saw the prior's z.
 """
 
 from __future__ import annotations
@@ -13,9 +11,10 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textvae.checks import InputError
 from textvae.model import Posterior
@@ -27,11 +26,7 @@ AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # two to 
 
 
 def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
-    """Number of dimensions whose posterior mean varies over the data.
-
-    Args:
-        means: Posterior means of a data set, (M, Z).
-        threshold: Least variance over sentences.
+    """Dimensions of posterior means (M, Z) whose variance over the data is ≥ `threshold`.
 
     Reference:
         Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
@@ -46,12 +41,7 @@ def au_curve(means: Tensor, thresholds: Sequence[float] = AU_THRESHOLDS) -> dict
 
 
 def active_dimensions(kl_per_dim: Tensor | Sequence[float], threshold: float = ACTIVE_KL) -> int:
-    """Number of dimensions whose mean KL is at least a threshold.
-
-    Args:
-        kl_per_dim: Mean KL of each dimension, (Z,), nats.
-        threshold: Least KL, nats.
-    """
+    """Dimensions whose mean KL (Z,), in nats, is ≥ `threshold`."""
     return int((torch.as_tensor(kl_per_dim) >= threshold).sum())
 
 
@@ -72,11 +62,9 @@ class Moments:
 
     @property
     def least_aggregate_kl(self) -> float:
-        """Least KL(q(z) ‖ p(z)) that these means and variances allow, nats.
+        """Least KL(q(z) ‖ p(z)), nats, that these allow: that of the independent Gaussian.
 
-        Of all distributions with the same means and variances the independent Gaussian is nearest
-        to the prior. Unlike estimates from N samples this does not grow where each of them is
-        only seen with its own sentence, as it is when KL is above log N.
+        Unlike estimates from N samples it does not grow where KL is above log N.
         """
         return sum(
             0.5 * (m * m + v - 1 - math.log(max(v, sys.float_info.min)))
@@ -90,7 +78,31 @@ def moments(posterior: Posterior) -> Moments:
         raise InputError("posterior must be of at least 1 sentence, got 0")
     exact = posterior.map(Tensor.double)
     mean = exact.mean.mean(0)
-    mean_variance = (exact.mean - mean).square().mean(0)
-    variance = exact.variance.mean(0)
+    mean_variance, variance = (exact.mean - mean).square().mean(0), exact.variance.mean(0)
     parts = (mean, mean_variance + variance, mean_variance, variance)
     return Moments(*(part.tolist() for part in parts))
+
+
+class GradientNorms(NamedTuple):
+    """Norms of gradients: an encoder's that dies while the decoder's does not begins a collapse."""
+
+    total: Tensor  # of all gradients taken as one vector: what clipping goes by
+    encoder: Tensor  # of all that is not the decoder
+    decoder: Tensor
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Norm of all gradients taken as one vector, a scalar on the model's device."""
+    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+    return torch.stack(norms).norm() if norms else torch.zeros(())
+
+
+def gradient_norms(model: nn.Module) -> GradientNorms:
+    """Norms of a model's gradients, whole and by part; 0 for a part without gradients."""
+    named = [(name, p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None]
+    if not named:
+        return GradientNorms(*torch.zeros(3))
+    norms = torch.stack([norm for _, norm in named])
+    is_decoder = norms.new_tensor([name.startswith("decoder.") for name, _ in named])
+    parts = norms, norms * (1 - is_decoder), norms * is_decoder
+    return GradientNorms(*(part.norm() for part in parts))

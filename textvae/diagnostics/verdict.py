@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from textvae.diagnostics.ablation import Ablation
-from textvae.diagnostics.elbo import Evaluation
+from textvae.diagnostics.elbo import Ablation, Evaluation
 from textvae.diagnostics.importance import ImportanceNLL
 from textvae.diagnostics.information import MutualInformation
 from textvae.diagnostics.units import COLLAPSED_KL, Moments
