@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.recipes.making import FRACTIONS
 from tests.sizes import TINY
-from textvae import grammar, recipes
+from textvae import recipes
 from textvae.checks import InputError
 from textvae.config import ModelConfig
-from textvae.corpus import Corpus, load_corpus
+from textvae.corpus import Corpus
 from textvae.model import AUXILIARIES, HEADS, GaussianHead, SentenceVAE
 from textvae.recipes import Phase
 from textvae.tokenizer import Tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.1}
-OPTIONS: dict[str, Any] = {**TINY, **SPLITS, "log_every": 1}
+OPTIONS: dict[str, Any] = {**TINY, **FRACTIONS, "log_every": 1}
 OWN: dict[str, Any] = {**OPTIONS, "posterior": "fixed", "loudness": 2.0, "length": 0.5}
 
 
@@ -48,13 +48,6 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 def model(mine: ModuleType) -> type[SentenceVAE]:
     found: type[SentenceVAE] = mine.MyVAE
     return found
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    path = tmp_path_factory.mktemp("corpus") / "mine.txt"
-    path.write_text("\n".join(x.text for x in grammar.sample(40, seed=2)), encoding="utf-8")
-    return load_corpus(path, **SPLITS)
 
 
 def test_it_is_trained_saved_resumed_and_diagnosed(

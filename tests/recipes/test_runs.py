@@ -268,3 +268,14 @@ def test_a_run_of_phases_resumes_in_the_phase_it_was_in(
     resumed = fit_all(recipes.phases(None, {}, tmp_path / "r"))
     assert len(resumed) == 3 - phase
     assert left_behind(tmp_path / "r") == left_behind(phased)
+
+
+def test_a_run_left_between_phases_goes_on_to_the_same_result(
+    corpus: Corpus, phased: Path, tmp_path: Path
+) -> None:
+    phases = recipes.phases(corpus, PRETRAINED, tmp_path / "r")
+    for _ in range(2):
+        next(phases).fit()
+    torch.manual_seed(99)
+    assert len(fit_all(recipes.phases(None, {}, tmp_path / "r"))) == 1
+    assert left_behind(tmp_path / "r") == left_behind(phased)
