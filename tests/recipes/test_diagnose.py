@@ -1,4 +1,4 @@
-"""Tests of `textvae.recipes.diagnose`: what is handed to the diagnosis, and what is refused."""
+"""Tests of `textvae.recipes`' diagnoses: what is handed to the diagnosis, and what is refused."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_factors_go_with_their_sentences(
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda source, config: animals)
     options = {**OPTIONS, "max_length": 5, "too_long": "drop"}
     recipes.start(animals, options, tmp_path / "run").fit()
-    real, given = recipes.diagnose.diagnose, []
+    real, given = recipes.loaded.diagnose, []
 
     def spy(model: Any, batches: Any, num_sentences: int, **options: Any) -> Any:
         factors = options["factors"]._replace(fit_batches=list(options["factors"].fit_batches))
@@ -128,7 +128,7 @@ def test_factors_go_with_their_sentences(
         given.append((batches, num_sentences, factors))
         return real(model, batches, num_sentences, **options)
 
-    monkeypatch.setattr("textvae.recipes.diagnose.diagnose", spy)
+    monkeypatch.setattr("textvae.recipes.loaded.diagnose", spy)
     found = recipes.diagnose_run(tmp_path / "run", split, num_samples=1)
     batches, num_sentences, factors = given[0]
     assert num_sentences == len(animals[split]) * 2 // 3

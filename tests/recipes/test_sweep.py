@@ -228,15 +228,6 @@ def test_ctrl_c_reaches_every_run_once(watch: Callable[..., list[str]]) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("epochs", "share"), [(0, 0.0), (1, 0.25), (3, 0.75), (4, 0.99)])
-def test_a_run_on_its_way_counts_by_its_epochs(tmp_path: Path, epochs: int, share: float) -> None:
-    run = RunDirectory(tmp_path, RunConfig.from_flat("any", {"max_epochs": 4}))
-    for epoch in range(epochs):
-        run.log({"split": "train", "step": epoch})
-        run.log({"split": "valid", "step": epoch})
-    assert module._share_done(run) == share
-
-
 # Processes in truth. Each takes seconds to import torch: there are few.
 
 

@@ -27,7 +27,7 @@ from textvae.explore.session import (
     Session,
 )
 from textvae.generation import STRATEGIES
-from textvae.recipes.examples import readable
+from textvae.recipes import readable
 from textvae.report.studies import markdown
 from textvae.report.text import figures_row
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from textvae.batches import BatchLoader
+from textvae.checks import InputError
 from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError
-from textvae.diagnostics import Evaluation, evaluate
-from textvae.diagnostics.diagnosis import Diagnosis
+from textvae.diagnostics import Diagnosis, Evaluation, FactorLabels, Progress, diagnose, evaluate
+from textvae.diagnostics.latent_model import unwrapped
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.runs import evaluation_loader, open_corpus
 from textvae.run import RunDirectory
-from textvae.runtime import current
+from textvae.runtime import current, resolve_precision
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 
 MAX_UNKNOWN = 0.5
@@ -37,11 +40,9 @@ class LoadedRun:
     corpus: Corpus
     split: str
     loader: BatchLoader
-    # Not optional by type: who reads a measurement has had it made.
+    # None until `evaluate_run` or `diagnose_run`; not so by type, as who reads has had it measured.
     evaluation: Evaluation = None  # type: ignore[assignment]
-    """The model's terms on the split; None until `evaluate_run`."""
     diagnosis: Diagnosis = None  # type: ignore[assignment]
-    """All that there is to say of it; None until `diagnose_run`."""
 
     @classmethod
     def open(
@@ -71,8 +72,7 @@ class LoadedRun:
         corpus = open_corpus(source, data)
         loader = evaluation_loader(corpus, split, loaded.tokenizer, data)
         _refuse_other_vocabulary(corpus, split, loaded.tokenizer)
-        is_local = directory == Path(name)
-        called = directory.resolve().name if is_local else str(name)
+        called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
 
     @property
@@ -101,23 +101,18 @@ def _refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -
 
 
 def evaluate_run(
-    name: str | Path,
-    split: str = "test",
-    *,
-    data_dir: str | None = None,
-    seed: int = 0,
-    model: type[SentenceVAE] = SentenceVAE,
+    name: str | Path, split: str = "test", *, seed: int = 0, **options: Any
 ) -> LoadedRun:
-    """A saved run with its `evaluation`, the true ELBO on a split; see `LoadedRun.open`.
+    """A saved run with its `evaluation`, the true ELBO on a split, the posterior's noise by `seed`.
 
-    Of several processes all must call this; the first measures. `seed` is that of the posterior's
-    noise.
+    Options are those of `LoadedRun.open`. Of several processes all must call this; the first
+    measures.
     """
     processes = current()
-    run = processes.in_turn(lambda: LoadedRun.open(name, split, data_dir=data_dir, model=model))
+    run = processes.in_turn(lambda: LoadedRun.open(name, split, **options))
     batches, num_sentences = run.loader.epoch(0), run.loader.num_sentences
     found = processes.first(lambda: evaluate(run.model, batches, num_sentences, seed=seed))
-    return dataclasses.replace(run, evaluation=found)
+    return replace(run, evaluation=found)
 
 
 def finish(
@@ -145,3 +140,105 @@ def finish(
     if current().is_first:
         write_json(run.results_file, results)
     return measured, results
+
+
+def diagnose_run(
+    name: str | Path,
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    model: type[SentenceVAE] = SentenceVAE,
+    **options: Any,
+) -> LoadedRun:
+    """A saved run with its `diagnosis`; see `LoadedRun.open`, and `diagnosed` for the options."""
+    return diagnosed(LoadedRun.open(name, split, data_dir=data_dir, model=model), **options)
+
+
+def diagnose_runs(
+    names: Sequence[str | Path],
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    model: type[SentenceVAE] = SentenceVAE,
+    **options: Any,
+) -> list[LoadedRun]:
+    """Diagnose several runs on the same tokens, so that their NLLs can be compared.
+
+    Gives them in the order of their names, up to the one whose NLL was cut short, if one was.
+    """
+    if len({Path(name).resolve() for name in names}) < max(2, len(names)):
+        raise InputError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
+    runs = [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
+    for other in runs[1:]:
+        if not _predict_the_same(runs[0], other):
+            told = (
+                f"{run.run.path} has {run.loader.num_tokens:,} of {run.corpus.name} "
+                f"({split} split, vocabulary of {len(run.tokenizer):,})"
+                for run in (runs[0], other)
+            )
+            raise InputError(f"runs must predict the same tokens to be compared: {', '.join(told)}")
+    found: list[LoadedRun] = []
+    for run in runs:
+        found.append(diagnosed(run, **options))
+        if found[-1].diagnosis.interrupted:
+            break
+    return found
+
+
+def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:
+    pairs = zip(run.loader, other.loader, strict=False)
+    return (
+        run.tokenizer.fingerprint == other.tokenizer.fingerprint
+        and run.loader.num_tokens == other.loader.num_tokens
+        and all(torch.equal(own.target_ids, theirs.target_ids) for own, theirs in pairs)
+    )
+
+
+def diagnosed(
+    run: LoadedRun,
+    *,
+    num_samples: int = 500,
+    seed: int = 0,
+    precision: str = "auto",
+    progress: Progress = unwrapped,
+) -> LoadedRun:
+    """A run with its `diagnosis`: measured in every way there is, and judged.
+
+    On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
+    the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
+    last, leaves a valid estimate from the sentences done by then.
+
+    `num_samples` is the K of the NLL, whose `precision` is fp32, bf16 or auto (bf16 where the
+    hardware multiplies it); `seed` that of all noise. `progress` wraps the batches of each pass;
+    see `diagnostics.diagnose`.
+    """
+    found = diagnose(
+        run.model,
+        run.loader.epoch(0),
+        run.loader.num_sentences,
+        num_samples=num_samples,
+        seed=seed,
+        precision=resolve_precision(precision, run.model.device),
+        factors=_factors(run),
+        beta=run.run.last_beta(),
+        free_bits=run.config.training.free_bits,
+        progress=progress,
+    )
+    return replace(run, evaluation=found.elbo, diagnosis=found)
+
+
+def _factors(run: LoadedRun) -> FactorLabels | None:
+    """Labels and sentences to fit probes on; None if there are none, or nothing to probe."""
+    corpus, fit_split = run.corpus, "test" if run.split == "valid" else "valid"
+    known = set(corpus[run.split].column_names) > {"text"}
+    if not known or fit_split not in corpus.splits or run.model.latent_dim == 0:
+        return None
+    loader = evaluation_loader(corpus, fit_split, run.tokenizer, run.config.data)
+    labels = _labels(corpus, fit_split, loader), _labels(corpus, run.split, run.loader)
+    return FactorLabels(loader.epoch(0), loader.num_sentences, *labels)
+
+
+def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[str]]:
+    """Each factor's values, of the sentences that were not left out for their length."""
+    rows = corpus[split].select(loader.split.rows)
+    return {name: rows[name][:] for name in rows.column_names if name != "text"}

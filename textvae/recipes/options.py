@@ -92,11 +92,10 @@ def source_and_recipe(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]
     `data_dir` is a directory of Penn Treebank's files, or whatever else `load_corpus` takes; None
     is the embedded corpus. Where no options are known to be good, the recipe is empty.
     """
-    if data_dir is None or data_dir == "grammar":
+    if data_dir in (None, "grammar"):
         return "grammar", "grammar", RECIPES["grammar"]
-    if data_dir == "ptb" or data_dir.startswith("ptb:"):
-        return "ptb", data_dir, RECIPES["ptb"]
     path = Path(data_dir).expanduser()
-    if (path / "ptb.train.txt").is_file():
-        return "ptb", f"ptb:{path}", RECIPES["ptb"]
+    source = f"ptb:{path}" if (path / "ptb.train.txt").is_file() else data_dir
+    if source.split(":")[0] == "ptb":
+        return "ptb", source, RECIPES["ptb"]
     return path.resolve().stem, data_dir, {}

@@ -1,4 +1,4 @@
-"""How good a saved run's sentences are.
+"""Sentences that show what a saved run can do, and how good they are.
 
 Real sentences are taken as the model reads them: words out of its vocabulary are `<unk>`, and
 sentences are cut or left out where the run's `max_length` says so. Samples are from the model's
@@ -40,23 +40,19 @@ PATH_STEPS = 7
 
 @dataclass(frozen=True)
 class Perplexities:
-    """Samples and real sentences under a language model; EOS is counted, BOS is not."""
+    """Samples (`forward`) and the whole split (`real`) under a language model; EOS is counted."""
 
     language_model: str
     real: float
-    """Of the whole split."""
     forward: float
-    """Of the samples: low where they are likely sentences, however much alike."""
 
 
 @dataclass(frozen=True)
 class Grammaticality:
-    """What the grammar of the embedded corpus says."""
+    """Share of the samples that the grammar can say, and what changes along an interpolation."""
 
     accepted: float
-    """Share of the samples that it can say."""
     path: tuple[PathStep, ...] | None
-    """Which factors change between two of the real sentences; None for a language model."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,6 @@ class Quality:
     temperature: float
     samples: TextFigures
     real: TextFigures
-    """Of as many real sentences, or all of the split if it has fewer."""
     reconstruction: ReconstructionFigures | None
     perplexities: Perplexities | None
     grammar: Grammaticality | None
@@ -172,3 +167,33 @@ def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
 def _perplexity(model: SentenceVAE, loader: BatchLoader) -> float:
     """Of a language model, whose ELBO is exact."""
     return evaluate(model, loader.epoch(0), loader.num_sentences).elbo_ppl
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sentences that show what a run can do; a language model has samples only."""
+
+    samples: list[str]
+    reconstructions: list[tuple[str, str]]
+    """Held-out sentences, and each through its posterior mean, greedily decoded."""
+    interpolation: list[str]
+    """From the first of these to the last."""
+
+
+def examples_of(
+    run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5, seed: int = 0
+) -> Examples:
+    """Make a run's examples; the same seed gives the same ones."""
+    samples = sample(run.model, num_samples, seed=seed)
+    if run.model.latent_dim == 0:
+        return Examples(samples, [], [])
+    texts = readable(run.corpus[run.split]["text"][:])
+    pairs = list(zip(texts, reconstruct(run.model, texts), strict=True))
+    return Examples(samples, pairs, interpolate(run.model, texts[0], texts[-1], steps=num_steps))
+
+
+def readable(texts: Sequence[str]) -> list[str]:
+    """The first four texts that fit a line and say something, as far as there are."""
+    candidates = list(texts[:200])
+    fitting = [text for text in candidates if 25 <= len(text) <= 60 and "<unk>" not in text]
+    return (fitting + candidates)[:4]

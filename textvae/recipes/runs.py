@@ -54,22 +54,15 @@ def evaluation_loader(
 def training_loaders(
     corpus: Corpus, tokenizer: Tokenizer, config: RunConfig
 ) -> tuple[BatchLoader, BatchLoader]:
-    """Batches of the training split, shuffled each epoch, and of the validation split.
-
-    Of several processes all must ask: a machine's first one fills the caches.
-    """
-
-    def made() -> tuple[BatchLoader, BatchLoader]:
-        training = config.training
-        train = BatchLoader(
-            encoded(corpus, "train", tokenizer, config.data),
-            batch_size=None if training.max_tokens else training.batch_size,
-            max_tokens=training.max_tokens,
-            seed=training.seed,
-        )
-        return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
-
-    return current().in_turn(made)
+    """Batches of the training split, shuffled each epoch, and of the validation split."""
+    training = config.training
+    train = BatchLoader(
+        encoded(corpus, "train", tokenizer, config.data),
+        batch_size=None if training.max_tokens else training.batch_size,
+        max_tokens=training.max_tokens,
+        seed=training.seed,
+    )
+    return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
 
 
 def start(
@@ -148,13 +141,14 @@ def phases(
         run = processes.first(lambda: _reopened(output_dir, options, model))
         config, network = run.config, model.from_pretrained(run.path)
         corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
-        loaders = training_loaders(corpus, network.tokenizer, config)
+        loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
     else:
         processes = join(cpu=options.get("device") == "cpu")
         config, network = processes.first(partial(_planned, corpus, options, output_dir, model))
-        loaders = training_loaders(corpus, network.tokenizer, config)
+        loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
         # Not before all else is known to be right: a directory once there is refused next time.
-        run = processes.first(lambda: _created(output_dir, config, network, loaders[0]))
+        longest = loaders[0].split.longest
+        run = processes.first(lambda: _created(output_dir, config, network, longest))
     is_new = not run.state_file.exists()
     if is_new:
         for phase in [*_configured(run.config), *before]:
@@ -187,9 +181,9 @@ def _planned(
 
 
 def _created(
-    output_dir: str | Path, config: RunConfig, model: SentenceVAE, train: BatchLoader
+    output_dir: str | Path, config: RunConfig, model: SentenceVAE, longest: int
 ) -> RunDirectory:
-    run = RunDirectory.create(output_dir, config, longest_sentence=train.split.longest)
+    run = RunDirectory.create(output_dir, config, longest_sentence=longest)
     model.save_pretrained(run.path)
     return run
 
@@ -205,10 +199,8 @@ def _reopened(
         if name not in EXTENDABLE and stored.get(name) != value
     ]
     if faults:
-        raise InputError(
-            f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change): "
-            + "; ".join(faults)
-        )
+        kept = f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change)"
+        raise InputError(f"{kept}: {'; '.join(faults)}")
     if options:
         flat = stored | dict(options)
         run.reconfigure(RunConfig.from_flat(run.config.data_source, flat, model=model.Config))
@@ -255,14 +247,13 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
     for name, weights in source.state_dict().items():
         if not keeps(name):
             continue
-        place = own.get(name)
-        if place is not None and name.endswith(".weight_ih_l0"):
-            place = place[:, : weights.shape[1]]
-        if place is None or place.shape != weights.shape:
-            there = "none" if name not in own else f"one of {tuple(own[name].shape)}"
+        place = own.get(name, torch.empty(0))
+        if name.endswith(".weight_ih_l0"):
+            place = place[..., : weights.shape[1]]
+        if place.shape != weights.shape:
             raise InputError(
-                f"{name} {tuple(weights.shape)} has no place in the model, which has {there}: "
-                "let the phase's `keeps` leave it out"
+                f"{name} {tuple(weights.shape)} has no place in the model: let the phase's `keeps` "
+                "leave it out"
             )
         place.copy_(weights)
 

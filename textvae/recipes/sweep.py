@@ -26,6 +26,11 @@ from textvae.training import TrainingError
 from textvae.training.interrupt import Interrupt
 
 POLL_SECONDS = 0.5
+BAR = {
+    "desc": "runs",
+    "dynamic_ncols": True,
+    "bar_format": "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}",
+}
 
 
 class SweepError(TrainingError):
@@ -63,10 +68,7 @@ def sweep(
     called on each trained run's directory, in the run's own process, so it must be picklable; it
     writes the file that it `leaves` last, and a run that has that file is done.
 
-    Raises:
-        InputError: If an argument can't be used, or a run in `directory` is of another corpus or
-            has other options.
-        SweepError: If a run failed.
+    Raises `SweepError` if a run fails, and `InputError` if one in `directory` has other options.
     """
     at_least(1, jobs=jobs)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -78,7 +80,8 @@ def sweep(
     for name, options in configurations.items():
         for seed in seeds:
             config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
-            path = Path(directory) / _run_name(usual, config)
+            own = sorted(config.flat().items() - (usual.flat() | {"seed": None}).items())
+            path = Path(directory) / ",".join(f"{option}={value}" for option, value in own)
             if path.exists() and RunDirectory.open(path).config != config:
                 raise InputError(
                     f"{path} was trained on another corpus or with other options than are asked "
@@ -91,18 +94,12 @@ def sweep(
     return runs
 
 
-def _run_name(usual: RunConfig, config: RunConfig) -> str:
-    usually = usual.flat()
-    own = {k: v for k, v in config.flat().items() if k == "seed" or v != usually[k]}
-    return ",".join(f"{name}={value}" for name, value in sorted(own.items()))
-
-
 def _train_all(
     runs: Sequence[RunDirectory], jobs: int, afterwards: Callable[[Path], object]
 ) -> None:
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        with Interrupt() as interrupt, _bar(len(runs)) as bar:
+        with Interrupt() as interrupt, tqdm(total=len(runs), disable=not runs, **BAR) as bar:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.pop(0)
@@ -115,8 +112,9 @@ def _train_all(
                             f"the run {path} ended with exit code {code}: {path}.log says why. The "
                             "other runs' states are saved; the same command goes on"
                         )
-                done = len(runs) - len(waiting) - len(working)
-                bar.n = done + sum(_share_done(run) for run in runs if run.path in working)
+                bar.n = len(runs) - len(waiting) - len(working)
+                for run in (run for run in runs if run.path in working):
+                    bar.n += min(len(run.evaluations()) / run.config.training.max_epochs, 0.99)
                 bar.refresh()
     finally:
         for process in working.values():
@@ -124,17 +122,6 @@ def _train_all(
                 os.kill(process.pid, signal.SIGINT)
         for process in working.values():
             process.join()
-
-
-def _bar(num_runs: int) -> tqdm[Any]:
-    shown = "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
-    return tqdm(
-        total=num_runs, desc="runs", dynamic_ncols=True, bar_format=shown, disable=num_runs == 0
-    )
-
-
-def _share_done(run: RunDirectory) -> float:
-    return min(len(run.evaluations()) / run.config.training.max_epochs, 0.99)
 
 
 def _spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> BaseProcess:
