@@ -124,8 +124,7 @@ def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Pa
     slide(opened, 0.5)
     wait_for(opened, "#between", session.between(first, second, 0.5) or "(an empty sentence)")
     opened.page.get_by_label("First sentence").fill("the zebra <b>")
-    unknown = opened.page.get_by_label("Not in the vocabulary").filter(visible=True)
-    playwright.expect(unknown).to_have_value("zebra <b>", timeout=PATIENCE)
+    wait_for(opened, "#between", "(read as <unk>: zebra <b>)")
     opened.page.get_by_label("First sentence").fill("")
     wait_for(opened, "body", "the first sentence is empty: type one")
     go_to(opened, "Dimensions")
@@ -141,7 +140,8 @@ def test_the_map(opened: Opened) -> None:
     go_to(opened, "Map")
     opened.page.get_by_label("Sentence: press Enter").fill(HOSTILE)
     opened.page.get_by_label("Sentence: press Enter").press("Enter")
-    wait_for(opened, "#asked", "{{value}}")
+    legend = opened.page.locator("#map svg").get_by_text("asked")
+    playwright.expect(legend).to_be_visible(timeout=PATIENCE)
     box = opened.page.locator("#map svg").first.bounding_box()
     opened.page.mouse.move(box["x"] + 60, box["y"] + 150)
     opened.page.mouse.down()
@@ -150,7 +150,8 @@ def test_the_map(opened: Opened) -> None:
     listed = opened.page.get_by_text("a mouse").filter(visible=True).last
     text = listed.inner_text()
     listed.click()
-    wait_for(opened, "#asked", text.strip())
+    box = opened.page.get_by_label("Sentence: press Enter")
+    playwright.expect(box).to_have_value(text.strip(), timeout=PATIENCE)
 
 
 def test_samples_and_diagnosis(opened: Opened) -> None:

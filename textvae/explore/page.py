@@ -144,23 +144,23 @@ def _between(gr: Any, page: Any, session: Session) -> None:
             ["→" if at == here else "", f"{at / (len(path) - 1):.2f}", text or NOTHING]
             for at, text in enumerate(path)
         ]
-        return [*_sentence(session, now, first, second), rows]
+        return [_sentence(session, now, first, second), rows]
 
     with gr.Row():
         boxes = [_box(gr, "First sentence", first), _box(gr, "Second sentence", second)]
     share = gr.Slider(0, 1, 0, step=0.01, label="From the first to the second", buttons=[])
-    shown = [*_sentence_boxes(gr, "between"), _table(gr, ["", "share", "sentence"], [8, 17, 75])]
+    shown = [_sentence_box(gr, "between"), _table(gr, ["", "share", "sentence"], [8, 17, 75])]
     happens = [page.load, share.input, *(box.change for box in boxes)]
     _on(gr, happens, show, [*boxes, share], shown)
 
 
 def _dimensions(gr: Any, page: Any, session: Session) -> None:
-    def show(text: str, *sliders: float) -> list[Any]:
+    def show(text: str, *sliders: float) -> Any:
         return _sentence(session, session.moved(text, sliders), text)
 
     def begin(text: str) -> list[Any]:
         values = session.sliders(text)
-        return [*show(text, *values), *values]
+        return [show(text, *values), *values]
 
     box = _box(gr, "Sentence", readable(session.sentences.texts)[0])
     with gr.Row():
@@ -176,9 +176,9 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
             for found in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
-    shown = _sentence_boxes(gr, "moved")
+    shown = _sentence_box(gr, "moved")
     _on(gr, [slider.input for slider in sliders], show, [box, *sliders], shown)
-    _on(gr, [page.load, box.change, back.click], begin, box, [*shown, *sliders])
+    _on(gr, [page.load, box.change, back.click], begin, box, [shown, *sliders])
 
 
 def _map(gr: Any, page: Any, session: Session) -> None:
@@ -190,7 +190,7 @@ def _map(gr: Any, page: Any, session: Session) -> None:
 
     def ask(text: str) -> list[Any]:
         rows = [[f"{each.distance:.2f}", each.text] for each in session.near(text)]
-        return [*_sentence(session, text, text), rows, text, NEIGHBOURS]
+        return [rows, text, text, NEIGHBOURS]
 
     def chosen(event: Any) -> list[Any]:
         return ask(str(event.row_value[-1]))
@@ -217,8 +217,13 @@ def _map(gr: Any, page: Any, session: Session) -> None:
             @gr.render([color, asked], **LIVE)
             def draw(color: str, text: str) -> None:
                 points = pd.DataFrame({"x": x, "y": y, "sentence": texts})
-                points["color"] = labels[color] if color in labels else _nearness(session, text)
-                if color not in labels:  # what was asked for is drawn last, on top
+                if color in labels:
+                    points["color"] = labels[color]
+                else:
+                    points["color"] = "other"
+                    points.loc[[each.position for each in session.near(text)], "color"] = "near"
+                    points.loc[points["sentence"] == text.strip(), "color"] = "asked"
+                    # What was asked for is drawn last, on top.
                     points = points.sort_values("color", key=lambda names: names.map(ORDER))
                 plot = gr.ScatterPlot(
                     points,
@@ -237,20 +242,10 @@ def _map(gr: Any, page: Any, session: Session) -> None:
 
         with gr.Column(scale=2, min_width=280):
             box = _box(gr, "Sentence: press Enter for its neighbours", readable(texts)[0])
-            shown = _sentence_boxes(gr, "asked")
             listed = _table(gr, ["distance", "sentence"], [30, 70])
-    outputs = [*shown, listed, asked, color]
+    outputs = [listed, box, asked, color]
     _on(gr, [page.load, box.submit], ask, box, outputs)
     _on(gr, [listed.select], chosen, None, outputs)
-
-
-def _nearness(session: Session, text: str) -> list[str]:
-    """Of each sentence of the map: asked for, near that, or another."""
-    texts = session.sentences.texts
-    found = ["asked" if each == text.strip() else "other" for each in texts]
-    for each in session.near(text):
-        found[each.position] = "near"
-    return found
 
 
 def _samples(gr: Any, page: Any, session: Session) -> None:
@@ -311,9 +306,8 @@ def _on(gr: Any, events: list[Any], make: Callable[..., Any], inputs: Any, outpu
     gr.on(events, made, inputs, outputs, api_visibility="private", **LIVE)
 
 
-def _sentence_boxes(gr: Any, name: str) -> list[Any]:
-    """Where a sentence is shown, and the words in question that were read as `<unk>`."""
-    shown = gr.HighlightedText(
+def _sentence_box(gr: Any, name: str) -> Any:
+    return gr.HighlightedText(
         color_map=COLORS,
         show_inline_category=False,
         show_whitespaces=False,
@@ -321,22 +315,19 @@ def _sentence_boxes(gr: Any, name: str) -> list[Any]:
         elem_id=name,
         elem_classes="sentence",
     )
-    return [shown, gr.Textbox(label="Not in the vocabulary, read as <unk>", visible=False)]
 
 
-def _sentence(session: Session, text: str, *asked: str) -> list[Any]:
-    """A sentence, in colour where the reconstruction of the first asked for has other words."""
-    unknown = " ".join(session.unknown_words(*asked))
+def _sentence(session: Session, text: str, *asked: str) -> list[tuple[str, str | None]]:
+    """A sentence in parts: those are new that the reconstruction of the first asked has not."""
     new, old = text.split(), session.reconstructed(asked[0]).split()
-    if text == asked[0]:
-        old = new
-    parts = [
+    parts: list[tuple[str, str | None]] = [
         (" ".join(new[begin:end]), None if kind == "equal" else "new")
         for kind, _, _, begin, end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         if end > begin
     ]
-    unknown_box = _gradio().Textbox(unknown, visible=bool(unknown))
-    return [parts or [(NOTHING, None)], unknown_box]
+    if unknown := session.unknown_words(*asked):
+        return [*parts, (f"(read as <unk>: {' '.join(unknown)})", "other")]
+    return parts or [(NOTHING, None)]
 
 
 def _table(gr: Any, headers: list[str], widths: list[int]) -> Any:
