@@ -6,13 +6,11 @@ The command runs in a process of its own, on a tiny run whose corpus has a hosti
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,33 +49,22 @@ def address(run: Path, corpus_file: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "textvae", "explore", str(run), f"--port={port}"]
+    command = [sys.executable, "-m", "textvae", "explore", run, "--corpus", corpus_file]
     server = subprocess.Popen(
-        [*command, f"--corpus={corpus_file}"],
+        [*map(str, command), f"--port={port}"],
         stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         # A shell may have told its background jobs to ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    deadline = threading.Timer(300, server.kill)
-    deadline.start()
     assert server.stderr is not None
-    said = []
-    for line in server.stderr:
-        said.append(line)
-        if "the page is at" in line:
-            break
     try:
-        assert said, "the command ended without a word"
-        assert f"http://127.0.0.1:{port}/" in said[-1]
+        assert any("the page is at" in line for line in server.stderr)
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=60)
-        deadline.cancel()
-    assert (server.returncode, out, err) == (130, "", "")
+        _, err = server.communicate(timeout=60)
+    assert (server.returncode, err) == (130, "")
 
 
 @pytest.fixture(scope="module")
