@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -48,16 +49,17 @@ class Diagnosis(Estimates):
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""
-        of_nll = ("ppl", "bits_per_token", "effective_samples", "num_samples")
+        of_nll = ("nll", "ppl", "bits_per_token", "effective_samples", "num_samples")
         values = {
             **self.elbo.to_dict(),
-            **{name: getattr(self.nll, name, None) for name in ("nll", *of_nll)},
+            **{name: getattr(self.nll, name, None) for name in of_nll},
             **{
                 f"nll_{n}": getattr(self.nll, n, None) for n in ("se", "num_sentences", "precision")
             },
             "nll_is_partial": self.interrupted,
             **self.mi._asdict(),
-            **{name: getattr(self, name) for name in ("mi_classic", "mi_per_dim")},
+            "mi_classic": self.mi_classic,
+            "mi_per_dim": self.mi_per_dim,
             "least_aggregate_kl": self.moments.least_aggregate_kl,
             "au_curve": {f"{threshold:g}": au for threshold, au in self.au_curve.items()},
             "moments": asdict(self.moments),
@@ -65,8 +67,7 @@ class Diagnosis(Estimates):
             "factors": [probe._asdict() for probe in self.factors],
             **self.verdict._asdict(),
         }
-        plain: dict[str, Any] = _plain(values)
-        return plain
+        return {name: _plain(value) for name, value in values.items()}
 
 
 def diagnose(
@@ -84,29 +85,23 @@ def diagnose(
 ) -> Diagnosis:
     """Measure a model in every way there is, and judge it.
 
-    The NLL, which takes longest, comes last. Ctrl-C while it is measured cuts it short, and all
-    the rest still stands.
+    The NLL, which takes longest, comes last: if Ctrl-C cuts it short, all the rest still stands.
 
     Args:
-        model: As for `evaluate`.
-        batches: As for `evaluate`.
+        model: As for `evaluate`, and so are `batches`.
+        batches: Every sentence of the split once.
         num_sentences: Size M of the split, at least 2.
         num_samples: Importance samples K, at least 1; None leaves the NLL out.
         seed: Seed of all noise, at least 0.
-        precision: Of the NLL's products with the output embedding; see `importance_nll`.
+        precision: Of the NLL; see `importance_nll`.
         factors: Known factors of the sentences, if there are any.
         beta: Weight of the KL term last trained with, if known; for the words of the verdict.
         free_bits: Floor under each dimension's KL in training, if known; likewise.
-        progress: Given a list of batches and its title for each pass: `"posteriors"`,
-            `"ELBO and ablation"`, `"factors"` (with factors) and `"NLL"` (with samples). What it
-            gives back is gone through.
-
-    Returns:
-        The `Diagnosis`.
+        progress: Given a list of batches and a title for each pass; what it gives back is gone
+            through. Titles: `"posteriors"`, `"ELBO and ablation"`, `"factors"` and `"NLL"`.
 
     Raises:
-        InputError: If there are fewer than 2 sentences, the batches do not hold every one once, or
-            an argument is outside its range.
+        InputError: If an argument is outside its range, or sentences are missing.
     """
     # At once, not when the estimate's turn comes after minutes.
     at_least(2, num_sentences=num_sentences)
@@ -116,18 +111,11 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll = None
+    nll, estimate = None, partial(importance_nll, seed=seed, precision=precision, progress=progress)
     if num_samples is not None:
         # Cut short before its first batch is done: the rest has been measured all the same.
         with suppress(KeyboardInterrupt):
-            nll = importance_nll(
-                model,
-                split,
-                num_samples=num_samples,
-                seed=seed,
-                precision=precision,
-                progress=progress,
-            )
+            nll = estimate(model, split, num_samples=num_samples)
     noise = sentence_noise(num_sentences, model.latent_dim, seed)
     estimates = Estimates(
         elbo=summarise(by_z[:, 0], posterior, noise, sum(batch.num_tokens for batch in split)),
@@ -155,16 +143,12 @@ def _probes(
     model: SentenceVAE, posterior: Posterior, factors: FactorLabels, seed: int, progress: Progress
 ) -> list[FactorProbe]:
     batches = progress(list(factors.fit_batches), "factors")
-    fit_posterior = posteriors(model, batches, factors.fit_num_sentences)
-    generator = torch.Generator().manual_seed(seed)
-    fit_codes, codes = (
-        each.sample(torch.randn(each.mean.shape, generator=generator))
-        for each in (fit_posterior, posterior)
-    )
-    # A diverged model has no codes to probe.
-    if not (fit_codes.isfinite().all() and codes.isfinite().all()):
-        return []
-    return probe_factors(fit_codes, factors.fit_labels, codes, factors.labels)
+    both = (posteriors(model, batches, factors.fit_num_sentences), posterior)
+    random = torch.Generator().manual_seed(seed)
+    codes = [each.sample(torch.randn(each.mean.shape, generator=random)) for each in both]
+    if not all(each.isfinite().all() for each in codes):
+        return []  # a diverged model has no codes to probe
+    return probe_factors(codes[0], factors.fit_labels, codes[1], factors.labels)
 
 
 def _plain(value: Any) -> Any:

@@ -40,10 +40,9 @@ def probe_factors(
     test: Tensor,
     test_labels: Mapping[str, Sequence[str]],
 ) -> list[FactorProbe]:
-    """Fit a linear probe for each factor on one split and score it on another.
+    """Fit a logistic regression of each factor on one split's codes, score it on another's.
 
-    The probe is a multinomial logistic regression on standardised codes; nothing is drawn. Give it
-    draws from the posterior to learn what z tells the decoder: on a collapsed model, posterior
+    Nothing is drawn. Give it draws from the posterior to learn what z tells the decoder: posterior
     means may still tell a factor that z drowns in noise.
 
     Args:
@@ -52,12 +51,8 @@ def probe_factors(
         test: Codes of the split to score on, (M, Z); M may differ.
         test_labels: Each factor's value for each of its sentences.
 
-    Returns:
-        One `FactorProbe` for each factor, in the order of `train_labels`.
-
     Raises:
-        InputError: If the splits have other factors or widths, or a factor has not one value for
-            each sentence.
+        InputError: If splits differ in factors or width, or labels and codes in number.
     """
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
@@ -86,9 +81,6 @@ def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
     Args:
         codes: Codes, (M, Z).
         labels: The factor's value for each of M sentences.
-
-    Raises:
-        InputError: If there is not one label for each sentence.
 
     Reference:
         Miller (1955), Note on the bias of information estimates.
@@ -145,17 +137,18 @@ def _probe(
     # −1 stands for values that the fitting split does not have.
     truth = torch.tensor([index.get(value, -1) for value in test_values])
     log_probs = F.log_softmax(_fitted_scores(train, target, test, len(index)), 1)
-    majority = target.bincount().argmax()
+    # Values never seen share the chance of one more sentence: else one made this infinite.
+    new = -math.log((len(train) + 1) * max(1, len(set(test_values) - set(index))))
+    known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / len(train))
+    cross_entropy = float(-torch.where(truth < 0, new, known).mean())
     entropy = _entropy(torch.tensor(list(Counter(test_values).values())).double())
-    num_new = len(set(test_values) - set(index))
-    cross_entropy = _cross_entropy(log_probs, truth, len(train), num_new)
     per_dim = dimension_information(test, test_values)
     best = max(range(len(per_dim)), key=per_dim.__getitem__, default=None)
     best = None if best is None or per_dim[best] == 0 else best
     return FactorProbe(
         name=name,
         accuracy=float((log_probs.argmax(1) == truth).double().mean()),
-        majority=float((truth == majority).double().mean()),
+        majority=float((truth == target.bincount().argmax()).double().mean()),
         information=max(0.0, entropy - cross_entropy),
         entropy=entropy,
         information_per_dim=per_dim,
@@ -180,13 +173,3 @@ def _fitted_scores(train: Tensor, target: Tensor, test: Tensor, num_values: int)
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     return torch.addmm(bias, test, weight).detach()
-
-
-def _cross_entropy(log_probs: Tensor, truth: Tensor, num_fitted: int, num_new: int) -> float:
-    """Held-out, nats; the `num_new` values never seen share the chance of one more sentence.
-
-    Without it a single one would make the cross-entropy infinite.
-    """
-    new = -math.log((num_fitted + 1) * max(1, num_new))
-    known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / num_fitted)
-    return float(-torch.where(truth < 0, new, known).mean())

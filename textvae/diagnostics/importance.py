@@ -27,14 +27,12 @@ MAX_TOKENS_ACCELERATOR = 2**16  # enough to keep an accelerator busy
 class ImportanceNLL:
     """Importance-weighted NLL of a split, or of a random part of it.
 
-    The expectation of `nll` lies between the true NLL and −ELBO. If cut short, `se` covers that
-    only some batches, whose sentences resemble each other, were measured; it is infinite where a
-    single sentence, or a single batch of several, cannot tell. With `effective_samples` near 1, a
-    single sample decides and `nll` is too high.
+    The expectation of `nll` lies between the true NLL and −ELBO; with `effective_samples` near 1,
+    a single sample decides and it is too high.
     """
 
     nll: float  # −log (1/K) Σ_k p(x, z_k) / q(z_k|x), mean over sentences, nats per sentence
-    se: float  # standard error of that mean over sentences
+    se: float  # standard error over sentences; infinite where what was measured cannot tell
     ppl: float  # exp(all nats / predicted tokens)
     effective_samples: float  # (Σ_k w_k)² / Σ_k w_k² of the weights w, mean, in [1, K]
     num_samples: int  # K; 1 for a language model, whose NLL is exact
@@ -68,24 +66,19 @@ def importance_nll(
 ) -> ImportanceNLL:
     """Estimate −log p(x) of each sentence with K samples from its posterior.
 
-    All batches are taken first and then measured in an order drawn from the seed, so that the
-    answer is that of a random part of the split if Ctrl-C cuts it short, at any moment after the
-    first batch. Fewer samples are the first of more.
+    Batches are measured in an order drawn from the seed, so that the answer is that of a random
+    part of the split if Ctrl-C cuts it short. Fewer samples are the first of more.
 
     Args:
         model: As for `evaluate`. A language model is measured exactly, in one pass.
         batches: Each with its sentences' positions in the split as index.
         num_samples: Importance samples K, at least 1.
         seed: Seed of noise and order, at least 0.
-        precision: `torch.bfloat16` for the decoder's products with the output embedding, most of
-            the work; all else, the targets' own products and those of the likeliest words are in
-            fp32. On Penn Treebank a sentence's NLL is then about a thousandth of a nat off.
+        precision: `torch.bfloat16` for the products with the output embedding, most of the work;
+            on Penn Treebank a sentence's NLL is then about a thousandth of a nat off.
         max_tokens: Most tokens decoded at once, padding counted, at least 1; one sentence alone
             may be longer. By default what the model's device is fastest with.
         progress: Given the batches and the title `"NLL"`; what it gives back is gone through.
-
-    Returns:
-        The `ImportanceNLL`.
 
     Raises:
         InputError: If there is no sentence to measure or an argument is outside its range.
@@ -167,9 +160,8 @@ def _log_weights(
 def _standard_error(batches: list[Tensor], split: list[Batch]) -> float:
     """Of the mean over the sentences of random batches out of a split.
 
-    Two variances add up: that of the split's own mean, and that of a mean over some of its
-    batches instead of all (Cochran 1977, Sampling Techniques, chapter 9A: clusters of unlike
-    size), which is 0 if all were measured.
+    Two variances add up: that of the split's own mean, and that of a mean over some batches, whose
+    sentences are alike (Cochran 1977, Sampling Techniques, chapter 9A), 0 if all were measured.
     """
     values, num_batches = torch.cat(batches), len(batches)
     missing = 1 - num_batches / len(split)

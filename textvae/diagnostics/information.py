@@ -24,16 +24,12 @@ MAX_PAIRS = 2**21  # whose log-density is held at a time: 16 MiB in fp64, a few 
 
 
 class MutualInformation(NamedTuple):
-    """What z says about x, nats per sentence.
-
-    `aggregate_kl` is never under KL − log N but for sampling error, so it is too high where KL is
-    near log N or above.
-    """
+    """What z says about x, nats per sentence; of a batch for the classic estimator's `mi_max`."""
 
     mi: float  # estimate of I_q(x; z)
     mi_se: float  # standard error over sentences (batches, for the classic estimator)
-    mi_max: float  # log N (of a batch, for the classic estimator), which the paired can't exceed
-    aggregate_kl: float  # estimate of KL(q(z) ‖ p(z)) from the same draws
+    mi_max: float  # log N, which the paired estimate can't exceed
+    aggregate_kl: float  # of KL(q(z) ‖ p(z)); too high where KL is near log N or above
 
 
 def mutual_information(
@@ -45,17 +41,13 @@ def mutual_information(
 ) -> MutualInformation:
     """Estimate I_q(x; z) and KL(q(z) ‖ p(z)) over a data set, in bounded memory.
 
-    The paired estimator has the same z in both of its terms,
-
-        mean_i [log q(z_i|x_i) − log (1/N) Σ_j q(z_i|x_j)],
-
-    so that it is 0 on a collapsed posterior and never above log N, which is what N sentences can
-    show. The classic one, for comparison with papers, takes the first term's expectation in closed
-    form and the second inside batches of 32: the noise no longer cancels.
+    The paired estimator, mean_i [log q(z_i|x_i) − log (1/N) Σ_j q(z_i|x_j)], has the same z in
+    both terms: it is 0 on a collapsed posterior and never above log N. The classic one, for
+    comparison with papers, takes the first term in closed form and the second in batches of 32.
 
     Args:
         posterior: Posteriors of N sentences, Z dimensions.
-        estimator: `"paired"` over all N sentences, or `"classic"` inside batches of 32.
+        estimator: `"paired"` or `"classic"`.
         seed: Seed of the noise.
         noise: Standard normal draws, (N, Z), instead of the seed's.
 
@@ -97,15 +89,8 @@ def mi_per_dimension(
 ) -> list[float]:
     """Paired estimate of I_q(x; z_d) for each dimension alone, nats.
 
-    They need not add up to the mutual information of all: dimensions may say the same thing.
-
-    Args:
-        posterior: Posteriors of N sentences, Z dimensions.
-        seed: Seed of the noise.
-        max_sentences: Sentences looked at, evenly spread over the data set, at least 1.
-
-    Raises:
-        InputError: If `max_sentences` is below 1 or there is no sentence.
+    They need not add up to the mutual information of all: dimensions may say the same thing. At
+    most `max_sentences`, at least 1, are looked at, evenly spread over the data set.
     """
     at_least(1, max_sentences=max_sentences)
     size, width = _shape(posterior)

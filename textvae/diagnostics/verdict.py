@@ -49,8 +49,8 @@ class Estimates:
         return -self.elbo.elbo if self.nll is None or self.nll.is_partial else self.nll.nll
 
     @property
-    def rec_per_token(self) -> float:
-        """Nats per token."""
+    def per_token(self) -> float:
+        """Rec per token."""
         return self.elbo.rec * self.elbo.num_sentences / self.elbo.num_tokens
 
     @property
@@ -88,18 +88,26 @@ class Rule(NamedTuple):
     advice: str
 
 
+PRETRAIN = (
+    "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2), make "
+    "the decoder need it (--word-dropout 0.3), and lower --free-bits, if that floor keeps KL up."
+)
 FULL_WEIGHT = (
     "Train on with the full KL weight (--max-beta 1, --warmup-epochs well below --max-epochs), or "
     "with a lower --free-bits if it was the floor that was so high."
 )
+KEEP_KL = (
+    "Anneal the KL term (--annealer linear --warmup-epochs 10) and make the decoder need z "
+    "(--word-dropout 0.3); if KL is lost again, hold it with --free-bits 0.1."
+)
 
 PAID_FOR_LITTLE = Rule(
     "partly collapsed",
-    lambda e: e.ablation.used < HALF * e.elbo.kl,
-    "KL is paid for little: of {e.elbo.kl:.2f} nats the decoder uses {e.ablation.used:.2f}, the "
-    "rest is noise{e.trained_with}.",
-    "Make the decoder need z (--word-dropout 0.3) and give it an encoder worth listening to "
-    "(--autoencoder-epochs 2); a higher --free-bits would be filled with noise too.",
+    lambda e: e.ablation.used < HALF * e.elbo.kl or e.bound >= e.ablation.zero,
+    "KL is paid for little: of {e.elbo.kl:.2f} nats the decoder uses {e.ablation.used:.2f}; with z "
+    "a sentence takes {e.bound:.2f} nats, KL included, with z = 0 {e.ablation.zero:.2f}"
+    "{e.trained_with}.",
+    PRETRAIN,
 )
 
 RULES = (
@@ -111,8 +119,8 @@ RULES = (
     ),
     Rule(
         "never trained",
-        lambda e: e.rec_per_token >= GUESSING * math.log(e.vocab_size),
-        "{e.rec_per_token:.2f} nats a token are no better than guessing among {e.vocab_size}.",
+        lambda e: e.per_token >= GUESSING * math.log(e.vocab_size),
+        "{e.per_token:.2f} nats a token are no better than guessing among {e.vocab_size}.",
         "Train it, for more epochs (--max-epochs 20) or at another --lr.",
     ),
     Rule(
@@ -127,24 +135,21 @@ RULES = (
         lambda e: e.elbo.kl < COLLAPSED_KL,
         "The posterior is the prior: KL is {e.elbo.kl:.3f} nats, and the decoder, which loses "
         "{e.ablation.used:.3f} with another sentence's z, does without.",
-        "Anneal the KL term (--annealer linear --warmup-epochs 10) and make the decoder need z "
-        "(--word-dropout 0.3); if KL is lost again, hold it with --free-bits 0.1.",
+        KEEP_KL,
     ),
     Rule(
         "collapsed",
         lambda e: e.mi.mi < COLLAPSED_KL,
         "The posterior is the same for every sentence: of {e.elbo.kl:.2f} nats of KL, "
         "{e.mi.mi:.3f} are about the sentence; the rest is paid for nothing{e.trained_with}.",
-        "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2, or "
-        "--annealer linear --warmup-epochs 10), and make the decoder need it (--word-dropout 0.3).",
+        PRETRAIN,
     ),
     Rule(
         "collapsed",
         lambda e: e.ablation.used < COLLAPSED_KL,
         "The decoder ignores z: of {e.mi.mi:.2f} nats about the sentence, at a KL of "
         "{e.elbo.kl:.2f}, it takes no more than {e.ablation.used:.3f}{e.trained_with}.",
-        "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size; free "
-        "bits alone only fill z with noise.",
+        "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size.",
     ),
     # Partly collapsed: KL is paid for codes that are hardly heard, or that say little.
     PAID_FOR_LITTLE._replace(applies=lambda e: e.ablation.used < HALF * e.mi.mi),
@@ -153,44 +158,30 @@ RULES = (
         lambda e: e.mi.mi < HALF * e.elbo.kl and e.mi.mi < SATURATED * e.mi.mi_max,
         "KL is paid for little: of {e.elbo.kl:.2f} nats only {e.mi.mi:.2f} are about the "
         "sentence, the rest is the distance of all codes from the prior{e.trained_with}.",
-        "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2) "
-        "and lower --free-bits, if that floor is what keeps KL up.",
+        PRETRAIN,
     ),
     # Autoencoder: draws from the prior fall where the decoder has never seen a z.
     Rule(
         "autoencoder",
         lambda e: e.moments.least_aggregate_kl > max(1, FAR * e.elbo.kl),
         "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
-        "of a KL of {e.elbo.kl:.1f}: what is drawn from it falls where no sentence is"
-        "{e.trained_with}.",
+        "of a KL of {e.elbo.kl:.1f}: its draws fall where no sentence is{e.trained_with}.",
         FULL_WEIGHT,
     ),
     Rule(
         "autoencoder",
-        lambda e: e.moments.average_variance < NARROW and e.elbo.kl > e.ablation.used,
+        lambda e: (
+            (e.moments.average_variance < NARROW and e.elbo.kl > e.ablation.used)
+            or e.elbo.kl > max(POINTS * e.elbo.latent_dim, 2 * e.mi.mi_max)
+        ),
         "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1): "
-        "KL is {e.elbo.kl:.1f} nats, and even another sentence's z costs the decoder only "
-        "{e.ablation.used:.1f}{e.trained_with}.",
-        FULL_WEIGHT,
-    ),
-    Rule(
-        "autoencoder",
-        lambda e: e.elbo.kl > max(POINTS * e.elbo.latent_dim, 2 * e.mi.mi_max),
-        "Posteriors are all but points: KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} "
-        "dimensions, where {e.mi.mi_max:.1f} tell all sentences apart; what is drawn from the "
-        "prior falls between them{e.trained_with}.",
+        "KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} dimensions, where {e.mi.mi_max:.1f} "
+        "tell all sentences apart and another's z costs the decoder {e.ablation.used:.1f}; draws "
+        "from the prior fall between them{e.trained_with}.",
         FULL_WEIGHT,
     ),
     # Partly collapsed: KL that buys little, few dimensions, or little KL.
     PAID_FOR_LITTLE,
-    Rule(
-        "partly collapsed",
-        lambda e: e.bound >= e.ablation.zero,
-        "KL is paid for little: with z a sentence takes {e.bound:.2f} nats, KL included, with "
-        "z = 0 {e.ablation.zero:.2f}{e.trained_with}.",
-        "Make the decoder need z: --word-dropout 0.3, or --autoencoder-epochs 2 for an encoder "
-        "worth listening to. If NLL was measured with few samples, take more first.",
-    ),
     Rule(
         "partly collapsed",
         lambda e: e.num_used < FEW * e.elbo.latent_dim,
@@ -205,8 +196,7 @@ RULES = (
         lambda e: e.ablation.used < WEAK * e.elbo.rec or e.mi.mi < min(WEAK * e.elbo.rec, LITTLE),
         "z says little: {e.mi.mi:.2f} nats about the sentence, at a KL of {e.elbo.kl:.2f}; another "
         "sentence's z costs the decoder {e.ablation.used:.2f} in {e.elbo.rec:.1f}.",
-        "Anneal for longer (--annealer linear --warmup-epochs 10), make the decoder need z "
-        "(--word-dropout 0.3), or ask for more with --free-bits 0.1.",
+        KEEP_KL,
     ),
     Rule(
         "healthy",
@@ -223,5 +213,4 @@ RULES = (
 def judge(estimates: Estimates) -> Verdict:
     """What a model is, why, and what to try: the first of `RULES` that applies to it."""
     rule = next(rule for rule in RULES if rule.applies(estimates))
-    words, advice = rule.words.format(e=estimates), rule.advice.format(e=estimates)
-    return Verdict(rule.verdict, words, advice)
+    return Verdict(rule.verdict, *(text.format(e=estimates) for text in rule[2:]))
