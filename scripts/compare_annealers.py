@@ -20,10 +20,9 @@ import sys
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
-from experiments import Rows, over_training, train_all
-from jsonargparse import ArgumentParser, Namespace
+from experiments import Rows, Study, over_training, train_all
 
 from textvae import cli, grammar
 from textvae.checks import at_least
@@ -120,28 +119,24 @@ def report(rows: Rows, entropy: float | None) -> str:
     return f"{text}.\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
 
 
-def run(options: Namespace) -> None:
-    """Train and measure what is not there yet, then write."""
-    at_least(1, num_samples=options.num_samples)
-    after = partial(measure, options.num_samples)
-    leaves = FILE.format(options.num_samples)
-    path, swept = train_all(options, "annealers", CONFIGURATIONS, afterwards=after, leaves=leaves)
+def run(
+    *, study: Study, num_samples: Annotated[int, "importance samples of the NLL"] = 100
+) -> None:
+    """Which schedules keep the KL term from vanishing, and why: train, measure, write."""
+    at_least(1, num_samples=num_samples)
+    after = partial(measure, num_samples)
+    leaves = FILE.format(num_samples)
+    path, swept = train_all(study, "annealers", CONFIGURATIONS, afterwards=after, leaves=leaves)
     is_grammar = swept[0].run.config.data_source == "grammar"
     entropy = grammar.entropy() if is_grammar else None
-    rows = [figures(one, options.num_samples, entropy) for one in swept]
+    rows = [figures(one, num_samples, entropy) for one in swept]
     content = {"entropy": entropy, "runs": rows}
     print(studies.write(path, report(rows, entropy), content, partial(draw, rows)))
 
 
 def main() -> int:
     """Parse, train, measure, write."""
-    parser = ArgumentParser(description=__doc__.split("\n\n")[0])
-    cli.add_study_options(parser)
-    parser.add_argument(
-        "--num-samples", type=int, default=100, help="importance samples of the NLL"
-    )
-    options = parser.parse_args()
-    return cli.exit_code_of(lambda: run(options))
+    return cli.run(run)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ shorten_spin()  # before torch is loaded
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from jsonargparse import ArgumentParser, Namespace
+from typing import Annotated, Any, Literal, NamedTuple
 
 from textvae import cli
 from textvae.recipes import SweptRun, source_and_recipe, sweep
@@ -151,17 +150,26 @@ def over_training(rows: Rows, column: int) -> dict[str, studies.Band]:
     return {name: studies.bands(several) for name, several in curves.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The options of every study."""
+
+    data_dir: Annotated[str | None, "Penn Treebank, or another corpus"] = None
+    seeds: Annotated[Sequence[int], "as in [0,1,2]"] = (0, 1, 2)
+    jobs: Annotated[int | None, "runs at a time (default: one per core)"] = None
+    runs_dir: Annotated[str, "where runs are kept"] = "runs/experiments"
+    results_dir: Annotated[str, "where results are written"] = "results"
+
+
 def train_all(
-    options: Namespace, name: str, configurations: Mapping[str, Any], **more: Any
+    study: Study, name: str, configurations: Mapping[str, Any], **more: Any
 ) -> tuple[Path, list[SweptRun]]:
     """Train what is not trained yet; gives where results go, too."""
-    corpus, source, recipe = source_and_recipe(options.data_dir)
-    path = Path(options.results_dir) / corpus / name
+    corpus, source, recipe = source_and_recipe(study.data_dir)
+    path = Path(study.results_dir) / corpus / name
     studies.check(path)
-    runs = Path(options.runs_dir) / corpus
-    return path, sweep(
-        source, recipe, configurations, options.seeds, runs, jobs=options.jobs, **more
-    )
+    runs = Path(study.runs_dir) / corpus
+    return path, sweep(source, recipe, configurations, study.seeds, runs, jobs=study.jobs, **more)
 
 
 def report(experiment: Experiment, rows: Rows) -> str:
@@ -171,22 +179,18 @@ def report(experiment: Experiment, rows: Rows) -> str:
     return f"{experiment.question} {what}\n\n{table}\n"
 
 
-def run(options: Namespace) -> None:
-    """Train what is not trained yet, then write table and picture."""
-    experiment = EXPERIMENTS[options.experiment]
-    path, swept = train_all(options, options.experiment, experiment.configurations)
+def run(experiment: Annotated[Literal[*EXPERIMENTS], "which one"], *, study: Study) -> None:
+    """Exercises of VAE courses as experiments: train what is not trained yet, then write."""
+    asked = EXPERIMENTS[experiment]
+    path, swept = train_all(study, experiment, asked.configurations)
     rows = [figures(one) for one in swept]
-    content, text = {"question": experiment.question, "runs": rows}, report(experiment, rows)
-    print(studies.write(path, text, content, partial(draw, experiment, rows)))
+    content, text = {"question": asked.question, "runs": rows}, report(asked, rows)
+    print(studies.write(path, text, content, partial(draw, asked, rows)))
 
 
 def main() -> int:
     """Parse, train, write."""
-    parser = ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
-    cli.add_study_options(parser)
-    options = parser.parse_args()
-    return cli.exit_code_of(lambda: run(options))
+    return cli.run(run)
 
 
 if __name__ == "__main__":

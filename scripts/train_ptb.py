@@ -65,12 +65,12 @@ def train_ptb(
     command = "python scripts/train_ptb.py"
     if resume:
         directory = Path(output_dir or latest_directory(corpus))
-        cli.train(None, given, directory, command=command)
+        cli.train_run(None, given, directory, command=command)
         return
     processes = join(cpu=given.get("device") == "cpu")
     found = processes.in_turn(lambda: find_corpus(corpus, data_dir))
     name = output_dir or processes.first(lambda: cli.new_directory(found.name))
-    cli.train(found, {**RECIPES[found.name], **given}, Path(name), command=command)
+    cli.train_run(found, {**RECIPES[found.name], **given}, Path(name), command=command)
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
         asked.append({"options": options, "directory": directory, "command": command})
 
-    monkeypatch.setattr("textvae.cli.training.train", train)
+    monkeypatch.setattr("textvae.cli.training.train_run", train)
     return asked
 
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.cli.latent`."""
+"""Tests of `textvae encode` and `textvae neighbours`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_encode_to_a_file(
     monkeypatch: pytest.MonkeyPatch,
     chunk: int,
 ) -> None:
-    monkeypatch.setattr("textvae.cli.latent.CHUNK", chunk)
+    monkeypatch.setattr("textvae.cli.writing.CHUNK", chunk)
     output = corpus.with_name("codes.npz")
     output.write_bytes(b"old")
     said = tell("encode", lively_run, "--input", str(corpus), "--output", str(output))
@@ -95,7 +95,7 @@ def test_encode_to_a_file(
 def test_encode_tells_unknown_words_once(
     tell: Tell, lively_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textvae.cli.latent.CHUNK", 1)
+    monkeypatch.setattr("textvae.cli.writing.CHUNK", 1)
     said = tell("encode", lively_run, stdin="the plugh\nxyzzy runs\na plugh\n")
     assert len(said.lines) == 3
     assert said.err == "textvae: not in the vocabulary, read as <unk>: plugh xyzzy\n"
@@ -104,7 +104,7 @@ def test_encode_tells_unknown_words_once(
 def test_a_bad_line_far_down_leaves_no_file(
     tell: Tell, lively_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textvae.cli.latent.CHUNK", 2)
+    monkeypatch.setattr("textvae.cli.writing.CHUNK", 2)
     output = tmp_path / "codes.npz"
     said = tell("encode", lively_run, f"--output={output}", stdin="a\na\na\n\na\n")
     assert (said.code, said.out) == (2, "")

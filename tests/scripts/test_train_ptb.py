@@ -52,7 +52,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         name = corpus.name if corpus else None
         asked.append({"corpus": name, "options": options, "directory": directory})
 
-    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr(cli, "train_run", train)
     return asked
 
 

@@ -13,65 +13,31 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
-from textvae.cli import latent, measuring, showing, writing
-from textvae.cli.command import (
-    Given,
-    add_study_options,
-    call,
-    config_first,
-    exit_code_of,
-    parser_of,
-    run,
-)
+from textvae.cli import measuring, showing, writing
+from textvae.cli.command import Given, call, config_first, exit_code_of, parser_of, run
 from textvae.cli.training import (
     OutputDir,
     Resume,
     latest_directory,
     new_directory,
     train,
-    train_command,
+    train_run,
 )
 from textvae.runtime import shorten_spin
 
-__all__ = [
-    "COMMANDS",
-    "Given",
-    "OutputDir",
-    "Resume",
-    "add_study_options",
-    "config_first",
-    "exit_code_of",
-    "latest_directory",
-    "main",
-    "new_directory",
-    "run",
-    "train",
-]
-
 COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train_command,
-    "evaluate": measuring.evaluate,
-    "diagnose": measuring.diagnose,
-    "compare": measuring.compare,
-    "quality": measuring.quality,
-    "sample": writing.sample,
-    "reconstruct": writing.reconstruct,
-    "interpolate": writing.interpolate,
-    "traverse": writing.traverse,
-    "analogy": writing.analogy,
-    "jitter": writing.jitter,
-    "encode": latent.encode,
-    "neighbours": latent.neighbours,
-    "schedules": showing.schedules,
-    "explore": showing.explore,
+    command.__name__: command
+    for command in (
+        *(train, measuring.evaluate, measuring.diagnose, measuring.compare, measuring.quality),
+        *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
+        *(writing.analogy, writing.jitter, writing.encode, writing.neighbours),
+        *(showing.schedules, showing.explore),
+    )
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives its exit code.
-
-    `arguments` are those of the command line by default, without the program's name.
-    """
+    """Run one command, with these arguments or those that were typed; gives its exit code."""
     shorten_spin()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser_of_all().parse_args(given[:1] + config_first(given[1:]))
@@ -81,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser_of_all() -> ArgumentParser:
     """The parser of all commands."""
-    whole = ArgumentParser(
+    parser = ArgumentParser(
         prog="textvae",
         description="Train text VAEs, see whether they collapsed, and write with them.",
         version=__version__,
     )
-    subcommands = whole.add_subcommands(required=True)
+    subcommands = parser.add_subcommands(required=True)
     for name, command in COMMANDS.items():
         own = parser_of(command)
         subcommands.add_subcommand(name, own, help=own.description)
-    return whole
+    return parser

@@ -1,8 +1,8 @@
 """A command made of a typed function: its arguments, how it ends, and where it speaks.
 
-The function's docstring is the command's help. Its parameters are the arguments, those by keyword
-alone are options. Each is of a type `Annotated[T, "help"]`, or of a dataclass whose fields are
-options, or `Given`.
+The function's docstring is the command's help; its parameters are the arguments, those by keyword
+alone are options. A parameter has one of these types: `Annotated[T, "help"]`; a class, whose own
+parameters are arguments too; a dataclass of `config`, whose fields are options; `Given`.
 """
 
 from __future__ import annotations
@@ -10,60 +10,52 @@ from __future__ import annotations
 import os
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, asdict, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from inspect import Parameter, getdoc, signature
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from textvae.checks import InputError, NotInstalledError
-from textvae.config import DataConfig, ModelConfig, TrainingConfig
+from textvae.config import DataConfig, ModelConfig, Options, TrainingConfig
 from textvae.runtime import ElsewhereError, is_first
 
 Run = Annotated[str, "run directory or hub id"]
-Split = Annotated[str, "train, valid or test"]
 DataDir = Annotated[str | None, "where the corpus is now (default: where it was)"]
-Seed = Annotated[int, "of all noise: the same seed, the same results"]
 Json = Annotated[bool, "JSON on standard output, with all that is known"]
-
-SHORT = {"num_sentences": "-n", "num_samples": "-n"}
 
 PARTS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
 
 Given = Annotated[dict[str, Any], "given"]
 """The options of `PARTS` that flags or a YAML file set; a default is what the help shows."""
 
+SHORT = {"num_sentences": "-n", "num_samples": "-n"}
+
+NO_FLAGS = ("forbidden",)  # ids mean nothing to who types
+
 
 def parser_of(command: Callable[..., None]) -> ArgumentParser:
     """The parser of a command's arguments."""
     description, _, epilog = (getdoc(command) or "").partition("\n\n")
     parser = ArgumentParser(description=description, epilog=epilog)
-    types = get_type_hints(command, include_extras=True)
-    for name, parameter in signature(command).parameters.items():
-        kind: Any = types[name]
-        if kind == Given:
-            _add_training_options(parser, parameter.default)
-        elif isinstance(kind, type):
-            _add_flags(parser, name, kind, asdict(parameter.default))
-        else:
-            _add_argument(parser, parameter, *get_args(kind))
+    _add_arguments(parser, command)
     return parser
 
 
-def call(command: Callable[..., None], options: Namespace) -> None:
-    """Call a command with the arguments that its parser has read."""
+def call(function: Callable[..., Any], options: Namespace) -> Any:
+    """Call a function with the arguments that the parser has read."""
     values: dict[str, Any] = {}
-    types = get_type_hints(command, include_extras=True)
-    for name, parameter in signature(command).parameters.items():
-        kind: Any = types[name]
+    for name, parameter, kind in _parameters(function):
         if kind == Given:
             values[name] = _given(options, *PARTS.values())
-        elif isinstance(kind, type):
+        elif isinstance(kind, type) and issubclass(kind, Options):
             values[name] = replace(parameter.default, **_given(options, kind))
+        elif isinstance(kind, type):
+            values[name] = call(kind, options)
         elif name in options:
             values[name] = options[name]
-    command(**values)
+    return function(**values)
 
 
 def run(command: Callable[..., None]) -> int:
@@ -82,22 +74,31 @@ def config_first(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def add_study_options(parser: ArgumentParser) -> None:
-    """Add `--data-dir`, `--seeds`, `--jobs`, `--runs-dir` and `--results-dir`."""
-    add = parser.add_argument
-    add("--data-dir", type=str | None, help="Penn Treebank, or another corpus")
-    add("--seeds", type=list[int], default=[0, 1, 2], help="as in [0,1,2]")
-    add("--jobs", type=int | None, help="runs at a time (default: one per core)")
-    add("--runs-dir", type=str, default="runs/experiments", help="where runs are kept")
-    add("--results-dir", type=str, default="results", help="where results are written")
+def _parameters(function: Callable[..., Any]) -> list[tuple[str, Parameter, Any]]:
+    types = get_type_hints(function, include_extras=True)
+    return [(name, found, types[name]) for name, found in signature(function).parameters.items()]
+
+
+def _add_arguments(parser: ArgumentParser, function: Callable[..., Any]) -> None:
+    for name, parameter, kind in _parameters(function):
+        if kind == Given:
+            shown = {} if parameter.default is Parameter.empty else parameter.default
+            parser.add_argument("-c", "--config", action="config", help="YAML file; flags win")
+            for title, part in PARTS.items():
+                _add_flags(parser, title, part, {**asdict(part()), **shown})
+        elif isinstance(kind, type) and issubclass(kind, Options):
+            _add_flags(parser, name, kind, asdict(parameter.default))
+        elif isinstance(kind, type):
+            _add_arguments(parser, kind)
+        else:
+            _add_argument(parser, parameter, *get_args(kind))
 
 
 def _add_argument(parser: ArgumentParser, parameter: Parameter, kind: Any, text: str) -> None:
     name, is_required = parameter.name, parameter.default is Parameter.empty
-    settings: dict[str, Any] = {"type": kind, "help": text}
+    names, settings = [name], {"type": kind, "help": text}
     if not is_required:
         settings["default"] = parameter.default
-    names = [name]
     if parameter.kind is Parameter.KEYWORD_ONLY:
         names = [*filter(None, [SHORT.get(name)]), _flag(name)]
         if kind is bool:
@@ -111,35 +112,22 @@ def _add_argument(parser: ArgumentParser, parameter: Parameter, kind: Any, text:
     parser.add_argument(*names, **settings).required = is_required
 
 
-def _add_training_options(parser: ArgumentParser, defaults: Any) -> None:
-    shown = {} if defaults is Parameter.empty else defaults
-    parser.add_argument("-c", "--config", action="config", help="YAML file of options; flags win")
-    for title, part in PARTS.items():
-        _add_flags(parser, title, part, {**asdict(part()), **shown})
-
-
 def _add_flags(
     parser: ArgumentParser, title: str, config: type, defaults: Mapping[str, Any]
 ) -> None:
     """A flag for each field of a dataclass; what is not given is left out of what is read."""
-    group = parser.add_argument_group(f"{title} options")
-    types = get_type_hints(config)
-    for field in _flags(config):
-        default, kind = defaults[field.name], types[field.name]
-        shown = "" if default is None else f" (default: {default})"
-        way = {"action": ActionYesNo(no_prefix="no-")} if kind is bool else {"type": kind}
-        text = field.metadata["help"] + shown
-        group.add_argument(_flag(field.name), default=SUPPRESS, help=text, **way)
+    group, types = parser.add_argument_group(f"{title} options"), get_type_hints(config)
+    for field in fields(config):
+        if field.name not in NO_FLAGS:
+            default, kind = defaults[field.name], types[field.name]
+            text = field.metadata["help"] + ("" if default is None else f" (default: {default})")
+            way = {"action": ActionYesNo(no_prefix="no-")} if kind is bool else {"type": kind}
+            group.add_argument(_flag(field.name), default=SUPPRESS, help=text, **way)
 
 
 def _given(options: Namespace, *configs: type) -> dict[str, Any]:
-    names = [field.name for config in configs for field in _flags(config)]
+    names = [field.name for config in configs for field in fields(config)]
     return {name: options[name] for name in names if name in options}
-
-
-def _flags(config: type) -> Iterator[Field[Any]]:
-    """The fields that who types can set: not ids of tokens."""
-    return (field for field in fields(config) if field.name != "forbidden")
 
 
 def _flag(name: str) -> str:
@@ -159,7 +147,8 @@ def exit_code_of(command: Callable[[], None]) -> int:
         # The reader has enough, as in `textvae sample … | head`. Nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OSError, NotInstalledError) as error:
-        _print_to_stderr(f"error: {error}", *getattr(error, "ways", ()))
+        for line in (f"error: {error}", *getattr(error, "ways", ())):
+            print(f"textvae: {line}", file=sys.stderr)
         return 2
     except ElsewhereError:
         return 2
@@ -178,9 +167,5 @@ def exit_code_of(command: Callable[[], None]) -> int:
 def say(*lines: str) -> None:
     """To standard error: standard output is for results. Of several processes the first speaks."""
     if is_first():
-        _print_to_stderr(*lines)
-
-
-def _print_to_stderr(*lines: str) -> None:
-    for line in lines:
-        print(f"textvae: {line}", file=sys.stderr)
+        for line in lines:
+            print(f"textvae: {line}", file=sys.stderr)

@@ -8,11 +8,11 @@ from typing import Annotated
 from textvae.annealers import ANNEALERS
 from textvae.cli.command import DataDir, Run, say
 
-ANNEALER = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
+NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
 
 def schedules(
-    annealers: Annotated[Sequence[str], ANNEALER] = (),
+    annealers: Annotated[Sequence[str], NAMES] = (),
     *,
     figure: Annotated[str | None, "a set: shapes, cyclical, switching or example"] = None,
     plot: Annotated[str | None, "picture to write: .png, .svg or .pdf"] = None,
@@ -57,11 +57,11 @@ def explore(
     num_sentences: Annotated[int, "most sentences of the map"] = 2000,
 ) -> None:
     """A page to explore the latent space: slide, move dimensions, map, samples."""
-    from textvae import explore as page
+    from textvae import explore
 
-    page.check_address(host, port)
-    session = page.open_session(run, corpus, data_dir=data_dir, num_sentences=num_sentences)
-    page.serve(
+    explore.check_address(host, port)
+    session = explore.open_session(run, corpus, data_dir=data_dir, num_sentences=num_sentences)
+    explore.serve(
         session,
         host=host,
         port=port,

@@ -17,22 +17,14 @@ if TYPE_CHECKING:
 OutputDir = Annotated[str | None, "directory of the run (default: runs/CORPUS-N)"]
 Resume = Annotated[bool, "continue the run (default: the latest one)"]
 
-NO_DATA = "DATA is missing: a file, a directory, grammar, ptb, or a hub id"
 
-
-def train(corpus: Corpus | None, options: dict[str, Any], directory: Path, *, command: str) -> None:
+def train_run(
+    corpus: Corpus | None, options: dict[str, Any], directory: Path, *, command: str
+) -> None:
     """Train, measure on the test split, and print what a person wants to see.
 
-    Of several processes all must call this; the first prints.
-
-    Args:
-        corpus: The corpus of a new run; None resumes the run in `directory`.
-        options: Configuration fields that differ from the defaults.
-        directory: Of the run.
-        command: What to type, but for options, to resume.
-
-    Raises:
-        KeyboardInterrupt: After Ctrl-C, with the training state saved.
+    Of several processes all must call this; the first prints. Without a corpus the run in the
+    directory is resumed; `command` is what to type, but for options, to do so.
     """
     from textvae import recipes, report
 
@@ -57,11 +49,7 @@ def new_directory(name: str) -> Path:
 
 
 def latest_directory(name: str) -> Path:
-    """The last run of that name.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """The last run of that name; FileNotFoundError if there is none."""
     if not _taken(name):
         raise FileNotFoundError(f"no run to resume at runs/{name}-N: name one with --output-dir")
     return Path("runs") / f"{name}-{max(_taken(name))}"
@@ -72,7 +60,7 @@ def _taken(name: str) -> list[int]:
     return [int(number) for number in numbers if number.isdecimal()]
 
 
-def train_command(
+def train(
     data: Annotated[str | None, "file, directory, grammar, ptb, or hub id"] = None,
     *,
     output_dir: OutputDir = None,
@@ -82,8 +70,8 @@ def train_command(
     """Train a sentence VAE on a corpus."""
     from textvae import recipes
 
-    if data is None and output_dir is None:
-        raise InputError(NO_DATA)
+    if data is None and not (resume and output_dir):
+        raise InputError("DATA is missing: a file, a directory, grammar, ptb, or a hub id")
     name = Path(str(data)).name.split(".")[0].removeprefix("ptb:")
     corpus, directory = None, Path(output_dir) if output_dir else None
     config = RunConfig.from_flat("", given)
@@ -95,8 +83,6 @@ def train_command(
         directory = directory or latest_directory(name)
         recipes.refuse_other_corpus(directory, corpus)
         corpus = None
-    elif corpus is None:
-        raise InputError(NO_DATA)
     directory = directory or processes.first(lambda: new_directory(name))
     command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
-    train(corpus, given, directory, command=command)
+    train_run(corpus, given, directory, command=command)
