@@ -9,36 +9,42 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.sizes import TINY, flags
+from tests.training.building import lines, sixty_sentences
 from textvae import cli
+from textvae.run import RunDirectory
 from textvae.runtime import Processes
 from textvae.training.interrupt import Interrupt, SafeInterrupt
 
 
+@pytest.fixture(autouse=True)
+def _handlers_are_given_back() -> Iterator[None]:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_the_first_waits_for_a_check() -> None:
-    before = signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:
         interrupt.check()  # nothing yet
         signal.raise_signal(signal.SIGINT)  # nor now: the step runs to its end
         with pytest.raises(SafeInterrupt):
             interrupt.check()
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_second_interrupts_at_once() -> None:
-    before = signal.getsignal(signal.SIGINT)
     with Interrupt():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt) as caught:
             signal.raise_signal(signal.SIGINT)
     assert not isinstance(caught.value, SafeInterrupt)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("pressed", [signal.SIGINT, signal.SIGTERM])
@@ -46,58 +52,33 @@ def test_of_several_processes_any_one_s_stops_all_and_none_at_once(
     monkeypatch: pytest.MonkeyPatch, pressed: signal.Signals
 ) -> None:
     monkeypatch.setattr(Processes, "any", lambda processes, own: own)
-    before = signal.getsignal(pressed)
     with Interrupt(Processes(1, 2)) as interrupt:
         interrupt.check()
         signal.raise_signal(pressed)
         signal.raise_signal(pressed)
         with pytest.raises(SafeInterrupt):
             interrupt.check()
-    assert signal.getsignal(pressed) is before
     monkeypatch.setattr(Processes, "any", lambda processes, own: True)
     with Interrupt(Processes(0, 2)) as interrupt, pytest.raises(SafeInterrupt):
         interrupt.check()  # another's
 
 
 def test_it_gives_the_handler_back_when_something_else_is_raised() -> None:
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ZeroDivisionError), Interrupt():
         raise ZeroDivisionError
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_outside_the_main_thread_it_only_does_nothing() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    faults: list[BaseException] = []
-
     def work() -> None:
-        try:
-            with Interrupt() as interrupt:
-                interrupt.check()
-        except BaseException as fault:
-            faults.append(fault)
+        with Interrupt() as interrupt:
+            interrupt.check()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert faults == []
-    assert signal.getsignal(signal.SIGINT) is before
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
 
 
-SIZES = [
-    "--latent-dim=2",
-    "--embedding-dim=4",
-    "--encoder-hidden-size=4",
-    "--decoder-hidden-size=4",
-    "--batch-size=1",
-    "--device=cpu",
-    "--precision=fp32",
-    "--log-every=1",
-    "--warmup-epochs=2",
-    "--max-epochs=99",
-    "--max-steps=150",
-]
-TIMING = ("seconds", "tokens_per_second")
+STEPS = {"batch_size": 1, "log_every": 1, "warmup_epochs": 2, "max_epochs": 99, "max_steps": 150}
+SIZES = flags({**TINY, **STEPS})
 
 
 def train(*arguments: str) -> tuple[int, str]:
@@ -106,11 +87,6 @@ def train(*arguments: str) -> tuple[int, str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         code = cli.main(["train", *arguments])
     return code, out.getvalue()
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k not in TIMING} for record in records]
 
 
 def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
@@ -136,11 +112,9 @@ def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(
-    sixty: list[str], tmp_path: Path
-) -> None:
+def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path: Path) -> None:
     text = tmp_path / "sixty.txt"
-    text.write_text("\n".join(sixty) + "\n", encoding="utf-8")
+    text.write_text("\n".join(sixty_sentences()) + "\n", encoding="utf-8")
     whole, run = tmp_path / "whole", tmp_path / "run"
 
     code, out, err = interrupted([str(text), *SIZES, f"--output-dir={run}"], run)
@@ -150,14 +124,14 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(
     assert said == (
         f"textvae: interrupted; to go on: textvae train {text} --output-dir {run} --resume"
     )
-    assert 10 <= metrics(run)[-1]["step"] < 150
+    assert 10 <= lines(RunDirectory.open(run))[-1]["step"] < 150
     assert not (run / "results.json").exists()
 
     code, out = train(*said.split("textvae train ")[1].split())
     assert code == 0
     assert "ELBO" in out
     assert train(str(text), *SIZES, f"--output-dir={whole}")[0] == 0
-    assert metrics(run) == metrics(whole)
+    assert lines(RunDirectory.open(run)) == lines(RunDirectory.open(whole))
     for name in ("model.safetensors", "tokenizer.json"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     results = [json.loads((path / "results.json").read_text()) for path in (run, whole)]

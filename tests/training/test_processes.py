@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from filelock import FileLock
 
-from tests.training.building import prepared
-from tests.training.worker import LEFT_OUT
+from tests.training.building import STILL, Build, lines, prepared
+from tests.training.worker import TRAIN
 from tests.two_processes import run_in_two
 from textvae.losses import FREE_BITS
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.tokenizer import Tokenizer
-from textvae.training import Trainer
 
-STILL = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
 EQUAL: dict[str, dict[str, Any]] = {
     "plain": {"max_steps": 12, "batch_size": 7},
     **{
@@ -48,7 +44,6 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "dropout-interrupted": RESUMED,
     "spoiled": {"log_every": 4},
 }
-TIMING = ("seconds", "tokens_per_second")
 
 
 class Two(NamedTuple):
@@ -60,7 +55,7 @@ class Two(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def two(vocabulary: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Two:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     """Started once, however many workers run these tests."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
@@ -68,7 +63,7 @@ def two(vocabulary: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Two:
     with FileLock(root / "two.lock"):
         if not directory.exists():
             for name, options in SCENARIOS.items():
-                prepared(directory / "runs" / name, vocabulary, options)
+                prepared(directory / "runs" / name, options)
             train_in_two(directory)
     found = (json.loads((directory / f"{rank}.json").read_text()) for rank in (0, 1))
     return Two(directory / "runs", *found)
@@ -82,18 +77,14 @@ def train_in_two(directory: Path) -> None:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    lines = RunDirectory.open(run).metrics()
-    return [{k: v for k, v in line.items() if k not in TIMING} for line in lines]
+    return lines(RunDirectory.open(run))
 
 
 @pytest.mark.parametrize("name", sorted(EQUAL))
-def test_two_give_what_one_gives(
-    build: Callable[..., Trainer], sixty: list[str], two: Two, tmp_path: Path, name: str
-) -> None:
-    options = SCENARIOS[name]
-    alone = build(tmp_path / "run", train=sixty[: 48 - LEFT_OUT], **options)
+def test_two_give_what_one_gives(build: Build, two: Two, name: str) -> None:
+    alone = build(train=TRAIN, **SCENARIOS[name])
     alone.fit()
-    ours, theirs = metrics(alone.run.path), metrics(two.runs / name)
+    ours, theirs = lines(alone.run), metrics(two.runs / name)
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
         for key, value in mine.items():
@@ -132,9 +123,7 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two) -> None:
     assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
 
 
-def test_another_number_of_processes_does_not_go_on(
-    build: Callable[..., Trainer], two: Two
-) -> None:
+def test_another_number_of_processes_does_not_go_on(build: Build, two: Two) -> None:
     with pytest.raises(ValueError, match=r"trained in 2 processes .* as many only, got 1"):
         build(two.runs / "dropout")
 
@@ -143,7 +132,6 @@ def test_measures_of_shares_are_those_of_the_whole(two: Two) -> None:
     for found in (two.first["measured"], two.second["measured"]):
         for name, value in found["alone"].items():
             assert found["together"][name] == pytest.approx(value, rel=1e-9), name
-        # The first process measured its share, batches 0 and 2 of three in the order drawn.
 
 
 def test_what_processes_tell_each_other(two: Two) -> None:

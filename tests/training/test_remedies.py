@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.training.building import Build, evaluation
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
-from textvae.training import REMEDIES, Trainer
+from textvae.losses import StepTerms
+from textvae.training import Trainer
 from textvae.training.remedies import AggressiveEncoder
-from textvae.training.step import StepTerms, Update
-
-Build = Callable[..., Trainer]
-
-
-def evaluation(mi: float) -> Evaluation:
-    return Evaluation(40.0, 1.0, -41.0, 9.0, mi, 2.5, 1, 1, [1.0], 12, 99)
+from textvae.training.step import Update, local_batches
 
 
 class Watched:
@@ -48,9 +42,9 @@ class Watched:
     ],
 )
 def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
-    build: Build, tmp_path: Path, losses: list[float], updates: int
+    build: Build, losses: list[float], updates: int
 ) -> None:
-    trainer = build(tmp_path / "run", aggressive_updates=40)
+    trainer = build(aggressive_updates=40)
     remedy = trainer.remedies["aggressive_updates"]
     watched = Watched(trainer, losses)
     remedy.before_step(trainer)
@@ -58,26 +52,25 @@ def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
     assert len({tuple(indices) for indices in watched.batches}) > 2
 
 
-def test_its_batches_are_drawn_by_seed_and_step(build: Build, tmp_path: Path) -> None:
-    def drawn(step: int, seed: int = 0) -> list[list[int]]:
-        trainer = build(tmp_path / f"{step}{seed}", aggressive_updates=5, seed=seed)
+def test_its_batches_are_drawn_by_seed_and_step(build: Build) -> None:
+    def drawn(name: str, step: int) -> list[list[int]]:
+        trainer = build(name, aggressive_updates=5)
         trainer.progress.step = step
         watched = Watched(trainer, [1.0] * 5)
         trainer.remedies["aggressive_updates"].before_step(trainer)
         return watched.batches
 
-    first = drawn(3)
-    (tmp_path / "30").rename(tmp_path / "before")
-    assert drawn(3) == first
-    assert drawn(4) != first
+    first = drawn("a", 3)
+    assert drawn("b", 3) == first
+    assert drawn("c", 4) != first
 
 
-def test_it_ends_for_good_when_mi_stops_rising(build: Build, tmp_path: Path) -> None:
-    trainer = build(tmp_path / "run")
+def test_it_ends_for_good_when_mi_stops_rising(build: Build) -> None:
+    trainer = build()
     remedy = AggressiveEncoder(TrainingConfig(aggressive_updates=9))
     seen = []
     for mi in (0.5, 0.8, 0.8, 2.0):
-        remedy.after_evaluation(trainer, evaluation(mi))
+        remedy.after_evaluation(trainer, evaluation(mi=mi))
         seen.append(remedy.is_active)
     assert seen == [True, True, False, False]
     resumed = AggressiveEncoder(TrainingConfig(aggressive_updates=9))
@@ -87,11 +80,9 @@ def test_it_ends_for_good_when_mi_stops_rising(build: Build, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_an_update_of_one_part_leaves_the_other_alone(
-    build: Build, tmp_path: Path, part: Any
-) -> None:
-    trainer = build(tmp_path / "run", weight_decay=0.1)
-    local = next(iter_of(trainer))
+def test_an_update_of_one_part_leaves_the_other_alone(build: Build, part: Any) -> None:
+    trainer = build(weight_decay=0.1)
+    local = next(local_batches(trainer.train, 0, 0, trainer.processes))
     trainer.model.train()
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.stepper.update(local, only=part)
@@ -102,30 +93,9 @@ def test_an_update_of_one_part_leaves_the_other_alone(
     assert all(p.grad is None for p in trainer.model.parameters())
 
 
-def iter_of(trainer: Trainer) -> Any:
-    from textvae.training.step import local_batches
-
-    return local_batches(trainer.train, 0, 0, trainer.processes)
-
-
-def test_a_run_with_it_resumed_is_the_uninterrupted_one(
-    build: Build,
-    left_behind: Callable[[Trainer], dict[str, Any]],
-    uninterrupted: Callable[..., dict[str, Any]],
-    tmp_path: Path,
-) -> None:
-    options = {"aggressive_updates": 3, "max_epochs": 2}
-    build(tmp_path / "run", **options, max_steps=8).fit()
-    second = build(tmp_path / "run", max_steps=None)
-    second.fit()
-    assert left_behind(second) == uninterrupted(**options)
-
-
-def test_ones_own_remedy_acts_and_its_state_is_kept(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ones_own_remedy_acts_and_its_state_is_kept(build: Build) -> None:
     class Counting:
-        def __init__(self, config: TrainingConfig) -> None:
+        def __init__(self) -> None:
             self.steps, self.evaluations = 0, 0
 
         def before_step(self, trainer: Trainer) -> None:
@@ -141,8 +111,7 @@ def test_ones_own_remedy_acts_and_its_state_is_kept(
         def load_state_dict(self, state: dict[str, Any]) -> None:
             vars(self).update(state)
 
-    monkeypatch.setitem(REMEDIES, "log_every", Counting)  # any option that is not 0
-    build(tmp_path / "run", max_epochs=1).fit()
-    trainer = build(tmp_path / "run", max_epochs=2)
-    trainer.fit()
-    assert vars(trainer.remedies["log_every"]) == {"steps": 12, "evaluations": 2}
+    for max_epochs in (1, 2):
+        remedy = Counting()
+        build(max_epochs=max_epochs, remedies={"counting": remedy}).fit()
+        assert vars(remedy) == {"steps": 6 * max_epochs, "evaluations": max_epochs}

@@ -1,15 +1,108 @@
-"""Tests of `textvae.training.schedule.KLWeight`: what is known of anyone's annealer."""
+"""What changes in the course of a training: learning rate and end, and KL weight."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from textvae.annealers import LinearAnnealer
-from textvae.training.schedule import KLWeight
+from textvae.annealers import ANNEALERS, LinearAnnealer
+from textvae.config import TrainingConfig
+from textvae.training import Plateau
+from textvae.training.schedule import KLWeight, configured_annealer
+
+TABLE: list[tuple[str, dict[str, Any], list[tuple[float, str]]]] = [
+    (
+        "the first is the best so far, and only more is better",
+        {"patience": 9, "max_decays": 9},
+        [(-9, "better"), (-8, "better"), (-8, "wait"), (-8.5, "wait"), (-7.9, "better")],
+    ),
+    (
+        "patience is the number of evaluations waited before a decay",
+        {"patience": 2, "max_decays": 9},
+        [(-5, "better"), *[(-6, "wait"), (-6, "wait"), (-6, "decay")] * 2],
+    ),
+    (
+        "without patience every evaluation that is no better decays",
+        {"patience": 0, "max_decays": 2},
+        [(-5, "better"), (-6, "decay"), (-4, "better"), (-6, "decay"), (-6, "stop")],
+    ),
+    (
+        "after the last decay there is patience once more, then the rate is exhausted",
+        {"patience": 1, "max_decays": 1},
+        [(-5, "better"), (-6, "wait"), (-6, "decay"), (-6, "wait"), (-6, "stop")],
+    ),
+    (
+        "a better one after a decay starts the waiting anew, not the decays",
+        {"patience": 1, "max_decays": 1},
+        [(-5, "better"), (-6, "wait"), (-6, "decay"), (-4, "better"), (-6, "wait"), (-6, "stop")],
+    ),
+    (
+        "without decays patience alone decides",
+        {"patience": 1, "max_decays": 0},
+        [(-5, "better"), (-6, "wait"), (-6, "stop")],
+    ),
+    (
+        "early stopping counts from the best one, decays or not",
+        {"patience": 0, "max_decays": 9, "early_stopping": 3},
+        [(-5, "better"), (-6, "decay"), (-6, "decay"), (-6, "stop")],
+    ),
+    (
+        "early stopping counts anew from a better one",
+        {"patience": 9, "max_decays": 9, "early_stopping": 2},
+        [(-5, "better"), (-6, "wait"), (-4, "better"), (-6, "wait"), (-6, "stop")],
+    ),
+    (
+        "an ELBO that is no number is no better",
+        {"patience": 0, "max_decays": 9},
+        [(-5, "better"), (math.nan, "decay"), (-math.inf, "decay"), (-4, "better")],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "evaluations"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_verdicts(arguments: dict[str, Any], evaluations: list[tuple[float, str]]) -> None:
+    plateau = Plateau(**arguments)
+    assert [plateau.update(elbo) for elbo, _ in evaluations] == [said for _, said in evaluations]
+
+
+elbos = st.lists(st.sampled_from([-5.0, -4.0, -3.0, -2.0]), max_size=25)
+
+
+@given(elbos, st.integers(0, 3), st.integers(0, 3), st.none() | st.integers(1, 5))
+def test_it_stops_as_it_counts(
+    values: list[float], patience: int, max_decays: int, early_stopping: int | None
+) -> None:
+    plateau = Plateau(patience, max_decays, early_stopping)
+    for i, elbo in enumerate(values):
+        verdict = plateau.update(elbo)
+        assert plateau.best == max(values[: i + 1])
+        assert (verdict == "better") == (plateau.stale == 0)
+        assert plateau.decays <= max_decays
+        if verdict == "stop":
+            assert early_stopping == plateau.stale or plateau.decays == max_decays
+            break
+
+
+@given(elbos, elbos)
+def test_continued_from_its_state_it_says_the_same(before: list[float], after: list[float]) -> None:
+    plateau, resumed = Plateau(1, 2, 6), Plateau(1, 2, 6)
+    for elbo in before:
+        plateau.update(elbo)
+    state = json.loads(json.dumps(plateau.state_dict()))  # as it is stored
+    resumed.load_state_dict(state)
+    assert resumed == plateau
+    assert [resumed.update(elbo) for elbo in after] == [plateau.update(elbo) for elbo in after]
+
+
+# KL weight, from anyone's annealer
 
 
 class Plain:
@@ -35,8 +128,8 @@ KLS = [3.0, 0.7, 12.5, 1e-3]
 
 
 def test_ours_is_believed() -> None:
-    annealer = LinearAnnealer(6)
-    weight = KLWeight(annealer)
+    weight = KLWeight(LinearAnnealer(6))
+    assert (weight.value, weight.finished) == (0, False)
     run_epoch(weight, KLS)
     weight.end_epoch()
     assert (weight.value, weight.finished) == (3 / 6, False)  # the last batch's
@@ -45,44 +138,52 @@ def test_ours_is_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "is_finished"),
+    ("weights", "kls", "value", "is_finished"),
     [
-        ([0.0, 0.2, 0.4, 0.6], False),  # rises
-        ([0.6, 0.4, 0.4, 0.4], False),  # changed in the epoch
-        ([0.4, 0.4, 0.4, 0.4001], False),
-        ([0.3], True),  # rests, at whatever weight
-        ([1.0], True),
-        ([0.0], True),
+        ([0.0, 0.2, 0.4, 0.6], KLS, 0.6, False),  # rises
+        ([0.6, 0.4, 0.4, 0.4], KLS, 0.4, False),  # changed in the epoch
+        ([0.4, 0.4, 0.4, 0.4001], KLS, 0.4001, False),
+        ([0.3], KLS, 0.3, True),  # rests, at whatever weight
+        ([1.0], KLS, 1.0, True),
+        ([0.0], KLS, 0.0, True),
+        # A KL of 0, where free bits mask all of it, tells nothing of the weight.
+        ([0.4], [0.0, 2.0, 0.0, 3.0], 0.4, True),  # first of all, and in between
+        ([0.2, 0.4, 0.4, 0.4], [0.0, 2.0, 1.0, 3.0], 0.4, True),  # as far as can be seen
+        ([0.2, 0.4], [2.0, 1.0, 0.0, 0.0], 0.4, False),  # the last one known
+        ([0.2, 0.3, 0.4, 0.5], [2.0, 0.0, 0.0, 1.0], 0.5, False),
+        ([0.4], [0.0] * 4, math.nan, False),  # nothing known, nothing finished
+        ([0.4], [], math.nan, False),
     ],
 )
+@pytest.mark.parametrize("resumed_after", [None, 0, 2, 4])
 def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
-    weights: list[float], is_finished: bool
+    weights: list[float],
+    kls: list[float],
+    value: float,
+    is_finished: bool,
+    resumed_after: int | None,
 ) -> None:
-    annealer = Plain(weights)
-    weight = KLWeight(annealer)
-    run_epoch(weight, KLS)
+    weight = KLWeight(Plain(weights))
+    if resumed_after is not None:
+        first, weight = weight, KLWeight(Plain(weights))
+        run_epoch(first, kls[:resumed_after])
+        weight.load_state_dict(first.state_dict())
+        assert str(weight.value) == str(first.value)
+        kls = kls[resumed_after:]
+    run_epoch(weight, kls)
     assert not weight.finished  # known at the epoch's end
     weight.end_epoch()
     assert weight.finished == is_finished
-    assert weight.value == pytest.approx(weights[-1])
+    assert weight.value == pytest.approx(value, nan_ok=True)
 
 
-def test_theirs_may_begin_again() -> None:
-    annealer = Plain([0.5] * 4 + [0.6] * 4 + [1.0, 0.9])
-    weight = KLWeight(annealer)
-    seen = []
-    for _ in range(4):
-        run_epoch(weight, KLS)
+def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known() -> None:
+    weight, seen = KLWeight(Plain([0.5] * 4 + [0.6] * 4 + [0.6] * 4 + [1.0, 0.9])), []
+    for kls in (KLS, KLS, [0.0] * 4, KLS, [0.0], KLS, [0.0]):
+        run_epoch(weight, kls)
         weight.end_epoch()
         seen.append(weight.finished)
-    assert seen == [True, True, False, True]
-
-
-def test_before_the_first_batch_nothing_is_known() -> None:
-    weight = KLWeight(Plain([1.0]))
-    weight.end_epoch()
-    assert math.isnan(weight.value)
-    assert not weight.finished
+    assert seen == [True, True, True, False, False, True, True]
 
 
 @pytest.mark.parametrize("told", ["value", "finished"])
@@ -96,70 +197,17 @@ def test_theirs_may_tell_either(told: str) -> None:
     assert weight.finished == (told == "value")
 
 
-@pytest.mark.parametrize("weights", [[0.2, 0.4, 0.4, 0.4], [0.4]])
-@pytest.mark.parametrize("batches", [0, 2, 4])
-def test_continued_from_its_state_it_knows_what_it_knew(weights: list[float], batches: int) -> None:
-    annealer = Plain(weights)
-    weight, resumed = KLWeight(annealer), KLWeight(Plain(weights))
-    run_epoch(weight, KLS[:batches])
-    resumed.load_state_dict(weight.state_dict())
-    assert str(resumed.value) == str(weight.value)
-    for each in (weight, resumed):
-        run_epoch(each, KLS[batches:])
-        each.end_epoch()
-    assert (resumed.value, resumed.finished) == (weight.value, weight.finished)
-
-
 def test_it_keeps_no_graph() -> None:
-    annealer = Plain([0.5])
-    weight = KLWeight(annealer)
+    weight = KLWeight(Plain([0.5]))
     run_epoch(weight, KLS)
-    assert not weight.state_dict()["applied"].requires_grad
-    assert not any(bound.requires_grad for bound in weight.state_dict()["range"])
+    state = weight.state_dict()
+    assert not any(seen.requires_grad for seen in (state["applied"], *state["range"]))
 
 
-# A KL of 0, where free bits mask all of it, tells nothing of the weight.
-
-
-@pytest.mark.parametrize(
-    ("weights", "kls", "value", "is_finished"),
-    [
-        ([0.4], [0.0, 2.0, 0.0, 3.0], 0.4, True),  # first of all, and in between
-        ([0.2, 0.4, 0.4, 0.4], [0.0, 2.0, 1.0, 3.0], 0.4, True),  # as far as can be seen
-        ([0.2, 0.4], [2.0, 1.0, 0.0, 0.0], 0.4, False),  # the last one known
-        ([0.2, 0.3, 0.4, 0.5], [2.0, 0.0, 0.0, 1.0], 0.5, False),
-        ([0.4], [0.0, 0.0, 0.0, 0.0], math.nan, False),  # nothing known, nothing finished
-    ],
-)
-def test_a_kl_of_0_is_not_counted(
-    weights: list[float], kls: list[float], value: float, is_finished: bool
-) -> None:
-    annealer = Plain(weights)
-    weight = KLWeight(annealer)
-    run_epoch(weight, kls)
-    weight.end_epoch()
-    assert weight.value == pytest.approx(value, nan_ok=True)
-    assert weight.finished == is_finished
-
-
-def test_an_epoch_of_zeros_leaves_what_was_known() -> None:
-    annealer = Plain([0.2, 0.4, 0.4, 0.4, 0.4])
-    weight = KLWeight(annealer)
-    seen = []
-    for kls in ([2.0, 1.0], [0.0, 0.0], [1.0, 2.0], [0.0, 0.0]):
-        run_epoch(weight, kls)
-        weight.end_epoch()
-        seen.append(weight.finished)
-    assert seen == [False, False, True, True]
-    assert weight.value == pytest.approx(0.4)
-
-
-def test_zeros_are_forgotten_by_a_resumed_weight_too() -> None:
-    annealer = Plain([0.4])
-    weight, resumed = KLWeight(annealer), KLWeight(annealer)
-    run_epoch(weight, [0.0])
-    resumed.load_state_dict(weight.state_dict())
-    run_epoch(resumed, [2.0, 3.0])
-    resumed.end_epoch()
-    assert resumed.finished
-    assert resumed.value == pytest.approx(0.4)
+@pytest.mark.parametrize("name", sorted(ANNEALERS))
+def test_the_configured_schedule_is_full_after_its_epochs(name: str) -> None:
+    config = TrainingConfig(annealer=name, warmup_epochs=2.5, max_beta=0.8, num_cycles=3)
+    annealer = configured_annealer(config, 6)
+    assert type(annealer) is type(ANNEALERS[name](3))
+    assert annealer.value_at(15) == 0.8  # 2.5 epochs of six steps
+    assert (annealer.value_at(0) == 0) == (name != "constant")

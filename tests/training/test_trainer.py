@@ -1,28 +1,30 @@
-"""Tests of `textvae.training.trainer`: what the loop does in a step, an epoch, and at the end."""
+"""What the loop does in a step, an epoch, and at the end."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.training.building import STEPS, STILL, Build, left_behind, lines
 from textvae import runtime
 from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.batches import Batch
 from textvae.diagnostics import Evaluation
 from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
-from textvae.training.schedule import configured_annealer
 
-Build = Callable[..., Trainer]
-STEPS = 6  # of an epoch
+Script = Callable[..., None]
+
+
+def constant(beta: float) -> Any:
+    return ANNEALERS["constant"](beta)
 
 
 class Recorder(LinearAnnealer):
@@ -45,50 +47,29 @@ class Recorder(LinearAnnealer):
         super().step()
 
 
-def script_elbos(monkeypatch: pytest.MonkeyPatch, elbos: list[float], kl: float = 1.0) -> None:
-    """Let evaluations find these ELBOs, one after the other."""
-    values: Iterator[float] = iter(elbos)
-
-    def evaluate(*arguments: Any, **options: Any) -> Evaluation:
-        elbo = next(values)
-        return Evaluation(-elbo - kl, kl, elbo, 9.0, 0.5, 2.5, 1, 1, [kl], 12, 99)
-
-    monkeypatch.setattr("textvae.training.trainer.evaluate", evaluate)
-
-
-def lines(trainer: Trainer, split: str) -> list[dict[str, Any]]:
-    return [record for record in trainer.run.metrics() if record["split"] == split]
-
-
 def snapshot(trainer: Trainer) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 # Steps
 
 
-def test_the_annealer_weighs_each_batch_then_steps_once(build: Build, tmp_path: Path) -> None:
+def test_the_annealer_weighs_each_batch_then_steps_once(build: Build) -> None:
     annealer = Recorder(warmup_steps=4)
-    build(tmp_path / "run", annealer=annealer, max_epochs=2).fit()
+    build(annealer=annealer, max_epochs=2).fit()
     assert annealer.events == ["call", "step"] * (2 * STEPS)  # validation neither calls nor steps
     assert annealer.weights[:6] == [0, 0.25, 0.5, 0.75, 1, 1]  # the first batch sees value_at(0)
     assert annealer.current_step == 2 * STEPS
 
 
-def test_a_step_is_one_gradient_of_the_mean_over_sentences(
-    build: Build, sixty: list[str], tmp_path: Path
-) -> None:
-    still = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
-    trainer = build(
-        tmp_path / "run",
-        train=sixty[:7],
-        latent_dim=0,  # no noise
-        optimizer="sgd",
-        lr=0.5,
-        clip_norm=1e6,
-        max_steps=1,
-        **still,
-    )
+def test_a_step_is_one_gradient_of_the_mean_over_sentences(build: Build) -> None:
+    no_noise = {"latent_dim": 0, **STILL}
+    sgd = {"optimizer": "sgd", "lr": 0.5, "clip_norm": 1e6}
+    trainer = build(train=7, max_steps=1, **no_noise, **sgd)
     (batch,) = trainer.train.epoch(0)
     rec = -trainer.model.log_likelihood(batch, torch.zeros(7, 0))
     assert len(set(batch.lengths.tolist())) > 1  # a mean over tokens would be another
@@ -96,17 +77,14 @@ def test_a_step_is_one_gradient_of_the_mean_over_sentences(
     expected = {k: p.detach() - 0.5 * p.grad for k, p in trainer.model.named_parameters()}
     trainer.model.zero_grad()
     trainer.fit()
-    for name, parameter in trainer.model.named_parameters():
-        torch.testing.assert_close(parameter, expected[name])
-    assert lines(trainer, "train") == []  # log_every is 3
-    assert lines(trainer, "valid")[0]["num_sentences"] == 12
+    torch.testing.assert_close(dict(trainer.model.named_parameters()), expected)
+    assert lines(trainer.run, "train") == []  # log_every is 3
+    assert lines(trainer.run, "valid")[0]["num_sentences"] == 12
 
 
-def test_the_kl_weighed_is_summed_over_dimensions_and_a_mean_over_sentences(
-    build: Build, sixty: list[str], tmp_path: Path
-) -> None:
+def test_the_kl_weighed_is_summed_over_dimensions_and_a_mean_over_sentences(build: Build) -> None:
     annealer = Recorder()
-    trainer = build(tmp_path / "run", annealer=annealer, train=sixty[:5], max_steps=1)
+    trainer = build(annealer=annealer, train=5, max_steps=1)
     (batch,) = trainer.train.epoch(0)
     with torch.no_grad():
         expected = float(trainer.model.encode(batch).kl().sum(1).mean())
@@ -115,45 +93,43 @@ def test_the_kl_weighed_is_summed_over_dimensions_and_a_mean_over_sentences(
 
 
 @pytest.mark.parametrize(
-    ("options", "weighed"),
-    [
-        ({}, 6.0),  # three dimensions at the floor
-        ({"free_bits_kind": "total"}, 2.0),  # one floor under them all
-    ],
+    ("kind", "weighed"),
+    [("batch", 6.0), ("total", 2.0)],  # three dimensions at the floor; one floor under them all
 )
 def test_free_bits_are_weighed_but_the_raw_kl_is_logged(
-    build: Build, tmp_path: Path, options: dict[str, str], weighed: float
+    build: Build, kind: str, weighed: float
 ) -> None:
-    annealer = Recorder()
-    trainer = build(
-        tmp_path / "run",
-        annealer=annealer,
-        free_bits=2.0,
-        log_every=1,
-        max_steps=2,
-        lr=1e-6,
-        **options,
-    )
+    annealer, bits = Recorder(), {"free_bits": 2.0, "free_bits_kind": kind}
+    trainer = build(annealer=annealer, log_every=1, max_steps=2, lr=1e-6, **bits)
     trainer.fit()
     assert annealer.kls == [pytest.approx(weighed)] * 2
-    assert all(record["kl"] < 1 for record in lines(trainer, "train"))
+    assert all(record["kl"] < 1 for record in lines(trainer.run, "train"))
 
 
-def test_gradients_are_clipped_after_they_are_there(build: Build, tmp_path: Path) -> None:
-    trainer = build(
-        tmp_path / "run", optimizer="sgd", lr=1.0, clip_norm=0.001, max_steps=1, log_every=1
-    )
+def test_an_auxiliary_loss_is_logged_in_training_and_trained_by_its_weight(build: Build) -> None:
+    # Nothing but this loss reaches the layers of its own.
+    moved, name = [], "auxiliaries.bag_of_words.output.bias"
+    for weight in (1e-9, 10.0):
+        trainer = build(str(weight), bag_of_words=weight, optimizer="sgd", max_steps=3)
+        before = snapshot(trainer)[name]
+        trainer.fit()
+        moved.append(float((snapshot(trainer)[name] - before).abs().max()))
+        assert lines(trainer.run, "train")[0]["bag_of_words"] > 1
+        assert "bag_of_words" not in lines(trainer.run, "valid")[0]
+    assert moved[0] < 1e-8 < 1e-3 < moved[1]
+
+
+def test_gradients_are_clipped_after_they_are_there(build: Build) -> None:
+    trainer = build(optimizer="sgd", lr=1.0, clip_norm=0.001, max_steps=1, log_every=1)
     before = snapshot(trainer)
     trainer.fit()
     moved = [(after - before[k]).flatten() for k, after in trainer.model.state_dict().items()]
     assert float(torch.cat(moved).norm()) == pytest.approx(0.001, rel=1e-3)
-    assert lines(trainer, "train")[0]["gradient_norm"] > 0.1  # the norm before clipping
+    assert lines(trainer.run, "train")[0]["gradient_norm"] > 0.1  # the norm before clipping
 
 
-def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(
-    build: Build, tmp_path: Path
-) -> None:
-    trainer = build(tmp_path / "run", max_epochs=2)
+def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build: Build) -> None:
+    trainer = build(max_epochs=2)
     seen: list[tuple[bool, list[int]]] = []
     model, encode = trainer.model, trainer.model.encode
 
@@ -163,8 +139,7 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(
 
     model.encode = watched  # type: ignore[method-assign]
     trainer.fit()
-    passes = [trained for trained, _ in seen]
-    assert passes == ([True] * STEPS + [False] * 3) * 2
+    assert [trained for trained, _ in seen] == ([True] * STEPS + [False] * 3) * 2
     for start, number in ((0, 48), (STEPS, 12), (STEPS + 3, 48), (2 * STEPS + 3, 12)):
         stop = start + (STEPS if number == 48 else 3)
         assert sorted(i for _, indices in seen[start:stop] for i in indices) == list(range(number))
@@ -173,22 +148,18 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_fewer_sentences_than_a_batch(
-    build: Build, sixty: list[str], tmp_path: Path, number: int
-) -> None:
-    trainer = build(
-        tmp_path / "run", train=sixty[:number], valid=sixty[:1], batch_size=32, max_epochs=2
-    )
+def test_fewer_sentences_than_a_batch(build: Build, number: int) -> None:
+    trainer = build(train=number, valid=1, batch_size=32, max_epochs=2)
     assert trainer.fit() == "2 epochs done"
     assert trainer.progress.step == 2
-    assert [record["num_sentences"] for record in lines(trainer, "valid")] == [1, 1]
+    assert [record["num_sentences"] for record in lines(trainer.run, "valid")] == [1, 1]
 
 
-def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build, tmp_path: Path) -> None:
-    runs = {p: build(tmp_path / p, precision=p, max_steps=3) for p in ("fp32", "bf16")}
+def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build) -> None:
+    runs = {p: build(p, precision=p, max_steps=3) for p in ("fp32", "bf16")}
     for trainer in runs.values():
         trainer.fit()
-    recs = [lines(trainer, "train")[0]["rec"] for trainer in runs.values()]
+    recs = [lines(trainer.run, "train")[0]["rec"] for trainer in runs.values()]
     assert recs[0] != recs[1]
     assert recs[0] == pytest.approx(recs[1], rel=0.01)
     assert {p.dtype for p in runs["bf16"].model.parameters()} == {torch.float32}
@@ -197,53 +168,39 @@ def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build, tmp_path: 
 # Records
 
 
-def test_what_is_logged(build: Build, tmp_path: Path) -> None:
-    trainer = build(tmp_path / "run", max_epochs=2, warmup_epochs=2.0)
+def test_what_is_logged(build: Build) -> None:
+    trainer = build(max_epochs=2, warmup_epochs=2.0)
     trainer.fit()
-    train, valid = lines(trainer, "train"), lines(trainer, "valid")
-    assert [(record["step"], record["epoch"]) for record in train] == [
-        (3, 1),
-        (6, 1),
-        (9, 2),
-        (12, 2),
-    ]
+    train, valid = lines(trainer.run, "train"), lines(trainer.run, "valid")
+    at = [(record["step"], record["epoch"]) for record in train]
+    assert at == [(3, 1), (6, 1), (9, 2), (12, 2)]
+    # The weight that was applied last, not the next one.
     assert [record["beta"] for record in train] == pytest.approx([2 / 12, 5 / 12, 8 / 12, 11 / 12])
-    assert set(train[0]) == {
-        *("split", "step", "epoch", "beta", "rec", "kl", "gradient_norm", "lr"),
-        *("encoder_gradient_norm", "decoder_gradient_norm", "num_tokens", "tokens_per_second"),
-    }
+    assert [record["beta"] for record in valid] == pytest.approx([5 / 12, 11 / 12])
     assert [(record["step"], record["epoch"]) for record in valid] == [(6, 1), (12, 2)]
-    keys = {"split", "step", "epoch", "beta", "lr", "verdict", "seconds"}
-    keys |= {
-        "rec",
-        "kl",
-        "elbo",
-        "elbo_ppl",
-        "mi",
-        "mi_max",
-        "au",
-        "active_dimensions",
-        "kl_per_dim",
-    }
-    assert set(valid[0]) == keys | {"num_sentences", "num_tokens"}
+    both = {"split", "step", "epoch", "beta", "lr", "rec", "kl", "num_tokens"}
+    norms = {"gradient_norm", "encoder_gradient_norm", "decoder_gradient_norm"}
+    assert set(train[0]) == both | norms
+    measured = {"elbo", "elbo_ppl", "mi", "mi_max", "au", "active_dimensions", "kl_per_dim"}
+    assert set(valid[0]) == both | measured | {"verdict", "num_sentences"}
+    assert sum(record["num_tokens"] for record in train[:2]) == trainer.train.num_tokens
+    assert all(record["tokens_per_second"] > 0 for record in trainer.run.metrics()[:2])
 
 
-def test_the_same_seed_gives_the_same_run_and_another_a_different_one(
-    build: Build, left_behind: Callable[[Trainer], dict[str, Any]], tmp_path: Path
-) -> None:
+def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build: Build) -> None:
     results = []
     for i, seed in enumerate((0, 0, 1)):
-        trainer = build(tmp_path / str(i), seed=seed, max_epochs=1)
+        trainer = build(str(i), seed=seed, max_epochs=1)
         trainer.fit()
         results.append(left_behind(trainer))
     assert results[0] == results[1]
     assert results[0]["weights"] != results[2]["weights"]
 
 
-def test_the_process_is_left_as_it_was_found(build: Build, tmp_path: Path) -> None:
+def test_the_process_is_left_as_it_was_found(build: Build) -> None:
     before = torch.is_grad_enabled(), torch.get_num_threads()
     for annealer in (Recorder(), Spoiler(1, math.nan)):
-        trainer = build(tmp_path / type(annealer).__name__, annealer=annealer, max_epochs=1)
+        trainer = build(type(annealer).__name__, annealer=annealer, max_epochs=1)
         with contextlib.suppress(TrainingError):
             trainer.fit()
         # Tiny numbers are no longer flushed to zero.
@@ -254,101 +211,97 @@ def test_the_process_is_left_as_it_was_found(build: Build, tmp_path: Path) -> No
 # The end
 
 
-def test_limits_on_steps_and_epochs(build: Build, tmp_path: Path) -> None:
-    by_epochs = build(tmp_path / "a", max_epochs=2, max_steps=99)
-    assert by_epochs.fit() == "2 epochs done"
-    assert by_epochs.progress.step == 2 * STEPS
-    by_steps = build(tmp_path / "b", max_epochs=2, max_steps=8)
-    assert by_steps.fit() == "8 steps done"
-    assert [record["step"] for record in lines(by_steps, "valid")] == [6, 8]
-    at_an_end = build(tmp_path / "c", max_epochs=2, max_steps=STEPS)
-    assert at_an_end.fit() == "6 steps done"
-    assert [record["step"] for record in lines(at_an_end, "valid")] == [6]
+@pytest.mark.parametrize(
+    ("limits", "reason", "judged_at"),
+    [
+        ({"max_steps": 99}, "2 epochs done", [6, 12]),
+        ({"max_steps": 8}, "8 steps done", [6, 8]),
+        ({"max_steps": STEPS}, "6 steps done", [6]),
+    ],
+)
+def test_limits_on_steps_and_epochs(
+    build: Build, limits: dict[str, int], reason: str, judged_at: list[int]
+) -> None:
+    trainer = build(max_epochs=2, **limits)
+    assert trainer.fit() == reason
+    assert trainer.progress.step == judged_at[-1]
+    assert [record["step"] for record in lines(trainer.run, "valid")] == judged_at
 
 
 def test_decays_compound_and_go_back_to_the_best_weights(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build, script_elbos: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = build(
-        tmp_path / "run",
-        annealer=Recorder(0),
-        optimizer="sgd",
-        momentum=0.9,
-        lr=0.4,
-        lr_patience=0,
-        max_lr_decays=2,
-        max_epochs=9,
-    )
-    script_elbos(monkeypatch, [-50, -40, -41, -42, -43])
+    sgd = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.4}
+    trainer = build(annealer=Recorder(0), lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
+    script_elbos(-50, -40, -41, -42, -43)
     judged: list[dict[str, Tensor]] = []
     judge = trainer._judge_epoch
 
-    def watch(evaluation: Evaluation) -> None:
-        judge(evaluation)
+    def watch(found: Evaluation) -> None:
+        judge(found)
         judged.append(snapshot(trainer))
 
     monkeypatch.setattr(trainer, "_judge_epoch", watch)
     assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
-    valid = lines(trainer, "valid")
+    valid = lines(trainer.run, "valid")
     assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
     assert [record["lr"] for record in valid] == pytest.approx([0.4, 0.4, 0.2, 0.1, 0.1])
-    best = judged[1]
-    for after in judged[2:4]:
-        assert all(torch.equal(best[name], after[name]) for name in best)
-    assert any(not torch.equal(best[name], judged[4][name]) for name in best)
-    kept = trainer.model.from_pretrained(trainer.run.path).state_dict()
-    assert all(torch.equal(best[name], kept[name]) for name in best)
+    assert [same(judged[1], after) for after in judged[2:]] == [True, True, False]
+    assert same(judged[1], trainer.model.from_pretrained(trainer.run.path).state_dict())
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
 def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build, script_elbos: Script, name: str, kind: type
 ) -> None:
-    for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
-        trainer = build(
-            tmp_path / name, optimizer=name, warmup_epochs=0.0, lr_patience=0, weight_decay=0.125
-        )
-        script_elbos(monkeypatch, [-1, -2, -3])
-        trainer.fit()
-        assert type(trainer.stepper.optimizer) is kind
-        assert trainer.stepper.lr == pytest.approx(0.01 / 4)
-        assert trainer.stepper.optimizer.param_groups[0]["weight_decay"] == 0.125
-        assert not trainer.stepper.optimizer.state  # the last epoch decayed
-
-
-def test_the_elbo_is_not_asked_while_the_weight_is_annealed(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The annealed loss is best where the model is no VAE; so is the ELBO of some early epoch.
-    trainer = build(tmp_path / "run", warmup_epochs=2.0, lr_patience=0, max_epochs=4, lr=0.001)
-    script_elbos(monkeypatch, [-10, -60, -50, -51])
+    trainer = build(optimizer=name, warmup_epochs=0.0, lr_patience=0, weight_decay=0.125)
+    script_elbos(-1, -2, -3)
     trainer.fit()
-    valid = lines(trainer, "valid")
-    assert [record["verdict"] for record in valid] == ["better", "better", "better", "decay"]
-    assert trainer.plateau.best == -50
+    assert type(trainer.stepper.optimizer) is kind
+    assert trainer.stepper.lr == pytest.approx(0.01 / 4)
+    assert trainer.stepper.optimizer.param_groups[0]["weight_decay"] == 0.125
+    assert not trainer.stepper.optimizer.state  # the last epoch decayed
 
 
-def test_an_autoencoder_is_never_judged(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "elbos", "verdicts"),
+    [
+        # The annealed loss is best where the model is no VAE; so is the ELBO of some early epoch.
+        (
+            {"warmup_epochs": 2.0, "lr_patience": 0, "max_epochs": 4, "lr": 0.001},
+            [-10, -60, -50, -51],
+            ["better", "better", "better", "decay"],
+        ),
+        # An autoencoder is never judged.
+        ({"annealer": constant(0.0), "early_stopping": 1}, [-10, -60, -70], ["better"] * 3),
+        # A language model, which has nothing to anneal, from the first epoch.
+        (
+            {"latent_dim": 0, "warmup_epochs": 9.0, "early_stopping": 1},
+            [-10, -11],
+            ["better", "stop"],
+        ),
+    ],
+)
+def test_the_elbo_judges_only_what_is_trained_by_it(
+    build: Build,
+    script_elbos: Script,
+    options: dict[str, Any],
+    elbos: list[float],
+    verdicts: list[str],
 ) -> None:
-    trainer = build(tmp_path / "run", annealer=ANNEALERS["constant"](0.0), early_stopping=1)
-    script_elbos(monkeypatch, [-10, -60, -70])
-    assert trainer.fit() == "3 epochs done"
-    assert [record["verdict"] for record in lines(trainer, "valid")] == ["better"] * 3
-
-
-def test_a_language_model_is_judged_from_the_first_epoch(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = build(tmp_path / "run", latent_dim=0, warmup_epochs=9.0, early_stopping=1)
-    script_elbos(monkeypatch, [-10, -11], kl=0.0)
-    assert trainer.fit() == "no better ELBO for 1 epochs at learning rate 0.01"
+    script_elbos(*elbos)
+    trainer = build(**options)
+    trainer.fit()
+    assert [record["verdict"] for record in lines(trainer.run, "valid")] == verdicts
 
 
 # What goes wrong
 
 
 class Spoiler(LinearAnnealer):
-    """Breaks the loss of one step, and knows whether anything was trained on after."""
+    """Breaks the loss of one step."""
 
     def __init__(self, at: int, value: float) -> None:
         super().__init__(0)
@@ -368,9 +321,9 @@ class Spoiler(LinearAnnealer):
 )
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite(
-    build: Build, tmp_path: Path, at: int, options: dict[str, Any], where: str, value: float
+    build: Build, at: int, options: dict[str, Any], where: str, value: float
 ) -> None:
-    trainer = build(tmp_path / "run", annealer=Spoiler(at, value), **options)
+    trainer = build(annealer=Spoiler(at, value), **options)
     with pytest.raises(TrainingError, match=rf"loss or gradient not finite at {where}") as caught:
         trainer.fit()
     message = str(caught.value)
@@ -378,10 +331,8 @@ def test_a_loss_that_is_not_finite(
     assert "smaller learning rate (now 0.01) or clip_norm (now 5)" in message
     state = trainer.run.load_state()
     assert state["progress"]["step"] == STEPS
-    for tensor in state["model"].values():
-        assert bool(torch.isfinite(tensor).all())
-    kept = trainer.model.from_pretrained(trainer.run.path).state_dict()
-    assert all(torch.equal(kept[name], tensor) for name, tensor in state["model"].items())
+    assert all(bool(tensor.isfinite().all()) for tensor in trainer.model.state_dict().values())
+    assert same(state["model"], trainer.model.from_pretrained(trainer.run.path).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -394,15 +345,9 @@ def test_a_loss_that_is_not_finite(
     ],
 )
 def test_a_collapse_is_said(
-    build: Build,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: dict[str, Any],
-    is_warned: bool,
+    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], is_warned: bool
 ) -> None:
-    trainer = build(
-        tmp_path / "run", **{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options}
-    )
+    trainer = build(**{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options})
     for name, parameter in trainer.model.named_parameters():
         if name.startswith("head."):
             torch.nn.init.zeros_(parameter)
@@ -412,142 +357,63 @@ def test_a_collapse_is_said(
     assert (warning in captured.err) == is_warned
     assert ("warning" in captured.err) == is_warned
     assert captured.out == ""
+    assert trainer.collapse.since == (3 if is_warned else None)
 
 
 def test_no_collapse_is_said_of_a_kl_above_a_tenth(
-    build: Build,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    build: Build, capsys: pytest.CaptureFixture[str], script_elbos: Script
 ) -> None:
-    script_elbos(monkeypatch, [-50], kl=0.1)
-    build(tmp_path / "a", annealer=ANNEALERS["constant"](1.0), max_epochs=1).fit()
+    script_elbos(-50, kl=0.1)
+    build("a", annealer=constant(1.0), max_epochs=1).fit()
     assert "warning" not in capsys.readouterr().err
-    script_elbos(monkeypatch, [-50], kl=0.099)
-    build(tmp_path / "b", annealer=ANNEALERS["constant"](0.51), max_epochs=1).fit()
+    script_elbos(-50, kl=0.099)
+    build("b", annealer=constant(0.51), max_epochs=1).fit()
     assert "warning: KL 0.099 nats per sentence at β 0.51" in capsys.readouterr().err
 
 
-def script_window(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, kls: list[float]) -> list[str]:
-    """Let windows find these KLs, one after the other; gives what the bar said of each."""
-    values, read, said = iter(kls), trainer.means.read, list[str]()
-    status = trainer._status
-
-    def tell(*arguments: Any) -> str:
-        said.append(status(*arguments))
-        return said[-1]
-
-    monkeypatch.setattr(trainer.means, "read", lambda: read() | {"kl": next(values)})
-    monkeypatch.setattr(trainer, "_status", tell)
+def said_by_the_bar(trainer: Trainer, kls: list[float]) -> list[str]:
+    """Let log lines find these KLs, one after the other; gives what the bar says of each."""
+    values, read, status, said = iter(kls), trainer.means.read, trainer._status, list[str]()
+    trainer.means.read = lambda: read() | {"kl": next(values)}  # type: ignore[method-assign]
+    trainer._status = lambda *a: said.append(status(*a)) or said[-1]  # type: ignore[method-assign, func-returns-value]
+    trainer.fit()
     return said
 
 
-def collapsed_since(said: list[str]) -> list[int | None]:
-    found = [re.search(r"COLLAPSED since step (\d+) ", line) for line in said]
-    return [int(match[1]) if match else None for match in found]
+def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(build: Build) -> None:
+    since = []
+    for max_steps, kls in ((3, [0.5, 0.01, 0.01]), (6, [0.01, 0.2, 0.05])):
+        said = said_by_the_bar(build(annealer=constant(1.0), max_steps=max_steps, log_every=1), kls)
+        assert all(f"KL {kl:.2f}" in line for kl, line in zip(kls, said, strict=True))
+        found = [re.search(r"COLLAPSED since step (\d+) ", line) for line in said]
+        since += [match and int(match[1]) for match in found]
+    assert since == [None, 2, 2, 2, None, 6]
 
 
-@pytest.mark.parametrize(
-    ("kls", "since"),
-    [
-        ([0.5, 0.09, 0.01, 0.05], [None, 2, 2, 2]),
-        ([0.01, 0.2, 0.01, 0.01], [1, None, 3, 3]),  # forgotten when KL rises
-        ([0.1, 0.1, 0.0999, 0.1], [None, None, 3, None]),
-    ],
-)
-def test_the_bar_says_since_when_the_kl_is_gone(
-    build: Build,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kls: list[float],
-    since: list[int | None],
-) -> None:
-    trainer = build(tmp_path / "run", warmup_epochs=0.0, max_steps=4, log_every=1)
-    said = script_window(trainer, monkeypatch, kls)
-    trainer.fit()
-    assert collapsed_since(said) == since
-    assert [f"KL {kl:.2f}" in line for kl, line in zip(kls, said, strict=True)] == [True] * 4
-
-
-def test_the_bar_of_a_resumed_run_still_knows_since_when(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for max_steps, since in ((2, [1, 1]), (4, [1, 1])):
-        trainer = build(tmp_path / "run", warmup_epochs=0.0, max_steps=max_steps, log_every=1)
-        said = script_window(trainer, monkeypatch, [0.01, 0.01])
-        trainer.fit()
-        assert collapsed_since(said) == since
-
-
-@pytest.mark.parametrize(
-    ("options", "since"),
-    [
-        ({"annealer": Recorder(4)}, [None, None, None, 4]),  # weights 0, 0.25, 0.5, 0.75
-        ({"annealer": ANNEALERS["constant"](0.5)}, [None] * 4),
-        ({"annealer": ANNEALERS["constant"](0.51)}, [1] * 4),
-        ({"latent_dim": 0}, [None] * 4),  # a language model has nothing to collapse
-    ],
-)
-def test_the_bar_calls_it_collapsed_only_where_the_kl_is_weighed(
-    build: Build,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, Any],
-    since: list[int | None],
-) -> None:
-    trainer = build(
-        tmp_path / "run", warmup_epochs=0.0, max_steps=4, log_every=1, **options
-    )  # fmt: skip
-    said = script_window(trainer, monkeypatch, [0.01] * 4)
-    trainer.fit()
-    assert collapsed_since(said) == since
-
-
-def test_the_bar_shows_the_last_evaluation(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = build(tmp_path / "run", max_epochs=2, log_every=STEPS)
-    script_elbos(monkeypatch, [-50.25, -50.0])
-    said = script_window(trainer, monkeypatch, [1.0, 1.0])
-    trainer.fit()
+def test_the_bar_shows_the_last_evaluation(build: Build, script_elbos: Script) -> None:
+    script_elbos(-50.25, -50.0)
+    said = said_by_the_bar(build(max_epochs=2, log_every=STEPS), [1.0, 1.0])
     assert "valid" not in said[0]
     assert " valid 50.25 MI 0.50 AU 1 " in said[1]
 
 
-def test_steps_are_at_full_speed(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime, "_onednn_is_quicker", lambda: True)
-    matmul, seen = torch.backends.mkldnn.matmul, list[str]()
-    before = matmul.fp32_precision
-    trainer = build(tmp_path / "run", max_steps=1, precision="fp32")
-    weight = trainer.model.decoder.output.weight
-    trainer.model.register_forward_hook(lambda *_: seen.append(matmul.fp32_precision))
-    weight.register_hook(lambda _: seen.append(matmul.fp32_precision))
-    trainer.fit()
-    assert (seen[:2], matmul.fp32_precision) == (["bf16", "bf16"], before)
-
-
-# From options to parts
-
-
-@pytest.mark.parametrize("name", sorted(ANNEALERS))
-def test_the_configured_schedule_is_full_after_its_epochs(
-    build: Build, tmp_path: Path, name: str
-) -> None:
-    trainer = build(tmp_path / "run", annealer=None, warmup_epochs=2.5, max_beta=0.8)
-    config = type(trainer.config)(annealer=name, warmup_epochs=2.5, max_beta=0.8, num_cycles=3)
-    annealer = configured_annealer(config, STEPS)
-    assert type(annealer) is type(ANNEALERS[name](3))
-    assert annealer.value_at(15) == 0.8  # 2.5 epochs of six steps
-    assert (annealer.value_at(0) == 0) == (name != "constant")
-
-
 def test_a_run_that_became_far_slower_says_so(
-    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = build(tmp_path / "run", max_steps=6, log_every=1)
+    trainer = build(max_steps=6, log_every=1)
     observe, speeds = trainer._slowdown.observe, iter([900, 900, 900, 900, 90, 90])
     trainer._slowdown.observe = lambda _: observe(next(speeds))  # type: ignore[method-assign]
     trainer.fit()
     assert "warning: training is slow: 90 tokens/s, 900 at first" in capsys.readouterr().err
+
+
+def test_steps_are_at_full_speed(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_onednn_is_quicker", lambda: True)
+    matmul, seen = torch.backends.mkldnn.matmul, list[str]()
+    before = matmul.fp32_precision
+    trainer = build(max_steps=1, precision="fp32")
+    trainer.model.register_forward_hook(lambda *_: seen.append(matmul.fp32_precision))
+    weight = trainer.model.decoder.output.weight
+    weight.register_hook(lambda _: seen.append(matmul.fp32_precision))
+    trainer.fit()
+    assert (seen[:2], matmul.fp32_precision) == (["bf16", "bf16"], before)

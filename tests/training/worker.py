@@ -19,19 +19,14 @@ from typing import Any
 
 import torch
 
-from tests.training.building import opened, sixty_sentences
+from tests.training.building import in_step, trainer_at
 from textvae.diagnostics import evaluate
 from textvae.runtime import ALONE, ElsewhereError, Processes, join, leave
-from textvae.training import Trainer, TrainingError
+from textvae.training import TrainingError
 from textvae.training.interrupt import SafeInterrupt
 
-LEFT_OUT = 3
-"""Training sentences that are not used, so that batches do not divide evenly."""
-
-
-def trainer_of(run: Path, annealer: Any = None) -> Trainer:
-    sixty = sixty_sentences()
-    return opened(run, sixty[: 48 - LEFT_OUT], sixty[48:], annealer=annealer)
+TRAIN = 45
+"""Sentences to train on: batches do not divide evenly."""
 
 
 class Spoiler:
@@ -46,29 +41,18 @@ class Spoiler:
         self.taken += 1
 
 
-def press_ctrl_c(trainer: Trainer, step: int, rank: int) -> None:
-    """In one process only."""
-    note = trainer._note
-
-    def press(*arguments: Any) -> None:
-        note(*arguments)
-        if trainer.progress.step == step and trainer.processes.rank == rank:
-            signal.raise_signal(signal.SIGTERM)
-
-    trainer._note = press  # type: ignore[method-assign]
-
-
 def train(run: Path) -> dict[str, Any]:
     """Fit a run; what its name asks for happens to it."""
     found: dict[str, Any] = {}
-    trainer = trainer_of(run, Spoiler() if "spoiled" in run.name else None)
+    trainer = trainer_at(run, train=TRAIN, annealer=Spoiler if "spoiled" in run.name else None)
     if "interrupted" in run.name:
-        press_ctrl_c(trainer, step=4, rank=1)
+        if trainer.processes.rank == 1:  # in one process only
+            in_step(trainer, 4, lambda: signal.raise_signal(signal.SIGTERM))
         try:
             trainer.fit()
         except SafeInterrupt:
             found["stopped"] = trainer.progress.step
-        trainer = trainer_of(run)
+        trainer = trainer_at(run, train=TRAIN)
     try:
         found["ended"] = trainer.fit()
     except TrainingError as error:
@@ -80,7 +64,7 @@ def train(run: Path) -> dict[str, Any]:
 
 def measure(run: Path, processes: Processes) -> dict[str, Any]:
     """One process' figures and those of all together."""
-    trainer = trainer_of(run)
+    trainer = trainer_at(run, train=TRAIN)
     model, valid = trainer.model, trainer.valid
     found: dict[str, Any] = {}
     for name, who in (("alone", ALONE), ("together", processes)):
