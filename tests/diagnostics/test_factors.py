@@ -140,7 +140,7 @@ def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
             {"f": "abc"},
             (0, 2),
             {"f": ""},
-            "test_labels['f'] must have one value for each of at",
+            "test_labels['f'] must have one value for each of",
         ),
     ],
 )
@@ -154,6 +154,6 @@ def test_wrong_arguments(
     with pytest.raises(ValueError, match=re.escape(message)):
         probe_factors(torch.zeros(train), train_labels, torch.zeros(test), test_labels)
     with pytest.raises(
-        ValueError, match="labels must have one value for each of at least 1 sentences, got 1"
+        ValueError, match="labels must have one value for each of the sentences, got 1"
     ):
         dimension_information(torch.zeros(2, 1), ["a"])

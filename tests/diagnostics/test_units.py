@@ -12,8 +12,8 @@ from torch.distributions import Normal, kl_divergence
 
 from tests.diagnostics.models import SENTENCES, TRUNCATED, Laplace, Written, draws
 from textvae.checks import InputError
+from textvae.diagnostics.elbo import posteriors
 from textvae.diagnostics.information import mutual_information
-from textvae.diagnostics.latent_model import posteriors
 from textvae.diagnostics.units import (
     AU_THRESHOLDS,
     active_dimensions,

@@ -6,15 +6,18 @@ from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
 from textvae.diagnostics.elbo import (
     Ablation,
     Evaluation,
+    LatentModel,
+    Progress,
     bits_per_token,
     evaluate,
     perplexity,
+    posteriors,
+    unwrapped,
     z_ablation,
 )
 from textvae.diagnostics.factors import FactorProbe, dimension_information, probe_factors
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
 from textvae.diagnostics.information import MutualInformation, mi_per_dimension, mutual_information
-from textvae.diagnostics.latent_model import LatentModel, Progress, posteriors
 from textvae.diagnostics.units import (
     COLLAPSED_KL,
     GradientNorms,

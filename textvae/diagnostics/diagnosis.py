@@ -5,7 +5,7 @@ Shapes: M sentences of a split, Z latent dimensions, K importance samples.
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,11 +16,17 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import at_least
-from textvae.diagnostics.elbo import Ablation, ablated_nll, summarise
+from textvae.diagnostics.elbo import (
+    Ablation,
+    Progress,
+    ablated_nll,
+    posteriors,
+    summarise,
+    unwrapped,
+)
 from textvae.diagnostics.factors import FactorProbe, probe_factors
 from textvae.diagnostics.importance import importance_nll
-from textvae.diagnostics.information import mi_per_dimension, mutual_information
-from textvae.diagnostics.latent_model import Progress, posteriors, sentence_noise, unwrapped
+from textvae.diagnostics.information import mi_per_dimension, mutual_information, sentence_noise
 from textvae.diagnostics.units import au_curve, moments
 from textvae.diagnostics.verdict import Estimates, Verdict, judge
 from textvae.model import Posterior, SentenceVAE
@@ -67,7 +73,8 @@ class Diagnosis(Estimates):
             "factors": [probe._asdict() for probe in self.factors],
             **self.verdict._asdict(),
         }
-        return {name: _plain(value) for name, value in values.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(values), parse_constant=lambda name: None)
+        return plain
 
 
 def diagnose(
@@ -149,11 +156,3 @@ def _probes(
     if not all(each.isfinite().all() for each in codes):
         return []  # a diverged model has no codes to probe
     return probe_factors(codes[0], factors.fit_labels, codes[1], factors.labels)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

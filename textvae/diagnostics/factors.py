@@ -58,16 +58,19 @@ def probe_factors(
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
         raise InputError(f"train and test must be (M, Z) of the same Z, got {shapes}")
     if set(train_labels) != set(test_labels):
-        raise InputError(
-            f"test_labels must have the factors of train_labels, {sorted(train_labels)}, got "
-            f"{sorted(test_labels)}"
-        )
+        names = f"{sorted(train_labels)}, got {sorted(test_labels)}"
+        raise InputError(f"test_labels must have the factors of train_labels, {names}")
     for name in train_labels:
         _check(f"train_labels[{name!r}]", train, train_labels[name])
         _check(f"test_labels[{name!r}]", test, test_labels[name])
-    codes = _standardised(train.double(), test.double())
+    train, test = train.double(), test.double()
+    mean = train.mean(0)
+    scale = (train - mean).square().mean(0).sqrt()
+    # A dimension that never moves tells nothing; dividing by its rounding error would.
+    scale = torch.where(scale > 1e-12, scale, torch.inf)
+    train, test = (train - mean) / scale, (test - mean) / scale
     return [
-        _probe(name, codes[0], list(values), codes[1], list(test_labels[name]))
+        _probe(name, train, list(values), test, list(test_labels[name]))
         for name, values in train_labels.items()
     ]
 
@@ -99,10 +102,8 @@ def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
 
 def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
     if len(labels) != len(codes) or not len(codes):
-        raise InputError(
-            f"{name} must have one value for each of at least 1 sentences, got {len(labels)} for "
-            f"{len(codes)}"
-        )
+        numbers = f"{len(labels)} for {len(codes)}"
+        raise InputError(f"{name} must have one value for each of the sentences, got {numbers}")
 
 
 def _information(bins: Tensor, factor: Tensor) -> float:
@@ -119,14 +120,6 @@ def _information(bins: Tensor, factor: Tensor) -> float:
 def _entropy(counts: Tensor) -> float:
     share = counts / counts.sum()
     return float(-torch.xlogy(share, share).sum())
-
-
-def _standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    mean = train.mean(0)
-    scale = (train - mean).square().mean(0).sqrt()
-    # A dimension that never moves tells nothing; dividing by its rounding error would.
-    scale = torch.where(scale > 1e-12, scale, torch.inf)
-    return (train - mean) / scale, (test - mean) / scale
 
 
 def _probe(

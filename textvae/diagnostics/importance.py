@@ -15,8 +15,14 @@ from torch import Tensor
 
 from textvae.batches import Batch
 from textvae.checks import InputError, at_least
-from textvae.diagnostics.elbo import bits_per_token, perplexity
-from textvae.diagnostics.latent_model import LatentModel, Progress, evaluation_mode, unwrapped
+from textvae.diagnostics.elbo import (
+    LatentModel,
+    Progress,
+    bits_per_token,
+    evaluation_mode,
+    perplexity,
+    unwrapped,
+)
 from textvae.runtime import autocast
 
 MAX_TOKENS_CPU = 4096  # decoded at once: more bring nothing but memory

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from textvae.checks import InputError, at_least, one_of
-from textvae.diagnostics.latent_model import sentence_noise
 from textvae.model import Posterior
 
 CLASSIC_BATCH = 32  # sentences that the classic estimator looks at together, as the papers do
@@ -99,6 +98,11 @@ def mi_per_dimension(
     z = some.sample(sentence_noise(size, width, seed)[rows].double())
     ratios = (_log_ratios(z[:, d : d + 1], some.dimension(d)) for d in range(width))
     return [float((own - mixture).mean()) for own, mixture in ratios]
+
+
+def sentence_noise(num_sentences: int, latent_dim: int, seed: int) -> Tensor:
+    """Standard normal draws, a row for each sentence of a split, (M, Z) fp32."""
+    return torch.randn(num_sentences, latent_dim, generator=torch.Generator().manual_seed(seed))
 
 
 def spread_rows(size: int, most: int) -> Tensor:

@@ -91,12 +91,6 @@ class GradientNorms(NamedTuple):
     decoder: Tensor
 
 
-def gradient_norm(model: nn.Module) -> Tensor:
-    """Norm of all gradients taken as one vector, a scalar on the model's device."""
-    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
-    return torch.stack(norms).norm() if norms else torch.zeros(())
-
-
 def gradient_norms(model: nn.Module) -> GradientNorms:
     """Norms of a model's gradients, whole and by part; 0 for a part without gradients."""
     named = [(name, p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None]
@@ -106,3 +100,8 @@ def gradient_norms(model: nn.Module) -> GradientNorms:
     is_decoder = norms.new_tensor([name.startswith("decoder.") for name, _ in named])
     parts = norms, norms * (1 - is_decoder), norms * is_decoder
     return GradientNorms(*(part.norm() for part in parts))
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Norm of all gradients taken as one vector, a scalar on the model's device."""
+    return gradient_norms(model).total
