@@ -95,9 +95,8 @@ class Listener(Written):
 class LinearGaussian(nn.Module):
     """p(x|z) = N(Wz + b, σ²), whose marginal and posterior are known: a sentence is a vector x.
 
-    The columns of W are orthogonal, so that the exact posterior is diagonal. `shift` and `widen`
-    move the posterior away from it, by means and standard deviations; or it is a `Laplace` of
-    the same means and deviations.
+    W's columns are orthogonal: the exact posterior is diagonal. `shift`, `widen` and `laplace`
+    move q away from it.
     """
 
     device = torch.device("cpu")

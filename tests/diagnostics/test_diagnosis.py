@@ -132,22 +132,19 @@ def test_it_is_plain_json(model: SentenceVAE, split: list[Batch]) -> None:
     assert (plain["verdict"], plain["explanation"], plain["advice"]) == found.verdict
 
 
-def test_without_samples_there_is_no_nll(model: SentenceVAE, split: list[Batch]) -> None:
+def test_a_language_model_without_and_with_its_nll(
+    make_model: Callable[..., SentenceVAE], split: list[Batch]
+) -> None:
+    model = make_model(latent_dim=0, std=0.4)
     found = diagnose(model, split, 8, num_samples=None)
     assert (found.nll, found.interrupted) == (None, False)
     plain = found.to_dict()
-    for name in ("nll", "nll_se", "ppl", "bits_per_token", "effective_samples", "num_samples"):
-        assert plain[name] is None, name
+    assert {plain[name] for name in ("nll", "nll_se", "ppl", "num_samples")} == {None}
     assert plain["nll_is_partial"] is False
-    assert found.verdict.verdict
-
-
-def test_a_language_model(make_model: Callable[..., SentenceVAE], split: list[Batch]) -> None:
-    found = diagnose(make_model(latent_dim=0, std=0.4), split, 8, num_samples=5)
-    assert found.nll is not None
-    assert found.nll.nll == pytest.approx(found.elbo.rec)
+    measured = diagnose(model, split, 8, num_samples=5).nll
+    assert measured is not None
+    assert measured.nll == pytest.approx(found.elbo.rec)
     assert (found.elbo.kl, found.mi.mi, found.ablation.used) == (0, 0, 0)
-    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def interrupting(at: str, number: int) -> Any:
@@ -242,12 +239,6 @@ def test_what_is_known_of_training_reaches_the_words(
     assert "trained with" not in judged().verdict.explanation
     assert "(trained with free bits of 0.5)" in judged(free_bits=0.5).verdict.explanation
     assert "(trained with no KL term)" in judged(beta=0.0).verdict.explanation
-
-
-def test_the_same_seed_gives_the_same_diagnosis(model: SentenceVAE, split: list[Batch]) -> None:
-    first = diagnose(model, split, 8, num_samples=3)
-    assert diagnose(model, split, 8, num_samples=3).to_dict() == first.to_dict()
-    assert diagnose(model, split, 8, num_samples=3, seed=1).mi != first.mi
 
 
 @pytest.mark.parametrize(

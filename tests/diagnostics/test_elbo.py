@@ -72,16 +72,6 @@ def test_a_family_of_ones_own(batches: Batches) -> None:
     assert 0 < seeds[0].mi < seeds[0].mi_max
 
 
-def test_z_is_sampled_and_never_the_mean(make_model: MakeModel, batches: Batches) -> None:
-    # With z = mu the figure would be no bound on the likelihood.
-    model = make_model()
-    batch = batches()[0]
-    at_mean = -model.log_likelihood(batch, model.encode(batch).mean).mean().item()
-    by_seed = [evaluate(model, [batch], 8, seed=seed).rec for seed in range(3)]
-    assert min(abs(rec - at_mean) for rec in by_seed) > 0.01
-    assert abs(by_seed[0] - by_seed[1]) > 0.001
-
-
 def test_neither_batch_size_nor_order_matter(
     make_model: MakeModel, batches: Batches, cut: list[list[int]]
 ) -> None:
@@ -105,10 +95,10 @@ def test_figures_by_hand(batches: Batches) -> None:
     #   dimension 1: mean ±1, so KL ½ in each sentence, and variance 1 over the split
     #   dimension 2: mean always 2, KL 2: carries nothing, and yet it is not at the prior
     model = written([3.0, 7.0], [[0.0, 1.0, 2.0], [0.0, -1.0, 2.0]])
-    result = evaluate(model, batches([[1, 0]]), 2)
+    result = evaluate(model, batches([[1, 0]]), 2, seed=5)
     # Only dimension 1 tells the two apart: with z = ±1 + noise, log q(z|own) − log q(z|other)
     # is 2 ± 2·noise, so sentence i gains log 2 − log(1 + exp(−(2 ± 2·noise_i))).
-    noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))[:, 1].tolist()
+    noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(5))[:, 1].tolist()
     gaps = [2 + 2 * noise[0], 2 - 2 * noise[1]]
     paired_by_hand = sum(math.log(2) - math.log1p(math.exp(-gap)) for gap in gaps) / 2
     assert result == Evaluation(
@@ -149,14 +139,6 @@ def test_active_units_and_active_dimensions_are_two_things(
 ) -> None:
     result = evaluate(written([1.0] * 2, [[m] for m in mu], variance), batches([[0], [1]]), 2)
     assert (result.au, result.active_dimensions) == (au, active)
-
-
-def test_noise_belongs_to_the_sentence(batches: Batches) -> None:
-    expected = torch.randn(4, 2, generator=torch.Generator().manual_seed(9))
-    for cut in ([[0, 1, 2, 3]], [[3, 1], [2], [0]]):
-        model = written([1.0] * 4, [[0.0, 0.0]] * 4)
-        evaluate(model, batches(cut), 4, seed=9)
-        assert torch.stack([model.heard[i] for i in range(4)]).equal(expected)
 
 
 def test_a_hopeless_model_has_infinite_perplexity(batches: Batches) -> None:
