@@ -32,7 +32,7 @@ class BagOfWords(nn.Module):
         """Z (B, Z) → (B,), or (S, B, Z) → (S, B); nats per sentence."""
         scores = self.output(torch.tanh(self.hidden(z))).float()  # (…, B, V)
         ids = batch.target_ids.expand(*z.shape[:-1], -1)  # (…, B, T)
-        told = scores.log_softmax(-1).gather(-1, ids)
+        told: Tensor = scores.log_softmax(-1).gather(-1, ids)
         return -told.masked_fill(~token_mask(batch.lengths, ids.shape[-1]), 0).sum(-1)
 
 

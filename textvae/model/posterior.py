@@ -174,20 +174,21 @@ class BatchNormHead(GaussianHead):
         super().__init__(input_size, config)
         self.gamma, self.momentum, self.epsilon = config.batch_norm_gamma, 0.1, 1e-5
         self.shift = nn.Parameter(torch.zeros(config.latent_dim))
-        self.register_buffer("running_mean", torch.zeros(config.latent_dim))
-        self.register_buffer("running_variance", torch.ones(config.latent_dim))
+        self.running_mean = nn.Buffer(torch.zeros(config.latent_dim))
+        self.running_variance = nn.Buffer(torch.ones(config.latent_dim))
 
     def forward(self, summary: Tensor) -> Gaussian:
         """(B, H) → the posteriors of B sentences."""
         mu, logvar = super().forward(summary).parameters
-        mean, variance = self.running_mean, self.running_variance
+        mean: Tensor = self.running_mean
+        variance: Tensor = self.running_variance
         if self.training:
             count, total = sum_of_all(torch.stack([torch.ones_like(mu), mu]).sum(1))
             mean = total / count
             # Not as a difference of squares, which rounding would eat where means are large.
             variance = sum_of_all((mu - mean).square().sum(0)) / count
-            for running, now in (("running_mean", mean), ("running_variance", variance)):
-                getattr(self, running).lerp_(now.detach(), self.momentum)
+            self.running_mean.lerp_(mean.detach(), self.momentum)
+            self.running_variance.lerp_(variance.detach(), self.momentum)
         scale = self.gamma / (variance + self.epsilon).sqrt()
         return Gaussian(scale * (mu - mean) + self.shift, logvar)
 
