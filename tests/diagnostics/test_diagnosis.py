@@ -26,7 +26,7 @@ from textvae.diagnostics import (
     posteriors,
     z_ablation,
 )
-from textvae.diagnostics.units import AU_THRESHOLDS
+from textvae.diagnostics.information import AU_THRESHOLDS
 from textvae.model import Posterior, SentenceVAE
 
 PARTS = [[3, 1, 0], [4, 5, 7], [6, 2]]

@@ -13,13 +13,13 @@ from torch.distributions import Normal, kl_divergence
 from tests.diagnostics.models import SENTENCES, TRUNCATED, Laplace, Written, draws
 from textvae.checks import InputError
 from textvae.diagnostics.elbo import posteriors
-from textvae.diagnostics.information import mutual_information
-from textvae.diagnostics.units import (
+from textvae.diagnostics.information import (
     AU_THRESHOLDS,
     active_dimensions,
     active_units,
     au_curve,
     moments,
+    mutual_information,
 )
 from textvae.model import Gaussian, SentenceVAE
 

@@ -17,16 +17,18 @@ from textvae.diagnostics.elbo import (
 )
 from textvae.diagnostics.factors import FactorProbe, dimension_information, probe_factors
 from textvae.diagnostics.importance import ImportanceNLL, importance_nll
-from textvae.diagnostics.information import MutualInformation, mi_per_dimension, mutual_information
-from textvae.diagnostics.units import (
+from textvae.diagnostics.information import (
     COLLAPSED_KL,
     GradientNorms,
     Moments,
+    MutualInformation,
     active_dimensions,
     active_units,
     au_curve,
     gradient_norm,
     gradient_norms,
+    mi_per_dimension,
     moments,
+    mutual_information,
 )
 from textvae.diagnostics.verdict import RULES, Estimates, Verdict, judge

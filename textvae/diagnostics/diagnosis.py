@@ -26,8 +26,13 @@ from textvae.diagnostics.elbo import (
 )
 from textvae.diagnostics.factors import FactorProbe, probe_factors
 from textvae.diagnostics.importance import importance_nll
-from textvae.diagnostics.information import mi_per_dimension, mutual_information, sentence_noise
-from textvae.diagnostics.units import au_curve, moments
+from textvae.diagnostics.information import (
+    au_curve,
+    mi_per_dimension,
+    moments,
+    mutual_information,
+    sentence_noise,
+)
 from textvae.diagnostics.verdict import Estimates, Verdict, judge
 from textvae.model import Posterior, SentenceVAE
 

@@ -20,8 +20,13 @@ from torch import Tensor
 
 from textvae.batches import Batch
 from textvae.checks import InputError, at_least
-from textvae.diagnostics.information import mutual_information, sentence_noise, spread_rows
-from textvae.diagnostics.units import active_dimensions, active_units
+from textvae.diagnostics.information import (
+    active_dimensions,
+    active_units,
+    mutual_information,
+    sentence_noise,
+    spread_rows,
+)
 from textvae.model import Posterior
 from textvae.runtime import ALONE, Processes, full_speed
 

@@ -1,9 +1,6 @@
-"""A verdict in words on what a model's latent space is worth, and the next thing to try.
+"""What a model's latent space is worth, in words, and what to try: read `RULES` from the top.
 
-To see why a model is called what it is called, read `RULES` from the top.
-
-MI can't exceed log N, so that KL − MI alone says nothing where KL is near log N or above: there
-only signs that do not saturate are asked.
+MI can't exceed log N, so that KL − MI alone says nothing where KL is near log N or above.
 """
 
 from __future__ import annotations
@@ -15,8 +12,7 @@ from typing import NamedTuple
 
 from textvae.diagnostics.elbo import Ablation, Evaluation
 from textvae.diagnostics.importance import ImportanceNLL
-from textvae.diagnostics.information import MutualInformation
-from textvae.diagnostics.units import COLLAPSED_KL, Moments
+from textvae.diagnostics.information import COLLAPSED_KL, Moments, MutualInformation
 
 GUESSING = 0.95  # share of log V, nats per token, from which predicting is no better than that
 NARROW = 0.5  # posterior variance, mean over dimensions, under which they may be too narrow
@@ -77,10 +73,7 @@ class Verdict(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One line of the table: what a model is called if no rule above applies, and this does.
-
-    Words and advice are templates of `e`, the estimates.
-    """
+    """What a model is called, if no rule above applies; texts are templates of `e`, `Estimates`."""
 
     verdict: str
     applies: Callable[[Estimates], bool]
@@ -176,8 +169,7 @@ RULES = (
         ),
         "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1): "
         "KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} dimensions, where {e.mi.mi_max:.1f} "
-        "tell all sentences apart and another's z costs the decoder {e.ablation.used:.1f}; draws "
-        "from the prior fall between them{e.trained_with}.",
+        "tell all sentences apart and a wrong z costs {e.ablation.used:.1f}{e.trained_with}.",
         FULL_WEIGHT,
     ),
     # Partly collapsed: KL that buys little, few dimensions, or little KL.
