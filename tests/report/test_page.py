@@ -211,25 +211,18 @@ def test_runs_side_by_side(comparison: str, runs: list[LoadedRun]) -> None:
         assert run.diagnosis.verdict.explanation in words(comparison)
 
 
-def test_the_same_diagnosis_gives_the_same_page(
-    page: str, diagnosed: LoadedRun, tmp_path: Path
+def test_a_page_is_written_alike_whole_or_not_at_all(
+    page: str, diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert written(diagnosed, tmp_path) == page
-
-
-def test_a_page_is_written_whole_or_not_at_all(
-    diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "page.html"
-    path.write_text("the old one")
 
     def fail(self: Path, other: Path) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        report.write_page(diagnosed, EXAMPLES, path)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", "the old one")]
+        report.write_page(diagnosed, Examples([], [], []), tmp_path / "page.html")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", page)]
 
 
 def test_where_no_page_can_be_is_known_beforehand(tmp_path: Path) -> None:

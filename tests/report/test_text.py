@@ -1,23 +1,27 @@
-"""Tests of `textvae.report.text` and `tables`: what the terminal says of a diagnosis."""
+"""Tests of `textvae.report.text`: what the terminal says of a run and of its diagnosis."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from textvae import report
-from textvae.diagnostics import Ablation, Verdict
+from tests.report.conftest import SIZES
+from textvae import recipes, report
+from textvae.corpus import Corpus
+from textvae.diagnostics import Ablation, Evaluation, Verdict
 from textvae.recipes import Examples, LoadedRun
 from textvae.report.text import figures_row, run_names
 
+TERMS = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
+RESULTS = {"beta": 1.0, "epochs": 3, "best_epoch": 2, "minutes": 0.5}
+
 
 def changed(diagnosed: LoadedRun, **fields: Any) -> LoadedRun:
-    return dataclasses.replace(
-        diagnosed, diagnosis=dataclasses.replace(diagnosed.diagnosis, **fields)
-    )
+    return replace(diagnosed, diagnosis=replace(diagnosed.diagnosis, **fields))
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def known(diagnosed: LoadedRun) -> LoadedRun:
     found = diagnosed.diagnosis
     return changed(
         diagnosed,
-        elbo=dataclasses.replace(
+        elbo=replace(
             found.elbo,
             rec=20.125,
             kl=2.5,
@@ -36,9 +40,7 @@ def known(diagnosed: LoadedRun) -> LoadedRun:
             active_dimensions=2,
             kl_per_dim=[0.5, 2.0, 0.0],
         ),
-        nll=dataclasses.replace(
-            found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5, precision="fp32"
-        ),
+        nll=replace(found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5, precision="fp32"),
         mi=found.mi._replace(mi=1.75, mi_max=math.log(12)),
         au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
         ablation=Ablation(own=20.125, shuffled=23.125, prior=22.125, zero=21.0),
@@ -82,7 +84,7 @@ def test_the_text_of_a_diagnosis(known: LoadedRun) -> None:
 def test_an_nll_that_was_cut_short(
     known: LoadedRun, interrupted: bool, se: float | None, nll: str, ppl: str
 ) -> None:
-    estimate = None if se is None else dataclasses.replace(known.diagnosis.nll, se=se)
+    estimate = None if se is None else replace(known.diagnosis.nll, se=se)
     found = changed(known, interrupted=interrupted, nll=estimate)
     row = figures_row(found.diagnosis)
     assert (row["NLL"], row["PPL"]) == (nll, ppl)
@@ -164,3 +166,69 @@ def test_examples() -> None:
     ]
     only_samples = report.examples_text(Examples(["s"], [], []))
     assert only_samples == "samples from the prior\n  s"
+
+
+# Before and after training
+
+
+def test_the_heading_says_what_was_left_out(corpus: Corpus, tmp_path: Path) -> None:
+    whole = recipes.start(corpus, SIZES, tmp_path / "whole")
+    heading = report.run_heading(whole, replace(corpus, skipped={"train": 2, "test": 1}))
+    parameters = sum(p.numel() for p in whole.model.parameters())
+    assert heading.split("\n") == [
+        f"{tmp_path / 'whole'}: animals, 24 sentences of {whole.train.num_tokens:,} tokens to "
+        "train on, 3 empty lines skipped",
+        f"z of 3, vocabulary {whole.model.vocab_size:,}, {parameters:,} parameters, float32 on cpu",
+    ]
+    assert "skipped" not in report.run_heading(whole)
+    for way, said in (("cut", ", 23 sentences cut"), ("drop", ", 23 sentences dropped")):
+        options = {**SIZES, "max_length": 4, "too_long": way, "latent_dim": 0}
+        heading = report.run_heading(recipes.start(corpus, options, tmp_path / way))
+        assert f" to train on{said}\nlanguage model, " in heading
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mine", "mine, "),
+        ("ptb", "Penn Treebank, "),
+        ("grammar", "EMBEDDED CORPUS (made by a grammar, no real text), "),
+    ],
+)
+def test_an_evaluation_is_marked_with_its_corpus(
+    diagnosed: LoadedRun, name: str, shown: str
+) -> None:
+    run = replace(diagnosed, corpus=replace(diagnosed.corpus, name=name), evaluation=TERMS)
+    assert report.evaluation(run, β=1.0).split("\n") == [
+        f"{shown}test split: 3,761 sentences of 82,430 tokens, nats per sentence",
+        "  rec    KL   −ELBO  ELBO-PPL   AU  active dims     β",
+        "98.50  4.25  102.75    119.00  2/3            3  1.00",
+        "KL per dimension │█▁ │ 3 dimensions, largest 4.000 nats",
+    ]
+
+
+def of_texts(run: LoadedRun, *texts: str) -> LoadedRun:
+    splits = {"test": {"text": list(texts)}}
+    return replace(run, corpus=Corpus("mine", splits, "source", {}), evaluation=TERMS)
+
+
+def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun) -> None:
+    run = of_texts(
+        diagnosed, "it 's a $ N; profit for the company", "prices fell again at the end of it"
+    )
+    text = report.closing(run, RESULTS, recipes.examples_of(run), "my runs/1")
+    assert "3 (best 2)" in text
+    assert text.split("\n")[-5:] == [
+        "the run is in my runs/1; go on with",
+        "  textvae diagnose 'my runs/1'",
+        "  textvae sample 'my runs/1' -n 10 --seed 1",
+        "  textvae reconstruct 'my runs/1' 'it '\"'\"'s a $ N; profit for the company'",
+        "  textvae interpolate 'my runs/1' 'it '\"'\"'s a $ N; profit for the company' "
+        "'prices fell again at the end of it'",
+    ]
+
+
+@pytest.mark.parametrize("text", ["hm", "a sentence that would fit a line"])
+def test_a_closing_needs_no_more_than_one_sentence(diagnosed: LoadedRun, text: str) -> None:
+    run = of_texts(diagnosed, text)
+    assert report.closing(run, RESULTS, recipes.examples_of(run), "run").count(text) >= 4
