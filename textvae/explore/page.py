@@ -214,7 +214,7 @@ def _map(gr: Any, page: Any, session: Session) -> None:
         with gr.Column(scale=3, min_width=280):
             color = gr.Radio([NEIGHBOURS, *labels], value=NEIGHBOURS, label="Colour")
 
-            @gr.render([color, asked], **LIVE)
+            @gr.render([color, asked], **LIVE)  # type: ignore[untyped-decorator]
             def draw(color: str, text: str) -> None:
                 points = pd.DataFrame({"x": x, "y": y, "sentence": texts})
                 if color in labels:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ class Sentences:
     labels: dict[str, list[str]] = field(default_factory=dict)
 
 
-class Dimension(NamedTuple):
+@dataclass(frozen=True)
+class Dimension:
     """A latent dimension that can be moved: its mean KL in nats, and the ends of its slider."""
 
     index: int
@@ -104,7 +105,7 @@ class Session:
             for index in order
         ]
         self._max_length = min(MAX_LENGTH, max(self.lengths) + 1)
-        self._trained_with = {"beta": beta, "free_bits": free_bits}  # for the verdict's words
+        self._beta, self._free_bits = beta, free_bits  # for the verdict's words
         # A slider asks for the same ends again and again.
         self._mean = lru_cache(CACHED)(self._encoded)
         self.reconstructed = lru_cache(CACHED)(lambda text: self._texts(self._mean(text)[None])[0])
@@ -132,9 +133,9 @@ class Session:
         """The sentence at a text's posterior mean, moved where a slider is not as in `sliders`."""
         z = self._mean(text).clone()
         for dimension, own, value in zip(self.dimensions, self.sliders(text), sliders, strict=True):
-            index, _, low, high = dimension
             if value != own:
-                z[index] = within(f"dimension {index}", value, low, high)
+                name = f"dimension {dimension.index}"
+                z[dimension.index] = within(name, value, dimension.low, dimension.high)
         return self._texts(z[None])[0]
 
     def near(self, text: str, k: int = 8) -> list[Neighbour]:
@@ -167,7 +168,12 @@ class Session:
             parts = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
             batches = [collate([self._ids[row] for row in rows], rows) for rows in parts]
             self._diagnosis = diagnose(
-                self.model, batches, len(order), num_samples=None, **self._trained_with
+                self.model,
+                batches,
+                len(order),
+                num_samples=None,
+                beta=self._beta,
+                free_bits=self._free_bits,
             )
         return self._diagnosis
 
@@ -280,4 +286,5 @@ def _json_labels(path: Path, text_field: str) -> dict[str, list[Any]]:
         table = pd.read_json(lines, lines=True, dtype=False)
     table = table[table[text_field].str.strip() != ""].astype(object)
     is_plain = table.map(lambda value: isinstance(value, str | bool | int)).all()
-    return table.loc[:, is_plain].drop(columns=text_field).to_dict("list")
+    plain: dict[str, list[Any]] = table.loc[:, is_plain].drop(columns=text_field).to_dict("list")
+    return plain

@@ -59,8 +59,8 @@ def bands(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
     by_x = [dict(curve) for curve in curves]
     xs = sorted(set(by_x[0]).intersection(*by_x[1:]))
     values = [[curve[x] for curve in by_x] for x in xs]
-    mean, low, high = (list(map(f, values)) for f in (statistics.fmean, min, max))
-    return Band(xs, mean, low, high)
+    mean = list(map(statistics.fmean, values))
+    return Band(xs, mean, list(map(min, values)), list(map(max, values)))
 
 
 def panel(several: Mapping[str, Band], *, xlabel: str, ylabel: str, logx: bool = False) -> Panel:

@@ -307,8 +307,8 @@ def _text_rows(samples: TextFigures, real: TextFigures) -> Iterator[Row]:
         if field != "distinct":
             yield name, form.format(own), form.format(theirs), meaning
             continue
-        for order, pair in enumerate(zip(own, theirs, strict=True), 1):
-            yield f"{name}{order}", *map(form.format, pair), meaning.format(order)
+        for n, (one, other) in enumerate(zip(own, theirs, strict=True), 1):
+            yield f"{name}{n}", form.format(one), form.format(other), meaning.format(n)
 
 
 def _other_rows(quality: Quality) -> Iterator[Row]:
