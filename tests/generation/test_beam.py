@@ -24,9 +24,7 @@ MakeBatch = Callable[..., Batch]
 def toy_model(make_model: MakeModel) -> SentenceVAE:
     """Three words and `<unk>`: all sentences of four tokens can be counted."""
     model = make_model(seed=2, std=1.0, vocab_size=7, tokenizer=Tokenizer.train(["a b c"]))
-    with torch.no_grad():
-        model.decoder.output.bias[EOS_ID] += 1.0
-    return model
+    return push(model, EOS_ID, 1.0)
 
 
 def n_best(model: SentenceVAE, z: Tensor, num_best: int, **options: Any) -> list[list[Decoded]]:
@@ -128,19 +126,3 @@ def test_beams_of_other_sentences_do_not_matter(
     for batch_size in (1, 5):
         apart = n_best(lively_model, z, 3, batch_size=batch_size, **arguments)
         assert [[x.ids for x in y] for y in apart] == [[x.ids for x in y] for y in together]
-
-
-def test_a_length_penalty_favours_longer_sentences(lively_model: SentenceVAE) -> None:
-    z = draw_codes(40, 3) * 2
-
-    def mean_length(penalty: float) -> float:
-        found = decode(lively_model, z, strategy="beam", length_penalty=penalty, max_length=12)
-        return sum(len(one.ids) for one in found) / len(found)
-
-    assert mean_length(0.0) + 0.5 < mean_length(1.0)
-
-
-def test_a_model_that_never_ends_is_stopped(tiny_model: SentenceVAE) -> None:
-    push(tiny_model, EOS_ID, -1e9)
-    found = n_best(tiny_model, draw_codes(4, 3), 3, num_beams=3, max_length=6)
-    assert [[len(one.ids) for one in best] for best in found] == [[6, 6, 6]] * 4

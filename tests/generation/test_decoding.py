@@ -185,11 +185,7 @@ def test_the_narrowest_draw_is_greedy(lively_model: SentenceVAE, filtered: dict[
 
 @pytest.mark.parametrize(
     ("option", "value", "kept"),
-    [
-        ("top_k", 3, draws.top_k),
-        ("top_p", 0.7, draws.top_p),
-        ("typical_p", 0.7, draws.typical),
-    ],
+    [("top_k", 3, draws.top_k), ("top_p", 0.7, draws.top_p), ("typical_p", 0.7, draws.typical)],
 )
 def test_filters_reach_the_draw(
     tiny_model: SentenceVAE, option: str, value: float, kept: Callable[..., Tensor]

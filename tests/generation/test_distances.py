@@ -58,13 +58,11 @@ def test_neighbours_are_those_of_the_whole_corpus(
     corpus = [*texts, "the old dog sees", "cats", *texts[::-1], "a cat runs"]
     query = encode(lively_model, [texts[2]])
     all_distances = latent_distances(query, encode(lively_model, corpus), metric)
-    expected = sorted(enumerate(all_distances.tolist()), key=lambda item: (item[1], item[0]))
+    expected = sorted(all_distances.tolist())[:6]
     for chunk in (4096, 4, 1):
         monkeypatch.setattr(distances, "CHUNK", chunk)
         found = neighbours(lively_model, texts[2], iter(corpus), 6, metric=metric)
-        assert [near.distance for near in found] == pytest.approx(
-            [distance for _, distance in expected[:6]], abs=1e-5
-        )
+        assert [near.distance for near in found] == pytest.approx(expected, abs=1e-5)
         assert [near.text for near in found] == [corpus[near.position] for near in found]
         assert len({near.position for near in found}) == 6
         assert {near.position for near in found[:2]} == {2, 11}, "the sentence itself, twice"
@@ -102,7 +100,6 @@ def test_a_corpus_is_read_a_part_at_a_time(
         ({"k": 0}, "k must be at least 1, got 0"),
         ({"metric": "l1"}, "metric must be one of cosine, euclidean, kl, got 'l1'"),
         ({"corpus_texts": []}, "corpus_texts must hold at least one sentence, got 0"),
-        ({"text": ""}, "text 1 must have at least one token, got ''"),
         ({"corpus_texts": ["a dog", ""]}, "text 2 must have at least one token, got ''"),
     ],
 )

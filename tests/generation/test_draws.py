@@ -137,14 +137,6 @@ def test_numbers_equal_those_of_plain_integers(
     assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
 
 
-def test_a_number_belongs_to_its_place() -> None:
-    rows, columns = torch.arange(40), torch.arange(7)
-    table = uniforms(3, TOKEN, rows[:, None], columns)
-    assert table.shape == (40, 7)
-    assert uniforms(3, TOKEN, rows[11:14, None], columns[2:]).equal(table[11:14, 2:])
-    assert uniforms(3, TOKEN, torch.tensor([39, 0]), torch.tensor(6)).equal(table[[39, 0], 6])
-
-
 def test_keys_give_numbers_that_have_nothing_to_do_with_each_other() -> None:
     rows, columns = torch.arange(200), torch.arange(200)
     tables = [

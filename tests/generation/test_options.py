@@ -1,9 +1,8 @@
-"""Tests of `textvae.generation.options`."""
+"""Tests of the options of decoding; `test_config.py` has those of what all options share."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from typing import Any
 
@@ -18,21 +17,15 @@ from textvae.generation import NUM_BEAMS, Decoding
     [
         ({"strategy": "best"}, "strategy must be one of greedy, sample, beam, got 'best'"),
         ({"temperature": 0.0}, "temperature must be in (0, inf), got 0.0"),
-        ({"temperature": math.nan}, "temperature must be in (0, inf), got nan"),
-        ({"temperature": math.inf}, "temperature must be in (0, inf), got inf"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
-        ({"top_k": 2.0}, "top_k must be an integer, got 2.0"),
-        ({"top_p": 0.0}, "top_p must be in (0, 1], got 0.0"),
         ({"top_p": 1.1}, "top_p must be in (0, 1], got 1.1"),
         ({"typical_p": 2.0}, "typical_p must be in (0, 1], got 2.0"),
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
         ({"length_penalty": -0.5}, "length_penalty must be in [0, inf), got -0.5"),
-        ({"length_penalty": math.inf}, "length_penalty must be in [0, inf), got inf"),
         ({"min_length": -1}, "min_length must be at least 0, got -1"),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
         ({"min_length": 4, "max_length": 3}, "min_length must be at most max_length (3), got 4"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"allow_unknown": 1}, "allow_unknown must be True or False, got 1"),
     ],
 )
 def test_options_outside_their_range_are_refused(options: dict[str, Any], message: str) -> None:
