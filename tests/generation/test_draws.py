@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from textvae.config import Decoding
 from textvae.generation import draws
 from textvae.generation.draws import CHOICE, NOISE, TOKEN, normals, uniforms
 
@@ -91,6 +92,13 @@ def test_all_of_the_probability_keeps_all(function: Callable[[Tensor, float], Te
     assert function(scores, 1.0).equal(scores)
     scores = torch.tensor([[-math.inf, 0.0, -1.0, -math.inf]])
     assert function(scores, 0.99).isfinite().tolist() == [[False, True, True, False]]
+
+
+def test_a_draw_is_below_its_share_and_has_a_probability() -> None:
+    p = torch.tensor([[0.0, 0.5, 0.25, 0.25, 0.0]]).expand(6, -1)
+    shares = torch.tensor([2**-49, 0.4, 0.5, 0.7, 0.75, 1 - 2**-49], dtype=torch.float64)
+    found = draws.draw(p.log(), p, shares, Decoding(strategy="sample"))
+    assert found.tolist() == [1, 1, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize(

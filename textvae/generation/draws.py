@@ -104,5 +104,4 @@ def _first_mass(scores: Tensor, rank: Tensor, p: float) -> Tensor:
     mass = scores.softmax(-1).gather(1, order)
     before = mass.cumsum(-1) - mass
     out = torch.empty_like(before, dtype=torch.bool).scatter(1, order, before >= p)
-    out.scatter_(1, order[:, :1], False)
     return scores.masked_fill(out, -torch.inf)
