@@ -68,20 +68,6 @@ def test_the_precision_of_the_nll_is_said_and_matters_little(run: Path) -> None:
     assert exact.elbo == fast.elbo
 
 
-def test_progress_wraps_the_batches_of_every_pass(run: Path) -> None:
-    told: list[list[Any]] = []
-
-    def progress(batches: Sequence[Batch], title: str) -> Iterator[Batch]:
-        told.append([title, len(batches), 0])
-        for batch in batches:
-            told[-1][2] += 1
-            yield batch
-
-    recipes.diagnose_run(run, "train", num_samples=1, progress=progress)
-    assert [title for title, _, _ in told] == ["posteriors", "ELBO and ablation", "NLL"]
-    assert all(passed == count for _, count, passed in told)
-
-
 def interrupt(at: str, calls: int) -> Any:
     """Progress that raises at one of the batches of a pass."""
 

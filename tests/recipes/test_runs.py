@@ -232,20 +232,6 @@ def test_pretraining_is_an_autoencoder_and_a_language_model(corpus: Corpus, tmp_
     assert changed > len(fresh) / 2
 
 
-@pytest.mark.parametrize(
-    ("kind", "is_kept"), [("autoencoder", "encoder"), ("language_model", "decoder")]
-)
-def test_either_comes_alone(corpus: Corpus, tmp_path: Path, kind: str, is_kept: str) -> None:
-    phases = recipes.phases(corpus, {**OPTIONS, f"{kind}_epochs": 1}, tmp_path / "run")
-    next(phases).fit()
-    fresh = SentenceVAE.from_pretrained(tmp_path / "run").state_dict()
-    last = next(phases)
-    for name, weights in last.model.state_dict().items():
-        if (is_kept == "encoder") == name.startswith("decoder."):
-            assert torch.equal(weights, fresh[name])
-    assert next(phases, None) is None
-
-
 def test_a_language_model_needs_no_pretraining(corpus: Corpus, tmp_path: Path) -> None:
     wanted = {**PRETRAINED, "latent_dim": 0, "max_steps": 1}
     assert len(fit_all(recipes.phases(corpus, wanted, tmp_path / "run"))) == 1
@@ -267,15 +253,4 @@ def test_a_run_of_phases_resumes_in_the_phase_it_was_in(
     torch.manual_seed(99)
     resumed = fit_all(recipes.phases(None, {}, tmp_path / "r"))
     assert len(resumed) == 3 - phase
-    assert left_behind(tmp_path / "r") == left_behind(phased)
-
-
-def test_a_run_left_between_phases_goes_on_to_the_same_result(
-    corpus: Corpus, phased: Path, tmp_path: Path
-) -> None:
-    phases = recipes.phases(corpus, PRETRAINED, tmp_path / "r")
-    for _ in range(2):
-        next(phases).fit()
-    torch.manual_seed(99)
-    assert len(fit_all(recipes.phases(None, {}, tmp_path / "r"))) == 1
     assert left_behind(tmp_path / "r") == left_behind(phased)

@@ -22,6 +22,7 @@ from textvae.config import RunConfig
 from textvae.recipes import SweepError, finish, open_corpus, sweep
 from textvae.run import RunDirectory
 from textvae.training import TrainingError
+from textvae.training.interrupt import SafeInterrupt
 
 # The function of that name hides the module.
 module = importlib.import_module("textvae.recipes.sweep")
@@ -167,64 +168,63 @@ def test_a_directory_of_other_runs_is_refused(
 # Processes, so to speak
 
 
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
-    """Watches stand-ins for processes, one after the other; gives what happened."""
-
-    def act(children: list[Child], jobs: int, press_at: int | None = None) -> list[str]:
-        events: list[str] = []
-        number = {child.pid: i for i, child in enumerate(children)}
-        started: list[Child] = []
-
-        def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
-            started.append(children[len(started)])
-            events.append(f"{len(started) - 1} begins")
-            return started[-1]
-
-        def poll(sentinels: list[int], seconds: float) -> None:
-            assert 0 < len(sentinels) <= jobs
-            if press_at is not None and len(events) == press_at:
-                signal.raise_signal(signal.SIGINT)
-            for child in started:
-                child.polls -= 1
-
-        def kill(pid: int, signum: int) -> None:
-            assert signum == signal.SIGINT
-            events.append(f"{number[pid]} interrupted")
-
-        monkeypatch.setattr(module, "_spawn", spawn)
-        monkeypatch.setattr(module, "wait", poll)
-        monkeypatch.setattr("os.kill", kill)
-        config = RunConfig.from_flat("any", {"max_epochs": 4})
-        runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
-        try:
-            module._train_all(runs, jobs, finish)
-        except (KeyboardInterrupt, SweepError) as error:
-            events.append(repr(error))
-        assert all(child.is_joined for child in started if child.is_alive())
-        return events
-
-    return act
-
-
-def test_no_more_at_a_time_than_jobs(watch: Callable[..., list[str]]) -> None:
-    lasting = [Child(3), Child(1), Child(1), Child(1)]
-    assert watch(lasting, 2) == ["0 begins", "1 begins", "2 begins", "3 begins"]
-
-
-def test_a_failed_run_ends_the_others_with_their_states_saved(
-    watch: Callable[..., list[str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("polls", "codes", "jobs", "press_at", "expected"),
+    [
+        # No more at a time than jobs.
+        ([3, 1, 1, 1], {}, 2, None, ["0 begins", "1 begins", "2 begins", "3 begins"]),
+        # A failed run ends the others.
+        ([9, 2, 9, 9], {1: 1}, 3, None, ["0 begins", "1 begins", "2 begins", "0 ended", "2 ended"]),
+        # Ctrl-C reaches every run once.
+        ([9, 9, 9], {}, 2, 2, ["0 begins", "1 begins", "0 ended", "1 ended"]),
+    ],
+)
+def test_processes_are_watched(
+    polls: list[int],
+    codes: dict[int, int],
+    jobs: int,
+    press_at: int | None,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    *before, error = watch([Child(9), Child(2, exitcode=1), Child(9), Child(9)], 3)
-    assert before == ["0 begins", "1 begins", "2 begins", "0 interrupted", "2 interrupted"]
-    for said in (f"{tmp_path / '1'} ended with exit code 1: {tmp_path / '1.log'}", "goes on"):
-        assert said in error
-    assert issubclass(SweepError, TrainingError)  # a command of it ends with exit code 1
+    """Stand-ins for processes; what an interruption ends saves its state, as tested below."""
+    children = [Child(number, codes.get(i, 0)) for i, number in enumerate(polls)]
+    started: list[Child] = []
+    events: list[str] = []
 
+    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
+        events.append(f"{len(started)} begins")
+        started.append(children[len(started)])
+        return started[-1]
 
-def test_ctrl_c_reaches_every_run_once(watch: Callable[..., list[str]]) -> None:
-    events = watch([Child(9), Child(9), Child(9)], 2, press_at=2)
-    assert events == ["0 begins", "1 begins", "0 interrupted", "1 interrupted", "SafeInterrupt()"]
+    def poll(sentinels: list[int], seconds: float) -> None:
+        assert 0 < len(sentinels) <= jobs
+        if len(events) == press_at:
+            signal.raise_signal(signal.SIGINT)
+        for child in started:
+            child.polls -= 1
+
+    def kill(pid: int, signum: int) -> None:
+        assert signum == signal.SIGINT
+        events.append(f"{[child.pid for child in children].index(pid)} ended")
+
+    monkeypatch.setattr(module, "_spawn", spawn)
+    monkeypatch.setattr(module, "wait", poll)
+    monkeypatch.setattr("os.kill", kill)
+    config = RunConfig.from_flat("any", {"max_epochs": 4})
+    runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
+    if codes:
+        said = r"1 ended with exit code 1: \S*1.log says why. .* the same command goes on"
+        with pytest.raises(TrainingError, match=said):  # so a command ends with exit code 1
+            module._train_all(runs, jobs, finish)
+    elif press_at is not None:
+        with pytest.raises(SafeInterrupt):
+            module._train_all(runs, jobs, finish)
+    else:
+        module._train_all(runs, jobs, finish)
+    assert events == expected
+    assert all(child.is_joined for child in started if child.is_alive())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
