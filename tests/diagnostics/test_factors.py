@@ -97,18 +97,6 @@ def test_codes_that_never_move(
     assert (probe.best_dimension, probe.best_dimension_information) == (None, 0)
 
 
-def test_scale_and_place_of_the_codes_do_not_matter() -> None:
-    arguments = {"f": labels(200)}, codes_that_tell(200, 1, spread=2.0), {"f": labels(200)}
-    (probe,) = probe_factors(codes_that_tell(200, 0, spread=2.0), *arguments)
-    scale = torch.tensor([1e-3, 50.0, 1.0])
-    moved = arguments[1] * scale + 9
-    (again,) = probe_factors(
-        codes_that_tell(200, 0, spread=2.0) * scale + 9, arguments[0], moved, arguments[2]
-    )
-    assert again.information == pytest.approx(probe.information, abs=1e-3)
-    assert again.accuracy == pytest.approx(probe.accuracy, abs=0.01)
-
-
 def test_nothing_is_drawn() -> None:
     arguments = codes_that_tell(100, 0), {"f": labels(100)}, noise(100, 3, 1), {"f": labels(100)}
     torch.manual_seed(0)
