@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from textvae import cli
+from tests.cli import calling
+from tests.cli.calling import Said
 from textvae.annealers import ANNEALERS
 from textvae.report.schedules import FIGURES
 
@@ -19,51 +20,42 @@ ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
 
 
-def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code and what was said of `textvae schedules …`, in this process."""
-    try:
-        code = cli.main(["schedules", *arguments])
-    except SystemExit as stop:  # the parser's
-        code = int(stop.code or 0)
-    return (code, *capsys.readouterr())
+def call(*arguments: str) -> Said:
+    return calling.call("schedules", *arguments)
 
 
-def test_all_annealers_are_shown_unless_some_are_named(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    code, out, err = call(capsys)
+def test_all_annealers_are_shown_unless_some_are_named() -> None:
+    code, out, err = call()
     assert (code, err) == (0, "")
     lines = out.split("\n")
     assert lines[2].split() == ["step", *ANNEALERS]
     assert [line.split()[0] for line in lines[3:14]] == [str(step) for step in range(0, 101, 10)]
-    code, out, _ = call(capsys, "cosine", "vae-annealing", "--steps=5")
+    code, out, _ = call("cosine", "vae-annealing", "--steps=5")
     assert code == 0
     assert out.split("\n")[2].split() == ["step", "cosine", "vae-annealing"]
     assert out.rstrip().endswith("steps 0 to 5, full height is β = 1")
 
 
-def test_shared_options_reach_the_annealers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shared_options_reach_the_annealers() -> None:
     options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
-    _, out, _ = call(capsys, "linear", "cyclical", *options, "--cycle-ratio=0.25")
+    _, out, _ = call("linear", "cyclical", *options, "--cycle-ratio=0.25")
     rows = [line.split() for line in out.split("\n")[3:12]]
     assert [row[1] for row in rows] == [f"{step / 4:.3f}" for step in range(9)]
     assert [row[2] for row in rows] == ["0.000", *["2.000"] * 3] * 2 + ["2.000"]
 
 
-def test_the_warm_up_takes_four_fifths(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = call(capsys, "linear", "--steps=5")
+def test_the_warm_up_takes_four_fifths() -> None:
+    _, out, _ = call("linear", "--steps=5")
     weights = [line.split()[1] for line in out.split("\n")[3:9]]
     assert weights == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.000"]
-    _, out, _ = call(capsys, "linear", "--steps=5", "--warmup-steps=0")  # 0 is a length too
+    _, out, _ = call("linear", "--steps=5", "--warmup-steps=0")  # 0 is a length too
     assert "0.000" not in out
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_a_picture_is_drawn(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
-) -> None:
+def test_a_picture_is_drawn(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
-    said = call(capsys, "--figure=cyclical", "--plot", str(path))
+    said = call("--figure=cyclical", "--plot", str(path))
     assert said == (0, "", f"textvae: {path} written\n")
     assert path.stat().st_size > 5000
 
@@ -81,31 +73,30 @@ def test_a_picture_is_drawn(
     ],
 )
 def test_wrong_input_is_one_plain_line(
-    capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.search(said, err)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_matplotlib_there_are_no_pictures_but_tables(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, err = call(capsys, "--plot", str(tmp_path / "a.png"))
+    code, out, err = call("--plot", str(tmp_path / "a.png"))
     assert (code, out) == (2, "")
     assert 'pip install "textvae[plot]"' in err
-    assert call(capsys)[0] == 0
+    assert call()[0] == 0
 
 
-def test_help_names_every_figure_and_annealer(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = call(capsys, "--help")
+def test_help_names_every_figure_and_annealer() -> None:
+    code, out, _ = call("--help")
     assert code == 0
     for name in (*FIGURES, *ANNEALERS, "vae-annealing"):
         assert name in out
@@ -137,9 +128,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_commands_in_the_docs_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_in_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
     commands = [line for block in blocks("sh") for line in block.splitlines() if line[:1] == "t"]
@@ -147,16 +136,16 @@ def test_the_commands_in_the_docs_run(
     for command in commands:
         program, name, *arguments = shlex.split(command, comments=True)
         assert (program, name) == ("textvae", "schedules")
-        assert call(capsys, *arguments)[0] == 0, command
+        assert call(*arguments)[0] == 0, command
     drawn = {path.name for path in (tmp_path / "docs").iterdir()}
     assert "schedules.png" in drawn  # the picture that the page shows is made by one of them
 
 
-def test_the_output_in_the_docs_is_real(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_in_the_docs_is_real() -> None:
     (block,) = blocks("text")
     command, _, shown = block.partition("\n")
     assert command.startswith("$ textvae schedules")
-    assert call(capsys, *shlex.split(command)[3:])[1] == shown
+    assert call(*shlex.split(command)[3:])[1] == shown
 
 
 def test_the_python_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
