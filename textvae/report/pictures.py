@@ -154,7 +154,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if names := axes.get_legend_handles_labels()[1]:
         # Under the chart, where no curve can be hidden, in as many columns as the names leave room.
         columns = max(1, 72 // (max(map(len, names)) + 8))
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
+        below = -0.588 / axes.figure.get_figheight()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns)
 
 
 def _whole_numbers(axis: Any) -> None:
