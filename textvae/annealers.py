@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,12 +21,9 @@ from textvae.checks import InputError, choose, integer, number, one_of, switch
 
 
 def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
-    """Return the weight on a straight line from 0 to `max_beta`, where it then stays.
+    """Return the weight on a straight line from 0 to `max_beta` in [0, inf), where it then stays.
 
-    Args:
-        step: Optimizer steps taken before this batch.
-        warmup_steps: Steps until full weight; 0 means full weight from the first step.
-        max_beta: The full weight, in [0, inf).
+    With 0 `warmup_steps`, it is full from the first step.
     """
     step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
     progress = 1.0 if step >= warmup_steps else step / warmup_steps
@@ -34,8 +32,7 @@ def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> flo
 
 def cosine_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
     """Return the weight on half a cosine wave; its ends and arguments are `linear_annealing`'s."""
-    progress = linear_annealing(step, warmup_steps)
-    return number("max_beta", max_beta, "[0, inf)") * _CURVES["cosine"](progress)
+    return number("max_beta", max_beta, "[0, inf)") * _cosine(linear_annealing(step, warmup_steps))
 
 
 def sigmoid_annealing(step: int, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> float:
@@ -43,7 +40,7 @@ def sigmoid_annealing(step: int, warmup_steps: int, max_beta: float = 1.0, k: fl
 
     The curve only comes near its ends: with `k=10` it starts at 0.0067 `max_beta`, is at 0.9933
     `max_beta` after the warm-up, and goes on rising; `SigmoidAnnealer` meets both ends exactly.
-    `k`, in [1e-6, inf), says how steep it is; the other arguments are `linear_annealing`'s.
+    `k`, in [1e-6, inf), says how steep it is.
     """
     step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
     max_beta, k = number("max_beta", max_beta, "[0, inf)"), number("k", k, "[1e-6, inf)")
@@ -56,16 +53,16 @@ def cyclical_annealing(
 ) -> float:
     """Return a weight that rises from 0 in the first part of every cycle and is full in the rest.
 
-    Args:
-        step: Optimizer steps taken before this batch.
-        cycle_length: Steps of one cycle, at least 1.
-        ratio: Part of a cycle spent rising, in (0, 1], rounded down to whole steps; at 1, cycles
-            end one step below full weight.
-        max_beta: The full weight, in [0, inf).
+    The `ratio` of a cycle spent rising, in (0, 1], is rounded down to whole steps; at 1, cycles end
+    one step below full weight.
     """
     cycle_length = integer("cycle_length", cycle_length, 1)
     position, ratio = integer("step", step, 0) % cycle_length, number("ratio", ratio, "(0, 1]")
     return linear_annealing(position, int(cycle_length * ratio), max_beta)
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 - math.cos(math.pi * progress))
 
 
 def _logistic(progress: float, k: float = 10) -> float:
@@ -73,11 +70,8 @@ def _logistic(progress: float, k: float = 10) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
 
 
-_CURVES: dict[str, Callable[[float], float]] = {
-    "linear": float,
-    "cosine": lambda progress: 0.5 * (1.0 - math.cos(math.pi * progress)),
-    "sigmoid": _logistic,
-}
+_Curve = Callable[[float], float]
+_CURVES: dict[str, _Curve] = {"linear": float, "cosine": _cosine, "sigmoid": _logistic}
 
 
 @runtime_checkable
@@ -183,48 +177,41 @@ class SigmoidAnnealer(LinearAnnealer):
         return self.max_beta * _logistic(linear_annealing(step, self.warmup_steps), self.k)
 
 
+@dataclass(eq=False, repr=False)
 class CyclicalAnnealer(ScheduledAnnealer):
     """Repeated rises from 0, each held at full weight for the rest of its cycle; then full weight.
 
     Every cycle has at least one step at exactly `max_beta`, even with `ratio=1`. Give either the
-    length of one cycle or the steps that all of them fill.
-
-    Args:
-        cycle_length: Steps of one cycle, at least 1.
-        num_cycles: Cycles until the weight stays full; None with `cycle_length` never ends.
-        total_steps: Steps of all cycles together, at least `num_cycles`, or 0 for full weight from
-            the first step. Where they don't divide evenly, cycles differ in length by one step.
-        ratio: Part of a cycle spent rising, in (0, 1]; rounded down to whole steps.
-        shape: The rise in a cycle: 'linear', 'cosine', or 'sigmoid' as in `SigmoidAnnealer`.
-        max_beta: The full weight, in [0, inf).
+    length of one cycle or the steps that all of them fill: where these don't divide evenly, cycles
+    differ in length by one step.
     """
 
-    def __init__(
-        self,
-        cycle_length: int | None = None,
-        num_cycles: int | None = None,
-        *,
-        total_steps: int | None = None,
-        ratio: float = 0.5,
-        shape: str = "linear",
-        max_beta: float = 1.0,
-    ) -> None:
-        if (cycle_length is None) == (total_steps is None):
-            both = (cycle_length, total_steps)
-            raise InputError(f"exactly one of cycle_length and total_steps is needed, got {both}")
-        if cycle_length is None:
-            total_steps = integer("total_steps", total_steps, 0)
-            self._pattern = total_steps, integer("num_cycles", num_cycles, 1, total_steps or None)
+    cycle_length: int | None = None  # steps of one cycle, at least 1
+    num_cycles: int | None = None  # until the weight stays full; None with cycle_length: no end
+    _: KW_ONLY
+    total_steps: int | None = None  # of all cycles; 0 for full weight from the first step
+    ratio: float = 0.5  # part of a cycle spent rising, in (0, 1], rounded down to whole steps
+    shape: str = "linear"  # of the rise: linear, cosine, or sigmoid as in `SigmoidAnnealer`
+    max_beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        length, cycles, total = self.cycle_length, self.num_cycles, self.total_steps
+        if (length is None) == (total is None):
+            got = f"got {(length, total)}"
+            raise InputError(f"exactly one of cycle_length and total_steps is needed, {got}")
+        if length is None:
+            total = integer("total_steps", total, 0)
+            self._pattern = total, integer("num_cycles", cycles, 1, total or None)
         else:
-            self._pattern = integer("cycle_length", cycle_length, 1), 1
-            if num_cycles is not None:
-                total_steps = self._pattern[0] * integer("num_cycles", num_cycles, 1)
-        self.cycle_length, self.num_cycles, self.total_steps = cycle_length, num_cycles, total_steps
-        self.ratio = number("ratio", ratio, "(0, 1]")
-        self.shape = one_of("shape", shape, _CURVES)
-        self.max_beta = number("max_beta", max_beta, "[0, inf)")
+            self._pattern = integer("cycle_length", length, 1), 1
+            if cycles is not None:
+                total = length * integer("num_cycles", cycles, 1)
+        self.total_steps = total
+        self.ratio = number("ratio", self.ratio, "(0, 1]")
+        one_of("shape", self.shape, _CURVES)
+        self.max_beta = number("max_beta", self.max_beta, "[0, inf)")
         # The weight is settled where the last cycle has risen; at once if there are no steps.
-        self._settled_from = total_steps and sum(self._start_and_rise(total_steps - 1))
+        self._settled_from = total and sum(self._start_and_rise(total - 1))
 
     def _weight(self, step: int) -> float:
         if self._settled_from is not None and step >= self._settled_from:
@@ -240,6 +227,7 @@ class CyclicalAnnealer(ScheduledAnnealer):
         return start, min(int((end - start) * self.ratio), end - start - 1)
 
 
+@dataclass(eq=False, repr=False)
 class Annealer(ScheduledAnnealer):
     """The annealer of https://github.com/hubertrybka/vae-annealing, with its own rules.
 
@@ -247,27 +235,20 @@ class Annealer(ScheduledAnnealer):
     cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic
     keeps the package's slope of one per step, nearly a jump where `total_steps` is large, but never
     overflows, and runs from exactly `baseline` to exactly 1; `SigmoidAnnealer` fills its length.
-
-    Args:
-        total_steps: Steps (or epochs, if stepped once an epoch) to full weight, at least 1.
-        shape: 'linear', 'cosine' or 'logistic'.
-        baseline: The lowest weight, in [0, 1]; weights run from it to 1.
-        cyclical: Whether to start again when `total_steps` is reached.
-        disable: Whether calls return their argument unchanged.
     """
 
-    def __init__(
-        self,
-        total_steps: int,
-        shape: str = "linear",
-        baseline: float = 0.0,
-        cyclical: bool = False,
-        disable: bool = False,
-    ) -> None:
-        self.total_steps = integer("total_steps", total_steps, 1)
-        self.shape = one_of("shape", shape, ("linear", "cosine", "logistic"))
-        self.baseline = number("baseline", baseline, "[0, 1]")
-        self.cyclical, self.disable = switch("cyclical", cyclical), switch("disable", disable)
+    total_steps: int  # steps (or epochs, if stepped once an epoch) to full weight, at least 1
+    shape: str = "linear"  # or cosine or logistic
+    baseline: float = 0.0  # the lowest weight, in [0, 1]; the highest is 1
+    cyclical: bool = False  # whether to start again when `total_steps` is reached
+    disable: bool = False  # whether calls return their argument unchanged
+
+    def __post_init__(self) -> None:
+        self.total_steps = integer("total_steps", self.total_steps, 1)
+        one_of("shape", self.shape, ("linear", "cosine", "logistic"))
+        self.baseline = number("baseline", self.baseline, "[0, 1]")
+        switch("cyclical", self.cyclical)
+        switch("disable", self.disable)
 
     def value_at(self, step: int) -> float:
         """Return the weight after `step` steps from new, were `cyclical` always as it is now."""
@@ -280,7 +261,7 @@ class Annealer(ScheduledAnnealer):
         return self.disable or (not self.cyclical and self.current_step >= self.total_steps)
 
     def __call__(self, kl: Any) -> Any:
-        """Return `kl * value`, or `kl` itself if disabled."""
+        """Return `kl * value`, or if disabled, `kl` itself."""
         return kl if self.disable else super().__call__(kl)
 
     def step(self) -> None:
@@ -301,11 +282,9 @@ class Annealer(ScheduledAnnealer):
 
     def _weight(self, step: int) -> float:
         progress = 1.0 if self.disable else linear_annealing(step, self.total_steps)
-        if self.shape == "logistic":
-            progress = _logistic(progress, k=self.total_steps)
-        else:
-            progress = _CURVES[self.shape](progress)
-        return self.baseline + (1.0 - self.baseline) * progress
+        steep = partial(_logistic, k=self.total_steps)
+        curve = steep if self.shape == "logistic" else _CURVES[self.shape]
+        return self.baseline + (1.0 - self.baseline) * curve(progress)
 
 
 ANNEALERS: dict[str, Callable[..., ScheduledAnnealer]] = {
@@ -325,14 +304,9 @@ def build_annealer(
     num_cycles: int = 4,
     cycle_ratio: float = 0.5,
 ) -> ScheduledAnnealer:
-    """Return a new annealer whose weight is `max_beta` for good after `warmup_steps` steps.
+    """Return a new annealer of `ANNEALERS` whose weight is full for good after `warmup_steps`.
 
-    Args:
-        name: A key of `ANNEALERS`; 'constant' has its full weight from the first step.
-        warmup_steps: Steps until full weight for good; for 'cyclical' 0 or at least `num_cycles`.
-        max_beta: The full weight, in [0, inf).
-        num_cycles: How many cycles fill `warmup_steps`; for 'cyclical' only.
-        cycle_ratio: Part of a cycle spent rising, in (0, 1]; for 'cyclical' only.
+    `num_cycles`, which fill the warm-up, and `cycle_ratio` are for 'cyclical' only.
     """
     annealer = choose(ANNEALERS, "name", name)
     if name == "constant":
@@ -344,5 +318,6 @@ def build_annealer(
             f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, got {warmup_steps}; "
             "in training, warmup_epochs (--warmup-epochs) sets them"
         )
-    sizes = {"num_cycles": num_cycles, "total_steps": warmup_steps}
-    return annealer(**sizes, ratio=cycle_ratio, max_beta=max_beta)
+    return CyclicalAnnealer(
+        num_cycles=num_cycles, total_steps=warmup_steps, ratio=cycle_ratio, max_beta=max_beta
+    )
