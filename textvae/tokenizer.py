@@ -1,7 +1,7 @@
 """Text to ids and back: words, characters or byte-level BPE, on the `tokenizers` library.
 
 `<unk>` inside a text is an ordinary word (Penn Treebank is full of it) and becomes `UNK_ID`.
-A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in.
+A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in: an `InputError`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 UNK_TOKEN = "<unk>"
 RESERVED = ("<pad>", "<bos>", "<eos>")
 SPECIALS = ("<pad>", UNK_TOKEN, "<bos>", "<eos>")
-
-DEFAULT_BPE_SIZE = 8000
+_KINDS: dict[tuple[str, str | None], Kind] = {  # of a model and what splits words for it
+    ("WordLevel", "WhitespaceSplit"): "word",
+    ("WordLevel", "Split"): "char",
+    ("BPE", "ByteLevel"): "bpe",
+}
 # As the library splits: whitespace is Rust's, and `str.split` would also split at U+001C to U+001F.
 _WORD = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _CHARACTER = re.compile(f"{UNK_TOKEN}|.", re.DOTALL)
@@ -40,23 +43,22 @@ def find_reserved(text: str) -> str | None:
 
 
 class Tokenizer:
-    """Text to ids without special tokens, and ids back to text.
+    """Text to ids without special tokens, and ids back to text; `train` or `load` build one.
 
-    Built by `Tokenizer.train` or `Tokenizer.load`. Special ids are the same in every
-    vocabulary; BOS, EOS and padding are added when a batch is built, never here.
+    Special ids are the same in every vocabulary; BOS, EOS and padding are added when a batch is
+    built, never here.
     """
 
     pad_id, unk_id, bos_id, eos_id = PAD_ID, UNK_ID, BOS_ID, EOS_ID
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        """Wrap a tokenizer of the `tokenizers` library, of one of the kinds that `train` builds.
-
-        Raises:
-            InputError: If it is of another kind, if the special tokens do not have their ids, or
-                if the ids have holes.
-        """
+        """Wrap a tokenizer of the `tokenizers` library, of one of the kinds that `train` builds."""
         self._backend = backend
-        self.kind = _kind_of(backend)
+        state: dict[str, Any] = json.loads(backend.to_str())
+        parts = (state["model"]["type"], (state["pre_tokenizer"] or {}).get("type"))
+        if parts not in _KINDS:
+            raise InputError(f"model and pre-tokenizer must be one of {list(_KINDS)}, got {parts}")
+        self.kind = _KINDS[parts]
         self._vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
         ids = {token: self._vocabulary.get(token) for token in SPECIALS}
         if list(ids.values()) != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
@@ -84,10 +86,6 @@ class Tokenizer:
                 are kept. Default: no limit for words and characters, 8000 for BPE.
             min_count: Words and characters seen less often become `<unk>`; for BPE, pairs seen
                 less often are not merged.
-
-        Raises:
-            InputError: If an argument is out of its range, if there are no texts, or if one
-                contains a reserved token; its number counts from 1.
         """
         one_of("kind", kind, get_args(Kind))
         smallest = len(SPECIALS) + (256 if kind == "bpe" else 1)
@@ -95,7 +93,7 @@ class Tokenizer:
         at_least(1, min_count=min_count)
         checked = _checked(texts)
         if kind == "bpe":
-            return cls(_train_bpe(checked, vocab_size or DEFAULT_BPE_SIZE, min_count))
+            return cls(_train_bpe(checked, vocab_size or 8000, min_count))
         counts = Counter(chain.from_iterable(map(_SPLIT[kind], checked)))
         return cls(_from_counts(counts, kind, vocab_size, min_count))
 
@@ -124,11 +122,7 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of many texts at once.
-
-        Raises:
-            InputError: If a text contains a reserved token; its number counts from 1.
-        """
+        """Return the ids of many texts at once."""
         checked = list(_checked(texts, may_be_none=True))
         if self.kind != "bpe":
             # A look-up gives what the library gives, at a tenth of its time.
@@ -138,16 +132,10 @@ class Tokenizer:
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids up to the first EOS; BOS and padding are left out.
+        """Return the text of ids (or a tensor of one dimension) up to the first EOS.
 
-        Words come back with single spaces between them, characters and BPE exactly; an unknown
-        token shows as `<unk>`.
-
-        Args:
-            ids: Ids as a sequence, an array or a tensor of one dimension.
-
-        Raises:
-            InputError: If an id is not in the vocabulary.
+        BOS and padding are left out. Words come back with single spaces between them, characters
+        and BPE exactly; an unknown token shows as `<unk>`.
         """
         return self.decode_batch([ids])[0]
 
@@ -159,11 +147,8 @@ class Tokenizer:
         return texts
 
     def unknown_words(self, text: str) -> list[str]:
-        """Return what words (or characters) of `text` become `<unk>`, each once, in order.
-
-        BPE has none: it can spell anything.
-        """
-        if self.kind == "bpe":
+        """Return what words (or characters) of `text` become `<unk>`, each once, in order."""
+        if self.kind == "bpe":  # it can spell anything
             return []
         tokens = dict.fromkeys(_SPLIT[self.kind](text))
         return [token for token in tokens if token not in self._vocabulary]
@@ -175,12 +160,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            InputError: If the file is not a tokenizer of one of the three kinds.
-        """
+        """Read what `save` wrote."""
         text = Path(path).read_bytes()
         try:
             return cls(tokenizers.Tokenizer.from_buffer(text))
@@ -209,19 +189,6 @@ def _checked(texts: Iterable[str], *, may_be_none: bool = False) -> Iterator[str
         yield text
     if number == 0 and not may_be_none:
         raise InputError("texts must hold at least one sentence, got none")
-
-
-def _kind_of(backend: tokenizers.Tokenizer) -> Kind:
-    state: dict[str, Any] = json.loads(backend.to_str())
-    parts = (state["model"]["type"], (state["pre_tokenizer"] or {}).get("type"))
-    kinds: dict[tuple[str, str | None], Kind] = {
-        ("WordLevel", "WhitespaceSplit"): "word",
-        ("WordLevel", "Split"): "char",
-        ("BPE", "ByteLevel"): "bpe",
-    }
-    if parts not in kinds:
-        raise InputError(f"model and pre-tokenizer must be one of {list(kinds)}, got {parts}")
-    return kinds[parts]
 
 
 def _from_counts(
