@@ -107,8 +107,8 @@ def test_never_under_greedy(make_model: MakeModel, seed: int, width: int) -> Non
 
 def search_by_hand(
     model: SentenceVAE, make_batch: MakeBatch, z: Tensor, width: int, max_length: int
-) -> list[int]:
-    """The best sentence of a plain search: ends keep their places, greedy always has one."""
+) -> list[list[int]]:
+    """What a plain search finds, best first: ends keep their places, greedy always has one."""
     content = [UNK_ID, *range(4, model.vocab_size)]
     cut = [False] + [True] * len(content)
     open_, ended, left = [(True, list[int]())], list[Any](), list[Any]()
@@ -125,7 +125,7 @@ def search_by_hand(
         ended += [one[1:3] for one in won if not one[3]]
         left = [one[1:3] for one in won if one[3]]
         open_ = [(one[0], one[2]) for one in won if one[3]]
-    return max(ended + left)[1]
+    return [ids for _, ids in sorted(ended + left, reverse=True)]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
@@ -133,9 +133,9 @@ def test_a_narrow_beam_is_a_plain_search(
     lively_model: SentenceVAE, make_batch: MakeBatch, width: int
 ) -> None:
     z = draw_codes(25, 3) * 2
-    found = decode(lively_model, z, strategy="beam", num_beams=width, max_length=6)
+    found = n_best(lively_model, z, width, num_beams=width, max_length=6)
     expected = [search_by_hand(lively_model, make_batch, code[None], width, 6) for code in z]
-    assert [one.ids for one in found] == expected
+    assert [[one.ids for one in best] for best in found] == expected
 
 
 @pytest.mark.parametrize("options", [{}, {"length_penalty": 1.0}, {"min_length": 2}], ids=str)
