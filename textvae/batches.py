@@ -23,26 +23,19 @@ if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
 
-TooLong = Literal["cut", "drop"]
-"""What becomes of a sentence above the length limit."""
+TooLong = Literal["cut", "drop"]  # what becomes of a sentence above the length limit
 
 
 class Batch(NamedTuple):
-    """Sentences of like length, padded to the longest of them.
+    """Sentences of like length, padded to the longest of them; four tensors of int64.
 
     The decoder reads `input_ids[:, t]` and predicts `target_ids[:, t]`.
-
-    Attributes:
-        input_ids: (B, T) int64, starts with BOS.
-        target_ids: (B, T) int64, ends with EOS unless the sentence was truncated.
-        lengths: (B,) int64, predicted tokens of each sentence (EOS counted, BOS and PAD not).
-        indices: (B,) int64, position of each sentence in its split.
     """
 
-    input_ids: Tensor
-    target_ids: Tensor
-    lengths: Tensor
-    indices: Tensor
+    input_ids: Tensor  # (B, T), starts with BOS
+    target_ids: Tensor  # (B, T), ends with EOS unless the sentence was truncated
+    lengths: Tensor  # (B,), predicted tokens of each sentence (EOS counted, BOS and PAD not)
+    indices: Tensor  # (B,), position of each sentence in its split
 
     @property
     def num_sentences(self) -> int:
@@ -105,14 +98,6 @@ class EncodedSplit:
 
     Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
     larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
-
-    Attributes:
-        lengths: (sentences,) int32, predicted tokens: ids, and EOS unless truncated.
-        truncated: (sentences,) bool, whether the sentence was cut and so has no EOS.
-        num_sentences, num_truncated, num_dropped: Sentences kept, cut, and left out for their
-            length.
-        num_tokens: Predicted tokens.
-        longest: Ids of the longest sentence, EOS not counted.
     """
 
     def __init__(self, table: pyarrow.Table, *, num_dropped: int = 0) -> None:
@@ -122,14 +107,15 @@ class EncodedSplit:
         self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
         self._first = [0, *accumulate(map(len, lists))]
         num_ids = np.concatenate([np.diff(offsets) for offsets in self._offsets])
+        # (sentences,): whether one was cut and so has no EOS; its predicted tokens, EOS among them
         self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy().view(bool)
         self.lengths: NDArray[np.int32] = num_ids + ~self.truncated
         self._rows = table["row"]
         self.num_sentences = len(num_ids)
         self.num_truncated = int(self.truncated.sum())
-        self.num_dropped = num_dropped
-        self.num_tokens = int(self.lengths.sum(dtype=np.int64))
-        self.longest = int(num_ids.max())
+        self.num_dropped = num_dropped  # for their length
+        self.num_tokens = int(self.lengths.sum(dtype=np.int64))  # predicted ones
+        self.longest = int(num_ids.max())  # ids, EOS not counted
 
     @classmethod
     def from_ids(
@@ -236,11 +222,6 @@ class BatchLoader:
     Sentences are sorted by length, those of equal length in an order drawn for the epoch, and
     cut into batches: next to no padding, and the cuts fall at the same places in every epoch, so
     that each has the same number of batches. Then the batches are shuffled.
-
-    Attributes:
-        split: The sentences.
-        num_sentences: Sentences in an epoch.
-        num_tokens: Predicted tokens in an epoch.
     """
 
     def __init__(
@@ -261,10 +242,6 @@ class BatchLoader:
             shuffle: Whether each epoch has an order of its own; else batches come from short to
                 long sentences, always the same.
             seed: Decides, with the number of the epoch, its order.
-
-        Raises:
-            InputError: If neither or a non-positive limit is given, or a sentence alone is above
-                `max_tokens`.
         """
         if batch_size is None and max_tokens is None:
             raise InputError("batch_size or max_tokens must be given, got None for both")
@@ -288,18 +265,7 @@ class BatchLoader:
         return self.epoch(0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch.
-
-        Args:
-            number: Which epoch, from 0; with the seed it decides the order.
-            start: First batch to give: to go on in the middle of an epoch.
-
-        Yields:
-            Batches `start` … `len(self) - 1`.
-
-        Raises:
-            InputError: If `number` is negative or `start` is not in [0, len(self)].
-        """
+        """The batches of epoch `number`, from 0; from batch `start` on, to go on in its middle."""
         integer("start", start, 0, len(self))
         return map(self.batch, self.plan(number)[start:])
 

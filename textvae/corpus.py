@@ -31,19 +31,13 @@ if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
 
-SPLIT_NAMES = {
+SPLIT_NAMES = {  # what a split may be called in a file's name or on the hub
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev"),
     "test": ("test",),
 }
-"""What a split may be called in a file's name or on the hub."""
-
-ROWS_AT_ONCE = 100_000
-"""Rows that are read, cleaned or made ids of together: some ten megabytes."""
-
-LONG_WORK = 300_000
-"""Sentences from which on work takes seconds, so that a terminal shows its progress."""
-
+ROWS_AT_ONCE = 100_000  # read, cleaned or made ids of together: some ten megabytes
+LONG_WORK = 300_000  # sentences that take seconds, so that a terminal shows progress
 _VERSION = 4  # counted up when the same data would give others, so that no old cache is taken
 _JSON = (".jsonl", ".ndjson", ".json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -52,28 +46,19 @@ _FILE_ENDING = re.compile(r"\.[A-Za-z]\w{0,7}")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences in splits.
+    """Sentences in splits: `"train"`, `"valid"`, `"test"`, as far as there are.
 
-    Attributes:
-        name: What to call it in tables.
-        splits: `"train"`, `"valid"`, `"test"`, as far as there are; each with a column `text` of
-            sentences without surrounding whitespace, none of them empty. The embedded corpus has
-            a column for every factor too.
-        source: What `load_corpus` finds the same corpus by, from any directory.
-        skipped: Empty lines left out of each split.
+    Each has a column `text` of sentences without surrounding whitespace, none of them empty; the
+    embedded corpus has a column for every factor too.
     """
 
-    name: str
+    name: str  # what to call it in tables
     splits: Mapping[str, Dataset]
-    source: str
-    skipped: dict[str, int]
+    source: str  # what `load_corpus` finds the same corpus by, from any directory
+    skipped: dict[str, int]  # empty lines left out of each split
 
     def __getitem__(self, split: str) -> Dataset:
-        """One split.
-
-        Raises:
-            DataError: If there is no such split.
-        """
+        """One split; a `DataError` if there is none of that name."""
         if split not in self.splits:
             raise DataError(
                 f"{self.name} has no split {split!r}; it has {', '.join(self.splits) or 'none'}"
@@ -99,19 +84,14 @@ def load_corpus(
             `train.txt` or `my.valid.jsonl` (`validation`, `val` and `dev` do as well; test may be
             missing); or, where there is no such path, a hub data set's id, `owner/name`.
         text_field: Field of the sentence in JSON lines and hub data sets.
-        valid_fraction: Share of sentences held out for validation where the source has no split
-            of its own; 0 for none.
+        valid_fraction: Share held out where the source has no split of its own; 0 for none.
         test_fraction: The same for test.
         seed: Draws the held-out sentences, and the embedded corpus itself.
         cache_dir: Where the Arrow files lie; if None, where `datasets` keeps its own.
 
-    Returns:
-        The corpus; empty lines are left out and counted.
-
     Raises:
         CorpusNotFound: If there is nothing of that name, or the hub is out of reach (known within
             five seconds).
-        InputError: If a fraction is out of its range, or what was found can't be used.
     """
     shares = {"valid": valid_fraction, "test": test_fraction}
     for split, share in shares.items():

@@ -44,7 +44,7 @@ class File(NamedTuple):
         return f"{self.lines} lines, {self.words} words, sha256 {self.sha256[:12]}…"
 
 
-EXPECTED = {
+EXPECTED = {  # the files everyone trains on
     "train": File(
         42_068, 887_521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
     ),
@@ -53,7 +53,6 @@ EXPECTED = {
     ),
     "test": File(3_761, 78_669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
 }
-"""The files everyone trains on."""
 
 
 def find_files(data_dir: str | None) -> dict[str, Path]:
