@@ -58,7 +58,9 @@ def steps_beside(
     programs: int, vocab_size: int, seconds: float, environment: Mapping[str, str]
 ) -> Timed:
     """Training steps in a process of that environment, beside so many busy programs."""
-    command, before = [sys.executable, "-c", "while True: pass"], dict(os.environ)
+    # It ends when this process does, however that comes.
+    count = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+    command, before = [sys.executable, "-c", count], dict(os.environ)
     started = [subprocess.Popen(command, start_new_session=True) for _ in range(programs)]
     try:
         for name in [name for name in before if name.startswith(("OMP_", "GOMP_"))]:
