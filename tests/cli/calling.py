@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from typing import NamedTuple
+from unittest import mock
 
 from textvae import cli
 
@@ -24,10 +25,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def call(*arguments: str) -> Said:
-    """One command, in this process."""
+def call(*arguments: str, stdin: str = "") -> Said:
+    """One command, in this process, with what comes from standard input."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    given = mock.patch("sys.stdin", io.StringIO(stdin))
+    with given, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = cli.main(arguments)
         except SystemExit as stop:  # the parser's

@@ -1,39 +1,17 @@
-"""Runs of a few kilobytes, untrained, and a way to call commands on them."""
+"""Runs of a few kilobytes, untrained."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 
-from tests.cli.calling import Said, call
-from textvae import cli
 from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer
-
-
-@pytest.fixture(scope="session")
-def parser() -> ArgumentParser:
-    """Of all commands: to build it takes longer than most of them."""
-    return cli.parser_of_all()
-
-
-@pytest.fixture
-def tell(monkeypatch: pytest.MonkeyPatch, parser: ArgumentParser) -> Callable[..., Said]:
-    """One command in this process, with what comes from standard input."""
-    monkeypatch.setattr(cli, "parser_of_all", lambda: parser)
-
-    def say(*arguments: str, stdin: str = "") -> Said:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        return call(*arguments)
-
-    return say
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.calling import call
 from textvae import cli, explore
 
 
@@ -34,27 +35,36 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-def test_what_is_shown_by_default(
-    asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "corpus", "opened", "served"),
+    [
+        (
+            [],
+            None,
+            {"data_dir": None, "num_sentences": 2000},
+            {"host": "127.0.0.1", "port": 7860},
+        ),
+        (
+            ["--corpus=c", "--data-dir=d", "--host=h", "--port=1", "--num-sentences=9"],
+            "c",
+            {"data_dir": "d", "num_sentences": 9},
+            {"host": "h", "port": 1},
+        ),
+    ],
+    ids=["default", "given"],
+)
+def test_every_option_is_passed_on(
+    asked: dict[str, Any], options: list[str], corpus: Any, opened: Any, served: Any
 ) -> None:
-    assert cli.main(["explore", "my-run"]) == 130
+    assert call("explore", "run", *options) == (
+        130,
+        "",
+        "textvae: the page is at http://here/ (Ctrl-C ends it)\n",
+    )
     assert asked == {
-        "address": ("127.0.0.1", 7860),
-        "opened": ("my-run", None, {"data_dir": None, "num_sentences": 2000}),
-        "served": ("session", {"host": "127.0.0.1", "port": 7860}),
-    }
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == "textvae: the page is at http://here/ (Ctrl-C ends it)\n"
-
-
-def test_every_option_is_passed_on(asked: dict[str, Any]) -> None:
-    options = ["--corpus=c", "--data-dir=d", "--host=h", "--port=1", "--num-sentences=9"]
-    cli.main(["explore", "r", *options])
-    assert asked == {
-        "address": ("h", 1),
-        "opened": ("r", "c", {"data_dir": "d", "num_sentences": 9}),
-        "served": ("session", {"host": "h", "port": 1}),
+        "address": (served["host"], served["port"]),
+        "opened": ("run", corpus, opened),
+        "served": ("session", served),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from jsonargparse import ArgumentParser
 
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: call(COMMANDS[chosen], options[chosen]))
 
 
+@cache
 def parser_of_all() -> ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(

@@ -22,7 +22,6 @@ from textvae.config import DataConfig, ModelConfig, Options, TrainingConfig
 from textvae.runtime import ElsewhereError, is_first
 
 Run = Annotated[str, "run directory or hub id"]
-DataDir = Annotated[str | None, "where the corpus is now (default: where it was)"]
 Json = Annotated[bool, "JSON on standard output, with all that is known"]
 
 PARTS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}

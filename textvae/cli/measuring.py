@@ -7,15 +7,14 @@ random part of the sentences, and ends with exit code 130. Before that there is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Literal
 
 from textvae.cli.command import Json, Run, say
 from textvae.cli.sentences import print_json
 from textvae.config import Options, option
-
-T = TypeVar("T")
 
 Report = Annotated[str | None, "also write this HTML file"]
 
@@ -74,16 +73,18 @@ def compare(
 def _diagnose(
     names: Sequence[str], diagnosis: Diagnosing, json: bool, page: str | None, *, is_one: bool
 ) -> None:
+    from tqdm import tqdm
+
     from textvae import recipes, report
 
     if page is not None:
         report.check_page(page)  # before minutes are spent on what can't be written
-    options = {**asdict(diagnosis), "progress": _progress}
-    found = (
-        [recipes.diagnose_run(names[0], **options)]
-        if is_one
-        else recipes.diagnose_runs(names, **options)
-    )
+    bar = partial(tqdm, unit=" batches", leave=False, disable=None)
+    options = {**asdict(diagnosis), "progress": bar}
+    if is_one:
+        found = [recipes.diagnose_run(names[0], **options)]
+    else:
+        found = recipes.diagnose_runs(names, **options)
     if json:
         contents = [
             {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
@@ -93,31 +94,22 @@ def _diagnose(
         print_json(contents[0] if is_one else {"runs": contents})
     else:
         print(report.diagnosis_text(found[0]) if is_one else report.comparison_text(found))
-    if page is not None and is_one:
-        examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
-        report.write_page(found[0], examples, page)
-    elif page is not None:
-        report.write_comparison(found, page)
     if page is not None:
+        if is_one:
+            examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
+            report.write_page(found[0], examples, page)
+        else:
+            report.write_comparison(found, page)
         say(f"the report is in {page}")
     for name in names[len(found) :]:
         say(f"not measured: {name}")
     last = found[-1]
     if last.diagnosis.interrupted:
-        num_measured = 0 if last.diagnosis.nll is None else last.diagnosis.nll.num_sentences
-        num_sentences = last.diagnosis.elbo.num_sentences
-        of_all = f"of {num_measured:,} of its {num_sentences:,} sentences"
-        say(f"interrupted: the NLL of {last.name} is {of_all}")
+        nll, num_sentences = last.diagnosis.nll, last.diagnosis.elbo.num_sentences
+        share = f"{nll.num_sentences if nll else 0:,} of its {num_sentences:,} sentences"
+        say(f"interrupted: the NLL of {last.name} is of {share}")
         sys.stdout.flush()
         raise KeyboardInterrupt
-
-
-def _progress(batches: Iterable[T], title: str) -> Iterable[T]:
-    """A bar on standard error where that is a terminal, gone when it is done."""
-    from tqdm import tqdm
-
-    bar: Iterable[T] = tqdm(batches, title, unit=" batches", leave=False, disable=None)
-    return bar
 
 
 def quality(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from textvae.annealers import ANNEALERS
-from textvae.cli.command import DataDir, Run, say
+from textvae.cli.command import Run, say
 
 NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
@@ -51,7 +51,7 @@ def explore(
         "sentences of the map: file, directory, grammar, ptb, or a hub id (default: held-out "
         "ones of the run's own corpus)",
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[str | None, "where the corpus is now (default: where it was)"] = None,
     host: Annotated[str, "address to listen at; 0.0.0.0 for all"] = "127.0.0.1",
     port: Annotated[int, "port to listen at"] = 7860,
     num_sentences: Annotated[int, "most sentences of the map"] = 2000,
