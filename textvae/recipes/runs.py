@@ -23,8 +23,6 @@ from textvae.runtime import current, join
 from textvae.tokenizer import Tokenizer
 from textvae.training import Remedy, Trainer
 
-NONE: Mapping[str, Remedy] = MappingProxyType({})
-
 
 def open_corpus(source: str, config: DataConfig) -> Corpus:
     """Load a corpus with the options of a configuration."""
@@ -66,19 +64,12 @@ def training_loaders(
 
 
 def start(
-    corpus: Corpus,
-    options: Mapping[str, Any],
-    output_dir: str | Path,
-    *,
-    annealer: KLAnnealer | None = None,
-    model: type[SentenceVAE] = SentenceVAE,
-    remedies: Mapping[str, Remedy] = NONE,
+    corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path, **own: Any
 ) -> Trainer:
     """Begin a run of one phase in a new directory; gives its trainer, ready to `fit`.
 
-    `options` are fields of `model.Config`, `DataConfig` and `TrainingConfig`; the rest keep their
-    defaults. An `annealer` takes the place of the configured schedule; `model` is a class and
-    `remedies` are objects by name, for those of your own.
+    `options` are fields of `ModelConfig`, `DataConfig` and `TrainingConfig`; the rest keep their
+    defaults. What is your own, `annealer=`, `model=` and `remedies=`, is as for `phases`.
 
     Raises:
         InputError: If an option is unknown or out of range or asks for pretraining (which `phases`
@@ -88,26 +79,15 @@ def start(
     for name in (f"{phase.name}_epochs" for phase in PRETRAINING):
         if options.get(name):
             raise InputError(f"{name} makes a run of several phases: use recipes.phases")
-    return next(
-        phases(corpus, options, output_dir, annealer=annealer, model=model, remedies=remedies)
-    )
+    return next(phases(corpus, options, output_dir, **own))
 
 
-def resume(
-    output_dir: str | Path,
-    options: Mapping[str, Any] | None = None,
-    *,
-    annealer: KLAnnealer | None = None,
-    model: type[SentenceVAE] = SentenceVAE,
-    remedies: Mapping[str, Remedy] = NONE,
-) -> Trainer:
+def resume(output_dir: str | Path, options: Mapping[str, Any] | None = None, **own: Any) -> Trainer:
     """Continue a run, or the phase it is in, from its last state, to the result it would have had.
 
     `options` given anew must be those of the run, but for `EXTENDABLE`; all else is as for `start`.
     """
-    return next(
-        phases(None, options or {}, output_dir, annealer=annealer, model=model, remedies=remedies)
-    )
+    return next(phases(None, options or {}, output_dir, **own))
 
 
 def phases(
@@ -117,7 +97,7 @@ def phases(
     *,
     annealer: KLAnnealer | None = None,
     model: type[SentenceVAE] = SentenceVAE,
-    remedies: Mapping[str, Remedy] = NONE,
+    remedies: Mapping[str, Remedy] = MappingProxyType({}),
     before: Sequence[Phase] = (),
 ) -> Iterator[Trainer]:
     """A run's phases that are still to be trained, each built when the one before is done.
@@ -129,8 +109,9 @@ def phases(
     for Deep Latent Variable Modeling of Text). Phases `before` follow these; a run that was
     interrupted in one of them is continued with the same.
 
-    No `corpus` continues the run in `output_dir`; all else is as for `start` and `resume`, and
-    annealer and remedies are those of the last phase.
+    No `corpus` continues the run in `output_dir`. In the last phase `annealer` takes the place of
+    the configured schedule, and `remedies`, by name, join those that the options ask for; `model`
+    is the class of all, whose `Config` says which options it has.
 
     Yields:
         Trainers; `fit` each before asking for the next. Where a launcher started several
@@ -239,10 +220,7 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
     the word, which come first: they may be fewer than the model's own.
     """
     if source.tokenizer.fingerprint != model.tokenizer.fingerprint:
-        raise InputError(
-            "weights can be taken from a model of the same vocabulary only: it has "
-            f"{len(source.tokenizer):,} tokens, the run's own {len(model.tokenizer):,}"
-        )
+        raise InputError("weights can be taken from a model of the same vocabulary only")
     own = model.state_dict()
     for name, weights in source.state_dict().items():
         if not keeps(name):
