@@ -32,7 +32,7 @@ def device(
     ids, setting = sample(data_dir, batch_size, steps)
     some = ids[: num_sentences // 8]
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
-    bench.describe("fp32 and bf16; decoding in fp32", {"device": name, **setting})
+    bench.describe("fp32 and bf16; decoding and NLL in fp32", {"device": name, **setting})
     trained, evaluated, model = new_model(), new_model().eval().to(where), untrained_model()
     flops = flops_per_token(model, backward=True)
     scored = flops_per_token(model, encodings=1 / num_samples)
@@ -41,9 +41,9 @@ def device(
     training = {p: partial(our_steps, trained, ids, batch_size, p, where) for p in PRECISIONS}
     for name, dtype in PRECISIONS.items():
         rates(bench, f"training, {name}", Side(training[name], flops, dtype, where))
-        work = partial(our_estimate, evaluated, some, num_samples, dtype)
-        side = Side(work, scored, dtype, where, lambda _: num_samples * num_tokens(some))
-        rates(bench, f"IW-NLL, {name}", side)
+    work = partial(our_estimate, evaluated, some, num_samples)
+    counted = Side(work, scored, device=where, count=lambda _: num_samples * num_tokens(some))
+    rates(bench, "IW-NLL, fp32", counted)
     sampled = partial(our_ids, model.to(where), codes, "sample", UNTRAINED_LENGTH)
     side = Side(sampled, decoded, device=where, count=lambda found: sum(map(len, found)))
     rates(bench, "sampling, fp32", side)

@@ -24,7 +24,7 @@ from textvae.generation import decode as our_decode
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 UNTRAINED_LENGTH = 25  # of every sentence of an untrained model: a little more than PTB's mean
-RTOL = {"fp32": 1e-4, "bf16": 1e-2}  # how far an NLL may be from the usual loop's fp32
+RTOL = 1e-4  # how far an NLL may be from the usual loop's
 BATCH_SIZE = 4  # 64 sentences in batches of 4 are padded by 4%; a split in batches of 64 by 3%
 
 
@@ -42,30 +42,25 @@ def evaluate(
     ids, about = models.some_sentences(data_dir, "test", num_sentences, tokenizer)
     some = ids[:num_reference]
     setting = {"model": f"{run or 'random weights'} ({models.sizes(model)})", "data": about}
-    bench.describe("fp32 and bf16; the usual loop's is fp32", setting)
+    bench.describe("fp32", setting)
     flops = models.flops_per_token(model, encodings=1 / num_samples)
     usual = partial(usual_estimate, model, some, num_samples)
     reference = Side(usual, flops, count=lambda _: num_samples * models.num_tokens(some))
     exact = np.array(usual_estimate(deepcopy(model).double(), ids, num_samples))
-    errors = {}
-    for name, dtype in models.PRECISIONS.items():
-        estimate = partial(our_estimate, model, ids, num_samples, dtype)
-        errors[name] = np.abs(estimate() - exact)
-        agreement = close("NLL at most", estimate()[: len(some)], usual(), RTOL[name])
-        ours = Side(estimate, flops, dtype, count=lambda _: num_samples * models.num_tokens(ids))
-        bench.compare(f"IW-NLL, {name}", "tokens/s", agreement, ours, reference)
-    for name, error in errors.items():
-        figures = {"mean |Δ|, nats": float(error.mean()), "largest |Δ|, nats": float(error.max())}
-        bench.note(f"{name} beside fp64", figures)
+    estimate = partial(our_estimate, model, ids, num_samples)
+    error = np.abs(estimate() - exact)
+    agreement = close("NLL at most", estimate()[: len(some)], usual(), RTOL)
+    ours = Side(estimate, flops, count=lambda _: num_samples * models.num_tokens(ids))
+    bench.compare("IW-NLL, fp32", "tokens/s", agreement, ours, reference)
+    figures = {"mean |Δ|, nats": float(error.mean()), "largest |Δ|, nats": float(error.max())}
+    bench.note("fp32 beside fp64", figures)
 
 
-def our_estimate(
-    model: SentenceVAE, ids: Ids, num_samples: int, precision: torch.dtype
-) -> list[float]:
+def our_estimate(model: SentenceVAE, ids: Ids, num_samples: int) -> list[float]:
     """Textvae's NLL of each sentence, nats; about as little padding as `textvae diagnose` has."""
     split = EncodedSplit.from_ids(ids)
     batches = list(BatchLoader(split, batch_size=BATCH_SIZE, shuffle=False))
-    found = importance_nll(model, batches, num_samples=num_samples, precision=precision)
+    found = importance_nll(model, batches, num_samples=num_samples)
     return found.per_sentence.tolist()
 
 

@@ -97,7 +97,7 @@ def test_five_hundred_samples_unless_asked_otherwise(
     monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
     call("diagnose", runs[0])
     del asked["progress"]
-    amounts = {"num_samples": 500, "precision": "auto"}
+    amounts = {"num_samples": 500}
     assert asked == {"split": "test", "data_dir": None, "seed": 0, **amounts}
 
 

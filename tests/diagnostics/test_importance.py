@@ -168,29 +168,6 @@ def test_no_more_tokens_are_decoded_at_once_than_allowed(batches: Batches) -> No
     assert model.tokens_at_once == [longest] * 3 * 8
 
 
-def test_only_the_decoder_runs_in_reduced_precision(
-    make_model: MakeModel, batches: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, seen = make_model(), set()
-    for name in ("encode", "log_likelihood"):
-        method = getattr(model, name)
-
-        def spy(*arguments: object, name: str = name, method: Callable[..., object] = method):  # type: ignore[no-untyped-def]
-            seen.add((name, torch.is_autocast_enabled("cpu")))
-            return method(*arguments)
-
-        monkeypatch.setattr(model, name, spy)
-    exact = importance_nll(model, batches(), num_samples=20)
-    assert seen == {("encode", False), ("log_likelihood", False)}
-    seen.clear()
-    rough = importance_nll(model, batches(), num_samples=20, precision=torch.bfloat16)
-    assert seen == {("encode", False), ("log_likelihood", True)}
-    assert not torch.is_autocast_enabled("cpu")
-    assert (exact.precision, rough.precision) == ("fp32", "bf16")
-    assert rough.nll != exact.nll
-    assert rough.nll == pytest.approx(exact.nll, rel=0.01)
-
-
 # --- cut short
 
 

@@ -63,7 +63,7 @@ def estimates(
         nll=nll
         if nll is None
         else ImportanceNLL(
-            nll, 0.1, 1.0, 1.0, 500, 3761 * 22, False, "fp32", torch.arange(3761), torch.zeros(3761)
+            nll, 0.1, 1.0, 1.0, 500, 3761 * 22, False, torch.arange(3761), torch.zeros(3761)
         ),
         mi=MutualInformation(mi, 0.01, mi_max, kl - mi),
         moments=described or Moments(mean, ones, rest, some),

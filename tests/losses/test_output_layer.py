@@ -124,28 +124,6 @@ def test_autocast_comes_close_and_stays_fp32(max_scores: int) -> None:
     assert nll.ne(expected).any(), "autocast was not in effect"
 
 
-def rounded_nll(num_exact: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
-    """NLL of 300 tokens with peaked distributions, evaluated in bf16, and in fp64."""
-    *inputs, targets = output_layer(300, 64, 1000, seed=5, dtype=torch.float32)
-    monkeypatch.setattr(tokens, "NUM_EXACT", num_exact)
-    with torch.no_grad():
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = token_nll(*inputs, targets)
-        return found, expected_nll(*(tensor.double() for tensor in inputs), targets)
-
-
-def test_an_evaluation_in_bf16_takes_the_likeliest_products_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    errors = []
-    for num_exact in (0, 128, 1000):
-        found, expected = rounded_nll(num_exact, monkeypatch)
-        errors.append(float((found - expected).abs().mean()))
-    assert errors[0] > 0.005  # the setting is one in which rounding matters
-    assert errors[1] < errors[0] / 3
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)  # all taken again
-
-
 def test_training_multiplies_no_more_scores_than_memory_is_kept_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

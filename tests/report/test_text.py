@@ -40,7 +40,7 @@ def known(diagnosed: LoadedRun) -> LoadedRun:
             active_dimensions=2,
             kl_per_dim=[0.5, 2.0, 0.0],
         ),
-        nll=replace(found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5, precision="fp32"),
+        nll=replace(found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5),
         mi=found.mi._replace(mi=1.75, mi_max=math.log(12)),
         au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
         ablation=Ablation(own=20.125, shuffled=23.125, prior=22.125, zero=21.0),
@@ -55,7 +55,7 @@ def test_the_text_of_a_diagnosis(known: LoadedRun) -> None:
     shown = " ".join(lines[2].split())
     assert shown == "20.12 2.50 22.62 4.00 22.00 ± 0.25 3.50 1.75 1/3 2/3"
     assert lines[4] == (
-        "NLL ± standard error, 3 importance samples (2.50 effective), fp32; "
+        "NLL ± standard error, 3 importance samples (2.50 effective); "
         "MI can be at most log N = 2.48"
     )
     assert lines[6] == "KL per dimension │█▂ │ 3 dimensions, largest 2.000 nats"

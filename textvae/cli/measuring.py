@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 from textvae.cli.command import Json, Run, say
 from textvae.cli.sentences import print_json
@@ -33,9 +33,6 @@ class Diagnosing(Measurement):
     """How runs are diagnosed."""
 
     num_samples: int = option(500, "importance samples K of the NLL")
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "of the NLL: fp32, bf16 (thousandths of a nat off), or auto: bf16 where it is fast"
-    )
 
 
 ON_TEST, USUAL = Measurement(), Diagnosing()

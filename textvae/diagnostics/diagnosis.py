@@ -64,9 +64,7 @@ class Diagnosis(Estimates):
         values = {
             **self.elbo.to_dict(),
             **{name: getattr(self.nll, name, None) for name in of_nll},
-            **{
-                f"nll_{n}": getattr(self.nll, n, None) for n in ("se", "num_sentences", "precision")
-            },
+            **{f"nll_{n}": getattr(self.nll, n, None) for n in ("se", "num_sentences")},
             "nll_is_partial": self.interrupted,
             **self.mi._asdict(),
             "mi_classic": self.mi_classic,
@@ -89,7 +87,6 @@ def diagnose(
     *,
     num_samples: int | None = 500,
     seed: int = 0,
-    precision: torch.dtype = torch.float32,
     factors: FactorLabels | None = None,
     beta: float | None = None,
     free_bits: float | None = None,
@@ -105,7 +102,6 @@ def diagnose(
         num_sentences: Size M of the split, at least 2.
         num_samples: Importance samples K, at least 1; None leaves the NLL out.
         seed: Seed of all noise, at least 0.
-        precision: Of the NLL; see `importance_nll`.
         factors: Known factors of the sentences, if there are any.
         beta: Weight of the KL term last trained with, if known; for the words of the verdict.
         free_bits: Floor under each dimension's KL in training, if known; likewise.
@@ -123,7 +119,7 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, estimate = None, partial(importance_nll, seed=seed, precision=precision, progress=progress)
+    nll, estimate = None, partial(importance_nll, seed=seed, progress=progress)
     if num_samples is not None:
         # Cut short before its first batch is done: the rest has been measured all the same.
         with suppress(KeyboardInterrupt):

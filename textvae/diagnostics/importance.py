@@ -44,7 +44,6 @@ class ImportanceNLL:
     num_samples: int  # K; 1 for a language model, whose NLL is exact
     num_tokens: int  # predicted
     is_partial: bool  # cut short: all of this is of the sentences measured
-    precision: str  # in which the output layer was multiplied: "fp32" or "bf16"
     indices: Tensor  # (M,) int64, positions in the split of the sentences measured, ascending
     per_sentence: Tensor  # (M,) fp64, NLL of each of them, nats
 
@@ -66,7 +65,6 @@ def importance_nll(
     *,
     num_samples: int = 500,
     seed: int = 0,
-    precision: torch.dtype = torch.float32,
     max_tokens: int | None = None,
     progress: Progress = unwrapped,
 ) -> ImportanceNLL:
@@ -80,8 +78,6 @@ def importance_nll(
         batches: Each with its sentences' positions in the split as index.
         num_samples: Importance samples K, at least 1.
         seed: Seed of noise and order, at least 0.
-        precision: `torch.bfloat16` for the products with the output embedding, most of the work;
-            on Penn Treebank a sentence's NLL is then about a thousandth of a nat off.
         max_tokens: Most tokens decoded at once, padding counted, at least 1; one sentence alone
             may be longer. By default what the model's device is fastest with.
         progress: Given the batches and the title `"NLL"`; what it gives back is gone through.
@@ -104,8 +100,7 @@ def importance_nll(
         raise InputError("there is no sentence to evaluate on")
     order = np.random.default_rng(seed).permutation(len(split))
     found: list[tuple[Batch, Tensor]] = []
-    # One autocast for all: it keeps its copies of the weights until it ends.
-    with evaluation_mode(model), autocast(model.device, precision):
+    with evaluation_mode(model):
         try:
             for batch in progress([split[i] for i in order], "NLL"):
                 found.append((batch, _measure(model, batch, num_samples, seed, max_tokens)))
@@ -123,7 +118,6 @@ def importance_nll(
         num_samples=num_samples,
         num_tokens=num_tokens,
         is_partial=len(found) < len(split),
-        precision="bf16" if precision == torch.bfloat16 else "fp32",
         indices=indices,
         per_sentence=nll,
     )

@@ -1,8 +1,5 @@
 """`token_nll`: −log p of target tokens from a decoder's outputs, in bounded memory.
 
-Also offers `multiplied_rows` and `cached_rows`: of how many tokens to multiply, and then to look
-at, the scores together.
-
 Shapes: N tokens, H hidden units, V vocabulary.
 """
 
@@ -28,10 +25,6 @@ CACHED_SCORES = 2**19
 MULTIPLIED_BYTES = 2**25 - 2**13
 """Of scores that are one matrix product on a CPU: 32 MiB with what glibc adds, the largest block
 whose memory it keeps for the next one."""
-
-NUM_EXACT = 128
-"""Words that are likely for some of the tokens multiplied together, whose products are taken again
-in fp32 where all are in less."""
 
 
 def token_nll(
@@ -80,18 +73,8 @@ def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
 
 def _evaluated_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     own = _own_scores(hidden, weight, bias, targets)
-    products = F.linear(hidden, weight)
-    is_rounded = products.dtype != own.dtype
-    parts, likeliest = [], bias.new_zeros(len(bias))
-    for _, p, log_sum in _softmax(products, bias, targets, own):
-        parts.append(log_sum)
-        if is_rounded:
-            torch.maximum(likeliest, p.amax(0), out=likeliest)
-    log_sums = torch.cat(parts)
-    if is_rounded:
-        words = likeliest.topk(min(NUM_EXACT, len(likeliest))).indices
-        log_sums += _gain(words, hidden, weight[words], bias[words], products, targets, log_sums)
-    return log_sums - own
+    parts = _softmax(F.linear(hidden, weight), bias, targets, own)
+    return torch.cat([log_sum for _, _, log_sum in parts]) - own
 
 
 def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
@@ -137,27 +120,6 @@ def _softmax(
         # The logarithm of the softmax's sum, from the likeliest token, whose p is never tiny. The
         # two maxima cost a tenth of what exponentials of a log-softmax would.
         yield part, p, largest - p.amax(-1).log()
-
-
-def _gain(
-    words: Tensor,
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    products: Tensor,
-    targets: Tensor,
-    log_sums: Tensor,
-) -> Tensor:
-    """What the logarithms of sums (N,) lack for having been taken over rounded products (N, V).
-
-    The products of some words (W,), whose weights (W, H) and biases (W,) are given, are taken
-    again as they should be. The targets' scores were right already.
-    """
-    with torch.autocast(hidden.device.type, enabled=False):
-        exact = F.linear(hidden.to(weight.dtype), weight, bias)  # (N, W)
-    rounded = products.gather(1, words.expand_as(exact)) + bias
-    gains = torch.expm1(exact - rounded) * torch.exp(rounded - log_sums[:, None])
-    return gains.masked_fill_(words == targets[:, None], 0).sum(-1).log1p()
 
 
 class _SoftmaxNLL(torch.autograd.Function):

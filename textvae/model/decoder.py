@@ -8,8 +8,6 @@ Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V voc
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +15,6 @@ from textvae.batches import Batch
 from textvae.config import ModelConfig
 from textvae.losses.output_layer import MAX_SCORES, token_nll
 from textvae.model.encoder import CELLS, token_mask
-from textvae.runtime import autocast
 from textvae.tokenizer import BOS_ID, PAD_ID, UNK_ID
 
 DecoderState = tuple[Tensor, ...]
@@ -89,10 +86,7 @@ class Decoder(nn.Module):
         inputs = self._drop_words(batch.input_ids.repeat(repeats, 1))
         targets, lengths = batch.target_ids.repeat(repeats, 1), batch.lengths.repeat(repeats)
 
-        # Rounding adds up along a sentence: for a number, not a gradient, only the output layer's
-        # products, most of the work, are as imprecise as autocast allows.
-        with nullcontext() if torch.is_grad_enabled() else autocast(z.device, torch.float32):
-            outputs, _ = self._run(inputs, self.initial_state(z), z)
+        outputs, _ = self._run(inputs, self.initial_state(z), z)
         mask = token_mask(lengths, targets.shape[1])
         layer = self.output.weight, self.output.bias
         nll = token_nll(outputs[mask], *layer, targets[mask], max_scores=self.max_scores)

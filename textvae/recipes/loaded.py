@@ -19,7 +19,7 @@ from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.runs import evaluation_loader, open_corpus
 from textvae.run import RunDirectory
-from textvae.runtime import current, resolve_precision
+from textvae.runtime import current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 
 MAX_UNKNOWN = 0.5
@@ -199,7 +199,6 @@ def diagnosed(
     *,
     num_samples: int = 500,
     seed: int = 0,
-    precision: str = "auto",
     progress: Progress = unwrapped,
 ) -> LoadedRun:
     """A run with its `diagnosis`: measured in every way there is, and judged.
@@ -208,9 +207,8 @@ def diagnosed(
     the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
     last, leaves a valid estimate from the sentences done by then.
 
-    `num_samples` is the K of the NLL, whose `precision` is fp32, bf16 or auto (bf16 where the
-    hardware multiplies it); `seed` that of all noise. `progress` wraps the batches of each pass;
-    see `diagnostics.diagnose`.
+    `num_samples` is the K of the NLL, `seed` that of all noise; `progress` wraps the batches of
+    each pass, see `diagnostics.diagnose`.
     """
     found = diagnose(
         run.model,
@@ -218,7 +216,6 @@ def diagnosed(
         run.loader.num_sentences,
         num_samples=num_samples,
         seed=seed,
-        precision=resolve_precision(precision, run.model.device),
         factors=_factors(run),
         beta=run.run.last_beta(),
         free_bits=run.config.training.free_bits,

@@ -209,7 +209,7 @@ def _notes(diagnosis: Diagnosis) -> str:
         notes.insert(
             0,
             f"NLL ± standard error, {nll.num_samples} importance samples "
-            f"({nll.effective_samples:.2f} effective), {nll.precision}",
+            f"({nll.effective_samples:.2f} effective)",
         )
     return "; ".join(notes)
 
