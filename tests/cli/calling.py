@@ -7,7 +7,10 @@ import io
 from typing import NamedTuple
 from unittest import mock
 
+from tests.sizes import TINY, flags
 from textvae import cli
+
+SIZES = flags({**TINY, "log_every": 2})
 
 
 class Said(NamedTuple):

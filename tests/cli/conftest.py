@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.calling import SIZES, Said, call
+from textvae import grammar
 from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer
@@ -32,21 +34,13 @@ def lively_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) ->
     return str(path)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[{"longest_sentence": 4}, {"run": {"data": {"max_length": 4}}}],
-    ids=["noted", "older"],
-)
-def short_run(
-    request: pytest.FixtureRequest,
-    lively: SentenceVAE,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> str:
+@pytest.fixture(scope="session")
+def short_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same model, trained on sentences of at most 4 tokens."""
     path = tmp_path_factory.mktemp("runs") / "short"
     lively.save_pretrained(path)
     config = path / "config.json"
-    write_json(config, {**read_json(config), **request.param})
+    write_json(config, {**read_json(config), "longest_sentence": 4})
     return str(path)
 
 
@@ -61,3 +55,17 @@ def language_run(
         path
     )
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "fifty.txt"
+    texts = [sentence.text for sentence in grammar.sample(50, seed=3)]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(fifty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    run = tmp_path_factory.mktemp("cli") / "run"
+    return run, call("train", str(fifty), *SIZES, f"--output-dir={run}")

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,14 @@ from typing import Any
 import pytest
 
 import textvae
-from tests.cli.calling import Said, call
-from tests.sizes import TINY, flags
-from textvae import cli, grammar
+from tests.cli.calling import SIZES, Said, call
+from textvae import cli
 from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import PARTS
 from textvae.corpus import CorpusNotFound
 from textvae.run import RunDirectory
 from textvae.training import Trainer, TrainingError
 from textvae.training.interrupt import SafeInterrupt
-
-SIZES = flags({**TINY, "log_every": 2})
-
-
-@pytest.fixture(scope="module")
-def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "fifty.txt"
-    texts = [sentence.text for sentence in grammar.sample(50, seed=3)]
-    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(fifty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
-    run = tmp_path_factory.mktemp("cli") / "run"
-    return run, call("train", str(fifty), *SIZES, f"--output-dir={run}")
 
 
 @pytest.fixture
@@ -159,59 +141,6 @@ def test_the_last_of_two_files_wins(
         (tmp_path / name).write_text(f"lr: {lr}\nlatent_dim: 3\n")
     call("train", str(fifty), "-c", str(tmp_path / "a"), "--seed=1", "-c", str(tmp_path / "b"))
     assert taken[0]["options"] == {"lr": 0.2, "latent_dim": 3, "seed": 1}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["train", "DATA", "--latent-dims=3"], "latent-dims"),
-        (["train", "DATA", "--latent-dim=three"], "latent_dim"),
-        (["train", "DATA", "--tokenizer=words"], "tokenizer"),
-        (["train", "DATA", "-c", "no such file.yaml"], "no such file.yaml"),
-        (["train", "DATA", "-c", "WRONG"], "latnet_dim"),
-        (["train", "DATA", "-c"], "-c"),
-        (["train", "DATA", "--lr=0", "--min-count=0"], "min_count must be at least 1, got 0; lr"),
-        (["train", "DATA", "--embedding-dim=0"], "embedding_dim must be at least 1, got 0"),
-        (["train"], "DATA is missing: a file, a directory, grammar, ptb, or a hub id"),
-        (["train", "no-such-file.txt"], "no file or directory 'no-such-file.txt'"),
-        (["train", "EMPTY"], "is empty"),
-        (["train", "RESERVED"], "line 2 of"),
-        (["train", "SHORT"], "too few sentences"),
-        (["train", "--resume", "--output-dir=nowhere"], "no run at nowhere"),
-        (["evaluate"], "run"),
-        (["evaluate", "no-such-run"], "no run directory at 'no-such-run'"),
-        (["evaluate", "RUN", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
-        (["evaluate", "RUN", "--data-dir=gone"], "no file or directory 'gone'"),
-        (["paint", "RUN"], "paint"),
-        ([], "subcommand"),
-    ],
-)
-def test_wrong_input_is_said_in_plain_words(
-    fifty: Path,
-    run: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = {
-        "WRONG": "latnet_dim: 3\n",
-        "EMPTY": "",
-        "RESERVED": "fine\na literal <eos> here\n",
-        "SHORT": "one\ntwo\n",
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    names = {"DATA": str(fifty), "RUN": run}
-    began = time.monotonic()
-    answer = call(*(names.get(argument, argument) for argument in arguments))
-    assert answer.code == 2
-    assert answer.out == ""
-    assert said in answer.err
-    assert "Traceback" not in answer.err
-    assert time.monotonic() - began < 5  # no hub is asked, nothing retried
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
 
 def test_a_taken_directory_is_left_alone(fifty: Path, run: str, tmp_path: Path) -> None:

@@ -149,32 +149,3 @@ def test_ctrl_c_leaves_the_runs_to_come(runs: list[str], press_in: Any) -> None:
     assert said.code == 130
     assert [line.split()[0] for line in said.out.splitlines()[1:3]] == ["run", "first"]
     assert f"textvae: not measured: {runs[1]}" in said.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["diagnose", "{tmp}"], "is not a run directory"),
-        (["diagnose", "{run}", "--num-samples=0"], "num_samples must be at least 1, got 0"),
-        (["diagnose", "{run}", "--split=dev"], "mine has no split 'dev'"),
-        (["diagnose", "{run}", "--data-dir={tmp}/empty"], "holds no sentences"),
-        (["diagnose", "{run}", "--data-dir={tmp}/other"], "of another vocabulary than the model"),
-        (["diagnose", "{run}", "--report={tmp}/no/page.html"], "no directory for the report"),
-        (["diagnose", "{run}", "--report={tmp}"], "the report must be a file"),
-        (["compare", "{run}"], "runs must be at least 2, each another"),
-        (["compare", "{run}", "{tmp}"], "is not a run directory"),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_line(
-    runs: list[str], tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    for name, text in (("empty", "\n"), ("other", "x y z\n" * 3)):
-        (tmp_path / name).mkdir()
-        for split in ("train", "valid", "test"):
-            (tmp_path / name / f"{split}.txt").write_text(text)
-    given = [argument.format(run=runs[0], tmp=tmp_path) for argument in arguments]
-    said = call(*given)
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("textvae: error: ")
-    assert said.err.count("\n") == 1
-    assert message in said.err

@@ -60,31 +60,6 @@ def test_a_picture_is_drawn(tmp_path: Path, ending: str) -> None:
     assert path.stat().st_size > 5000
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["lineal"], "annealer must be one of constant, linear, .*, got 'lineal'"),
-        (["--steps=0"], "steps must be at least 1, got 0"),
-        (["--warmup-steps=-1"], "warmup_steps must be at least 0, got -1"),
-        (["--figure=shape"], "--figure must be one of shapes, cyclical, .*, got 'shape'"),
-        (["linear", "--figure=shapes"], "annealers or --figure can be given, got both: shapes"),
-        (["--plot=a.xyz"], r"must end in one of \.png, \.svg, \.pdf, got 'a.xyz'"),
-        (["--plot=nowhere/a.png"], r"no directory nowhere to write a\.png to"),
-    ],
-)
-def test_wrong_input_is_one_plain_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, out, err = call(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert re.search(said, err)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_without_matplotlib_there_are_no_pictures_but_tables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -148,59 +148,6 @@ def test_neighbours_in_standard_input(lively_run: str, corpus: Path) -> None:
     assert asked == from_file
 
 
-# Wrong input
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("encode RUN", "standard input is empty"),
-        ("encode RUN EMPTY", "text 1 must have at least one token, got ''"),
-        ("encode RUN --input gone.txt", "No such file or directory: 'gone.txt'"),
-        ("encode RUN a <bos>", "text 2 contains the reserved token <bos>"),
-        ("encode SHORT LONG", "text 1 must have at most 4 tokens, as in training, got 5"),
-        ("encode LANGUAGE a", "this is a language model (latent_dim 0): it has no latent code"),
-        ("encode RUN a --output codes.txt", "output must be a file .npz, got codes.txt"),
-        ("encode RUN a --output gone/codes.npz", "there is no directory for gone/codes.npz"),
-        ("encode RUN a --output taken.npz", "output must be a file, taken.npz is a directory"),
-        ("encode RUN a --output codes.npz --json", "output must be lines (--json) or a file"),
-        ("neighbours RUN a", "neighbours.corpus"),
-        ("neighbours RUN a --corpus gone.txt", "No such file or directory: 'gone.txt'"),
-        ("neighbours RUN a --corpus BLANK", "BLANK must hold at least one sentence, got empty"),
-        ("neighbours RUN a --corpus -", "standard input is empty"),
-        ("neighbours RUN a --corpus RESERVED", "line 3 of RESERVED contains the reserved token"),
-        ("neighbours RUN a --corpus GOOD -k 0", "k must be at least 1, got 0"),
-        ("neighbours RUN a b --corpus GOOD", "texts must be 1 in number, got 2"),
-    ],
-)
-def test_wrong_input(
-    lively_run: str,
-    short_run: str,
-    language_run: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: str,
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = {
-        "GOOD": f"{TEXTS[0]}\n",
-        "BLANK": "\n  \n",
-        "NOTHING": "",
-        "RESERVED": "the cat\n\na dog <eos>\n",
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_text(content, encoding="utf-8")
-    (tmp_path / "taken.npz").mkdir()
-    names = {"RUN": lively_run, "SHORT": short_run, "LANGUAGE": language_run}
-    names |= {"EMPTY": "", "LONG": TEXTS[0]}
-    answer = call(*(names.get(argument, argument) for argument in arguments.split()))
-    assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err
-    assert "Traceback" not in answer.err
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "taken.npz"}
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_may_not_be_written(lively_run: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -53,30 +53,6 @@ def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
     assert f"perplexities under {runs['LM']}" in said.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "run"),
-        (["no-such-run"], "no run directory at 'no-such-run'"),
-        (["VAE", "-n", "1"], "num_samples must be at least 2, got 1"),
-        (["VAE", "-n", "many"], "num_samples"),
-        (["VAE", "--split=dev"], "fifty has no split 'dev'; it has train, valid, test"),
-        (["VAE", "--temperature=0"], "temperature must be in (0, inf), got 0.0"),
-        (["VAE", "--seed=-1"], "seed must be at least 0, got -1"),
-        (["VAE", "--data-dir=gone"], "no file or directory 'gone'"),
-        (["VAE", "--language-model=VAE"], "no run directory at 'VAE'"),
-        (["VAE", "--language-model", "VAE"], "must be a run with latent_dim 0, got 2"),
-    ],
-)
-def test_wrong_input_is_said_in_plain_words(
-    runs: dict[str, str], arguments: list[str], said: str
-) -> None:
-    answer = call("quality", *(runs.get(argument, argument) for argument in arguments))
-    assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err
-    assert "Traceback" not in answer.err
-
-
 def test_a_missing_sacrebleu_is_named(
     runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

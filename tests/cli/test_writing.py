@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from tests.cli.calling import Terminal, call
 from textvae import generation
-from textvae.batches import Batch
 from textvae.config import Decoding
+from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
 
 ONE, OTHER, THIRD = "the cat sees a dog", "a dog runs", "cats run"
@@ -90,31 +89,46 @@ def test_samples_like_a_corpus(lively: SentenceVAE, lively_run: str, tmp_path: P
     assert objects(json_too) == scored(lively, z, **drawing)
 
 
-def test_reconstruct(lively: SentenceVAE, lively_run: str) -> None:
-    texts = [ONE, OTHER, THIRD]
-    plain = call("reconstruct", lively_run, *texts, SHORT)
-    assert plain.lines == generation.reconstruct(lively, texts, max_length=12)
-    drawn = call("reconstruct", lively_run, "--sampled", "--seed=5", SHORT, *texts)
-    assert drawn.lines == generation.reconstruct(lively, texts, sampled=True, seed=5, max_length=12)
-    assert drawn.lines != plain.lines
-    found = objects(call("reconstruct", lively_run, *texts, SHORT, "--json"))
-    assert [one["source"] for one in found] == texts
-    assert [one["text"] for one in found] == plain.lines
-
-
-def test_log_prob_is_the_models_own(
-    lively: SentenceVAE, lively_run: str, make_batch: Callable[..., Batch]
+@pytest.mark.parametrize(
+    ("arguments", "codes", "known"),
+    [
+        (
+            ["reconstruct", ONE, OTHER, THIRD],
+            lambda model: generation.posterior_codes(model, [ONE, OTHER, THIRD]),
+            [{"source": text} for text in (ONE, OTHER, THIRD)],
+        ),
+        (
+            ["reconstruct", "--sampled", "--seed=5", ONE],
+            lambda model: generation.posterior_codes(model, [ONE], sampled=True, seed=5),
+            [{"source": ONE}],
+        ),
+        (
+            ["traverse", ONE, "--dim=2", "--low=-1", "--high", "2", "--steps=4"],
+            lambda model: generation.traversal_codes(model, ONE, 2, low=-1.0, high=2.0, steps=4),
+            [{"source": ONE, "dim": 2, "value": value} for value in (-1.0, 0.0, 1.0, 2.0)],
+        ),
+        (
+            ["analogy", ONE, OTHER, THIRD],
+            lambda model: generation.analogy_codes(model, ONE, OTHER, THIRD),
+            [{"a": ONE, "b": OTHER, "c": THIRD}],
+        ),
+        (
+            ["jitter", ONE, "-n6", "--scale=3", "--seed=2"],
+            lambda model: generation.jittered_codes(model, ONE, 6, scale=3.0, seed=2),
+            [{"source": ONE}] * 6,
+        ),
+    ],
+    ids=["reconstruct", "sampled", "traverse", "analogy", "jitter"],
+)
+def test_what_is_written(
+    lively: SentenceVAE, lively_run: str, arguments: list[str], codes: Any, known: Any
 ) -> None:
-    assert lively.tokenizer is not None
-    found = objects(call("reconstruct", lively_run, ONE, OTHER, THIRD, "--max-length=50", "--json"))
-    ended = [one for one in found if len(one["text"].split()) < 50]
-    assert ended
-    for one in ended:
-        ids = lively.tokenizer.encode_batch([one["source"], one["text"]])
-        with torch.no_grad():
-            mu = lively.encode(make_batch(ids[:1])).mu
-            expected = lively.log_likelihood(make_batch(ids[1:]), mu)
-        assert one["log_prob"] == pytest.approx(expected.item(), rel=1e-4)
+    command = [arguments[0], lively_run, *arguments[1:], SHORT]
+    expected = scored(lively, codes(lively))
+    found = objects(call(*command, "--json"))
+    assert found == [one | text for one, text in zip(known, expected, strict=True)]
+    line = "{value:+.2f}\t{text}" if "traverse" in command else "{text}"
+    assert call(*command).lines == [line.format_map(one) for one in found]
 
 
 @pytest.mark.parametrize("method", ["linear", "spherical"])
@@ -135,49 +149,6 @@ def test_interpolate(lively: SentenceVAE, lively_run: str, method: str) -> None:
     assert [one["text"] for one in found] == texts
     assert [one["distance"] for one in found] == [None, *changes]
     assert [one["log_prob"] for one in found] == [one.log_prob for one in path]
-
-
-def test_sentences_are_decoded_once(lively_run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, inner = [], SentenceVAE.initial_state
-
-    def initial_state(model: SentenceVAE, z: Tensor) -> Any:
-        decoded.append(len(z))
-        return inner(model, z)
-
-    monkeypatch.setattr(SentenceVAE, "initial_state", initial_state)
-    objects(call("interpolate", lively_run, ONE, OTHER, "--steps=4", SHORT, "--json"))
-    assert decoded == [4]
-
-
-def test_traverse(lively: SentenceVAE, lively_run: str) -> None:
-    expected = generation.traverse(lively, ONE, 2, low=-1.0, high=2.0, steps=4, max_length=12)
-    command = ["traverse", lively_run, ONE, "--dim=2", "--low=-1", "--high", "2", "--steps=4"]
-    values = ["-1.00", "+0.00", "+1.00", "+2.00"]
-    said = call(*command, SHORT)
-    assert said.lines == [f"{v}\t{text}" for v, text in zip(values, expected, strict=True)]
-    z = generation.traversal_codes(lively, ONE, 2, low=-1.0, high=2.0, steps=4)
-    assert objects(call(*command, SHORT, "--json")) == [
-        {"source": ONE, "dim": 2, "value": value, **one}
-        for value, one in zip((-1.0, 0.0, 1.0, 2.0), scored(lively, z), strict=True)
-    ]
-
-
-def test_analogy(lively: SentenceVAE, lively_run: str) -> None:
-    expected = generation.analogy(lively, ONE, OTHER, THIRD, max_length=12)
-    assert call("analogy", lively_run, ONE, OTHER, THIRD, SHORT).lines == [expected]
-    assert objects(call("analogy", lively_run, ONE, OTHER, THIRD, SHORT, "--json")) == [
-        {"a": ONE, "b": OTHER, "c": THIRD, **one}
-        for one in scored(lively, generation.analogy_codes(lively, ONE, OTHER, THIRD))
-    ]
-
-
-def test_jitter(lively: SentenceVAE, lively_run: str) -> None:
-    expected = generation.jitter(lively, ONE, 6, scale=3.0, seed=2, max_length=12)
-    command = ["jitter", lively_run, ONE, "-n6", "--scale=3", "--seed=2", SHORT]
-    assert call(*command).lines == expected
-    z = generation.jittered_codes(lively, ONE, 6, scale=3.0, seed=2)
-    assert objects(call(*command, "--json")) == [{"source": ONE, **x} for x in scored(lively, z)]
-    assert len(set(expected)) > 1
 
 
 # Where texts come from
@@ -227,85 +198,20 @@ def test_who_types_is_told_what_is_waited_for(
     assert "textvae: sentences, one a line, and Ctrl-D at the end:\n" in said.err
 
 
-# Wrong input
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("sample RUN -n 0", "num_sentences must be at least 1, got 0"),
-        ("sample RUN --temperature 0", "temperature must be in (0, inf), got 0.0"),
-        ("sample RUN --strategy beams", "strategy"),
-        ("sample RUN --top-k many", "top_k"),
-        ("sample RUN --num-beams 3", "num_beams is an option of strategy 'beam' only, got"),
-        ("sample RUN --min-length 9 --max-length 5", "min_length must be at most max_length (5)"),
-        ("sample RUN --like gone.txt", "No such file or directory: 'gone.txt'"),
-        ("sample RUN --like BLANK", "must hold at least one sentence, got empty lines only"),
-        ("sample RUN --like RESERVED", "contains the reserved token <eos>"),
-        ("sample NOWHERE", "no run directory at 'NOWHERE'"),
-        ("reconstruct RUN", "standard input is empty: it must hold at least one sentence, a line"),
-        ("reconstruct RUN -", "standard input is empty"),
-        ("reconstruct RUN EMPTY", "text 1 must have at least one token, got ''"),
-        ("reconstruct RUN --input BLANK", "text 1 must have at least one token, got ''"),
-        ("reconstruct RUN --input NOTHING", "is empty: it must hold at least one sentence"),
-        ("reconstruct RUN --input LATIN", "is not UTF-8: invalid"),
-        ("reconstruct RUN --input gone.txt", "No such file or directory: 'gone.txt'"),
-        ("reconstruct RUN --input .", "Is a directory"),
-        ("reconstruct RUN a --input GOOD", "texts must be arguments or --input, got both"),
-        ("reconstruct RUN <eos>", "text 1 contains the reserved token <eos>"),
-        ("reconstruct RUN a --top-k 3", "top_k is an option of strategy 'sample' only"),
-        ("reconstruct SHORT a LONG", "text 2 must have at most 4 tokens, as in training, got 5"),
-        ("interpolate RUN a", "texts must be at least 2 sentences (both ends), got 1"),
-        ("interpolate RUN a b --method cubic", "method must be one of linear, spherical, got"),
-        ("traverse RUN a", "traverse.dim"),
-        ("traverse RUN a b --dim 1", "texts must be 1 in number, got 2"),
-        ("traverse RUN a --dim 3", "dim must be at least 0 and at most 2, got 3"),
-        ("traverse RUN a --dim 1 --low 3", "low must be finite and below high, got 3.0 and 3.0"),
-        ("analogy RUN a b", "texts must be 3 in number, got 2"),
-        ("jitter RUN a -n 0", "num_sentences must be at least 1, got 0"),
-        ("jitter RUN a --paint", "paint"),
-    ],
-)
-def test_wrong_input(
-    lively_run: str,
-    short_run: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: str,
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = {
-        "GOOD": f"{ONE}\n".encode(),
-        "BLANK": b"\n  \n",
-        "NOTHING": b"",
-        "RESERVED": b"the cat\n\na dog <eos>\n",
-        "LATIN": b"the caf\xe9\n",
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    names = {"RUN": lively_run, "SHORT": short_run, "EMPTY": "", "LONG": ONE}
-    answer = call(*(names.get(argument, argument) for argument in arguments.split()))
-    assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err
-    assert "Traceback" not in answer.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
-
-
-@pytest.mark.parametrize("command", TEXTS)
-def test_a_language_model_has_no_latent_code(language_run: str, command: str) -> None:
-    texts = [ONE, OTHER, THIRD][: TEXTS[command]]
-    answer = call(command, language_run, *texts, *EXTRA.get(command, []))
-    assert (answer.code, answer.out) == (2, "")
-    assert "this is a language model (latent_dim 0): it has no latent code" in answer.err
-
-
 def test_a_language_model_writes(language_run: str) -> None:
     assert len(objects(call("sample", language_run, "-n3", SHORT, "--json"))) == 3
 
 
-def test_what_the_model_saw_is_no_longer_than_it_says(short_run: str) -> None:
-    assert call("reconstruct", short_run, "the cat sees a", SHORT).code == 0
+@pytest.mark.parametrize(
+    "noted", [{}, {"longest_sentence": None, "run": {"data": {"max_length": 4}}}]
+)
+def test_as_long_as_in_training(short_run: str, tmp_path: Path, noted: dict[str, Any]) -> None:
+    run = shutil.copytree(short_run, tmp_path / "run")
+    config = read_json(run / "config.json")
+    write_json(run / "config.json", config | noted)
+    assert call("reconstruct", str(run), "the cat sees a", SHORT).code == 0
+    refused = call("reconstruct", str(run), ONE, SHORT)
+    assert "text 1 must have at most 4 tokens, as in training, got 5" in refused.err
 
 
 # Help

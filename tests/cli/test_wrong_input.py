@@ -1,0 +1,160 @@
+"""Wrong input to any command: one plain line, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import Said, call
+
+ONE = "the cat sees a dog"
+
+FILES = {
+    "GOOD": f"{ONE}\n".encode(),
+    "BLANK": b"\n  \n",
+    "NOTHING": b"",
+    "RESERVED": b"the cat\n\na dog <eos>\n",
+    "LATIN": b"the caf\xe9\n",
+    "YAML": b"latnet_dim: 3\n",
+    **{f"empty/{split}.txt": b"\n" for split in ("train", "valid", "test")},
+    **{f"other/{split}.txt": b"x y z\n" * 3 for split in ("train", "valid", "test")},
+}
+
+LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("paint RUN", "paint"),
+        ("", "subcommand"),
+        ("train DATA --latent-dims=3", "latent-dims"),
+        ("train DATA --latent-dim=three", "latent_dim"),
+        ("train DATA --tokenizer=words", "tokenizer"),
+        ("train DATA -c gone.yaml", "gone.yaml"),
+        ("train DATA -c YAML", "latnet_dim"),
+        ("train DATA -c", "-c"),
+        ("train DATA --lr=0 --min-count=0", "min_count must be at least 1, got 0; lr"),
+        ("train DATA --embedding-dim=0", "embedding_dim must be at least 1, got 0"),
+        ("train", "DATA is missing: a file, a directory, grammar, ptb, or a hub id"),
+        ("train --output-dir=new", "DATA is missing"),
+        ("train no-such-file.txt", "no file or directory 'no-such-file.txt'"),
+        ("train NOTHING", "is empty"),
+        ("train RESERVED", "line 3 of"),
+        ("train GOOD", "too few sentences"),
+        ("train --resume --output-dir=nowhere", "no run at nowhere"),
+        ("evaluate", "run"),
+        ("evaluate no-such-run", "no run directory at 'no-such-run'"),
+        ("evaluate TRAINED --split=dev", "fifty has no split 'dev'; it has train, valid, test"),
+        ("evaluate TRAINED --data-dir=gone", "no file or directory 'gone'"),
+        ("evaluate TRAINED --seed=-1", "seed must be at least 0, got -1"),
+        ("diagnose .", "is not a run directory"),
+        ("diagnose TRAINED --num-samples=0", "num_samples must be at least 1, got 0"),
+        ("diagnose TRAINED --data-dir=empty", "holds no sentences"),
+        ("diagnose TRAINED --data-dir=other", "of another vocabulary than the model"),
+        ("diagnose TRAINED --report=no/page.html", "no directory for the report"),
+        ("diagnose TRAINED --report=.", "the report must be a file"),
+        ("compare TRAINED", "runs must be at least 2, each another"),
+        ("compare TRAINED .", "is not a run directory"),
+        ("quality TRAINED -n 1", "num_samples must be at least 2, got 1"),
+        ("quality TRAINED --split=dev", "fifty has no split 'dev'; it has train, valid, test"),
+        ("quality TRAINED --temperature=0", "temperature must be in (0, inf), got 0.0"),
+        ("quality TRAINED --language-model=gone", "no run directory at 'gone'"),
+        ("quality TRAINED --language-model TRAINED", "must be a run with latent_dim 0, got 2"),
+        ("sample RUN -n 0", "num_sentences must be at least 1, got 0"),
+        ("sample RUN --temperature 0", "temperature must be in (0, inf), got 0.0"),
+        ("sample RUN --strategy beams", "strategy"),
+        ("sample RUN --top-k many", "top_k"),
+        ("sample RUN --num-beams 3", "num_beams is an option of strategy 'beam' only, got"),
+        ("sample RUN --min-length 9 --max-length 5", "min_length must be at most max_length (5)"),
+        ("sample RUN --like gone.txt", "No such file or directory: 'gone.txt'"),
+        ("sample RUN --like BLANK", "must hold at least one sentence, got empty lines only"),
+        ("sample RUN --like RESERVED", "contains the reserved token <eos>"),
+        ("sample NOWHERE", "no run directory at 'NOWHERE'"),
+        ("reconstruct RUN", "standard input is empty: it must hold at least one sentence, a line"),
+        ("reconstruct RUN -", "standard input is empty"),
+        ("reconstruct RUN EMPTY", "text 1 must have at least one token, got ''"),
+        ("reconstruct RUN --input BLANK", "text 1 must have at least one token, got ''"),
+        ("reconstruct RUN --input NOTHING", "is empty: it must hold at least one sentence"),
+        ("reconstruct RUN --input LATIN", "is not UTF-8: invalid"),
+        ("reconstruct RUN --input gone.txt", "No such file or directory: 'gone.txt'"),
+        ("reconstruct RUN --input .", "Is a directory"),
+        ("reconstruct RUN a --input GOOD", "texts must be arguments or --input, got both"),
+        ("reconstruct RUN <eos>", "text 1 contains the reserved token <eos>"),
+        ("reconstruct RUN a --top-k 3", "top_k is an option of strategy 'sample' only"),
+        ("reconstruct SHORT a LONG", "text 2 must have at most 4 tokens, as in training, got 5"),
+        ("reconstruct LANGUAGE a", LANGUAGE_MODEL),
+        ("interpolate RUN a", "texts must be at least 2 sentences (both ends), got 1"),
+        ("interpolate RUN a b --method cubic", "method must be one of linear, spherical, got"),
+        ("interpolate LANGUAGE a b", LANGUAGE_MODEL),
+        ("traverse RUN a", "traverse.dim"),
+        ("traverse RUN a b --dim 1", "texts must be 1 in number, got 2"),
+        ("traverse RUN a --dim 3", "dim must be at least 0 and at most 2, got 3"),
+        ("traverse RUN a --dim 1 --low 3", "low must be finite and below high, got 3.0 and 3.0"),
+        ("traverse LANGUAGE a --dim 1", LANGUAGE_MODEL),
+        ("analogy RUN a b", "texts must be 3 in number, got 2"),
+        ("analogy LANGUAGE a b c", LANGUAGE_MODEL),
+        ("jitter RUN a -n 0", "num_sentences must be at least 1, got 0"),
+        ("jitter RUN a --paint", "paint"),
+        ("jitter LANGUAGE a", LANGUAGE_MODEL),
+        ("encode RUN", "standard input is empty"),
+        ("encode RUN a <bos>", "text 2 contains the reserved token <bos>"),
+        ("encode SHORT LONG", "text 1 must have at most 4 tokens, as in training, got 5"),
+        ("encode LANGUAGE a", LANGUAGE_MODEL),
+        ("encode RUN a --output codes.txt", "output must be a file .npz, got codes.txt"),
+        ("encode RUN a --output gone/codes.npz", "there is no directory for gone/codes.npz"),
+        ("encode RUN a --output taken.npz", "output must be a file, taken.npz is a directory"),
+        ("encode RUN a --output codes.npz --json", "output must be lines (--json) or a file"),
+        ("encode RUN EMPTY --output codes.npz", "text 1 must have at least one token"),
+        ("neighbours RUN a", "neighbours.corpus"),
+        ("neighbours RUN a --corpus gone.txt", "No such file or directory: 'gone.txt'"),
+        ("neighbours RUN a --corpus BLANK", "BLANK must hold at least one sentence, got empty"),
+        ("neighbours RUN a --corpus -", "standard input is empty"),
+        ("neighbours RUN a --corpus RESERVED", "line 3 of RESERVED contains the reserved token"),
+        ("neighbours RUN a --corpus GOOD -k 0", "k must be at least 1, got 0"),
+        ("neighbours RUN a b --corpus GOOD", "texts must be 1 in number, got 2"),
+        ("neighbours LANGUAGE a --corpus GOOD", LANGUAGE_MODEL),
+        ("schedules lineal", "annealer must be one of constant, linear, "),
+        ("schedules --steps=0", "steps must be at least 1, got 0"),
+        ("schedules --warmup-steps=-1", "warmup_steps must be at least 0, got -1"),
+        ("schedules --figure=shape", "--figure must be one of shapes, cyclical, "),
+        (
+            "schedules linear --figure=shapes",
+            "--figure can be given, got both: shapes",
+        ),
+        ("schedules --plot=a.xyz", "must end in one of .png, .svg, .pdf, got 'a.xyz'"),
+        ("schedules --plot=nowhere/a.png", "no directory nowhere to write a.png to"),
+        ("explore RUN --port=70000", "port must be from 1 to 65535, got 70000"),
+    ],
+)
+def test_wrong_input_is_said_in_plain_words(
+    fifty: Path,
+    trained: tuple[Path, Said],
+    lively_run: str,
+    short_run: str,
+    language_run: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("textvae.explore.page._gradio", lambda: None)
+    (tmp_path / "taken.npz").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    names = {"RUN": lively_run, "SHORT": short_run, "LANGUAGE": language_run, "EMPTY": ""}
+    names |= {"DATA": str(fifty), "TRAINED": str(trained[0]), "LONG": ONE}
+    began = time.monotonic()
+    answer = call(*(names.get(argument, argument) for argument in arguments.split()))
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+    *_, last = answer.err.splitlines()
+    assert last.startswith("textvae: error: ") == ("textvae: " in answer.err)  # or the parser's own
+    assert time.monotonic() - began < 5  # no hub is asked, nothing retried
+    assert sorted(tmp_path.rglob("*")) == before
