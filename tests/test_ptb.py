@@ -30,7 +30,7 @@ def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for split, sentences in SENTENCES.items():
         words = sum(len(sentence.split()) for sentence in sentences)
         digest = hashlib.sha256(lines(split).encode()).hexdigest()
-        monkeypatch.setitem(ptb.EXPECTED, split, ptb.File(len(sentences), words, digest))
+        monkeypatch.setitem(ptb.EXPECTED, split, (len(sentences), words, digest))
     # No `data/ptb/` beside the package or the tests may be found by chance.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
@@ -139,7 +139,7 @@ def test_the_hub_copy_must_be_the_same_text(
     corpus = load_corpus("ptb")
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
     assert corpus.source == "ptb"
-    monkeypatch.setitem(ptb.EXPECTED, "valid", ptb.File(1, 4, ""))
+    monkeypatch.setitem(ptb.EXPECTED, "valid", (1, 4, ""))
     message = r"hub's copy .* valid\) is a different one: expected 1 lines and 4 words; found 1 lin"
     with pytest.raises(DataError, match=message):
         load_corpus("ptb")

@@ -178,14 +178,11 @@ def mapped(
 
 def _draw(seed: int) -> Corpus:
     """The embedded corpus, with a column for every factor."""
-    import datasets
+    from datasets import Dataset
 
-    drawn = grammar.splits(seed)._asdict()
     splits = {
-        split: datasets.Dataset.from_list(
-            [{"text": text, **factors} for text, factors in sentences]
-        )
-        for split, sentences in drawn.items()
+        split: Dataset.from_list([{"text": text, **factors} for text, factors in sentences])
+        for split, sentences in grammar.splits(seed)._asdict().items()
     }
     return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0))
 

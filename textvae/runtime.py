@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PRECISIONS = ("auto", "fp32", "bf16")
-
+# A CPU that has one of these multiplies bf16 at twice the rate of fp32 at least.
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
-"""A CPU that has one of these multiplies bf16 at twice the rate of fp32 at least."""
-
+# How long processes wait for each other: the first may have a large corpus to prepare. One that has
+# died is noticed by the launcher, which ends the others.
 PATIENCE = timedelta(days=1)
-"""How long processes wait for each other: the first may have a large corpus to prepare. One that
-has died is noticed by the launcher, which ends the others."""
-
+# About 0.05 ms: longer than a CPU's threads usually wait for each other within a training step, and
+# far shorter than another program keeps a core.
 SHORT_SPIN = "3000"
-"""About 0.05 ms: longer than a CPU's threads usually wait for each other within a training step,
-and far shorter than another program keeps a core."""
 
 
 class ElsewhereError(RuntimeError):
@@ -72,10 +69,7 @@ class Processes(NamedTuple):
         return found
 
     def gather_rows(self, own: Tensor, num_rows: int) -> Tensor:
-        """All rows (B, D) in their order, without gradient, of which each process has its `share`.
-
-        Nothing is read back from an accelerator.
-        """
+        """All rows (B, D), of which each process has its `share`; no device is waited for."""
         if self.world == 1:
             return own.detach()
         import torch
@@ -106,22 +100,22 @@ class Processes(NamedTuple):
         """What a function gives in the first process; it is called in no other."""
         if self.world == 1:
             return function()
-        given, error = _tried(function) if self.is_first else (None, None)
-        self._refuse_failure(error)
         from accelerate.utils import broadcast_object_list
 
+        given, error = _tried(function) if self.is_first else (None, None)
+        self._refuse_failure(error)
         return broadcast_object_list([given])[0]  # type: ignore[no-any-return]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Call a function in each machine's first process, then, its caches filled, in others."""
         if self.world == 1:
             return function()
-        given: T | None = None
-        for is_my_turn in (self.local_rank == 0, self.local_rank != 0):
-            error = None
-            if is_my_turn:
-                given, error = _tried(function)
-            self._refuse_failure(error)
+        if self.local_rank != 0:
+            self._refuse_failure(None)
+        given, error = _tried(function)
+        self._refuse_failure(error)
+        if self.local_rank == 0:
+            self._refuse_failure(None)
         return given  # type: ignore[return-value]
 
     def _refuse_failure(self, error: Exception | None) -> None:
@@ -132,21 +126,17 @@ class Processes(NamedTuple):
             raise ElsewhereError(f"another process failed: {failed[0]}")
 
 
-ALONE = Processes()
-"""One process that works alone."""
+ALONE = Processes()  # one process that works alone
 
 
 def is_first() -> bool:
     """Whether the launcher, if there was one, made this the process that writes messages."""
-    return _launched() == 1 or os.environ.get("RANK", "0") == "0"
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def join(*, cpu: bool = False) -> Processes:
-    """Bring together the processes that a launcher started; the first call does, others only tell.
-
-    With `cpu`, they work on CPUs even where there are accelerators.
-    """
-    if _launched() > 1 and current() == ALONE:
+    """Bring together what a launcher started, unless done; `cpu` leaves accelerators unused."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and current() == ALONE:
         import torch
         from accelerate import PartialState
 
@@ -161,8 +151,8 @@ def current() -> Processes:
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return ALONE
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    return Processes(rank, world, int(os.environ.get("LOCAL_RANK", 0)))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    return Processes(distributed.get_rank(), distributed.get_world_size(), local_rank)
 
 
 def sum_of_all(own: Tensor) -> Tensor:
@@ -181,10 +171,6 @@ def leave() -> None:
         from accelerate import PartialState
 
         PartialState().destroy_process_group()
-
-
-def _launched() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _tried(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
@@ -247,14 +233,15 @@ class SlowdownWatch:
             self._first.append(tokens_per_second)
         usual = median(self._first)
         is_slow = tokens_per_second < usual / 4
-        if self._num_slow < 2:  # after the second it has been told
-            self._num_slow = self._num_slow + 1 if is_slow else 0
-            if self._num_slow == 2:
-                return (
-                    f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
-                    "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
-                )
-        return None
+        if self._num_slow == 2:  # it has been told
+            return None
+        self._num_slow = self._num_slow + 1 if is_slow else 0
+        if self._num_slow < 2:
+            return None
+        return (
+            f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
+            "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
+        )
 
 
 @contextmanager
