@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.scripts.running import Answer
+from tests.sizes import TINY, flags
 from textvae import cli, ptb
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
@@ -19,17 +20,7 @@ from textvae.training.interrupt import SafeInterrupt
 
 Run = Callable[..., Answer]
 
-TINY = [
-    "--latent-dim=2",
-    "--embedding-dim=4",
-    "--encoder-hidden-size=4",
-    "--decoder-hidden-size=4",
-    "--autoencoder-epochs=0",
-    "--language-model-epochs=0",
-    "--max-steps=2",
-    "--precision=fp32",
-    "--device=cpu",
-]
+GIVEN = {**TINY, "max_steps": 2, "autoencoder_epochs": 0, "language_model_epochs": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +50,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
     train_ptb: Run, tmp_path: Path
 ) -> None:
-    answer = train_ptb(*TINY)
+    answer = train_ptb(*flags(GIVEN))
     assert answer.code == 0
     first = answer.err.split("\n")[0]
     assert re.fullmatch(
@@ -73,22 +64,15 @@ def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
     assert "the run is in runs/grammar-1; go on with" in answer.out
     config = RunDirectory.open(tmp_path / "runs" / "grammar-1").config
     assert config.data_source == "grammar"
-    flat = config.flat()
-    for name, value in RECIPES["grammar"].items():
-        given = any(f"--{name.replace('_', '-')}=" in argument for argument in TINY)
-        assert given or flat[name] == value
+    wanted = {**RECIPES["grammar"], **GIVEN}
+    assert {name: config.flat()[name] for name in wanted} == wanted
 
 
 def test_the_embedded_corpus_can_be_asked_for(train_ptb: Run, taken: list[dict[str, Any]]) -> None:
     answer = train_ptb("--corpus", "grammar", "--seed", "3", "--output-dir", "here")
     assert answer == (0, "", "")
-    assert taken == [
-        {
-            "corpus": "grammar",
-            "options": {**RECIPES["grammar"], "seed": 3},
-            "directory": Path("here"),
-        }
-    ]
+    options = {**RECIPES["grammar"], "seed": 3}
+    assert taken == [{"corpus": "grammar", "options": options, "directory": Path("here")}]
 
 
 def test_penn_treebank_can_be_insisted_on(train_ptb: Run, tmp_path: Path) -> None:
@@ -162,7 +146,7 @@ def test_ctrl_c_tells_how_to_go_on(train_ptb: Run, monkeypatch: pytest.MonkeyPat
         raise SafeInterrupt
 
     monkeypatch.setattr(Trainer, "fit", press)
-    answer = train_ptb("--corpus=grammar", *TINY)
+    answer = train_ptb("--corpus=grammar", *flags(GIVEN))
     assert (answer.code, answer.out) == (130, "")
     command = "python scripts/train_ptb.py --output-dir runs/grammar-1 --resume"
     assert answer.err.rstrip().endswith(f"interrupted; to go on: {command}")
