@@ -112,7 +112,7 @@ def warmup_experiment() -> None:
 
 
 def compare() -> None:
-    assert "which schedules keep the KL term from vanishing" in help_of("compare_annealers")
+    assert "Which schedules keep the KL term from vanishing" in help_of("compare_annealers")
 
 
 def package_annealer() -> None:
