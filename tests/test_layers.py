@@ -134,12 +134,13 @@ def test_what_this_test_allows() -> None:
 
 
 HEAVY = ("torch", "numpy", "datasets", "tokenizers", "accelerate", "safetensors", "huggingface_hub")
+HEAVY += ("lightning", "transformers")
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        f"import textvae; from textvae import {', '.join(LIGHT)}",
+        f"import textvae; from textvae import interop, {', '.join(LIGHT)}",
         "from textvae import cli\n"
         "for arguments in (['--help'], ['train', '--help'], ['sample', '--help']):\n"
         "    try: cli.main(arguments)\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,11 +60,6 @@ def loop_of(library: str) -> Any:
     return pytest.importorskip(module, reason="needs the extra interop")
 
 
-@pytest.fixture(params=["lightning", "transformers"])
-def train(request: pytest.FixtureRequest) -> Train:
-    return loop_of(request.param).train  # type: ignore[no-any-return]
-
-
 @pytest.fixture
 def lightning() -> Any:
     return loop_of("lightning")
@@ -71,6 +68,11 @@ def lightning() -> Any:
 @pytest.fixture
 def transformers() -> Any:
     return loop_of("transformers")
+
+
+@pytest.fixture(params=["lightning", "transformers"])
+def train(request: pytest.FixtureRequest) -> Train:
+    return loop_of(request.param).train  # type: ignore[no-any-return]
 
 
 def test_every_batch_sees_the_weight_of_its_step_and_it_is_logged(
@@ -116,6 +118,26 @@ def test_any_annealer_will_do(train: Train, tmp_path: Path) -> None:
 def test_the_logged_weight_of_a_controller_is_the_applied_one(train: Train, tmp_path: Path) -> None:
     seen, logged = train(Controller(), tmp_path)
     assert seen == logged == [0.125 + 1.125 * step for step in range(16)]
+
+
+# --- missing
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "name"),
+    [
+        ("textvae.interop.lightning", "lightning.pytorch", "PyTorch Lightning"),
+        ("textvae.interop.transformers", "transformers", "transformers"),
+    ],
+)
+def test_a_missing_library_is_named_with_the_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, library: str, name: str
+) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    message = rf'{module} needs {name}: pip install "textvae\[interop\]"'
+    with pytest.raises(ImportError, match=message):
+        importlib.import_module(module)
 
 
 # --- Lightning
