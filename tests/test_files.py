@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import huggingface_hub
 import pytest
@@ -20,9 +21,6 @@ from textvae.checks import InputError
 from textvae.files import MODEL_FILES, find_pretrained, read_json, replacing, write_json
 
 Answer = Callable[[Callable[[], Any]], list[Any]]
-
-
-# Whole or not there
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -73,9 +71,6 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.json is not valid JSON: "):
         read_json(tmp_path / "broken.json")
-
-
-# Saved models
 
 
 def saved(directory: Path, *files: str) -> Path:
@@ -136,9 +131,6 @@ def test_a_hub_id_offline_fails_fast_unless_it_was_fetched_before() -> None:
     assert find_pretrained("somebody/a-vae").resolve() == snapshot.resolve()
 
 
-# The hub
-
-
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Puts a function in the place of the hub's answer, as though we were online."""
@@ -155,13 +147,6 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
         return asked
 
     return put
-
-
-def failing(fault: Exception) -> Callable[[], Any]:
-    def fail() -> None:
-        raise fault
-
-    return fail
 
 
 def unknown_repository() -> Exception:
@@ -190,7 +175,7 @@ def test_a_repository_that_is_there_passes(answer: Answer, monkeypatch: pytest.M
 def test_the_reason_is_given_in_one_line(
     answer: Answer, fault: Exception, kind: type[Exception], message: str
 ) -> None:
-    answer(failing(fault))
+    answer(Mock(side_effect=fault))
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         files.require_repository("a/b", "model")
     message = f"no run directory at 'a/b', and {message}"

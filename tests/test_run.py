@@ -40,8 +40,6 @@ def same(first: Any, second: Any) -> bool:
     return type(first) is type(second) and first == second
 
 
-# Training states
-
 WHOLE = torch.arange(6.0).view(2, 3)
 
 leaves = (
@@ -129,9 +127,6 @@ def test_a_damaged_state_or_none_is_named(run: RunDirectory) -> None:
             run.load_state()
 
 
-# Directories
-
-
 def test_a_run_is_made_and_opened(tmp_path: Path) -> None:
     made = new_run(tmp_path / "runs" / "deep" / "mine", latent_dim=7)
     opened = RunDirectory.open(str(made.path))
@@ -178,9 +173,6 @@ def test_another_configuration_keeps_the_models_options(run: RunDirectory) -> No
     run.reconfigure(config)
     assert run.config == RunDirectory.open(run.path).config == config
     assert json.loads(run.config_file.read_text())["model"] == {"vocab_size": 9}
-
-
-# Metrics
 
 
 def record(split: str, step: int) -> dict[str, Any]:

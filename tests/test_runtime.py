@@ -24,9 +24,6 @@ from textvae.runtime import ALONE, ElsewhereError, Processes, SlowdownWatch, ful
 CPU, META = torch.device("cpu"), torch.device("meta")
 
 
-# Processes
-
-
 def test_without_a_launcher_one_works_alone() -> None:
     assert runtime.join() == runtime.current() == ALONE
     assert runtime.is_first()
@@ -64,9 +61,6 @@ def test_the_first_writes_messages_and_who_failed_says_so(
     assert capsys.readouterr().err == "textvae: error: mine alone\n"
 
 
-# Precision
-
-
 @pytest.mark.parametrize(
     ("asked", "device", "able", "given"),
     [
@@ -85,9 +79,6 @@ def test_auto_takes_what_the_processor_multiplies_natively(
     assert runtime.resolve_precision(asked, device) == given
     with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16, got 'fp8'"):
         runtime.resolve_precision("fp8", device)
-
-
-# Threads that wait
 
 
 SHORTEN = "from textvae.runtime import shorten_spin; shorten_spin()"
@@ -142,8 +133,6 @@ def test_a_run_that_becomes_slow_is_told_once(speeds: list[float], told_at: int 
     )
 
 
-# Full speed
-
 ABLE = {"cpu_name": "AMD EPYC", "avx512_f": True, "amx_tile": False}
 
 
@@ -164,8 +153,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, able: dict[str, Any] = ABLE) -> Non
 
 
 def test_products_are_those_of_fp32() -> None:
-    a = torch.randn(300, 256, generator=torch.Generator().manual_seed(0))
-    b = torch.randn(256, 2000, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(size, generator=generator) for size in ((300, 256), (256, 2000)))
     with full_speed(CPU):
         found = a @ b
     apart = (found - a.double() @ b.double()).abs().max() / found.abs().max()

@@ -58,13 +58,12 @@ def collate(
     *,
     truncated: Sequence[bool] | NDArray[np.bool_] | None = None,
 ) -> Batch:
-    """Build a batch, on the CPU, from sentences' ids without special tokens.
+    """Build a batch, on the CPU, from B sentences' ids without special tokens.
 
     Args:
-        sequences: B sentences, each a sequence of ids; one without ids is predicted as EOS alone.
-        indices: Position of each sentence in its split; 0 … B-1 by default.
-        truncated: Whether each sentence was cut; a cut sentence gets no EOS, so that the model
-            does not learn false ends. None are by default.
+        sequences: Ids; a sentence without any is predicted as EOS alone.
+        indices: Positions in the split; 0 … B-1 by default.
+        truncated: Which sentences were cut and get no EOS, so that no false end is learned.
     """
     size = len(sequences)
     if size == 0:

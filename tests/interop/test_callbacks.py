@@ -120,9 +120,6 @@ def test_the_logged_weight_of_a_controller_is_the_applied_one(train: Train, tmp_
     assert seen == logged == [0.125 + 1.125 * step for step in range(16)]
 
 
-# --- missing
-
-
 @pytest.mark.parametrize(
     ("module", "library", "name"),
     [
@@ -138,9 +135,6 @@ def test_a_missing_library_is_named_with_the_extra(
     message = rf'{module} needs {name}: pip install "textvae\[interop\]"'
     with pytest.raises(ImportError, match=message):
         importlib.import_module(module)
-
-
-# --- Lightning
 
 
 def test_a_batch_with_two_optimizers_counts_once(lightning: Any) -> None:
@@ -188,9 +182,6 @@ def test_each_callback_keeps_its_own_state(lightning: Any, tmp_path: Path) -> No
     fit(*new, path=tmp_path / "a.ckpt", max_steps=3)
     assert [annealer.current_step for annealer in new] == [4, 3]
     assert not new[1].cyclical
-
-
-# --- Hugging Face
 
 
 def test_only_logs_of_training_hold_the_weight(transformers: Any, tmp_path: Path) -> None:
