@@ -14,7 +14,7 @@ from functools import cache
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
-from textvae.cli import measuring, showing, writing
+from textvae.cli import measuring, writing
 from textvae.cli.command import Given, call, config_first, exit_code_of, parser_of, run
 from textvae.cli.training import (
     OutputDir,
@@ -32,7 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         *(train, measuring.evaluate, measuring.diagnose, measuring.compare, measuring.quality),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
         *(writing.analogy, writing.jitter, writing.encode, writing.neighbours),
-        *(showing.schedules, showing.explore),
+        *(measuring.schedules, measuring.explore),
     )
 }
 
