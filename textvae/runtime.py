@@ -102,8 +102,7 @@ class Processes(NamedTuple):
             return function()
         from accelerate.utils import broadcast_object_list
 
-        given, error = _tried(function) if self.is_first else (None, None)
-        self._refuse_failure(error)
+        given = self._together(function if self.is_first else None)
         return broadcast_object_list([given])[0]  # type: ignore[no-any-return]
 
     def in_turn(self, function: Callable[[], T]) -> T:
@@ -111,19 +110,25 @@ class Processes(NamedTuple):
         if self.world == 1:
             return function()
         if self.local_rank != 0:
-            self._refuse_failure(None)
-        given, error = _tried(function)
-        self._refuse_failure(error)
+            self._together(None)
+        given = self._together(function)
         if self.local_rank == 0:
-            self._refuse_failure(None)
+            self._together(None)
         return given  # type: ignore[return-value]
 
-    def _refuse_failure(self, error: Exception | None) -> None:
+    def _together(self, function: Callable[[], T] | None) -> T | None:
+        """What a function gives, where there is one, once it has given something everywhere."""
+        given = error = None
+        try:
+            given = function() if function else None
+        except Exception as caught:
+            error = caught
         failed = [message for message in self.gather(error and str(error)) if message is not None]
         if error is not None:
             raise error
         if failed:
             raise ElsewhereError(f"another process failed: {failed[0]}")
+        return given
 
 
 ALONE = Processes()  # one process that works alone
@@ -171,13 +176,6 @@ def leave() -> None:
         from accelerate import PartialState
 
         PartialState().destroy_process_group()
-
-
-def _tried(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    try:
-        return function(), None
-    except Exception as error:
-        return None, error
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
