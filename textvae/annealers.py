@@ -205,7 +205,7 @@ class CyclicalAnnealer(ScheduledAnnealer):
         else:
             self._pattern = integer("cycle_length", length, 1), 1
             if cycles is not None:
-                total = length * integer("num_cycles", cycles, 1)
+                total = self._pattern[0] * integer("num_cycles", cycles, 1)
         self.total_steps = total
         self.ratio = number("ratio", self.ratio, "(0, 1]")
         one_of("shape", self.shape, _CURVES)
