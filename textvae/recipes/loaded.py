@@ -195,11 +195,7 @@ def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:
 
 
 def diagnosed(
-    run: LoadedRun,
-    *,
-    num_samples: int = 500,
-    seed: int = 0,
-    progress: Progress = unwrapped,
+    run: LoadedRun, *, num_samples: int = 500, seed: int = 0, progress: Progress = unwrapped
 ) -> LoadedRun:
     """A run with its `diagnosis`: measured in every way there is, and judged.
 

@@ -34,23 +34,16 @@ if TYPE_CHECKING:
     from textvae.diagnostics import Diagnosis
     from textvae.recipes import Examples, LoadedRun
 
-MAX_CODES = 1000
-"""Codes in the picture of the aggregate posterior."""
-
-MAX_DIMENSIONS = 12
-"""Columns of the factors' heat map."""
-
-WATCHED = {
+MAX_CODES = 1000  # in the picture of the aggregate posterior
+MAX_DIMENSIONS = 12  # columns of the factors' heat map
+OF_Z = ("KL", "MI", "AU", "active dims")  # figures that a language model does not have
+WATCHED = {  # what is drawn over steps: key of a record, title and unit
     "beta": ("β", "weight of the KL term"),
     "rec": ("rec", "nats per sentence"),
     "kl": ("KL", "nats per sentence"),
     "au": ("active units", "dimensions"),
     "mi": ("MI", "nats per sentence"),
 }
-"""What is drawn over steps: key of a record, title and unit."""
-
-OF_Z = ("KL", "MI", "AU", "active dims")
-"""Figures that a language model does not have."""
 
 
 def check_page(path: str | Path) -> None:
@@ -145,18 +138,14 @@ def _marked(text: str) -> Markup:
 
 
 def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list[float]]:
-    records = [
-        record
-        for record in run.run.metrics()
-        if record["split"] == split and isinstance(record.get(key), int | float)
-    ]
+    of_split = (record for record in run.run.metrics() if record["split"] == split)
+    records = [record for record in of_split if isinstance(record.get(key), int | float)]
     return [record["step"] for record in records], [record[key] for record in records]
 
 
 def _watched(key: str, curves: Curves, faint: Any = None) -> Picture:
-    title, unit = WATCHED[key]
-    is_zero_based, whole = key != "rec", key == "au"
-    panel = Panel(curves=curves, xlabel="step", faint=faint, from_zero=is_zero_based, whole=whole)
+    (title, unit), from_zero, whole = WATCHED[key], key != "rec", key == "au"
+    panel = Panel(curves=curves, xlabel="step", faint=faint, from_zero=from_zero, whole=whole)
     return chart(title, panel, unit)
 
 

@@ -28,45 +28,34 @@ if TYPE_CHECKING:
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
+# Told apart by colour-blind eyes too (after Okabe & Ito), none too light or too dark.
 COLORS = ("#2079bb", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56a4d9", "#8c8c8c")
-"""Told apart by colour-blind eyes too (after Okabe & Ito), none too light or too dark."""
-
+LINES = ("-", "--", ":", "-.")  # with more curves than colours, these come again in the next line
 INK = "#767d86"  # as in the style
-LINES = ("-", "--", ":", "-.")
-"""With more curves than colours, the colours come again in the next of these."""
-
 STYLE = Path(__file__).with_name("textvae.mplstyle")
-
+MOST_MARKED = 20  # points of a curve that has a mark at each: measurements, not a function
+# File types, with what must not be written into them for equal pictures to be equal files.
 UNDATED: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""File types, with what must not be written into them for equal pictures to be equal files."""
-
-MOST_MARKED = 20
-"""Curves of at most so many points have a mark at each: they are measurements, not functions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One chart of curves: x and y values by name.
+    """One chart of curves; where its scale is not from zero, `faint` has no say in it."""
 
-    Names with a leading underscore are not in the legend. `bands` are low and high y around curves,
-    and `faint` is another curve, only the ground for these: where the scale is not from zero, it is
-    fitted to them alone. `mark` is an x to be marked, and `whole` is for values that are counts.
-    """
-
-    curves: Curves
+    curves: Curves  # x and y by name; those with a leading underscore are not in the legend
     xlabel: str
     ylabel: str = ""
     title: str = ""
     logx: bool = False
-    bands: Curves = field(default_factory=dict)
-    faint: tuple[Sequence[float], Sequence[float]] | None = None
+    bands: Curves = field(default_factory=dict)  # low and high y around curves
+    faint: tuple[Sequence[float], Sequence[float]] | None = None  # only the ground for the others
     from_zero: bool = False
-    whole: bool = False
-    mark: float | None = None
+    whole: bool = False  # for values that are counts
+    mark: float | None = None  # an x to be marked
 
 
 class Picture(NamedTuple):
@@ -82,9 +71,8 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise NotInstalledError(
-            'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
-        ) from None
+        needs = 'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
+        raise NotInstalledError(needs) from None
 
 
 def checked_path(path: str | Path) -> Path:
@@ -121,11 +109,8 @@ def _figure(file: Any, kind: str, width: float, height: float, **options: Any) -
 def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -> None:
     """Draw charts side by side into a .png, .svg or .pdf file, whole or not at all."""
     path = checked_path(path)
-    width = 6.4 if len(panels) == 1 else 5.4 * len(panels)
-    with (
-        replacing(path) as temporary,
-        _figure(temporary, path.suffix[1:].lower(), width, 4.2) as figure,
-    ):
+    kind, width = path.suffix[1:].lower(), 6.4 if len(panels) == 1 else 5.4 * len(panels)
+    with replacing(path) as temporary, _figure(temporary, kind, width, 4.2) as figure:
         for position, panel in enumerate(panels, 1):
             _draw(figure.add_subplot(1, len(panels), position), panel)
         if title:

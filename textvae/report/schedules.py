@@ -56,14 +56,14 @@ class Switched:
 
 
 def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnnealer]:
+    made: dict[str, KLAnnealer] = {}
     for name in names:
         one_of("annealer", name, (*ANNEALERS, PACKAGE))
-    return {
-        name: Annealer(options["warmup_steps"])
-        if name == PACKAGE
-        else build_annealer(name, **options)
-        for name in names
-    }
+        theirs = name == PACKAGE
+        made[name] = (
+            Annealer(options["warmup_steps"]) if theirs else build_annealer(name, **options)
+        )
+    return made
 
 
 def _shapes(options: Mapping[str, Any]) -> dict[str, Annealers]:
@@ -100,21 +100,17 @@ def _example(_: Mapping[str, Any]) -> dict[str, Annealers]:
     return {"": annealers}
 
 
+# What tutorials on KL annealing draw, made for 100 steps or epochs.
 FIGURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, Annealers]]]] = {
     "shapes": ("Shapes of the rise to full weight", _shapes),
     "cyclical": ("Cyclical annealing", _cyclical),
     "switching": ("Cycles switched off at 30 and on again at 70", _switching),
     "example": ("Schedules for one training", _example),
 }
-"""What tutorials on KL annealing draw, made for 100 steps or epochs."""
 
 
 def drawing(names: Sequence[str] = (), figure: str | None = None, **options: Any) -> Drawing:
-    """The annealers that the command shows.
-
-    They are those named (all of `ANNEALERS` if none is, and `"vae-annealing"` is known too), or a
-    figure of `FIGURES`; `options` are `build_annealer`'s and shared by all.
-    """
+    """The annealers named (all if none is), or a figure of `FIGURES`, with options for all."""
     if figure is None:
         return Drawing("Weight of the KL term", {"": _named(names or tuple(ANNEALERS), options)})
     if names:
@@ -139,11 +135,7 @@ def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:
 def picture(
     path: str | Path, panels: Mapping[str, Annealers], num_steps: int, *, title: str
 ) -> None:
-    """Draw the weights of new annealers into a .png, .svg or .pdf file.
-
-    Panels go by their titles, annealers in them by their names. Of more than 1,000 steps, 1,000
-    are drawn.
-    """
+    """Draw the weights of new annealers into a .png, .svg or .pdf file, at most 1,000 of each."""
     steps = _spread(num_steps, NUM_POINTS + 1)
     drawn = [
         Panel(
@@ -158,10 +150,7 @@ def picture(
 
 
 def listing(panels: Mapping[str, Annealers], num_steps: int, *, title: str) -> str:
-    """The weights as text: a table of some eleven steps, and bars; arguments as `picture`'s.
-
-    All bars of a panel have one scale. A weight of 0 is blank, and no other is.
-    """
+    """The weights as text: a table of some eleven steps, and bars, of one scale in each panel."""
     rows, points = _spread(num_steps, NUM_ROWS), _spread(num_steps, NUM_BARS)
     steps = sorted({*rows, *points})
     blocks = [title]

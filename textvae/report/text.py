@@ -24,7 +24,6 @@ PARTIAL = (
     "* cut short: NLL and PPL are of a random part of the sentences, all else of the whole split"
 )
 
-
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -33,7 +32,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
     cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         for line in cells
@@ -112,15 +111,10 @@ def closing(
     run: LoadedRun, results: Mapping[str, Any], examples: Examples, path: str | Path
 ) -> str:
     """All that a finished training in `path` shows; `results` are those of `recipes.finish`."""
-    figures = evaluation(
-        run,
-        **{
-            "β": results["beta"],
-            "epochs": f"{results['epochs']} (best {results['best_epoch']})",
-            "minutes": results["minutes"],
-        },
-    )
-    return f"\n{figures}\n\n{examples_text(examples)}\n\n{_next_commands(path, examples)}"
+    epochs = f"{results['epochs']} (best {results['best_epoch']})"
+    more = {"β": results["beta"], "epochs": epochs, "minutes": results["minutes"]}
+    parts = evaluation(run, **more), examples_text(examples), _next_commands(path, examples)
+    return "\n" + "\n\n".join(parts)
 
 
 def examples_text(examples: Examples) -> str:
@@ -204,14 +198,11 @@ def comparison_text(runs: Sequence[LoadedRun]) -> str:
 def _notes(diagnosis: Diagnosis) -> str:
     if not diagnosis.elbo.kl_per_dim:
         return "a language model: its NLL is exact"
-    notes = [f"MI can be at most log N = {diagnosis.mi.mi_max:.2f}"]
-    if (nll := diagnosis.nll) is not None:
-        notes.insert(
-            0,
-            f"NLL ± standard error, {nll.num_samples} importance samples "
-            f"({nll.effective_samples:.2f} effective)",
-        )
-    return "; ".join(notes)
+    notes = f"MI can be at most log N = {diagnosis.mi.mi_max:.2f}"
+    if (nll := diagnosis.nll) is None:
+        return notes
+    effective = f"({nll.effective_samples:.2f} effective)"
+    return f"NLL ± standard error, {nll.num_samples} importance samples {effective}; {notes}"
 
 
 def _of_z(diagnosis: Diagnosis) -> list[str]:
@@ -242,13 +233,9 @@ def _of_z(diagnosis: Diagnosis) -> list[str]:
 def ablation_rows(diagnosis: Diagnosis) -> list[tuple[str, float, float]]:
     """Whose z, −log p(x|z), and how much more that is than with the sentence's own."""
     found = diagnosis.ablation
-    kinds = {
-        "its own": found.own,
-        "another sentence's": found.shuffled,
-        "from the prior": found.prior,
-        "zero": found.zero,
-    }
-    return [(kind, nll, nll - found.own) for kind, nll in kinds.items()]
+    kinds = ("its own", "another sentence's", "from the prior", "zero")
+    nlls = (found.own, found.shuffled, found.prior, found.zero)
+    return [(kind, nll, nll - found.own) for kind, nll in zip(kinds, nlls, strict=True)]
 
 
 NONE, SHARE, NUMBER = "–", "{:.1%}", "{:.2f}"
@@ -260,10 +247,10 @@ FEWER = (
 
 DISTANCE = "words, Wasserstein, to the training set's; lower is better"
 
+# A figure: its name, the samples', the real sentences', and what it is and ought to be.
 Row = tuple[str, str, str, str]
-"""A figure: its name, the samples', the real sentences', and what it is and ought to be."""
 
-FIGURES = (
+FIGURES = (  # of `TextFigures`: name, field, form, and what it is and ought to be
     ("self-BLEU", "self_bleu", NUMBER, "each against the others; above real: too alike"),
     ("distinct-", "distinct", SHARE, "of all {}-grams, how many differ; below real: too alike"),
     ("repeated", "duplicates", SHARE, "sentences there were already; best as real"),
@@ -273,16 +260,14 @@ FIGURES = (
     ("± sd", "length_sd", NUMBER, "words, standard deviation; best as real"),
     ("length distance", "length_distance", NUMBER, DISTANCE),
 )
-"""Of `TextFigures`: name, field, form, and what it is and ought to be."""
 
 
 def quality_text(quality: Quality) -> str:
     """Everything that was found: a table with what each figure is, and the path of the factors."""
     samples, real = quality.samples, quality.real
-    heading = (
-        f"{quality.run}: {CORPUS_NAMES.get(quality.corpus, quality.corpus)}, {quality.split} "
-        f"split, temperature {quality.temperature:g}, seed {quality.seed}"
-    )
+    corpus = CORPUS_NAMES.get(quality.corpus, quality.corpus)
+    settings = f"temperature {quality.temperature:g}, seed {quality.seed}"
+    heading = f"{quality.run}: {corpus}, {quality.split} split, {settings}"
     rows = [
         ("", f"{samples.num_sentences:,} samples", f"{real.num_sentences:,} real", ""),
         *_text_rows(samples, real),
@@ -313,9 +298,9 @@ def _text_rows(samples: TextFigures, real: TextFigures) -> Iterator[Row]:
 
 def _other_rows(quality: Quality) -> Iterator[Row]:
     """Figures that not every run has."""
-    if quality.grammar is not None:
+    if (grammar := quality.grammar) is not None:
         meaning = "sentences that the grammar can say; higher is better"
-        yield "grammatical", f"{quality.grammar.accepted:.1%}", NONE, meaning
+        yield "grammatical", f"{grammar.accepted:.1%}", NONE, meaning
     if (found := quality.perplexities) is not None:
         meaning = "language model of the training split; below real: too plain, above: unlikely"
         yield "forward PPL", f"{found.forward:.2f}", f"{found.real:.2f}", meaning
