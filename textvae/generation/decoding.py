@@ -42,15 +42,14 @@ def decode(
     Args:
         model: The model, with a tokenizer; put it into evaluation mode first.
         z: Latent codes, (B sentences, Z dimensions).
-        num_best: Of beam search: so many best sentences for each code, the best with all `others`,
-            which are fewer only where the search has found no more. At most the number of beams.
-        batch_size: Codes decoded together; as many as fit into 32 MiB of scores by default. The
-            sentences do not depend on it, up to rounding.
+        num_best: Of beam search: so many best sentences for each code, at most the number of beams,
+            the best with all `others`; fewer where the search has found no more.
+        batch_size: Codes decoded together, which changes no more than rounding; by default as many
+            as fit into 32 MiB of scores.
         **options: Those of `Decoding`.
 
     Raises:
         InputError: If an argument is outside its range, or the model has no tokenizer.
-        TypeError: If there is no such option.
     """
     chosen, tokenizer = Decoding(**options), model.tokenizer
     integer("num_best", num_best, 1, chosen.beams)

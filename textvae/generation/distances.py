@@ -47,17 +47,10 @@ def neighbours(
     *,
     metric: str = "cosine",
 ) -> list[Neighbour]:
-    """The sentences of a corpus whose posteriors are nearest to a text's, the nearest first.
+    """The `k` sentences of a corpus whose posteriors are nearest to a text's, the nearest first.
 
-    Args:
-        model: The model, with a tokenizer.
-        text: A sentence; if the corpus has it, it is its own neighbour.
-        corpus_texts: The corpus; read once and in parts, so that it may be larger than memory.
-        k: How many; all of a smaller corpus.
-        metric: See `latent_distances`.
-
-    Raises:
-        InputError: If an argument is outside its range, or a text none that `encode` takes.
+    A text that the corpus has is its own neighbour. The corpus is read once and in parts, so that
+    it may be larger than memory. For metrics see `latent_distances`, for what is refused `encode`.
     """
     integer("k", k, 1)
     query, best, first, rest = encode(model, [text]), list[Neighbour](), 0, iter(corpus_texts)
@@ -77,10 +70,8 @@ def changes(sentences: Sequence[Decoded]) -> list[float]:
 
     1 − their mean is how smooth a path is: perfectly, where a collapsed model says but one thing.
     """
-    return [
-        edit_distance(one.ids, other.ids) / max(len(one.ids), len(other.ids), 1)
-        for one, other in pairwise(sentences)
-    ]
+    pairs = pairwise([sentence.ids for sentence in sentences])
+    return [edit_distance(one, other) / max(len(one), len(other), 1) for one, other in pairs]
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:

@@ -50,8 +50,7 @@ def normals(seed: int, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _shift(key: Tensor, by: int) -> Tensor:
     """Shift to the right without the sign."""
-    shifted: Tensor = (key >> by) & (2 ** (64 - by) - 1)
-    return shifted
+    return torch.bitwise_and(key >> by, 2 ** (64 - by) - 1)
 
 
 def draw(scores: Tensor, p: Tensor, shares: Tensor, options: Decoding) -> Tensor:

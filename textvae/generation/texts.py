@@ -1,8 +1,10 @@
 """`encode`, functions that make latent codes, and text in, text out.
 
 Text functions, such as `jitter`, decode the codes that a function beside them makes, here
-`jittered_codes`; for log-probabilities too, `decode` these. They decode greedily unless told
-otherwise. All raise `InputError` for what is outside its range, or what `encode` doesn't take.
+`jittered_codes`; for log-probabilities too, `decode` these. They take the options of `Decoding` and
+`batch_size`, and decode greedily unless told otherwise; `seed` is of every draw, of codes and of
+tokens. All need a model with a tokenizer, in evaluation mode, and raise `InputError` for what is
+outside its range, or what `encode` doesn't take.
 
 Shapes: B sentences, N codes, Z latent dimensions.
 """
@@ -53,11 +55,8 @@ def check_texts(
 def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None) -> Posterior:
     """The posterior of each text, in their order, on the model's device.
 
-    Args:
-        model: The model, with a tokenizer; put it into evaluation mode first.
-        texts: B sentences, any number; unknown words are read as `<unk>`.
-        max_tokens: Most tokens of a text. A model knows no limit; a run says how long the longest
-            sentence was that it was trained on.
+    Unknown words are read as `<unk>`. A model knows no limit to the tokens of a text; a run says
+    how long the longest sentence was that it was trained on.
 
     Raises:
         InputError: If there are no texts, one is empty, too long, or has a reserved token (texts
@@ -109,17 +108,8 @@ def sample(
 ) -> list[str]:
     """New sentences: draw z, then x ~ p(x|z).
 
-    Args:
-        model: The model, with a tokenizer.
-        num_sentences: How many.
-        source: Where z comes from: `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of
-            `texts` taken at random.
-        texts: The sentences of `"aggregate"`.
-        seed: Of z and of the tokens. The same seed gives the same sentences; fewer of them are the
-            first of more.
-        strategy: How tokens are chosen.
-        allow_unknown: Whether `<unk>` may come.
-        **options: The other options of `Decoding`, and `batch_size`.
+    z is from the source `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of `texts` taken
+    at random. The same seed gives the same sentences; fewer of them are the first of more.
     """
     one_of("source", source, SOURCES)
     if (source == "aggregate") != (texts is not None):
@@ -137,9 +127,9 @@ def posterior_codes(
 ) -> Tensor:
     """The posterior mean of each text, or a draw from its posterior, (B, Z)."""
     posterior = encode(model, texts)
-    return (
-        posterior.sample(prior_codes(model, len(texts), seed=seed)) if sampled else posterior.mean
-    )
+    if not sampled:
+        return posterior.mean
+    return posterior.sample(prior_codes(model, len(texts), seed=seed))
 
 
 def reconstruct(
@@ -150,15 +140,7 @@ def reconstruct(
     seed: int = 0,
     **options: Any,
 ) -> list[str]:
-    """What comes back of each text when it goes through the latent space.
-
-    Args:
-        model: The model, with a tokenizer.
-        texts: Sentences.
-        sampled: Through a draw from the posterior instead of its mean.
-        seed: Of that draw, and of the tokens where they are drawn.
-        **options: Those of `Decoding`, and `batch_size`.
-    """
+    """What comes back of each text through its posterior mean or, `sampled`, a draw instead."""
     z = posterior_codes(model, texts, sampled=sampled, seed=seed)
     return generate_text(model, z, seed=seed, **options)
 
@@ -181,15 +163,9 @@ def jitter(
     seed: int = 0,
     **options: Any,
 ) -> list[str]:
-    """Sentences from around a text: z = mean + scale · deviation · noise.
+    """Sentences from around a text: z = mean + scale · deviation · noise; some may be equal.
 
-    Args:
-        model: The model, with a tokenizer.
-        text: A sentence.
-        num_sentences: How many; some may be equal.
-        scale: In standard deviations of the posterior; 1 draws from it.
-        seed: Of the noise, and of the tokens where they are drawn.
-        **options: Those of `Decoding`, and `batch_size`.
+    `scale` is in standard deviations of the posterior; 1 draws from it.
     """
     z = jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
     return generate_text(model, z, seed=seed, **options)
@@ -212,12 +188,8 @@ def interpolate(
 ) -> list[str]:
     """Sentences on the way between texts' posterior means (Bowman et al. 2016, section 5).
 
-    Args:
-        model: The model, with a tokenizer.
-        *texts: Two sentences or more.
-        steps: Sentences from one text to the next, both reconstructions included; at least 2.
-        method: `"linear"` or `"spherical"`, see `lerp` and `slerp`.
-        **options: Those of `Decoding`, and `batch_size`.
+    From each of two texts or more to the next there are `steps` sentences, at least 2, both
+    reconstructions included; the method is `"linear"` or `"spherical"`, see `lerp` and `slerp`.
     """
     return generate_text(model, path_codes(model, *texts, steps=steps, method=method), **options)
 
@@ -247,14 +219,7 @@ def traverse(
 ) -> list[str]:
     """Sentences with one dimension of a text's posterior mean set from `low` to `high`.
 
-    Args:
-        model: The model, with a tokenizer.
-        text: A sentence.
-        dim: The dimension, from 0 to Z − 1.
-        low: First value; the prior's standard deviation is 1.
-        high: Last value.
-        steps: Values from `low` to `high`, both included; at least 2.
-        **options: Those of `Decoding`, and `batch_size`.
+    `dim` is from 0 to Z − 1; `steps`, at least 2, counts both ends; the prior's deviation is 1.
     """
     z = traversal_codes(model, text, dim, low=low, high=high, steps=steps)
     return generate_text(model, z, **options)
@@ -267,15 +232,7 @@ def analogy_codes(model: SentenceVAE, a: str, b: str, c: str) -> Tensor:
 
 
 def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
-    """The sentence at a − b + c of the texts' posterior means: what is to c as a is to b.
-
-    Args:
-        model: The model, with a tokenizer.
-        a: A sentence with what is to be brought over.
-        b: The sentence like it, without.
-        c: The sentence that is to have it.
-        **options: Those of `Decoding`.
-    """
+    """The sentence at a − b + c of the texts' posterior means: what is to c as a is to b."""
     return generate_text(model, analogy_codes(model, a, b, c), **options)[0]
 
 
