@@ -93,7 +93,7 @@ def test_factors_go_with_their_sentences(
 
     splits = {"train": rows(24, 0), "valid": rows(15, 0), "test": rows(12, 1)}
     animals = Corpus("animals", splits, "animals", {})
-    monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda source, config: animals)
+    monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: animals)
     options = {**OPTIONS, "max_length": 5, "too_long": "drop"}
     recipes.start(animals, options, tmp_path / "run").fit()
     real, given = recipes.loaded.diagnose, []

@@ -44,7 +44,7 @@ def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[Loade
     """A VAE, another, and a language model."""
     directory = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("textvae.recipes.loaded.open_corpus", lambda source, config: corpus)
+        patch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: corpus)
         paths = [
             train(corpus, directory / "annealed", seed=1),
             train(corpus, directory / "plain", seed=2, annealer="constant"),

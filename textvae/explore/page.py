@@ -31,14 +31,13 @@ from textvae.recipes import readable
 from textvae.report.studies import markdown
 from textvae.report.text import figures_row
 
+# Of every event: one for all visitors at a time; the last of a hand's movement is answered.
 LIVE: dict[str, Any] = {
     "concurrency_id": "model",
     "concurrency_limit": 1,
     "trigger_mode": "always_last",
     "show_progress": "hidden",
 }
-"""Of every event: one at a time for all visitors, and the last of a hand's movement is answered."""
-
 MAX_WAITING = 64  # events in the queue; a page that asks for more is told to wait
 
 NEIGHBOURS = "neighbours"
@@ -59,11 +58,9 @@ def check_address(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"can't listen at {host}, port {port}: {reason.lower()} (choose others with --host "
-            "and --port)"
-        ) from None
+        reason = (error.strerror or str(error)).lower()
+        advice = "choose others with --host and --port"
+        raise OSError(f"can't listen at {host}, port {port}: {reason} ({advice})") from None
 
 
 def serve(

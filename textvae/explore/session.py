@@ -65,16 +65,7 @@ class Dimension:
 
 
 class Session:
-    """A model with a tokenizer, the sentences of a corpus, and what can be asked of them.
-
-    Attributes:
-        posterior: Of each sentence of the corpus, (N, Z).
-        kl: KL of each of these, nats.
-        lengths: Tokens of each sentence.
-        points: Their posterior means in the plane in which they differ most, (N, 2).
-        explained: Share of the means' variance that this plane shows, 0 to 1.
-        dimensions: The busiest dimensions by their KL, the busiest first.
-    """
+    """A model with a tokenizer, the sentences of a corpus, and what can be asked of them."""
 
     def __init__(
         self,
@@ -88,14 +79,15 @@ class Session:
     ) -> None:
         self.model, self.sentences, self.name, self.notice = model, sentences, name, notice
         self.tokenizer = model.tokenizer
-        self.posterior = encode(model, sentences.texts)
+        self.posterior = encode(model, sentences.texts)  # (N, Z)
         self._ids = self.tokenizer.encode_batch(list(sentences.texts))
-        self.lengths = [len(ids) for ids in self._ids]
+        self.lengths = [len(ids) for ids in self._ids]  # in tokens
         kl, mean = self.posterior.kl(), self.posterior.mean
-        self.kl: list[float] = kl.sum(1).tolist()
+        self.kl: list[float] = kl.sum(1).tolist()  # of each sentence, nats
+        # Means in the plane in which they differ most, (N, 2), and its share of their variance.
         self.points, self.explained = _plane(mean)
         order = kl.mean(0).argsort(descending=True, stable=True)[:NUM_DIMENSIONS].tolist()
-        self.dimensions = [
+        self.dimensions = [  # the busiest first
             Dimension(
                 index,
                 float(kl[:, index].mean()),
@@ -105,7 +97,8 @@ class Session:
             for index in order
         ]
         self._max_length = min(MAX_LENGTH, max(self.lengths) + 1)
-        self._beta, self._free_bits = beta, free_bits  # for the verdict's words
+        # Without the NLL; the others are for the verdict's words.
+        self._how: dict[str, Any] = {"num_samples": None, "beta": beta, "free_bits": free_bits}
         # A slider asks for the same ends again and again.
         self._mean = lru_cache(CACHED)(self._encoded)
         self.reconstructed = lru_cache(CACHED)(lambda text: self._texts(self._mean(text)[None])[0])
@@ -142,8 +135,7 @@ class Session:
         """The corpus' other sentences whose posterior means are nearest, by Euclidean distance."""
         k = int(within("k", k, 1, MAX_NEIGHBOURS))
         distances = (self.posterior.mean - self._mean(text)).norm(dim=1)
-        texts = self.sentences.texts
-        order = distances.argsort(stable=True).tolist()
+        texts, order = self.sentences.texts, distances.argsort(stable=True).tolist()
         others = [row for row in order if texts[row] != text.strip()]
         return [Neighbour(texts[row], float(distances[row]), row) for row in others[:k]]
 
@@ -167,14 +159,7 @@ class Session:
             order = sorted(range(len(self._ids)), key=self.lengths.__getitem__)
             parts = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
             batches = [collate([self._ids[row] for row in rows], rows) for rows in parts]
-            self._diagnosis = diagnose(
-                self.model,
-                batches,
-                len(order),
-                num_samples=None,
-                beta=self._beta,
-                free_bits=self._free_bits,
-            )
+            self._diagnosis = diagnose(self.model, batches, len(order), **self._how)
         return self._diagnosis
 
     def unknown_words(self, *texts: str) -> list[str]:
@@ -184,9 +169,8 @@ class Session:
 
     def _encoded(self, text: str, name: str = "the sentence") -> Tensor:
         if len(text) > MAX_CHARACTERS:
-            raise InputError(
-                f"{name} must have at most {MAX_CHARACTERS} characters, got {len(text)}"
-            )
+            most = f"at most {MAX_CHARACTERS} characters"
+            raise InputError(f"{name} must have {most}, got {len(text)}")
         if not self.tokenizer.encode(text):
             raise InputError(f"{name} is empty: type one")
         return encode(self.model, [text]).mean[0]
@@ -248,20 +232,17 @@ def open_session(
 def read_sentences(
     source: str | None, config: RunConfig, data_dir: str | None = None, num_sentences: int = 2000
 ) -> Sentences:
-    """Draw sentences from a corpus, the same ones every time.
+    """Draw sentences of `source`, as `load_corpus` takes it, the same ones every time.
 
-    They are any of `source`, as `load_corpus` takes it; or, if that is None, held-out ones of the
-    corpus that the run was trained on, which is in `data_dir` now if not where the run found it.
+    None is the corpus that the run was trained on, now in `data_dir`, and its held-out sentences.
     """
     if source is not None and data_dir is not None:
         raise InputError(f"either corpus or data_dir can be given, got {source!r} and {data_dir!r}")
-    text_field, own = config.data.text_field, config.data_source
-    if source is not None:
-        corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
+    text_field = config.data.text_field
+    if source is None:
+        corpus = open_corpus(config.data_source, config.data, data_dir)
     else:
-        if data_dir is not None:
-            own = f"ptb:{data_dir}" if own.startswith("ptb") else data_dir
-        corpus = open_corpus(own, config.data)
+        corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
     split = next(name for name in ("test", "valid", "train") if name in corpus.splits)
     columns: dict[str, list[Any]] = {}
     path = Path(source or "").expanduser()

@@ -22,19 +22,15 @@ from textvae.run import RunDirectory
 from textvae.runtime import current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 
-MAX_UNKNOWN = 0.5
-"""Share of tokens unknown to a model above which a corpus is one of another vocabulary."""
-
-MAX_CHECKED = 10_000
-"""Sentences looked at to find that share."""
+MAX_UNKNOWN = 0.5  # share of tokens above which a corpus is of another vocabulary than the model
+MAX_CHECKED = 10_000  # sentences looked at to find that share
 
 
 @dataclass(frozen=True)
 class LoadedRun:
     """A saved run with its best model, and one split of its corpus; build it with `open`."""
 
-    name: str
-    """What to call it: the directory's name, or the hub id."""
+    name: str  # the directory's, or the hub id
     run: RunDirectory
     model: SentenceVAE
     corpus: Corpus
@@ -55,22 +51,15 @@ class LoadedRun:
     ) -> Self:
         """Load a saved run's model and one split of its corpus.
 
-        `name` is a run directory or a hub id, `split` one of train, valid and test, `data_dir`
-        where the corpus is now, if not where the run found it, `model` the class of its model.
-
-        Raises:
-            FileNotFoundError: If there is no such run.
-            DataError: If the corpus can't be had, has no such split, or if more than half of its
-                tokens are unknown to the model (a model of byte-level BPE knows all).
+        `name` is a run directory or a hub id, `data_dir` where the corpus is now, if not where
+        the run found it, `model` the class of its model. More than half of the corpus' tokens
+        unknown to the model are a DataError (a model of byte-level BPE knows all).
         """
         directory = find_pretrained(name)
         loaded = model.from_pretrained(directory)
         run = RunDirectory.open(directory, model=model.Config)
-        source, data = run.config.data_source, run.config.data
-        if data_dir is not None:
-            source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir
-        corpus = open_corpus(source, data)
-        loader = evaluation_loader(corpus, split, loaded.tokenizer, data)
+        corpus = open_corpus(run.config.data_source, run.config.data, data_dir)
+        loader = evaluation_loader(corpus, split, loaded.tokenizer, run.config.data)
         _refuse_other_vocabulary(corpus, split, loaded.tokenizer)
         called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
@@ -120,8 +109,8 @@ def finish(
 ) -> tuple[LoadedRun, dict[str, Any]]:
     """Measure a trained run on its test split (validation, if there is none) and keep the result.
 
-    Of the processes that trained it all must call this. Gives the run with its `evaluation`, and
-    what `results.json` now holds: that, and how the run went.
+    Gives the run with its `evaluation`, and what `results.json` now holds: that, and how the run
+    went. Of the processes that trained it all must call this.
     """
     run = RunDirectory.open(output_dir, model=model.Config)
     corpus = open_corpus(run.config.data_source, run.config.data)
@@ -199,12 +188,9 @@ def diagnosed(
 ) -> LoadedRun:
     """A run with its `diagnosis`: measured in every way there is, and judged.
 
+    Options are those of `diagnostics.diagnose`; Ctrl-C leaves an NLL of the sentences done by then.
     On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
-    the test split if that is the one measured). Ctrl-C while the NLL is measured, which comes
-    last, leaves a valid estimate from the sentences done by then.
-
-    `num_samples` is the K of the NLL, `seed` that of all noise; `progress` wraps the batches of
-    each pass, see `diagnostics.diagnose`.
+    the test split if that is the one measured).
     """
     found = diagnose(
         run.model,

@@ -12,16 +12,14 @@ from typing import Any
 class Phase:
     """A training whose weights a run begins with."""
 
-    name: str
-    """Of its directory within the run's."""
+    name: str  # of its directory within the run's
+    # Which weights and buffers are taken over, by their names in `state_dict`.
     keeps: Callable[[str], bool] = lambda weights: True
-    """Which weights and buffers are taken over, by their names in `state_dict`."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What differs from the run's own options."""
-    run: str | Path | None = None
-    """A trained run to take the weights from, in place of training one."""
+    options: Mapping[str, Any] = field(default_factory=dict)  # what differs from the run's own
+    run: str | Path | None = None  # a trained run to take weights from, in place of training one
 
 
+# What an option asks for: `autoencoder_epochs`, `language_model_epochs`.
 PRETRAINING = (
     Phase(
         "autoencoder",
@@ -43,11 +41,11 @@ PRETRAINING = (
         options={"latent_dim": 0},
     ),
 )
-"""Phases that an option asks for: `autoencoder_epochs`, `language_model_epochs`."""
 
+# Options that may be given anew when a run is resumed: the others would change its result.
 EXTENDABLE = ("max_epochs", "max_steps")
-"""Options that may be given anew when a run is resumed: the others would change its result."""
 
+# Options that differ from the defaults, by the corpus they were found to be good for.
 RECIPES: dict[str, Mapping[str, Any]] = {
     # An informed encoder and a good language model first, free bits (2.6 nats over 32 dimensions)
     # so that neither is forgotten, and plain SGD halved on plateaus.
@@ -83,7 +81,6 @@ RECIPES: dict[str, Mapping[str, Any]] = {
         "max_epochs": 10,
     },
 }
-"""Options that differ from the defaults, by the corpus they were found to be good for."""
 
 
 def source_and_recipe(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:

@@ -34,8 +34,7 @@ from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.runs import encoded
 from textvae.run import RunDirectory
 
-PATH_STEPS = 7
-"""Sentences of the interpolation whose factors are read, both ends included."""
+PATH_STEPS = 7  # sentences of the interpolation whose factors are read, both ends included
 
 
 @dataclass(frozen=True)
@@ -110,17 +109,20 @@ def quality_run(
     samples = _samples(run, num_samples, limit, seed=seed, temperature=temperature)
     texts = _texts(run, samples, range(len(samples)))
     reconstruction = path = perplexities = None
+    is_embedded = run.corpus.source == "grammar"
     if run.model.latent_dim > 0:
         progress(f"{len(real):,} reconstructions")
-        back = reconstruct(run.model, real, max_length=limit)
-        reconstruction = reconstruction_figures(back, real)
-    is_embedded = run.corpus.source == "grammar"
-    if is_embedded and run.model.latent_dim > 0:
-        path = factor_path(interpolate(run.model, real[0], real[1], steps=PATH_STEPS))
+        reconstruction = reconstruction_figures(
+            reconstruct(run.model, real, max_length=limit), real
+        )
+        if is_embedded:
+            path = factor_path(interpolate(run.model, real[0], real[1], steps=PATH_STEPS))
     if judge is not None:
         progress(f"perplexities under {language_model}")
         loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
-        perplexities = Perplexities(str(language_model), *(_perplexity(judge, x) for x in loaders))
+        # The ELBO of a language model is exact.
+        own = (evaluate(judge, loader.epoch(0), loader.num_sentences) for loader in loaders)
+        perplexities = Perplexities(str(language_model), *(found.elbo_ppl for found in own))
     return Quality(
         run=str(name),
         corpus=run.corpus.name,
@@ -152,9 +154,8 @@ def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
     directory = find_pretrained(name)
     data, model = RunDirectory.open(directory).config.data, SentenceVAE.from_pretrained(directory)
     if model.latent_dim != 0:
-        raise InputError(
-            f"language_model must be a run with latent_dim 0, got {model.latent_dim} in {name}"
-        )
+        got = f"got {model.latent_dim} in {name}"
+        raise InputError(f"language_model must be a run with latent_dim 0, {got}")
     own, other = run.tokenizer, model.tokenizer
     if other.fingerprint != own.fingerprint or data != run.config.data:
         raise InputError(
@@ -164,20 +165,13 @@ def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
     return model
 
 
-def _perplexity(model: SentenceVAE, loader: BatchLoader) -> float:
-    """Of a language model, whose ELBO is exact."""
-    return evaluate(model, loader.epoch(0), loader.num_sentences).elbo_ppl
-
-
 @dataclass(frozen=True)
 class Examples:
     """Sentences that show what a run can do; a language model has samples only."""
 
     samples: list[str]
-    reconstructions: list[tuple[str, str]]
-    """Held-out sentences, and each through its posterior mean, greedily decoded."""
-    interpolation: list[str]
-    """From the first of these to the last."""
+    reconstructions: list[tuple[str, str]]  # held-out, and through the posterior mean, greedily
+    interpolation: list[str]  # from the first of these to the last
 
 
 def examples_of(

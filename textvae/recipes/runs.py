@@ -24,8 +24,10 @@ from textvae.tokenizer import Tokenizer
 from textvae.training import Remedy, Trainer
 
 
-def open_corpus(source: str, config: DataConfig) -> Corpus:
-    """Load a corpus with the options of a configuration."""
+def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) -> Corpus:
+    """Load a corpus with the options of a configuration, from where it is now if not `source`."""
+    if data_dir is not None:
+        source = f"ptb:{data_dir}" if source.startswith("ptb") else data_dir
     return load_corpus(
         source,
         text_field=config.text_field,
@@ -72,8 +74,7 @@ def start(
     defaults. What is your own, `annealer=`, `model=` and `remedies=`, is as for `phases`.
 
     Raises:
-        InputError: If an option is unknown or out of range or asks for pretraining (which `phases`
-            does), or if the corpus has no validation split.
+        InputError: Also if an option asks for pretraining, which `phases` does.
         FileExistsError: If there is something at `output_dir`.
     """
     for name in (f"{phase.name}_epochs" for phase in PRETRAINING):
@@ -114,8 +115,7 @@ def phases(
     is the class of all, whose `Config` says which options it has.
 
     Yields:
-        Trainers; `fit` each before asking for the next. Where a launcher started several
-        processes, all must do so, and each is given its own.
+        Trainers; `fit` each before asking for the next, in each process that was launched.
     """
     if corpus is None:
         processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
@@ -130,11 +130,9 @@ def phases(
         # Not before all else is known to be right: a directory once there is refused next time.
         longest = loaders[0].split.longest
         run = processes.first(lambda: _created(output_dir, config, network, longest))
-    is_new = not run.state_file.exists()
-    if is_new:
+    if is_new := not run.state_file.exists():
         for phase in [*_configured(run.config), *before]:
-            trained = phase.run
-            if trained is None:
+            if (trained := phase.run) is None:
                 trainer = _trainer(phase, run, corpus, model)
                 trained = trainer.run.path
                 if trainer.ended is None:
@@ -229,10 +227,8 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
         if name.endswith(".weight_ih_l0"):
             place = place[..., : weights.shape[1]]
         if place.shape != weights.shape:
-            raise InputError(
-                f"{name} {tuple(weights.shape)} has no place in the model: let the phase's `keeps` "
-                "leave it out"
-            )
+            fault = f"{name} {tuple(weights.shape)} has no place in the model"
+            raise InputError(f"{fault}: let the phase's `keeps` leave it out")
         place.copy_(weights)
 
 

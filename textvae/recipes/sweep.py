@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -77,17 +78,14 @@ def sweep(
     # Loaded here once, so that runs side by side find it cached.
     corpus = open_corpus(source, usual.data)
     runs = []
-    for name, options in configurations.items():
-        for seed in seeds:
-            config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
-            own = sorted(config.flat().items() - (usual.flat() | {"seed": None}).items())
-            path = Path(directory) / ",".join(f"{option}={value}" for option, value in own)
-            if path.exists() and RunDirectory.open(path).config != config:
-                raise InputError(
-                    f"{path} was trained on another corpus or with other options than are asked "
-                    "for now: choose another directory"
-                )
-            runs.append(SweptRun(name, seed, RunDirectory(path, config)))
+    for (name, options), seed in product(configurations.items(), seeds):
+        config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
+        own = sorted(config.flat().items() - (usual.flat() | {"seed": None}).items())
+        path = Path(directory) / ",".join(f"{option}={value}" for option, value in own)
+        if path.exists() and RunDirectory.open(path).config != config:
+            fault = "was trained on another corpus or with other options than are asked for now"
+            raise InputError(f"{path} {fault}: choose another directory")
+        runs.append(SweptRun(name, seed, RunDirectory(path, config)))
     # By path: two names may stand for the same options.
     undone = {run.path: run for _, _, run in runs if not (run.path / leaves).exists()}
     _train_all(list(undone.values()), os.cpu_count() or 1 if jobs is None else jobs, afterwards)
@@ -125,9 +123,8 @@ def _train_all(
 
 
 def _spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train, args=(run.path, run.config, afterwards)
-    )
+    given = run.path, run.config, afterwards
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=given)
     # Started first, as its start lets interrupts through.
     resource_tracker.ensure_running()
     # The new process inherits this: Ctrl-C during its imports waits until `_train` can take it.

@@ -59,10 +59,8 @@ def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnne
     made: dict[str, KLAnnealer] = {}
     for name in names:
         one_of("annealer", name, (*ANNEALERS, PACKAGE))
-        theirs = name == PACKAGE
-        made[name] = (
-            Annealer(options["warmup_steps"]) if theirs else build_annealer(name, **options)
-        )
+        ours = name != PACKAGE
+        made[name] = build_annealer(name, **options) if ours else Annealer(options["warmup_steps"])
     return made
 
 
