@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -94,22 +93,10 @@ def diagnose(
 ) -> Diagnosis:
     """Measure a model in every way there is, and judge it.
 
-    The NLL, which takes longest, comes last: if Ctrl-C cuts it short, all the rest still stands.
-
-    Args:
-        model: As for `evaluate`, and so are `batches`.
-        batches: Every sentence of the split once.
-        num_sentences: Size M of the split, at least 2.
-        num_samples: Importance samples K, at least 1; None leaves the NLL out.
-        seed: Seed of all noise, at least 0.
-        factors: Known factors of the sentences, if there are any.
-        beta: Weight of the KL term last trained with, if known; for the words of the verdict.
-        free_bits: Floor under each dimension's KL in training, if known; likewise.
-        progress: Given a list of batches and a title for each pass; what it gives back is gone
-            through. Titles: `"posteriors"`, `"ELBO and ablation"`, `"factors"` and `"NLL"`.
-
-    Raises:
-        InputError: If an argument is outside its range, or sentences are missing.
+    The NLL, which takes longest, comes last: if Ctrl-C cuts it short, all the rest still stands. It
+    is left out where `num_samples` is None. Titles of passes, for `progress`, are `"posteriors"`,
+    `"ELBO and ablation"`, `"factors"` and `"NLL"`. Arguments and errors are else those of
+    `evaluate` (at least 2 sentences) and `Estimates`.
     """
     # At once, not when the estimate's turn comes after minutes.
     at_least(2, num_sentences=num_sentences)
@@ -119,12 +106,13 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, estimate = None, partial(importance_nll, seed=seed, progress=progress)
+    nll, noise = None, sentence_noise(num_sentences, model.latent_dim, seed)
     if num_samples is not None:
         # Cut short before its first batch is done: the rest has been measured all the same.
         with suppress(KeyboardInterrupt):
-            nll = estimate(model, split, num_samples=num_samples)
-    noise = sentence_noise(num_sentences, model.latent_dim, seed)
+            nll = importance_nll(
+                model, split, num_samples=num_samples, seed=seed, progress=progress
+            )
     estimates = Estimates(
         elbo=summarise(by_z[:, 0], posterior, noise, sum(batch.num_tokens for batch in split)),
         nll=nll,

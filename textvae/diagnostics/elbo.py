@@ -110,9 +110,9 @@ def _mapped(function: Callable[[Any], Any], rows: Posterior | Tensor) -> Any:
 
 def posteriors(model: LatentModel, batches: Iterable[Batch], num_sentences: int) -> Posterior:
     """Encode a split, as `evaluate` takes it: M posteriors on the CPU, in the split's order."""
-    encoded: list[Posterior]
-    encoded = measure_split(model, batches, num_sentences, lambda batch: (model.encode(batch),))
-    return encoded[0]
+    encoded: Posterior
+    (encoded,) = measure_split(model, batches, num_sentences, lambda batch: (model.encode(batch),))
+    return encoded
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,8 @@ def evaluate(
         batches: Every sentence once, each with its position in the split as index.
         num_sentences: Size M of the split.
         seed: Seed of the posterior noise.
-        processes: Who shares the batches; all must call this, with the same arguments.
-
-    Returns:
-        The split's `Evaluation`, in all processes.
+        processes: Who shares the batches; all must call this, with the same arguments, and all
+            are given the result.
 
     Raises:
         InputError: If there is no sentence, or the batches do not hold every one once.
@@ -215,11 +213,10 @@ class Ablation:
 def z_ablation(
     model: LatentModel, batches: Iterable[Batch], num_sentences: int, *, seed: int = 0
 ) -> Ablation:
-    """Measure how much worse a decoder fares without the z of its sentence.
+    """Measure how much worse a decoder fares without the z of its sentence; see `evaluate`.
 
-    Whose z a sentence is given is drawn over the whole split: within a batch of like length it
-    would still tell the length. Arguments and errors as for `evaluate`, with at least 2 sentences;
-    `own` is its rec with the same seed.
+    Whose z a sentence is given, of at least 2, is drawn over the whole split: within a batch of
+    like length it would still tell the length. `own` is the rec of `evaluate` with the same seed.
     """
     at_least(2, num_sentences=num_sentences)
     split = list(batches)

@@ -43,16 +43,8 @@ def probe_factors(
     """Fit a logistic regression of each factor on one split's codes, score it on another's.
 
     Nothing is drawn. Give it draws from the posterior to learn what z tells the decoder: posterior
-    means may still tell a factor that z drowns in noise.
-
-    Args:
-        train: Codes of the split to fit on, (M, Z).
-        train_labels: Each factor's value for each of its sentences.
-        test: Codes of the split to score on, (M, Z); M may differ.
-        test_labels: Each factor's value for each of its sentences.
-
-    Raises:
-        InputError: If splits differ in factors or width, or labels and codes in number.
+    means may still tell a factor that z drowns in noise. Codes are (M, Z), M may differ; labels
+    have each factor's value for each sentence.
     """
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
@@ -76,17 +68,11 @@ def probe_factors(
 
 
 def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
-    """Mutual information of a factor with each dimension of the code alone, nats, at least 0.
+    """Mutual information of a factor with each dimension of codes (M, Z) alone, nats, at least 0.
 
     Each dimension is cut into bins of equal share, which can only lose information; the bias of
-    counting few sentences in many cells is taken out to first order.
-
-    Args:
-        codes: Codes, (M, Z).
-        labels: The factor's value for each of M sentences.
-
-    Reference:
-        Miller (1955), Note on the bias of information estimates.
+    counting few sentences in many cells is taken out to first order (Miller 1955, Note on the bias
+    of information estimates).
     """
     _check("labels", codes, labels)
     index = {value: i for i, value in enumerate(dict.fromkeys(labels))}

@@ -31,13 +31,11 @@ MAX_TOKENS_ACCELERATOR = 2**16  # enough to keep an accelerator busy
 
 @dataclass(frozen=True, eq=False)
 class ImportanceNLL:
-    """Importance-weighted NLL of a split, or of a random part of it.
+    """Importance-weighted NLL of a split, or of a random part of it."""
 
-    The expectation of `nll` lies between the true NLL and −ELBO; with `effective_samples` near 1,
-    a single sample decides and it is too high.
-    """
-
-    nll: float  # −log (1/K) Σ_k p(x, z_k) / q(z_k|x), mean over sentences, nats per sentence
+    # −log (1/K) Σ_k p(x, z_k) / q(z_k|x), mean over sentences, nats per sentence: in expectation
+    # between the true NLL and −ELBO. With `effective_samples` near 1, one sample decides: too high.
+    nll: float
     se: float  # standard error over sentences; infinite where what was measured cannot tell
     ppl: float  # exp(all nats / predicted tokens)
     effective_samples: float  # (Σ_k w_k)² / Σ_k w_k² of the weights w, mean, in [1, K]
@@ -68,22 +66,15 @@ def importance_nll(
     max_tokens: int | None = None,
     progress: Progress = unwrapped,
 ) -> ImportanceNLL:
-    """Estimate −log p(x) of each sentence with K samples from its posterior.
+    """Estimate −log p(x) of each sentence with K samples from its posterior; see `evaluate`.
 
     Batches are measured in an order drawn from the seed, so that the answer is that of a random
-    part of the split if Ctrl-C cuts it short. Fewer samples are the first of more.
-
-    Args:
-        model: As for `evaluate`. A language model is measured exactly, in one pass.
-        batches: Each with its sentences' positions in the split as index.
-        num_samples: Importance samples K, at least 1.
-        seed: Seed of noise and order, at least 0.
-        max_tokens: Most tokens decoded at once, padding counted, at least 1; one sentence alone
-            may be longer. By default what the model's device is fastest with.
-        progress: Given the batches and the title `"NLL"`; what it gives back is gone through.
+    part of the split if Ctrl-C cuts it short. Fewer samples are the first of more. A language model
+    is measured exactly, in one pass. At most `max_tokens` are decoded at once, padding counted (one
+    sentence alone may be longer): by default what the model's device is fastest with. The title for
+    `progress` is `"NLL"`.
 
     Raises:
-        InputError: If there is no sentence to measure or an argument is outside its range.
         KeyboardInterrupt: If cut short before the first batch is done.
 
     Reference:
@@ -158,11 +149,9 @@ def _log_weights(
 
 
 def _standard_error(batches: list[Tensor], split: list[Batch]) -> float:
-    """Of the mean over the sentences of random batches out of a split.
-
-    Two variances add up: that of the split's own mean, and that of a mean over some batches, whose
-    sentences are alike (Cochran 1977, Sampling Techniques, chapter 9A), 0 if all were measured.
-    """
+    """Of the mean over the sentences of random batches out of a split."""
+    # Two variances add up: that of the split's own mean, and that of a mean over some batches,
+    # whose sentences are alike (Cochran 1977, Sampling Techniques, chapter 9A).
     values, num_batches = torch.cat(batches), len(batches)
     missing = 1 - num_batches / len(split)
     if len(values) < 2 or (missing > 0 and num_batches < 2):

@@ -32,11 +32,7 @@ MAX_PAIRS = 2**21  # whose log-density is held at a time: 16 MiB in fp64, a few 
 
 
 def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
-    """Dimensions of posterior means (N, Z) whose variance over the data is ≥ `threshold`.
-
-    Reference:
-        Burda et al. (2016), Importance Weighted Autoencoders, section 5.2.
-    """
+    """Dimensions of means (N, Z) with a variance ≥ `threshold` (Burda et al. 2016, section 5.2)."""
     # Not `var`, which warns where there are no dimensions: a language model's.
     return int(((means - means.mean(0)).square().mean(0) >= threshold).sum())
 
@@ -68,10 +64,7 @@ class Moments:
 
     @property
     def least_aggregate_kl(self) -> float:
-        """Least KL(q(z) ‖ p(z)), nats, that these allow: that of the independent Gaussian.
-
-        Unlike estimates from N samples it does not grow where KL is above log N.
-        """
+        """Least KL(q(z) ‖ p(z)), nats, that these allow, whatever N: the independent Gaussian's."""
         return sum(
             0.5 * (m * m + v - 1 - math.log(max(v, sys.float_info.min)))
             for m, v in zip(self.mean, self.variance, strict=True)
@@ -110,15 +103,7 @@ def mutual_information(
     The paired estimator, mean_i [log q(z_i|x_i) − log (1/N) Σ_j q(z_i|x_j)], has the same z in
     both terms: it is 0 on a collapsed posterior and never above log N. The classic one, for
     comparison with papers, takes the first term in closed form and the second in batches of 32.
-
-    Args:
-        posterior: Posteriors of N sentences, Z dimensions.
-        estimator: `"paired"` or `"classic"`.
-        seed: Seed of the noise.
-        noise: Standard normal draws, (N, Z), instead of the seed's.
-
-    Raises:
-        InputError: If an argument is out of range or the shapes do not fit.
+    Noise given, standard normal (N, Z), stands for the seed's.
 
     Reference:
         Hoffman & Johnson (2016), ELBO surgery, for the split of KL; He et al. (2019), Lagging
@@ -153,10 +138,9 @@ def mutual_information(
 def mi_per_dimension(
     posterior: Posterior, *, seed: int = 0, max_sentences: int = 2000
 ) -> list[float]:
-    """Paired estimate of I_q(x; z_d) for each dimension alone, nats.
+    """Paired estimate of I_q(x; z_d) for each dimension alone, nats: they may say the same thing.
 
-    They need not add up to the mutual information of all: dimensions may say the same thing. At
-    most `max_sentences`, at least 1, are looked at, evenly spread over the data set.
+    At most `max_sentences`, at least 1, are looked at, evenly spread over the data set.
     """
     at_least(1, max_sentences=max_sentences)
     size, width = _shape(posterior)
