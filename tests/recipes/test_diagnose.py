@@ -118,9 +118,6 @@ def test_factors_go_with_their_sentences(
     assert [probe.name for probe in found.diagnosis.factors] == ["animal"]
 
 
-# What is refused
-
-
 def test_wrong_arguments(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="num_samples must be at least 1, got 0"):
         recipes.diagnose_run(run, num_samples=0)
@@ -153,9 +150,6 @@ def test_a_corpus_of_another_vocabulary(
         return
     with pytest.raises(DataError, match=message):
         recipes.diagnose_run(run, num_samples=1, data_dir=data_dir)
-
-
-# Several
 
 
 def test_runs_on_the_same_tokens_are_diagnosed(

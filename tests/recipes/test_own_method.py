@@ -105,9 +105,6 @@ def test_its_options_are_known_to_it_alone(
         recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=model)
 
 
-# Phases
-
-
 class NormalisedHead(GaussianHead):
     """Means of variance 1 over the batch (Zhu et al. 2020): buffers of 0 and 1 dimensions."""
 

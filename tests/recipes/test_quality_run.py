@@ -150,9 +150,6 @@ def test_perplexities_are_under_the_language_model_given(run: Path, language_mod
     assert plain["perplexities"] == vars(perplexities)
 
 
-# What is refused
-
-
 def test_wrong_arguments(run: Path) -> None:
     for wrong, message in [
         ({"num_samples": 1}, "num_samples must be at least 2, got 1"),

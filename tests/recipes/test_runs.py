@@ -30,9 +30,6 @@ def test_recipes_are_options(name: str) -> None:
     assert {option: flat[option] for option in RECIPES[name]} == RECIPES[name]
 
 
-# A run of one phase
-
-
 def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) -> None:
     options = {**OPTIONS, "seed": 5, "max_tokens": 60}
     trainer = recipes.start(corpus, options, tmp_path / "run")
@@ -102,9 +99,6 @@ def test_someone_elses_annealer_takes_the_place_of_the_configured_one(
     assert RunDirectory.open(tmp_path / "run").last_beta() == 0.25
 
 
-# Measured
-
-
 def test_a_finished_run_is_measured(run: Path) -> None:
     results, directory = json.loads((run / "results.json").read_text()), RunDirectory.open(run)
     measured = recipes.evaluate_run(run)
@@ -152,9 +146,6 @@ def test_without_a_test_split_the_validation_split_is_measured(
     assert recipes.finish(tmp_path / "run")[0].split == "valid"
 
 
-# Resumed
-
-
 def test_a_resumed_run_is_the_uninterrupted_one(corpus: Corpus, run: Path, tmp_path: Path) -> None:
     first = recipes.start(corpus, OPTIONS, tmp_path / "run")
     press_in(first, 3)
@@ -188,9 +179,6 @@ def test_another_corpus_is_refused(corpus: Corpus, run: Path, tmp_path: Path) ->
     other = Corpus("mine", corpus.splits, "other.txt", {})
     with pytest.raises(InputError, match=r"was trained on .*mine.txt, got other.txt"):
         recipes.refuse_other_corpus(run, other)
-
-
-# Phases
 
 
 @pytest.fixture(scope="module")

@@ -70,9 +70,6 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-# What is trained
-
-
 def test_every_configuration_is_trained_with_every_seed(
     source: str, tmp_path: Path, spawned: list[str]
 ) -> None:
@@ -165,9 +162,6 @@ def test_a_directory_of_other_runs_is_refused(
     assert left_behind(tmp_path / "runs" / "seed=0") == before
 
 
-# Processes, so to speak
-
-
 @pytest.mark.parametrize(
     ("polls", "codes", "jobs", "press_at", "expected"),
     [
@@ -226,9 +220,6 @@ def test_processes_are_watched(
     assert events == expected
     assert all(child.is_joined for child in started if child.is_alive())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-# Processes in truth. Each takes seconds to import torch: there are few.
 
 
 def tell_and_fail(path: Path) -> None:

@@ -160,9 +160,6 @@ def test_pyplot_is_not_loaded() -> None:
     assert "matplotlib.pyplot" not in set(sys.modules) - before
 
 
-# Pictures of a page
-
-
 def svg(picture: Picture) -> str:
     head, _, content = picture.source.partition(",")
     assert head == "data:image/svg+xml;base64"

@@ -33,9 +33,6 @@ class Feedback:
         self.weight /= 2
 
 
-# drawing
-
-
 def test_a_name_is_what_training_makes_of_it() -> None:
     names = [*ANNEALERS, "vae-annealing"]
     made = drawing(names, **SHARED).panels[""]
@@ -103,9 +100,6 @@ def test_switching_is_the_documented_loop() -> None:
     assert found[72] == 0.0
 
 
-# weights
-
-
 @given(
     st.sampled_from([*ANNEALERS, "vae-annealing"]),
     st.lists(st.integers(0, 60), unique=True).map(sorted),
@@ -127,9 +121,6 @@ def test_an_annealer_that_can_only_be_stepped() -> None:
     switched = Switched(Annealer(4), {0: True})
     assert weights(switched, range(7)) == [0, 0.25, 0.5, 0.75, 0, 0.25, 0.5]
     assert (switched.current_step, switched.annealer.cyclical) == (0, False)
-
-
-# listing
 
 
 def test_a_listing() -> None:
@@ -190,9 +181,6 @@ def test_little_is_not_nothing() -> None:
     assert [line.split()[0] for line in text.split("\n")[3:14]] == (
         ["0", *(f"{step}" for step in range(100, 1000, 100)), "1,000"]
     )
-
-
-# picture
 
 
 @pytest.mark.parametrize(("num_steps", "apart"), [(25, 1), (1000, 1), (10**7, 10**4)])

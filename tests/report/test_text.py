@@ -119,9 +119,6 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[LoadedRun]) -
     assert run_names(twins) == [str(run.run.path) for run in twins]
 
 
-# Tables and examples
-
-
 def test_a_table_is_aligned_to_the_right() -> None:
     rows = [
         {"rec": 101.2345, "AU": "3/32", "note": "collapsed"},
@@ -166,9 +163,6 @@ def test_examples() -> None:
     ]
     only_samples = report.examples_text(Examples(["s"], [], []))
     assert only_samples == "samples from the prior\n  s"
-
-
-# Before and after training
 
 
 def test_the_heading_says_what_was_left_out(corpus: Corpus, tmp_path: Path) -> None:

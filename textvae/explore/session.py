@@ -8,7 +8,6 @@ Shapes: N sentences of the corpus, Z latent dimensions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -86,16 +85,13 @@ class Session:
         self.kl: list[float] = kl.sum(1).tolist()  # of each sentence, nats
         # Means in the plane in which they differ most, (N, 2), and its share of their variance.
         self.points, self.explained = _plane(mean)
-        order = kl.mean(0).argsort(descending=True, stable=True)[:NUM_DIMENSIONS].tolist()
-        self.dimensions = [  # the busiest first
-            Dimension(
-                index,
-                float(kl[:, index].mean()),
-                min(-3.0, math.floor(float(mean[:, index].min()))),
-                max(3.0, math.ceil(float(mean[:, index].max()))),
-            )
-            for index in order
+        ends = zip(mean.amin(0).floor().tolist(), mean.amax(0).ceil().tolist(), strict=True)
+        dimensions = [
+            Dimension(index, own, min(-3.0, low), max(3.0, high))
+            for index, (own, (low, high)) in enumerate(zip(kl.mean(0).tolist(), ends, strict=True))
         ]
+        # The busiest first.
+        self.dimensions = sorted(dimensions, key=lambda found: -found.kl)[:NUM_DIMENSIONS]
         self._max_length = min(MAX_LENGTH, max(self.lengths) + 1)
         # Without the NLL; the others are for the verdict's words.
         self._how: dict[str, Any] = {"num_samples": None, "beta": beta, "free_bits": free_bits}
@@ -164,8 +160,7 @@ class Session:
 
     def unknown_words(self, *texts: str) -> list[str]:
         """Words of texts that the model has never seen, each once."""
-        found = (word for text in texts for word in self.tokenizer.unknown_words(text))
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(w for text in texts for w in self.tokenizer.unknown_words(text)))
 
     def _encoded(self, text: str, name: str = "the sentence") -> Tensor:
         if len(text) > MAX_CHARACTERS:

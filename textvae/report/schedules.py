@@ -158,26 +158,17 @@ def listing(panels: Mapping[str, Annealers], num_steps: int, *, title: str) -> s
             for name, annealer in annealers.items()
         }
         top = max((max(curve.values()) for curve in curves.values()), default=0.0) or 1.0
-        blocks.append("\n".join([heading] * bool(heading) + [_table(curves, rows, top)]))
-        width = max(map(len, curves))
+        digits = 3 if top >= 0.1 else 2 - math.floor(math.log10(top))
         lines = [
-            f"{name:>{width}} │{bars([curve[step] for step in points], top)}│"
-            for name, curve in curves.items()
+            {"step": f"{step:,}"} | {name: f"{curves[name][step]:.{digits}f}" for name in curves}
+            for step in rows
         ]
+        blocks.append("\n".join([heading] * bool(heading) + [table(lines)]))
+        width = max(map(len, curves))
+        drawn = {name: bars([curves[name][step] for step in points], top) for name in curves}
         scale = f"{'':{width}}  steps 0 to {num_steps:,}, full height is β = {top:g}"
-        blocks.append("\n".join([*lines, scale]))
+        blocks.append("\n".join([*(f"{n:>{width}} │{d}│" for n, d in drawn.items()), scale]))
     return "\n\n".join(blocks)
-
-
-def _table(curves: Mapping[str, Mapping[int, float]], steps: Sequence[int], top: float) -> str:
-    decimals = 3 if top >= 0.1 else 2 - math.floor(math.log10(top))
-    return table(
-        [
-            {"step": f"{step:,}"}
-            | {name: f"{curve[step]:.{decimals}f}" for name, curve in curves.items()}
-            for step in steps
-        ]
-    )
 
 
 def _spread(num_steps: int, most: int) -> list[int]:

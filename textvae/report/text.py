@@ -83,10 +83,8 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
 
 def heading(run: LoadedRun, measured: Evaluation) -> str:
     """Corpus, split and its size, in a line."""
-    return (
-        f"{CORPUS_NAMES.get(run.corpus.name, run.corpus.name)}, {run.split} split: "
-        f"{measured.num_sentences:,} sentences of {measured.num_tokens:,} tokens"
-    )
+    size = f"{measured.num_sentences:,} sentences of {measured.num_tokens:,} tokens"
+    return f"{CORPUS_NAMES.get(run.corpus.name, run.corpus.name)}, {run.split} split: {size}"
 
 
 def evaluation(run: LoadedRun, **more: Any) -> str:
@@ -101,10 +99,8 @@ def evaluation(run: LoadedRun, **more: Any) -> str:
         "active dims": found.active_dimensions,
         **more,
     }
-    return (
-        f"{heading(run, found)}, nats per sentence\n{table([row])}\n"
-        f"KL per dimension {kl_bars(found.kl_per_dim)}"
-    )
+    kl = f"KL per dimension {kl_bars(found.kl_per_dim)}"
+    return f"{heading(run, found)}, nats per sentence\n{table([row])}\n{kl}"
 
 
 def closing(
@@ -186,9 +182,7 @@ def comparison_text(runs: Sequence[LoadedRun]) -> str:
     """Runs that were diagnosed on the same sentences, a line each."""
     names, found = run_names(runs), [run.diagnosis for run in runs]
     named, width = list(zip(names, found, strict=True)), max(map(len, names))
-    rows = [
-        {"run": name, **figures_row(each), "verdict": each.verdict.verdict} for name, each in named
-    ]
+    rows = [{"run": n, **figures_row(each), "verdict": each.verdict.verdict} for n, each in named]
     bars = [f"{name:>{width}} {kl_bars(each.elbo.kl_per_dim)}" for name, each in named]
     partial = [PARTIAL] if any(each.interrupted for each in found) else []
     lines = [f"{heading(runs[0], found[0].elbo)}, nats per sentence", table(rows), *partial]
