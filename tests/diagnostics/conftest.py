@@ -17,9 +17,7 @@ def batches(make_batch: Callable[..., Batch]) -> Callable[..., list[Batch]]:
     def cut(positions: Sequence[Sequence[int]] = (range(8),)) -> list[Batch]:
         return [
             make_batch(
-                [SENTENCES[i] for i in rows],
-                indices=rows,
-                truncated=[TRUNCATED[i] for i in rows],
+                [SENTENCES[i] for i in rows], indices=rows, truncated=[TRUNCATED[i] for i in rows]
             )
             for rows in positions
         ]

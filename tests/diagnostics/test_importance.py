@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from tests.diagnostics.models import NUM_TOKENS, LinearGaussian, Written
+from tests.diagnostics.models import NUM_TOKENS, LinearGaussian, Written, interrupting
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.diagnostics import evaluate
@@ -22,17 +22,6 @@ MakeModel = Callable[..., SentenceVAE]
 Batches = Callable[..., list[Batch]]
 
 
-def interrupting(after: int) -> Any:
-    """A progress bar that lets so many batches pass."""
-
-    def progress(batches: Sequence[Batch], title: str) -> Iterator[Batch]:
-        assert title == "NLL"
-        yield from batches[:after]
-        raise KeyboardInterrupt
-
-    return progress
-
-
 def spread(model: Any, batches: list[Batch], num_samples: int, seeds: int) -> tuple[float, float]:
     """Mean of estimates from so many seeds, and its standard error."""
     found = [
@@ -40,9 +29,6 @@ def spread(model: Any, batches: list[Batch], num_samples: int, seeds: int) -> tu
         for seed in range(seeds)
     ]
     return float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(seeds))
-
-
-# --- against exact answers
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 7, 500])
@@ -97,9 +83,6 @@ def test_a_language_model_is_measured_exactly_in_one_pass(
     assert (result.num_samples, result.effective_samples) == (1, 1)
 
 
-# --- against a plain loop
-
-
 @pytest.mark.parametrize("num_samples", [1, 5])
 @pytest.mark.parametrize("max_tokens", [1, 17, 1000])
 def test_it_equals_a_plain_loop(
@@ -140,9 +123,6 @@ def test_it_equals_a_plain_loop(
     assert (result.num_tokens, result.is_partial) == (NUM_TOKENS, False)
 
 
-# --- what must not matter
-
-
 def test_neither_batches_nor_order_nor_chunks_matter(
     make_model: MakeModel, batches: Batches, cut: list[list[int]]
 ) -> None:
@@ -166,9 +146,6 @@ def test_no_more_tokens_are_decoded_at_once_than_allowed(batches: Batches) -> No
     # A sentence alone is longer than allowed: it goes through all the same.
     importance_nll(model := LinearGaussian(), batches(), num_samples=3, max_tokens=1)
     assert model.tokens_at_once == [longest] * 3 * 8
-
-
-# --- cut short
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
@@ -206,9 +183,6 @@ def test_it_may_be_cut_short_inside_a_batch(make_model: MakeModel, batches: Batc
         importance_nll(Written([1.0] * 8), batches(), progress=interrupting(0))
 
 
-# --- the standard error over sentences
-
-
 def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences(
     make_batch: Callable[..., Batch],
 ) -> None:
@@ -242,9 +216,6 @@ def test_what_one_alone_cannot_tell_is_infinite(batches: Batches) -> None:
     assert importance_nll(model, cut, progress=interrupting(1)).se == math.inf
     assert importance_nll(model, cut, progress=interrupting(2)).se < math.inf
     assert importance_nll(model, batches([[0, 1]])).se == pytest.approx(0.5)
-
-
-# --- edges
 
 
 def test_a_hopeless_model_overflows_nothing(batches: Batches) -> None:

@@ -46,25 +46,11 @@ def estimates(
     mean = [math.sqrt(2 * least), *[0.0] * (latent_dim - 1)] if latent_dim else []
     ones, some = [1.0] * latent_dim, [variance] * latent_dim
     rest = [1 - variance] * latent_dim
+    sizes = [0.0] * latent_dim, 3761, 3761 * tokens
+    rows = torch.arange(3761), torch.zeros(3761)
     return Estimates(
-        elbo=Evaluation(
-            rec,
-            kl,
-            -rec - kl,
-            1.0,
-            mi,
-            mi_max,
-            au,
-            num_active,
-            [0.0] * latent_dim,
-            3761,
-            3761 * tokens,
-        ),
-        nll=nll
-        if nll is None
-        else ImportanceNLL(
-            nll, 0.1, 1.0, 1.0, 500, 3761 * 22, False, torch.arange(3761), torch.zeros(3761)
-        ),
+        elbo=Evaluation(rec, kl, -rec - kl, 1.0, mi, mi_max, au, num_active, *sizes),
+        nll=nll and ImportanceNLL(nll, 0.1, 1.0, 1.0, 500, 3761 * 22, False, *rows),
         mi=MutualInformation(mi, 0.01, mi_max, kl - mi),
         moments=described or Moments(mean, ones, rest, some),
         ablation=Ablation(rec, rec + used, rec + used, zero),
@@ -73,66 +59,35 @@ def estimates(
     )
 
 
-COLLAPSED: dict[str, Any] = {
-    "kl": 0.01,
-    "mi": 0.005,
-    "used": 0.01,
-    "au": 0,
-    "num_active": 0,
-    "variance": 0.99,
-    "least": 0.001,
-    "zero": 95.0,
-}
-AUTOENCODER: dict[str, Any] = {
-    "kl": 237.0,
-    "nll": 300.0,
-    "mi": 8.2,
-    "used": 31.0,
-    "zero": 236.0,
-    "variance": 0.0008,
-    "least": 87.0,
-}
+COLLAPSED = dict(
+    kl=0.01, mi=0.005, used=0.01, au=0, num_active=0, variance=0.99, least=0.001, zero=95.0
+)
+AUTOENCODER = dict(kl=237.0, nll=300.0, mi=8.2, used=31.0, zero=236.0, variance=0.0008, least=87.0)
 # Narrow and far from the prior by every sign, but hardly heard by its decoder.
-UNHEARD: dict[str, Any] = {
-    "kl": 8.6,
-    "mi": 5.0,
-    "used": 0.33,
-    "variance": 0.2,
-    "least": 3.0,
-    "zero": 96.0,
-}
+UNHEARD = dict(kl=8.6, mi=5.0, used=0.33, variance=0.2, least=3.0, zero=96.0)
 # Means of deviation 2, so that q(z) is about twice as wide as the prior; decoded well.
-WIDE: dict[str, Any] = {"kl": 15.9, "mi": 8.2, "used": 60.0, "zero": 150.0, "variance": 0.82}
+WIDE = dict(kl=15.9, mi=8.2, used=60.0, zero=150.0, variance=0.82)
 # Means as the prior's, deviation 0.01: each sentence is a point of its own.
-POINTS: dict[str, Any] = {
-    **{"kl": 36.8, "mi": 8.2, "used": 60.0, "zero": 160.0, "variance": 1e-4},
-    **{"least": 0.01, "latent_dim": 8, "au": 8, "num_active": 8},
-}
+POINTS = WIDE | dict(
+    kl=36.8, zero=160.0, variance=1e-4, least=0.01, latent_dim=8, au=8, num_active=8
+)
 
 CASES = [
     ({}, "healthy", "5.50 nats about the sentence"),
     # KL far above log N: MI can't follow, and the estimate of KL(q(z) ‖ p(z)) is no sign.
-    (
-        {"kl": 25.0, "mi": 8.2, "used": 60.0, "variance": 0.4, "zero": 160.0},
-        "healthy",
-        "at most 8.23",
-    ),
+    (dict(kl=25.0, mi=8.2, used=60.0, variance=0.4, zero=160.0), "healthy", "at most 8.23"),
     # Two dimensions may well be narrow, if they are worth it and lie where the prior does.
-    (
-        {"latent_dim": 2, "au": 2, "num_active": 2, "kl": 5.0, "variance": 0.03},
-        "healthy",
-        "2 of 2",
-    ),
+    (dict(latent_dim=2, au=2, num_active=2, kl=5.0, variance=0.03), "healthy", "2 of 2"),
     # Guessing among 10,000 words takes 9.21 nats a token.
     (
-        {"rec": 9.2 * 22},
+        dict(rec=9.2 * 22),
         "never trained",
         "9.20 nats a token are no better than guessing among 10000",
     ),
     ({"rec": 12.0 * 22, **AUTOENCODER}, "never trained", "12.00"),
-    ({"rec": 8.0 * 22, "nll": 8.2 * 22, "zero": 9 * 22}, "healthy", ""),
+    (dict(rec=8.0 * 22, nll=8.2 * 22, zero=9 * 22), "healthy", ""),
     ({"latent_dim": 0, **COLLAPSED, "kl": 0.0}, "language model", "no z"),
-    ({"latent_dim": 0, "rec": 9.2 * 22}, "never trained", ""),
+    (dict(latent_dim=0, rec=9.2 * 22), "never trained", ""),
     (COLLAPSED, "collapsed", "KL is 0.010 nats"),
     # The posterior left the prior, but is the same for every sentence.
     ({**COLLAPSED, "kl": 2.56}, "collapsed", "of 2.56 nats of KL, 0.005 are about"),
@@ -147,44 +102,44 @@ CASES = [
     ({**WIDE, "least": 8.8}, "autoencoder", "together are at least 8.8 nats from the prior, of a"),
     ({**WIDE, "least": 3.9}, "healthy", ""),
     # Of small KL, whatever the share: the sum is what draws from the prior miss.
-    ({"kl": 2.5, "mi": 1.8, "least": 0.9}, "healthy", ""),
+    (dict(kl=2.5, mi=1.8, least=0.9), "healthy", ""),
     (POINTS, "autoencoder", "KL is 36.8 nats in 8 dimensions, where 8.2 tell all sentences apart"),
     ({**POINTS, "kl": 16.0}, "healthy", ""),
     ({**POINTS, "latent_dim": 32, "au": 32, "num_active": 32}, "healthy", ""),
     # Paid for little, in three ways.
     (
-        {"used": 3.0, "free_bits": 0.2, "beta": 1.0},
+        dict(used=3.0, free_bits=0.2, beta=1.0),
         "partly collapsed",
         "z = 0 110.00 (trained with a KL weight of 1 and free bits of 0.2)",
     ),
-    ({"mi": 2.0}, "partly collapsed", "only 2.00 are about the sentence"),
+    (dict(mi=2.0), "partly collapsed", "only 2.00 are about the sentence"),
     (
-        {"nll": 100.6, "zero": 100.5},
+        dict(nll=100.6, zero=100.5),
         "partly collapsed",
         "takes 100.60 nats, KL included, with z = 0 100.50",
     ),
     (
-        {"nll": None, "zero": 101.0},
+        dict(nll=None, zero=101.0),
         "partly collapsed",
         "takes 101.50 nats, KL included, with z = 0 101.00",
     ),
-    ({"nll": None, "zero": 102.0}, "healthy", ""),
-    ({"au": 3, "num_active": 4}, "partly collapsed", "3 of 32 are in use"),
-    ({"au": 32, "num_active": 5}, "partly collapsed", "5 of 32 are in use"),
-    ({"au": 8, "num_active": 8}, "healthy", ""),
-    ({"kl": 0.5, "mi": 0.45, "used": 0.7, "zero": 95.9, "nll": 95.2}, "partly collapsed", "little"),
+    (dict(nll=None, zero=102.0), "healthy", ""),
+    (dict(au=3, num_active=4), "partly collapsed", "3 of 32 are in use"),
+    (dict(au=32, num_active=5), "partly collapsed", "5 of 32 are in use"),
+    (dict(au=8, num_active=8), "healthy", ""),
+    (dict(kl=0.5, mi=0.45, used=0.7, zero=95.9, nll=95.2), "partly collapsed", "little"),
     # Of 25 nats a fifth of one is about the sentence, and the NLL is a language model's.
     (
-        {"rec": 25.1, "kl": 0.23, "mi": 0.19, "used": 0.4, "zero": 25.5, "nll": 25.28},
+        dict(rec=25.1, kl=0.23, mi=0.19, used=0.4, zero=25.5, nll=25.28),
         "partly collapsed",
         "z says little: 0.19 nats",
     ),
-    ({"rec": 25.1, "kl": 0.4, "mi": 0.3, "used": 0.4, "zero": 25.6, "nll": 25.3}, "healthy", ""),
+    (dict(rec=25.1, kl=0.4, mi=0.3, used=0.4, zero=25.6, nll=25.3), "healthy", ""),
     # No more than log N can be shown of texts however long: 1 % of these is more.
-    ({"rec": 900.0, "nll": None, "zero": 950.0, "tokens": 300}, "healthy", ""),
+    (dict(rec=900.0, nll=None, zero=950.0, tokens=300), "healthy", ""),
     # A number that is none must not pass for health.
     *[({name: math.nan}, "broken", "not finite") for name in ("rec", "mi", "used", "zero")],
-    ({"kl": math.inf}, "broken", "not finite"),
+    (dict(kl=math.inf), "broken", "not finite"),
 ]
 
 
