@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.scripts.running import Answer
 from tests.sizes import TINY
@@ -32,6 +33,14 @@ TINY_MODEL = {
     "decoder_hidden_size": 8,
     "latent_dim": 3,
 }
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """A benchmark sets the number of threads, with which rounding changes in what follows."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
