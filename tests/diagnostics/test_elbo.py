@@ -82,13 +82,6 @@ def test_neither_batch_size_nor_order_matter(
     assert found == {key: pytest.approx(value, rel=1e-5) for key, value in once.items()}
 
 
-def test_what_is_no_split_is_refused(batches: Batches) -> None:
-    with pytest.raises(InputError, match="there is no sentence to evaluate on"):
-        evaluate(written([1.0], [[0.0]]), [], 0)
-    with pytest.raises(InputError, match="once, got 2 of 3 in 2 rows"):
-        evaluate(written([1.0] * 3, [[0.0]] * 3), batches([[0, 2]]), 3)
-
-
 def test_figures_by_hand(batches: Batches) -> None:
     # Sentences 0 and 1 predict 5 and 2 tokens.
     #   dimension 0: always the prior

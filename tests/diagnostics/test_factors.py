@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textvae.checks import InputError
 from textvae.diagnostics.factors import dimension_information, probe_factors
 
 
@@ -111,37 +112,19 @@ def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "train_labels", "test", "test_labels", "message"),
+    ("train_labels", "test", "test_labels", "message"),
     [
-        ((3, 2), {"f": "abc"}, (3, 1), {"f": "abc"}, "of the same Z, got (3, 2) and (3, 1)"),
-        ((3, 2), {"f": "abc"}, (3, 2), {"g": "abc"}, "the factors of train_labels, ['f'], got"),
-        (
-            (3, 2),
-            {"f": "ab"},
-            (3, 2),
-            {"f": "abc"},
-            "train_labels['f'] must have one value for each",
-        ),
-        ((3, 2), {"f": "abc"}, (2, 2), {"f": "abc"}, "sentences, got 3 for 2"),
-        (
-            (3, 2),
-            {"f": "abc"},
-            (0, 2),
-            {"f": ""},
-            "test_labels['f'] must have one value for each of",
-        ),
+        ({"f": "abc"}, (3, 1), {"f": "abc"}, "of the same Z, got (3, 2) and (3, 1)"),
+        ({"f": "abc"}, (3, 2), {"g": "abc"}, "the factors of train_labels, ['f'], got"),
+        ({"f": "ab"}, (3, 2), {"f": "abc"}, "train_labels['f'] must have one value for each"),
+        ({"f": "abc"}, (2, 2), {"f": "abc"}, "sentences, got 3 for 2"),
+        ({"f": "abc"}, (0, 2), {"f": ""}, "test_labels['f'] must have one value for each of"),
     ],
 )
 def test_wrong_arguments(
-    train: tuple[int, int],
-    train_labels: dict[str, str],
-    test: tuple[int, int],
-    test_labels: dict[str, str],
-    message: str,
+    train_labels: dict[str, str], test: tuple[int, int], test_labels: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        probe_factors(torch.zeros(train), train_labels, torch.zeros(test), test_labels)
-    with pytest.raises(
-        ValueError, match="labels must have one value for each of the sentences, got 1"
-    ):
+    with pytest.raises(InputError, match=re.escape(message)):
+        probe_factors(torch.zeros(3, 2), train_labels, torch.zeros(test), test_labels)
+    with pytest.raises(InputError, match=r"labels must have one value .* sentences, got 1"):
         dimension_information(torch.zeros(2, 1), ["a"])

@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from tests.diagnostics.models import SENTENCES, TRUNCATED, Laplace, Written, draws
 from textvae.checks import InputError
-from textvae.diagnostics.elbo import posteriors
+from textvae.diagnostics.elbo import evaluate, posteriors
 from textvae.diagnostics.information import (
     AU_THRESHOLDS,
     active_dimensions,
@@ -48,8 +48,9 @@ def test_posteriors_come_in_the_order_of_the_split(
 def test_every_sentence_must_come_once(
     parts: list[list[int]], size: int, message: str, batches: Any
 ) -> None:
-    with pytest.raises(InputError, match=message):
-        posteriors(Written([1.0] * 8), batches(parts), size)
+    for estimate in (posteriors, evaluate):
+        with pytest.raises(InputError, match=message):
+            estimate(Written([1.0] * 8), batches(parts), size)
 
 
 @pytest.mark.parametrize("family", [Gaussian, Laplace])

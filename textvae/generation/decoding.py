@@ -47,9 +47,6 @@ def decode(
         batch_size: Codes decoded together, which changes no more than rounding; by default as many
             as fit into 32 MiB of scores.
         **options: Those of `Decoding`.
-
-    Raises:
-        InputError: If an argument is outside its range, or the model has no tokenizer.
     """
     chosen, tokenizer = Decoding(**options), model.tokenizer
     integer("num_best", num_best, 1, chosen.beams)

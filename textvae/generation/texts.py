@@ -248,9 +248,8 @@ def shift(
 ) -> str:
     """The sentence at a text's posterior mean plus `strength` times an `attribute_vector` (Z,)."""
     mean = encode(model, [text]).mean
-    if vector.shape != mean.shape[1:]:
-        expected, found = tuple(mean.shape[1:]), tuple(vector.shape)
-        raise InputError(f"vector must have the shape {expected}, got {found}")
+    if (found := tuple(vector.shape)) != (model.latent_dim,):
+        raise InputError(f"vector must have the shape {(model.latent_dim,)}, got {found}")
     strength = number("strength", strength, "(-inf, inf)")
     return generate_text(model, mean + strength * vector.to(mean), **options)[0]
 

@@ -46,8 +46,7 @@ class NextToken:
         size, self.options, output = model.vocab_size, options, model.decoder.output
         # oneDNN would bring the matrix into this order for each product anew.
         self.weight, self.bias = output.weight.t().contiguous().t(), output.bias
-        wrong = [token for token in options.forbidden if not 0 <= token < size]
-        if wrong:
+        if wrong := [token for token in options.forbidden if not 0 <= token < size]:
             raise InputError(f"forbidden ids must be from 0 to {size - 1}, got {wrong[0]}")
         banned = {PAD_ID, BOS_ID, *options.forbidden, *([] if options.allow_unknown else [UNK_ID])}
         too_early = banned | {EOS_ID}
