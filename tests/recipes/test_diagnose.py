@@ -43,6 +43,7 @@ def test_a_run_is_diagnosed(diagnosed: LoadedRun, run: Path) -> None:
     assert diagnosed.evaluation == found.elbo
     assert (found.elbo.num_sentences, found.nll.num_samples, found.factors) == (8, 3, [])
     assert (diagnosed.name, diagnosed.run.path, diagnosed.split) == ("run", run, "test")
+    assert (found.beta, found.free_bits) == (0.5, 0.25)  # for the verdict
 
 
 def test_seed_split_and_samples_are_passed_on(run: Path, diagnosed: LoadedRun) -> None:
@@ -52,10 +53,6 @@ def test_seed_split_and_samples_are_passed_on(run: Path, diagnosed: LoadedRun) -
     assert again.diagnosis.to_dict() == diagnosed.diagnosis.to_dict()
     other = recipes.diagnose_run(run, num_samples=3, seed=1)
     assert other.diagnosis.nll.nll != diagnosed.diagnosis.nll.nll
-
-
-def test_the_verdict_is_told_how_the_run_was_trained(diagnosed: LoadedRun) -> None:
-    assert (diagnosed.diagnosis.beta, diagnosed.diagnosis.free_bits) == (0.5, 0.25)
 
 
 def interrupt(at: str, calls: int) -> Any:
@@ -118,7 +115,7 @@ def test_factors_go_with_their_sentences(
     assert [probe.name for probe in found.diagnosis.factors] == ["animal"]
 
 
-def test_wrong_arguments(run: Path, tmp_path: Path) -> None:
+def test_wrong_arguments(run: Path) -> None:
     with pytest.raises(InputError, match="num_samples must be at least 1, got 0"):
         recipes.diagnose_run(run, num_samples=0)
     with pytest.raises(DataError, match="has no split 'dev'"):

@@ -59,9 +59,6 @@ def test_a_table_in_markdown() -> None:
 def test_a_band_is_of_the_points_that_all_curves_have() -> None:
     curves = [[(3, 1.0), (1, 5.0), (2, 0.0)], [(1, 7.0), (3, 2.0)], [(9, 0.0), (3, 6.0), (1, 0.0)]]
     assert bands(curves) == Band([1, 3], [4.0, 3.0], [0.0, 1.0], [7.0, 6.0])
-
-
-def test_curves_without_a_common_point() -> None:
     assert bands([[(1, 2.0)], [(2, 2.0)]]) == Band([], [], [], [])
     assert bands([[]]) == Band([], [], [], [])
 

@@ -160,17 +160,11 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
         return [show(text, *values), *values]
 
     box = _box(gr, "Sentence", readable(session.sentences.texts)[0])
+    look = {"step": SLIDER_STEP, "min_width": 280, "buttons": []}
     with gr.Row():
         sliders = [
-            gr.Slider(
-                found.low,
-                found.high,
-                step=SLIDER_STEP,
-                min_width=280,
-                label=f"Dimension {found.index}: {found.kl:.2f} nats",
-                buttons=[],
-            )
-            for found in session.dimensions
+            gr.Slider(d.low, d.high, label=f"Dimension {d.index}: {d.kl:.2f} nats", **look)
+            for d in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
     shown = _sentence_box(gr, "moved")

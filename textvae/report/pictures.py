@@ -139,7 +139,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if names := axes.get_legend_handles_labels()[1]:
         # Under the chart, where no curve can be hidden, in as many columns as the names leave room.
         columns = max(1, 72 // (max(map(len, names)) + 8))
-        below = -0.588 / axes.figure.get_figheight()
+        below = -0.588 / axes.figure.figure.get_figheight()  # the whole one
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns)
 
 
