@@ -36,15 +36,16 @@ class Watched:
 @pytest.mark.parametrize(
     ("losses", "updates"),
     [
-        ([3.0] * 15 + [2.0] * 15 + [1.0] * 15, 40),  # falls all along: as many as allowed
+        ([3.0] * 15 + [2.0] * 15 + [1.0] * 20, 50),  # falls all along: as many as allowed
         ([3.0] * 15 + [3.1] * 15 + [1.0] * 15, 30),  # rose over the second fifteen
-        ([3.0] * 15 + [4.0] * 7 + [1.0] * 23, 40),  # rose within them only
+        ([3.0] * 15 + [1.0] * 15 + [1.5] * 15 + [1.0] * 5, 45),  # rose, if below the first
+        ([3.0] * 15 + [4.0] * 7 + [1.0] * 28, 50),  # rose within them only
     ],
 )
 def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
     build: Build, losses: list[float], updates: int
 ) -> None:
-    trainer = build(aggressive_updates=40)
+    trainer = build(aggressive_updates=50)
     remedy = trainer.remedies["aggressive_updates"]
     watched = Watched(trainer, losses)
     remedy.before_step(trainer)
