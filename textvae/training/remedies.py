@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
 from textvae.training.step import LocalBatch
 
-if TYPE_CHECKING:
-    from textvae.training.trainer import Trainer
+Trainer = Any
+"""A `training.Trainer`; its module imports this one, so that it can't be named here."""
 
 
 class Remedy(Protocol):
