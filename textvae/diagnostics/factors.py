@@ -95,8 +95,8 @@ def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
 def _information(bins: Tensor, factor: Tensor) -> float:
     joint = torch.zeros(int(bins.max()) + 1, int(factor.max()) + 1, dtype=torch.float64)
     joint.index_put_((bins, factor), torch.ones(len(bins), dtype=torch.float64), accumulate=True)
-    tables = (joint.sum(1), joint.sum(0), -joint.flatten())
-    entropies = [_entropy(table.abs()) for table in tables]
+    tables = (joint.sum(1), joint.sum(0), joint.flatten())
+    entropies = [_entropy(table) for table in tables]
     cells = [int(table.count_nonzero()) for table in tables]
     # Miller-Madow: each entropy is short of (cells − 1) / 2 M.
     bias = (cells[0] + cells[1] - cells[2] - 1) / (2 * len(bins))
@@ -122,8 +122,8 @@ def _probe(
     cross_entropy = float(-torch.where(truth < 0, new, known).mean())
     entropy = _entropy(torch.tensor(list(Counter(test_values).values())).double())
     per_dim = dimension_information(test, test_values)
-    best = max(range(len(per_dim)), key=per_dim.__getitem__, default=None)
-    best = None if best is None or per_dim[best] == 0 else best
+    telling = [d for d, told in enumerate(per_dim) if told > 0]
+    best = max(telling, key=per_dim.__getitem__, default=None)
     return FactorProbe(
         name=name,
         accuracy=float((log_probs.argmax(1) == truth).double().mean()),

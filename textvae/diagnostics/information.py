@@ -1,9 +1,8 @@
 """What posteriors tell: how much z says of its sentence, dimensions in use, where q(z) lies.
 
 KL(q(z|x) ‖ p(z)), mean over sentences, is I_q(x; z) + KL(q(z) ‖ p(z)), where q(z) is the mixture
-of all posteriors: what z says, and how far all codes together are from the prior. Active units and
-active dimensions are not the same: a dimension whose posterior is the same for every sentence, but
-not the prior, is active by its KL and no active unit.
+of all posteriors: what z says, and how far all codes together are from the prior. A dimension whose
+posterior is the same for every sentence, but not the prior, is active by its KL and no active unit.
 
 Shapes: N sentences, Z latent dimensions, C rows of a chunk.
 """
