@@ -141,12 +141,6 @@ def test_ngrams(order: int, is_distinct: float, is_novel: float) -> None:
     assert novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
 
 
-def test_ngrams_count_as_often_as_they_occur_and_inside_sentences() -> None:
-    assert novel_ngrams(["a a a b"], ["b"], 1) == 3 / 4
-    assert novel_ngrams(["a b"], ["x a", "b y"], 2) == 1.0
-    assert distinct(["a b", "c d"], 3) == 0.0
-
-
 @given(
     st.lists(TEXT, min_size=1, max_size=6),
     st.lists(TEXT, max_size=6),

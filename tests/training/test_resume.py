@@ -18,7 +18,7 @@ from tests.training.building import (
     lines,
     press_ctrl_c,
 )
-from textvae.annealers import ConstantAnnealer, LinearAnnealer
+from textvae.annealers import ConstantAnnealer
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.training import Trainer
@@ -233,16 +233,6 @@ def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build
     assert list(betas.values()) == pytest.approx([2 / 9, 5 / 9, 8 / 9, 1, 1, 1, 1, 1])
     # It gets to full weight in the second epoch and rests throughout the third.
     assert [value > -torch.inf for value in best] == [False, False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("annealer", "count"), [(Theirs, "taken"), (lambda: LinearAnnealer(100), "current_step")]
-)
-def test_an_annealer_is_where_it_was(build: Build, annealer: Any, count: str) -> None:
-    build(annealer=annealer(), max_steps=4).fit()
-    again = annealer()
-    build(annealer=again)
-    assert getattr(again, count) == 4
 
 
 # Errors
