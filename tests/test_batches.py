@@ -259,13 +259,6 @@ def test_inputs_start_with_bos_and_targets_end_with_eos() -> None:
     assert {tensor.dtype for tensor in batch} == {torch.int64}
 
 
-def test_a_truncated_sentence_gets_no_eos() -> None:
-    batch = collate([[7, 8, 9], [5, 6], [4]], truncated=[True, False, True])
-    assert batch.input_ids.tolist() == [[2, 7, 8], [2, 5, 6], [2, 0, 0]]
-    assert batch.target_ids.tolist() == [[7, 8, 9], [5, 6, 3], [4, 0, 0]]
-    assert batch.lengths.tolist() == [3, 3, 1]
-
-
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(4, 50), min_size=1, max_size=9), st.booleans()),

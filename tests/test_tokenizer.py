@@ -48,10 +48,6 @@ def test_words_are_ranked_by_count_then_alphabet() -> None:
     assert tokenizer.encode("b c a d") == [4, 5, 6, 7]
 
 
-def test_words_are_split_at_whitespace_only() -> None:
-    assert UNK_ID not in TRAINED["word"].encode("u.s. n't\t 's  N %")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_unk_in_a_text_is_the_unknown_token_and_stays_visible(kind: Kind) -> None:
     tokenizer = TRAINED[kind]
