@@ -147,15 +147,18 @@ def test_a_directory_has_a_file_for_each_split(
     tmp_path: Path, train: str, valid: str, test: str
 ) -> None:
     for name, word in ((train, "a"), (valid, "b"), (test, "c")):
-        line = word if name.endswith(".txt") else json.dumps({"body": word, "other": 1})
+        line = word if name.endswith(".txt") else json.dumps({"body": word, "more": {"x": [1]}})
         write_lines(tmp_path / name, [line, ""])
     write_lines(tmp_path / "notes.txt", ["ignored"])
     corpus = load_corpus(tmp_path, text_field="body")
     found = {name: texts(corpus, name) for name in corpus.splits}
     assert found == {"train": ["a"], "valid": ["b"], "test": ["c"]}
+    assert all(split.column_names == ["text"] for split in corpus.splits.values())
     assert corpus.skipped == {"train": 1, "valid": 1, "test": 1}
     assert corpus.name == tmp_path.name
     assert load_corpus(corpus.source, text_field="body").splits.keys() == corpus.splits.keys()
+    alone = load_corpus(tmp_path / test, text_field="body", valid_fraction=0, test_fraction=0)
+    assert texts(alone, "train") == ["c"]  # a file by itself
 
 
 def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
@@ -168,14 +171,6 @@ def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
         write_lines(tmp_path / name, ["a"])
     with pytest.raises(DataError, match=r"more than one file for the valid split: dev\.txt, valid"):
         load_corpus(tmp_path)
-
-
-def test_json_lines_with_a_field(tmp_path: Path) -> None:
-    records = [json.dumps({"id": i, "body": f"text {i}", "more": {"x": [i]}}) for i in range(10)]
-    path = write_lines(tmp_path / "a.jsonl", records)
-    corpus = load_corpus(path, text_field="body", valid_fraction=0, test_fraction=0)
-    assert corpus["train"].column_names == ["text"]
-    assert texts(corpus, "train") == [f"text {i}" for i in range(10)]
 
 
 def test_the_embedded_corpus_brings_its_factors() -> None:

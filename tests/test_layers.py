@@ -99,9 +99,7 @@ def test_a_module_imports_only_rooms_above_it(module: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    [m for m in MODULES if room_of(m) in LIGHT or str(m) == "__init__.py"],
-    ids=str,
+    "module", [m for m in MODULES if room_of(m) in LIGHT or str(m) == "__init__.py"], ids=str
 )
 def test_light_rooms_need_the_standard_library_only(module: Path) -> None:
     tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))

@@ -141,11 +141,7 @@ def test_ngrams(order: int, is_distinct: float, is_novel: float) -> None:
     assert novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
 
 
-@given(
-    st.lists(TEXT, min_size=1, max_size=6),
-    st.lists(TEXT, max_size=6),
-    st.integers(1, 4),
-)
+@given(st.lists(TEXT, min_size=1, max_size=6), st.lists(TEXT, max_size=6), st.integers(1, 4))
 def test_shares_as_defined(texts: list[str], training: list[str], order: int) -> None:
     def listed(sentences: list[str]) -> list[list[str]]:
         words = [sentence.split() for sentence in sentences]

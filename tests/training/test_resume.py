@@ -10,14 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.building import (
-    STEPS,
-    Build,
-    in_step,
-    left_behind,
-    lines,
-    press_ctrl_c,
-)
+from tests.training.building import STEPS, Build, in_step, left_behind, lines, press_ctrl_c
 from textvae.annealers import ConstantAnnealer
 from textvae.batches import Batch
 from textvae.checks import InputError
