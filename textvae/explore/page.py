@@ -10,7 +10,7 @@ import re
 import shlex
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from functools import wraps
 from importlib import resources
@@ -172,9 +172,23 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
     _on(gr, [page.load, box.change, back.click], begin, box, [shown, *sliders])
 
 
-def _map(gr: Any, page: Any, session: Session) -> None:
+def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:
+    """A data frame of the map, coloured by a label, or by what is near a sentence."""
     import pandas as pd
 
+    x, y = session.points.T.tolist()
+    points = pd.DataFrame({"x": x, "y": y, "sentence": session.sentences.texts})
+    if label is not None:
+        points["color"] = label
+        return points
+    points["color"] = "other"
+    points.loc[[each.position for each in session.near(text)], "color"] = "near"
+    points.loc[points["sentence"] == text.strip(), "color"] = "asked"
+    # What was asked for is drawn last, on top.
+    return points.sort_values("color", key=lambda names: names.map(ORDER))
+
+
+def _map(gr: Any, page: Any, session: Session) -> None:
     texts, (x, y) = session.sentences.texts, session.points.T.tolist()
     kl = [round(each, 3) for each in session.kl]
     labels = {"KL": kl, "length": session.lengths, **session.sentences.labels}
@@ -207,17 +221,8 @@ def _map(gr: Any, page: Any, session: Session) -> None:
 
             @gr.render([color, asked], **LIVE)  # type: ignore[untyped-decorator]
             def draw(color: str, text: str) -> None:
-                points = pd.DataFrame({"x": x, "y": y, "sentence": texts})
-                if color in labels:
-                    points["color"] = labels[color]
-                else:
-                    points["color"] = "other"
-                    points.loc[[each.position for each in session.near(text)], "color"] = "near"
-                    points.loc[points["sentence"] == text.strip(), "color"] = "asked"
-                    # What was asked for is drawn last, on top.
-                    points = points.sort_values("color", key=lambda names: names.map(ORDER))
                 plot = gr.ScatterPlot(
-                    points,
+                    _points(session, labels.get(color), text),
                     *("x", "y"),
                     color="color",
                     color_title=color,

@@ -6,7 +6,7 @@ Shapes: S samples, B sentences, Z latent dimensions, H width of the encoder's su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -96,9 +96,6 @@ class Gaussian(Posterior):
     def __init__(self, mu: Tensor, logvar: Tensor) -> None:
         super().__init__(mu, logvar)
         self.mu, self.logvar = mu, logvar
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.parameters)
 
     @property
     def mean(self) -> Tensor:

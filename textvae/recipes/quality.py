@@ -112,9 +112,8 @@ def quality_run(
     is_embedded = run.corpus.source == "grammar"
     if run.model.latent_dim > 0:
         progress(f"{len(real):,} reconstructions")
-        reconstruction = reconstruction_figures(
-            reconstruct(run.model, real, max_length=limit), real
-        )
+        reconstructed = reconstruct(run.model, real, max_length=limit)
+        reconstruction = reconstruction_figures(reconstructed, real)
         if is_embedded:
             path = factor_path(interpolate(run.model, real[0], real[1], steps=PATH_STEPS))
     if judge is not None:
