@@ -15,7 +15,7 @@ import torch
 from tests.cli.calling import call
 from textvae import generation
 from textvae.batches import Batch
-from textvae.model import SentenceVAE
+from textvae.model import Gaussian, SentenceVAE
 
 TEXTS = ["the cat sees a dog", "a dog runs", "cats run", "the dog sees the old cat"]
 
@@ -33,7 +33,7 @@ def codes(lively: SentenceVAE, make_batch: Callable[..., Batch]) -> tuple[Any, A
     assert lively.tokenizer is not None
     with torch.no_grad():
         found = [lively.encode(make_batch([ids])) for ids in lively.tokenizer.encode_batch(TEXTS)]
-    mu, logvar = (torch.cat(part) for part in zip(*found, strict=True))
+    mu, logvar = Gaussian.cat(found).parameters
     posterior = torch.distributions.Normal(mu, (0.5 * logvar).exp())
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     return mu, logvar, kl

@@ -191,7 +191,7 @@ def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:
 def _map(gr: Any, page: Any, session: Session) -> None:
     texts, (x, y) = session.sentences.texts, session.points.T.tolist()
     kl = [round(each, 3) for each in session.kl]
-    labels = {"KL": kl, "length": session.lengths, **session.sentences.labels}
+    labels: dict[str, Any] = {"KL": kl, "length": session.lengths, **session.sentences.labels}
 
     def ask(text: str) -> list[Any]:
         rows = [[f"{each.distance:.2f}", each.text] for each in session.near(text)]
