@@ -23,7 +23,6 @@ from textvae.diagnostics.elbo import (
     perplexity,
     unwrapped,
 )
-from textvae.runtime import autocast
 
 MAX_TOKENS_CPU = 4096  # decoded at once: more bring nothing but memory
 MAX_TOKENS_ACCELERATOR = 2**16  # enough to keep an accelerator busy
@@ -132,8 +131,7 @@ def _log_weights(
 ) -> Tensor:
     """Log p(x, z) − log q(z|x) of every sample, (K, B) fp64 on the CPU."""
     on_device = batch.to(model.device)
-    with autocast(model.device, torch.float32):
-        posterior = model.encode(on_device)
+    posterior = model.encode(on_device)
     exact = posterior.map(Tensor.cpu).map(Tensor.double)
     # numpy's streams go on where they were left off, however the draws are cut.
     streams = [np.random.default_rng([seed, 0, i]) for i in batch.indices.tolist()]
