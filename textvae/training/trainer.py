@@ -181,16 +181,7 @@ class Trainer:
                 self._log_means(bar)
             if at.step % self.config.save_every == 0:
                 self.save()
-            if self._may_read_back():
-                interrupt.check()
-
-    def _may_read_back(self) -> bool:
-        """Whether processes may ask each other: not at every step where an accelerator would wait.
-
-        Of one process, which asks nobody, always.
-        """
-        is_cheap = self.processes.world == 1 or self.accelerator.device.type == "cpu"
-        return is_cheap or self.progress.step % self.config.log_every == 0
+            interrupt.check()
 
     def _evaluate(self, interrupt: Interrupt) -> Evaluation:
         def checked() -> Iterator[Batch]:
