@@ -43,11 +43,11 @@ def find_corpus(which: str, data_dir: str | None) -> Corpus:
 def latest_directory(which: str) -> Path:
     """The last run on the corpus; with `auto`, on the embedded one if there is no other."""
     try:
-        return cli.latest_directory("ptb" if which == "auto" else which)
+        return cli.run_directory("ptb" if which == "auto" else which, is_new=False)
     except FileNotFoundError:
         if which != "auto":
             raise
-        return cli.latest_directory("grammar")
+        return cli.run_directory("grammar", is_new=False)
 
 
 def train_ptb(
@@ -69,7 +69,7 @@ def train_ptb(
         return
     processes = join(cpu=given.get("device") == "cpu")
     found = processes.in_turn(lambda: find_corpus(corpus, data_dir))
-    name = output_dir or processes.first(lambda: cli.new_directory(found.name))
+    name = output_dir or processes.first(lambda: cli.run_directory(found.name, is_new=True))
     cli.train_run(found, {**RECIPES[found.name], **given}, Path(name), command=command)
 
 

@@ -173,14 +173,6 @@ def test_a_resumed_run_keeps_its_options_but_may_be_longer(corpus: Corpus, tmp_p
     assert (stored.training.max_steps, stored.training.max_epochs) == (3, 9)
 
 
-def test_another_corpus_is_refused(corpus: Corpus, run: Path, tmp_path: Path) -> None:
-    recipes.refuse_other_corpus(run, None)
-    recipes.refuse_other_corpus(run, corpus)
-    other = Corpus("mine", corpus.splits, "other.txt", {})
-    with pytest.raises(InputError, match=r"was trained on .*mine.txt, got other.txt"):
-        recipes.refuse_other_corpus(run, other)
-
-
 @pytest.fixture(scope="module")
 def phased(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("phased") / "run"

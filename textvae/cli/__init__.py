@@ -16,14 +16,7 @@ from jsonargparse import ArgumentParser
 from textvae import __version__
 from textvae.cli import measuring, writing
 from textvae.cli.command import Given, call, config_first, exit_code_of, parser_of, run
-from textvae.cli.training import (
-    OutputDir,
-    Resume,
-    latest_directory,
-    new_directory,
-    train,
-    train_run,
-)
+from textvae.cli.training import OutputDir, Resume, run_directory, train, train_run
 from textvae.runtime import shorten_spin
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -43,21 +43,13 @@ def train_run(
         print(report.closing(run, results, recipes.examples_of(run), directory))
 
 
-def new_directory(name: str) -> Path:
-    """The first of `runs/NAME-1`, `runs/NAME-2`, … that is not taken."""
-    return Path("runs") / f"{name}-{max(_taken(name), default=0) + 1}"
-
-
-def latest_directory(name: str) -> Path:
-    """The last run of that name; FileNotFoundError if there is none."""
-    if not _taken(name):
-        raise FileNotFoundError(f"no run to resume at runs/{name}-N: name one with --output-dir")
-    return Path("runs") / f"{name}-{max(_taken(name))}"
-
-
-def _taken(name: str) -> list[int]:
+def run_directory(name: str, *, is_new: bool) -> Path:
+    """The last run `runs/NAME-N`, or a new one after it; FileNotFoundError if there is none."""
     numbers = (path.name.removeprefix(f"{name}-") for path in Path("runs").glob(f"{name}-*"))
-    return [int(number) for number in numbers if number.isdecimal()]
+    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    if not is_new and last == 0:
+        raise FileNotFoundError(f"no run to resume at runs/{name}-N: name one with --output-dir")
+    return Path("runs") / f"{name}-{last + is_new}"
 
 
 def train(
@@ -68,21 +60,21 @@ def train(
     given: Given,
 ) -> None:
     """Train a sentence VAE on a corpus."""
-    from textvae import recipes
+    from textvae import recipes, run
 
     if data is None and not (resume and output_dir):
         raise InputError("DATA is missing: a file, a directory, grammar, ptb, or a hub id")
     name = Path(str(data)).name.split(".")[0].removeprefix("ptb:")
-    corpus, directory = None, Path(output_dir) if output_dir else None
-    config = RunConfig.from_flat("", given)
+    corpus, config = None, RunConfig.from_flat("", given)
     # A run that is continued knows its device; before that is read, processes stay apart.
     processes = ALONE if resume else join(cpu=config.training.device == "cpu")
     if data is not None:
         corpus = processes.in_turn(lambda: recipes.open_corpus(data, config.data))
-    if resume:
-        directory = directory or latest_directory(name)
-        recipes.refuse_other_corpus(directory, corpus)
+    directory = Path(output_dir or processes.first(lambda: run_directory(name, is_new=not resume)))
+    if resume and corpus is not None:
+        source = run.RunDirectory.open(directory).config.data_source
+        if corpus.source != source:
+            raise InputError(f"{directory} was trained on {source}, got {corpus.source}")
         corpus = None
-    directory = directory or processes.first(lambda: new_directory(name))
     command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
     train_run(corpus, given, directory, command=command)

@@ -18,5 +18,5 @@ from textvae.recipes.quality import (
     quality_run,
     readable,
 )
-from textvae.recipes.runs import open_corpus, phases, refuse_other_corpus, resume, start
+from textvae.recipes.runs import open_corpus, phases, resume, start
 from textvae.recipes.sweep import SweepError, SweptRun, sweep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -39,9 +40,8 @@ def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) ->
 
 def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig) -> EncodedSplit:
     """A split's sentences as ids, with the options of a configuration."""
-    return encode_split(
-        corpus[split], tokenizer, max_length=config.max_length, too_long=config.too_long
-    )
+    limit, too_long = config.max_length, config.too_long
+    return encode_split(corpus[split], tokenizer, max_length=limit, too_long=too_long)
 
 
 def evaluation_loader(
@@ -49,20 +49,6 @@ def evaluation_loader(
 ) -> BatchLoader:
     """Batches of a split, always in the same order."""
     return BatchLoader(encoded(corpus, split, tokenizer, config), batch_size=64, shuffle=False)
-
-
-def training_loaders(
-    corpus: Corpus, tokenizer: Tokenizer, config: RunConfig
-) -> tuple[BatchLoader, BatchLoader]:
-    """Batches of the training split, shuffled each epoch, and of the validation split."""
-    training = config.training
-    train = BatchLoader(
-        encoded(corpus, "train", tokenizer, config.data),
-        batch_size=None if training.max_tokens else training.batch_size,
-        max_tokens=training.max_tokens,
-        seed=training.seed,
-    )
-    return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
 
 
 def start(
@@ -105,10 +91,9 @@ def phases(
 
     There is one, unless pretraining is asked for, in a directory of its own within the run's:
     `autoencoder_epochs` gives the run an encoder that already has something to say when the KL
-    term is first heard, `language_model_epochs` a decoder that knows the language, so that what z
-    is used for is what the words before do not tell (Li et al. 2019, A Surprisingly Effective Fix
-    for Deep Latent Variable Modeling of Text). Phases `before` follow these; a run that was
-    interrupted in one of them is continued with the same.
+    term is first heard, `language_model_epochs` a decoder that knows the language, so that z is
+    used for the rest (Li et al. 2019, A Surprisingly Effective Fix for Deep Latent Variable
+    Modeling of Text). Phases `before` follow these, whenever the run is resumed, too.
 
     No `corpus` continues the run in `output_dir`. In the last phase `annealer` takes the place of
     the configured schedule, and `remedies`, by name, join those that the options ask for; `model`
@@ -122,11 +107,11 @@ def phases(
         run = processes.first(lambda: _reopened(output_dir, options, model))
         config, network = run.config, model.from_pretrained(run.path)
         corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
-        loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
+        loaders = processes.in_turn(partial(_loaders, corpus, network, config))
     else:
         processes = join(cpu=options.get("device") == "cpu")
         config, network = processes.first(partial(_planned, corpus, options, output_dir, model))
-        loaders = processes.in_turn(lambda: training_loaders(corpus, network.tokenizer, config))
+        loaders = processes.in_turn(partial(_loaders, corpus, network, config))
         # Not before all else is known to be right: a directory once there is refused next time.
         longest = loaders[0].split.longest
         run = processes.first(lambda: _created(output_dir, config, network, longest))
@@ -159,6 +144,19 @@ def _planned(
     return config, model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
 
 
+def _loaders(
+    corpus: Corpus, model: SentenceVAE, config: RunConfig
+) -> tuple[BatchLoader, BatchLoader]:
+    training, tokenizer = config.training, model.tokenizer
+    train = BatchLoader(
+        encoded(corpus, "train", tokenizer, config.data),
+        batch_size=None if training.max_tokens else training.batch_size,
+        max_tokens=training.max_tokens,
+        seed=training.seed,
+    )
+    return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
+
+
 def _created(
     output_dir: str | Path, config: RunConfig, model: SentenceVAE, longest: int
 ) -> RunDirectory:
@@ -188,10 +186,9 @@ def _reopened(
 
 def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE]) -> bool:
     """Whether an existing run trains on the CPU; False if there is none, which others tell."""
-    try:
+    with suppress(OSError, InputError):
         return RunDirectory.open(output_dir, model=model.Config).config.training.device == "cpu"
-    except (OSError, InputError):
-        return False
+    return False
 
 
 def _configured(config: RunConfig) -> Iterator[Phase]:
@@ -230,10 +227,3 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
             fault = f"{name} {tuple(weights.shape)} has no place in the model"
             raise InputError(f"{fault}: let the phase's `keeps` leave it out")
         place.copy_(weights)
-
-
-def refuse_other_corpus(output_dir: str | Path, corpus: Corpus | None) -> None:
-    """Raise if a run that is to be resumed was begun on another corpus; None is always right."""
-    source = RunDirectory.open(output_dir).config.data_source
-    if corpus is not None and corpus.source != source:
-        raise InputError(f"{output_dir} was trained on {source}, got {corpus.source}")
