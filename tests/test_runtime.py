@@ -16,7 +16,7 @@ from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.cli import exit_code_of
 from textvae.cli.command import say
-from textvae.diagnostics import evaluate, importance_nll, z_ablation
+from textvae.diagnostics import evaluate, importance_nll, posteriors, z_ablation
 from textvae.generation import decode
 from textvae.model import SentenceVAE
 from textvae.runtime import ALONE, ElsewhereError, Processes, SlowdownWatch, full_speed
@@ -244,7 +244,7 @@ def test_evaluation_and_decoding_are_at_full_speed(
     for work in (
         lambda: evaluate(tiny_model, batches, 2),
         lambda: importance_nll(tiny_model, batches, num_samples=2),
-        lambda: z_ablation(tiny_model, batches, 2),
+        lambda: z_ablation(tiny_model, batches, posteriors(tiny_model, batches, 2)),
         lambda: decode(tiny_model, torch.zeros(2, 3), max_length=2),
         lambda: decode(tiny_model, torch.zeros(2, 3), max_length=2, strategy="beam"),
     ):

@@ -38,9 +38,9 @@ def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Presses Ctrl-C in the measurement of one of the batches of the NLL."""
 
     def press(number: int) -> None:
-        from textvae.diagnostics import importance
+        from textvae.diagnostics import likelihood
 
-        real, seen = importance._measure, 0
+        real, seen = likelihood._measure, 0
 
         def measure(*arguments: Any) -> Any:
             nonlocal seen
@@ -49,7 +49,7 @@ def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
                 signal.raise_signal(signal.SIGINT)
             return real(*arguments)
 
-        monkeypatch.setattr(importance, "_measure", measure)
+        monkeypatch.setattr(likelihood, "_measure", measure)
 
     return press
 

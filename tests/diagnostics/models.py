@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
 from textvae.batches import Batch
+from textvae.diagnostics import Ablation, posteriors, z_ablation
 from textvae.model import Gaussian, Posterior
 
 # Truncated ones among them: they have one token less to predict.
@@ -21,6 +22,10 @@ NUM_TOKENS = 5 + 2 + 1 + 6 + 3 + 3 + 2 + 4
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ablated(model: Any, batches: list[Batch], num_sentences: int, *, seed: int = 0) -> Ablation:
+    return z_ablation(model, batches, posteriors(model, batches, num_sentences), seed=seed)
 
 
 def interrupting(after: int, at: str = "NLL") -> Any:

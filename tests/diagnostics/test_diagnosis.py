@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.diagnostics.models import SENTENCES, Laplace, interrupting
+from tests.diagnostics.models import SENTENCES, Laplace, ablated, interrupting
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.diagnostics import (
@@ -23,7 +23,6 @@ from textvae.diagnostics import (
     moments,
     mutual_information,
     posteriors,
-    z_ablation,
 )
 from textvae.diagnostics.information import AU_THRESHOLDS
 from textvae.model import Posterior, SentenceVAE
@@ -58,7 +57,7 @@ def test_the_parts_are_what_each_estimator_says(model: SentenceVAE, split: list[
     assert found.mi_classic == mutual_information(posterior, seed=3, estimator="classic").mi
     assert found.mi_per_dim == mi_per_dimension(posterior, seed=3)
     assert found.moments == moments(posterior)
-    assert found.ablation == z_ablation(model, split, 8, seed=3)
+    assert found.ablation == ablated(model, split, 8, seed=3)
     assert found.ablation.own == found.elbo.rec
     assert not found.interrupted
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textvae.checks import InputError
-from textvae.diagnostics.factors import dimension_information, probe_factors
+from textvae.diagnostics import dimension_information, probe_factors
 
 
 def noise(size: int, width: int, seed: int) -> Tensor:

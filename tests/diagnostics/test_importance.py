@@ -14,8 +14,7 @@ from torch.distributions import Normal
 from tests.diagnostics.models import NUM_TOKENS, LinearGaussian, Written, interrupting
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.diagnostics import evaluate
-from textvae.diagnostics.importance import importance_nll
+from textvae.diagnostics import evaluate, importance_nll
 from textvae.model import Posterior, SentenceVAE
 
 MakeModel = Callable[..., SentenceVAE]

@@ -16,8 +16,7 @@ from torch.distributions import Distribution, Normal
 
 from tests.diagnostics.models import Laplace, draws
 from textvae.checks import InputError
-from textvae.diagnostics import information
-from textvae.diagnostics.information import mi_per_dimension, mutual_information
+from textvae.diagnostics import information, mi_per_dimension, mutual_information
 from textvae.model import Gaussian, Posterior
 
 FAMILIES: dict[str, tuple[Callable[..., Posterior], Callable[..., Distribution]]] = {
@@ -48,7 +47,7 @@ def by_loops(family: str, mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[fl
 def test_it_is_what_the_formula_says(family: str, scale: float) -> None:
     mu, logvar = draws(20, 3).double() * scale + 7, draws(20, 3, seed=1).double()
     noise = draws(20, 3, seed=2)
-    found = mutual_information(FAMILIES[family][0](mu, logvar), noise=noise)
+    found = mutual_information(FAMILIES[family][0](mu, logvar), seed=2)
     mi, aggregate = by_loops(family, mu, logvar, noise)
     assert found.mi == pytest.approx(mi, abs=1e-9)
     assert found.aggregate_kl == pytest.approx(aggregate, rel=1e-10)
@@ -127,14 +126,14 @@ def test_very_tight_posteriors_far_from_the_origin_keep_their_digits() -> None:
     # Expanded squares are of size 1e4² / 1e-8: without centring nothing would be left of them.
     mu = 1e4 + torch.arange(50.0)[:, None] * 1e-3
     logvar = torch.full_like(mu, math.log(1e-8))
-    found = mutual_information(Gaussian(mu, logvar), noise=draws(50, 1))
+    found = mutual_information(Gaussian(mu, logvar), seed=0)
     expected, _ = by_loops("gaussian", mu, logvar, draws(50, 1))
     assert found.mi == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_classic_estimator_is_what_the_papers_compute() -> None:
     mu, logvar, noise = draws(70, 3), draws(70, 3, seed=1), draws(70, 3, seed=2)
-    found = mutual_information(Gaussian(mu, logvar), noise=noise, estimator="classic")
+    found = mutual_information(Gaussian(mu, logvar), seed=2, estimator="classic")
     expected, aggregate, of_batches = 0.0, 0.0, []
     for start in (0, 32, 64):
         part = tuple(t[start : start + 32].double() for t in (mu, logvar, noise))
@@ -165,7 +164,7 @@ def test_information_per_dimension_looks_at_a_spread_of_sentences() -> None:
     [
         ((0, 2), {}, "posterior must be (N, Z) with N at least 1, got (0, 2)"),
         ((4,), {}, "posterior must be (N, Z) with N at least 1, got (4,)"),
-        ((4, 2), {"noise": torch.zeros(3, 2)}, "noise must be (4, 2), got (3, 2)"),
+        ((4, 2), {"max_sentences": 0}, "max_sentences must be at least 1, got 0"),
         ((4, 2), {"estimator": "best"}, "estimator must be one of paired, classic, got 'best'"),
     ],
 )

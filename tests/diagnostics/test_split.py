@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from tests.diagnostics.models import ablated
 from textvae.batches import Batch
-from textvae.diagnostics import diagnose, evaluate, importance_nll, posteriors, z_ablation
+from textvae.diagnostics import diagnose, evaluate, importance_nll, posteriors
 from textvae.model import SentenceVAE
 
 ESTIMATORS: list[Callable[..., Any]] = [
     evaluate,
     posteriors,
-    z_ablation,
+    lambda model, batches, size: ablated(model, list(batches), size),
     lambda model, batches, num_sentences: importance_nll(model, batches, num_samples=2),
     lambda model, batches, num_sentences: diagnose(model, batches, num_sentences, num_samples=2),
 ]

@@ -13,10 +13,16 @@ import pytest
 import torch
 
 from textvae.config import DataConfig, ModelConfig, TrainingConfig
-from textvae.diagnostics.elbo import Ablation, Evaluation
-from textvae.diagnostics.importance import ImportanceNLL
-from textvae.diagnostics.information import Moments, MutualInformation, moments
-from textvae.diagnostics.verdict import RULES, Estimates, judge
+from textvae.diagnostics import (
+    RULES,
+    Ablation,
+    Diagnosis,
+    Evaluation,
+    ImportanceNLL,
+    Moments,
+    MutualInformation,
+    moments,
+)
 from textvae.model import Gaussian
 
 COMMITTED = Path(__file__).parents[2] / "results" / "ptb-vae" / "diagnosis.json"
@@ -40,7 +46,7 @@ def estimates(
     tokens: int = 22,
     described: Moments | None = None,
     **known: Any,
-) -> Estimates:
+) -> Diagnosis:
     """What is measured of a healthy model of 3,761 sentences of 22 tokens, with changes."""
     # One dimension's mean is as far off as makes q(z) `least` nats from the prior.
     mean = [math.sqrt(2 * least), *[0.0] * (latent_dim - 1)] if latent_dim else []
@@ -48,7 +54,11 @@ def estimates(
     rest = [1 - variance] * latent_dim
     sizes = [0.0] * latent_dim, 3761, 3761 * tokens
     rows = torch.arange(3761), torch.zeros(3761)
-    return Estimates(
+    unused: dict[str, Any] = dict(mi_classic=0, mi_per_dim=[], au_curve={}, factors=[])
+    return Diagnosis(
+        interrupted=False,
+        posterior=None,
+        **unused,
         elbo=Evaluation(rec, kl, -rec - kl, 1.0, mi, mi_max, au, num_active, *sizes),
         nll=nll and ImportanceNLL(nll, 0.1, 1.0, 1.0, 500, 3761 * 22, False, *rows),
         mi=MutualInformation(mi, 0.01, mi_max, kl - mi),
@@ -145,7 +155,7 @@ CASES = [
 
 @pytest.mark.parametrize(("changes", "verdict", "words"), CASES)
 def test_what_a_model_is_called_and_why(changes: dict[str, Any], verdict: str, words: str) -> None:
-    found = judge(estimates(**changes))
+    found = estimates(**changes).verdict
     assert (found.verdict, words in found.explanation) == (verdict, True), found.explanation
     for text in found[1:]:  # sentences without gaps
         assert text.endswith(".")
@@ -164,7 +174,7 @@ def test_posteriors_that_were_called_healthy() -> None:
     assert moments(points).least_aggregate_kl < 0.01
     for posterior, changes in ((wide, WIDE), (points, POINTS)):
         sized = {**POINTS, **changes, "latent_dim": 8}
-        assert judge(estimates(**sized, described=moments(posterior))).verdict == "autoencoder"
+        assert estimates(**sized, described=moments(posterior)).verdict.verdict == "autoencoder"
 
 
 def test_the_committed_diagnosis_is_judged_as_it_was() -> None:
@@ -176,7 +186,7 @@ def test_the_committed_diagnosis_is_judged_as_it_was() -> None:
         num_active=found["active_dimensions"],
         described=Moments(**found["moments"]),
     )
-    assert judge(judged) == tuple(found[name] for name in ("verdict", "explanation", "advice"))
+    assert judged.verdict == tuple(found[name] for name in ("verdict", "explanation", "advice"))
 
 
 def test_a_partial_nll_is_not_compared_with_the_whole_splits_terms() -> None:

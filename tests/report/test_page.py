@@ -17,7 +17,7 @@ import pytest
 
 from tests.report.conftest import HOSTILE
 from textvae import recipes, report
-from textvae.diagnostics import FactorProbe, Verdict
+from textvae.diagnostics import Diagnosis, FactorProbe, Verdict
 from textvae.recipes import Examples, LoadedRun
 from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
@@ -157,11 +157,11 @@ def test_text_of_the_corpus_is_text(page: str) -> None:
     assert HOSTILE in words(page)
 
 
-def test_text_of_a_verdict_and_a_name_is_text(diagnosed: LoadedRun, tmp_path: Path) -> None:
-    changed = dataclasses.replace(
-        diagnosed.diagnosis, verdict=Verdict(HOSTILE, HOSTILE, f"--lr 1 {HOSTILE}")
-    )
-    named = replace(diagnosed, diagnosis=changed, name=HOSTILE)
+def test_text_of_a_verdict_and_a_name_is_text(
+    diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Diagnosis, "verdict", Verdict(HOSTILE, HOSTILE, f"--lr 1 {HOSTILE}"))
+    named = replace(diagnosed, name=HOSTILE)
     for page in (written(named, tmp_path), compared([named, diagnosed], tmp_path)):
         assert not {"script", "b"} & set(Outline(page).tags)
         assert "<code>--lr</code> 1 &lt;script&gt;" in page

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from textvae.diagnostics.diagnosis import Diagnosis, FactorLabels, diagnose
-from textvae.diagnostics.elbo import (
-    Ablation,
-    Evaluation,
-    LatentModel,
-    Progress,
-    bits_per_token,
-    evaluate,
-    perplexity,
-    posteriors,
-    unwrapped,
-    z_ablation,
-)
-from textvae.diagnostics.factors import FactorProbe, dimension_information, probe_factors
-from textvae.diagnostics.importance import ImportanceNLL, importance_nll
+from textvae.diagnostics.diagnosis import RULES, Diagnosis, FactorLabels, Verdict, diagnose
 from textvae.diagnostics.information import (
     COLLAPSED_KL,
+    FactorProbe,
     GradientNorms,
     Moments,
     MutualInformation,
     active_dimensions,
     active_units,
     au_curve,
+    dimension_information,
     gradient_norm,
     gradient_norms,
     mi_per_dimension,
     moments,
     mutual_information,
+    probe_factors,
 )
-from textvae.diagnostics.verdict import RULES, Estimates, Verdict, judge
+from textvae.diagnostics.likelihood import (
+    Ablation,
+    Evaluation,
+    ImportanceNLL,
+    Progress,
+    evaluate,
+    importance_nll,
+    perplexity,
+    posteriors,
+    unwrapped,
+    z_ablation,
+)

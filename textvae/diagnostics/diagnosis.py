@@ -1,12 +1,13 @@
-"""All there is to say of a model on a split: every estimate, and the verdict.
+"""All there is to say of a model on a split, and what it is worth: read `RULES` from the top.
 
-Shapes: M sentences of a split, Z latent dimensions, K importance samples.
+MI can't exceed log N, so that KL − MI alone says nothing where KL is near log N or above.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -15,25 +16,47 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import at_least
-from textvae.diagnostics.elbo import (
-    Ablation,
-    Progress,
-    ablated_nll,
-    posteriors,
-    summarise,
-    unwrapped,
-)
-from textvae.diagnostics.factors import FactorProbe, probe_factors
-from textvae.diagnostics.importance import importance_nll
 from textvae.diagnostics.information import (
+    COLLAPSED_KL,
+    FactorProbe,
+    Moments,
+    MutualInformation,
     au_curve,
     mi_per_dimension,
     moments,
     mutual_information,
-    sentence_noise,
+    probe_factors,
 )
-from textvae.diagnostics.verdict import Estimates, Verdict, judge
+from textvae.diagnostics.likelihood import (
+    Ablation,
+    Evaluation,
+    ImportanceNLL,
+    Progress,
+    importance_nll,
+    posteriors,
+    summarise,
+    unwrapped,
+    z_ablation,
+)
 from textvae.model import Posterior, SentenceVAE
+
+GUESSING = 0.95  # share of log V, nats per token, from which predicting is no better than that
+NARROW = 0.5  # posterior variance, mean over dimensions, under which they may be too narrow
+POINTS = 2.3  # KL per dimension from which posteriors are all but points: ten values told apart
+FAR = 0.25  # share of KL that the moments of q(z) alone cost, from which it is far from the prior
+HALF = 0.5  # share of KL that must be used by the decoder, and must depend on the sentence
+SATURATED = 0.8  # share of log N from which MI may be higher than N sentences can show
+FEW = 0.25  # share of dimensions in use under which most of the latent space has collapsed
+WEAK = 0.01  # share of rec that z must make a difference of
+LITTLE = 0.5  # MI, nats, that says enough however long the sentences
+
+
+class Verdict(NamedTuple):
+    """A verdict, with the numbers behind it and what to do."""
+
+    verdict: str  # one of the names in `RULES`
+    explanation: str  # why, in a sentence or two
+    advice: str  # the next thing to try
 
 
 class FactorLabels(NamedTuple):
@@ -46,16 +69,54 @@ class FactorLabels(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Diagnosis(Estimates):
-    """A model on a split: the estimates, on which `verdict` is based, and more."""
+class Diagnosis:
+    """A model on a split: every estimate, and the verdict."""
 
+    elbo: Evaluation
+    nll: ImportanceNLL | None  # None if not measured
     interrupted: bool  # Ctrl-C cut the NLL short: `nll` is of what was measured by then, or None
-    mi_classic: float  # MI as the papers estimate it, in batches of 32
+    mi: MutualInformation  # of all sentences
+    mi_classic: float  # as the papers estimate it, in batches of 32
     mi_per_dim: list[float]  # paired estimate for each dimension alone
+    moments: Moments
     au_curve: dict[float, int]  # active units by threshold
+    ablation: Ablation
     factors: list[FactorProbe]  # how well z, drawn from the posterior, tells each known factor
     posterior: Posterior  # of all sentences
-    verdict: Verdict
+    vocab_size: int
+    beta: float | None = None  # weight of the KL term last trained with, if known
+    free_bits: float | None = None  # floor under each dimension's KL in training, if known
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the model is, why, and what to try: the first of `RULES` that applies to it."""
+        rule = next(rule for rule in RULES if rule.applies(self))
+        return Verdict(rule.verdict, *(text.format(e=self) for text in rule[2:]))
+
+    @property
+    def bound(self) -> float:
+        """The tightest measured upper bound on the split's NLL, nats per sentence."""
+        # A mean over other sentences is not to be compared with the rest.
+        return -self.elbo.elbo if self.nll is None or self.nll.is_partial else self.nll.nll
+
+    @property
+    def per_token(self) -> float:
+        """Rec per token."""
+        return self.elbo.rec * self.elbo.num_sentences / self.elbo.num_tokens
+
+    @property
+    def num_used(self) -> int:
+        """Dimensions that are active units and cost KL."""
+        return min(self.elbo.au, self.elbo.active_dimensions)
+
+    @property
+    def trained_with(self) -> str:
+        """The objective's weight and floor where they are known, as a remark."""
+        known = {"a KL weight of": self.beta, "free bits of": self.free_bits}
+        said = " and ".join(f"{name} {value:g}" for name, value in known.items() if value)
+        if self.beta == 0:
+            said = "no KL term"
+        return f" (trained with {said})" if said else ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""
@@ -75,8 +136,137 @@ class Diagnosis(Estimates):
             "factors": [probe._asdict() for probe in self.factors],
             **self.verdict._asdict(),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(values), parse_constant=lambda name: None)
-        return plain
+        return dict(json.loads(json.dumps(values), parse_constant=lambda name: None))
+
+
+class Rule(NamedTuple):
+    """What a model is called, if no rule above applies; texts are templates of `e`, `Diagnosis`."""
+
+    verdict: str
+    applies: Callable[[Diagnosis], bool]
+    words: str
+    advice: str
+
+
+PRETRAIN = (
+    "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2), make "
+    "the decoder need it (--word-dropout 0.3), and lower --free-bits, if that floor keeps KL up."
+)
+FULL_WEIGHT = (
+    "Train on with the full KL weight (--max-beta 1, --warmup-epochs well below --max-epochs), or "
+    "with a lower --free-bits if it was the floor that was so high."
+)
+KEEP_KL = (
+    "Anneal the KL term (--annealer linear --warmup-epochs 10) and make the decoder need z "
+    "(--word-dropout 0.3); if KL is lost again, hold it with --free-bits 0.1."
+)
+
+PAID_FOR_LITTLE = Rule(
+    "partly collapsed",
+    lambda e: e.ablation.used < HALF * e.elbo.kl or e.bound >= e.ablation.zero,
+    "KL is paid for little: of {e.elbo.kl:.2f} nats the decoder uses {e.ablation.used:.2f}; with z "
+    "a sentence takes {e.bound:.2f} nats, KL included, with z = 0 {e.ablation.zero:.2f}"
+    "{e.trained_with}.",
+    PRETRAIN,
+)
+
+RULES = (
+    Rule(
+        "broken",
+        lambda e: not math.isfinite(-e.elbo.elbo + e.mi.mi + e.ablation.used + e.ablation.zero),
+        "The model's terms are not finite: training diverged.",
+        "Train again with a lower --lr or --clip-norm 1.",
+    ),
+    Rule(
+        "never trained",
+        lambda e: e.per_token >= GUESSING * math.log(e.vocab_size),
+        "{e.per_token:.2f} nats a token are no better than guessing among {e.vocab_size}.",
+        "Train it, for more epochs (--max-epochs 20) or at another --lr.",
+    ),
+    Rule(
+        "language model",
+        lambda e: e.elbo.latent_dim == 0,
+        "There is no z: this is the floor that a VAE is compared with.",
+        "For a VAE of the same size, train with --latent-dim 32.",
+    ),
+    # Collapsed: z costs nothing, or says nothing, or is not listened to.
+    Rule(
+        "collapsed",
+        lambda e: e.elbo.kl < COLLAPSED_KL,
+        "The posterior is the prior: KL is {e.elbo.kl:.3f} nats, and the decoder, which loses "
+        "{e.ablation.used:.3f} with another sentence's z, does without.",
+        KEEP_KL,
+    ),
+    Rule(
+        "collapsed",
+        lambda e: e.mi.mi < COLLAPSED_KL,
+        "The posterior is the same for every sentence: of {e.elbo.kl:.2f} nats of KL, "
+        "{e.mi.mi:.3f} are about the sentence; the rest is paid for nothing{e.trained_with}.",
+        PRETRAIN,
+    ),
+    Rule(
+        "collapsed",
+        lambda e: e.ablation.used < COLLAPSED_KL,
+        "The decoder ignores z: of {e.mi.mi:.2f} nats about the sentence, at a KL of "
+        "{e.elbo.kl:.2f}, it takes no more than {e.ablation.used:.3f}{e.trained_with}.",
+        "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size.",
+    ),
+    # Partly collapsed: KL is paid for codes that are hardly heard, or that say little.
+    PAID_FOR_LITTLE._replace(applies=lambda e: e.ablation.used < HALF * e.mi.mi),
+    Rule(
+        "partly collapsed",
+        lambda e: e.mi.mi < HALF * e.elbo.kl and e.mi.mi < SATURATED * e.mi.mi_max,
+        "KL is paid for little: of {e.elbo.kl:.2f} nats only {e.mi.mi:.2f} are about the "
+        "sentence, the rest is the distance of all codes from the prior{e.trained_with}.",
+        PRETRAIN,
+    ),
+    # Autoencoder: draws from the prior fall where the decoder has never seen a z.
+    Rule(
+        "autoencoder",
+        lambda e: e.moments.least_aggregate_kl > max(1, FAR * e.elbo.kl),
+        "All codes together are at least {e.moments.least_aggregate_kl:.1f} nats from the prior, "
+        "of a KL of {e.elbo.kl:.1f}: its draws fall where no sentence is{e.trained_with}.",
+        FULL_WEIGHT,
+    ),
+    Rule(
+        "autoencoder",
+        lambda e: (
+            (e.moments.average_variance < NARROW and e.elbo.kl > e.ablation.used)
+            or e.elbo.kl > max(POINTS * e.elbo.latent_dim, 2 * e.mi.mi_max)
+        ),
+        "Posteriors are too narrow (variance {e.moments.average_variance:.2g}, the prior's is 1): "
+        "KL is {e.elbo.kl:.1f} nats in {e.elbo.latent_dim} dimensions, where {e.mi.mi_max:.1f} "
+        "tell all sentences apart and a wrong z costs {e.ablation.used:.1f}{e.trained_with}.",
+        FULL_WEIGHT,
+    ),
+    # Partly collapsed: KL that buys little, few dimensions, or little KL.
+    PAID_FOR_LITTLE,
+    Rule(
+        "partly collapsed",
+        lambda e: e.num_used < FEW * e.elbo.latent_dim,
+        "Most dimensions have collapsed: {e.num_used} of {e.elbo.latent_dim} are in use. Those "
+        "carry {e.mi.mi:.2f} nats about the sentence, and the decoder listens: another sentence's "
+        "z costs it {e.ablation.used:.2f}.",
+        "Give every dimension its share with --free-bits 0.1 or a longer --warmup-epochs; or take "
+        "fewer (--latent-dim), if what z says is enough.",
+    ),
+    Rule(
+        "partly collapsed",
+        lambda e: e.ablation.used < WEAK * e.elbo.rec or e.mi.mi < min(WEAK * e.elbo.rec, LITTLE),
+        "z says little: {e.mi.mi:.2f} nats about the sentence, at a KL of {e.elbo.kl:.2f}; another "
+        "sentence's z costs the decoder {e.ablation.used:.2f} in {e.elbo.rec:.1f}.",
+        KEEP_KL,
+    ),
+    Rule(
+        "healthy",
+        lambda e: True,
+        "z says {e.mi.mi:.2f} nats about the sentence (at most {e.mi.mi_max:.2f} can be shown) at "
+        "a KL of {e.elbo.kl:.2f}, in {e.num_used} of {e.elbo.latent_dim} dimensions, and the "
+        "decoder listens: another sentence's z costs it {e.ablation.used:.2f}.",
+        "Sample, reconstruct and interpolate; compare models by their NLL, not by ELBO or KL.",
+    ),
+)
+"""From the top, the first that applies. What is above has been ruled out for what is below."""
 
 
 def diagnose(
@@ -96,7 +286,7 @@ def diagnose(
     The NLL, which takes longest, comes last: if Ctrl-C cuts it short, all the rest still stands. It
     is left out where `num_samples` is None. Titles of passes, for `progress`, are `"posteriors"`,
     `"ELBO and ablation"`, `"factors"` and `"NLL"`. Arguments and errors are else those of
-    `evaluate` (at least 2 sentences) and `Estimates`.
+    `evaluate` (at least 2 sentences) and `Diagnosis`.
     """
     # At once, not when the estimate's turn comes after minutes.
     at_least(2, num_sentences=num_sentences)
@@ -104,34 +294,30 @@ def diagnose(
     at_least(0, seed=seed)
     split = list(batches)
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
-    by_z = ablated_nll(model, progress(split, "ELBO and ablation"), posterior, seed)  # (M, 4)
+    ablation = z_ablation(model, progress(split, "ELBO and ablation"), posterior, seed=seed)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, noise = None, sentence_noise(num_sentences, model.latent_dim, seed)
+    nll = None
     if num_samples is not None:
         # Cut short before its first batch is done: the rest has been measured all the same.
         with suppress(KeyboardInterrupt):
             nll = importance_nll(
                 model, split, num_samples=num_samples, seed=seed, progress=progress
             )
-    estimates = Estimates(
-        elbo=summarise(by_z[:, 0], posterior, noise, sum(batch.num_tokens for batch in split)),
+    return Diagnosis(
+        elbo=summarise(ablation.own, posterior, split, seed),
         nll=nll,
-        mi=mutual_information(posterior, noise=noise),
+        interrupted=num_samples is not None and (nll is None or nll.is_partial),
+        mi=mutual_information(posterior, seed=seed),
+        mi_classic=mutual_information(posterior, estimator="classic", seed=seed).mi,
+        mi_per_dim=mi_per_dimension(posterior, seed=seed),
         moments=moments(posterior),
-        ablation=Ablation(*by_z.mean(0).tolist()),
+        au_curve=au_curve(posterior.mean.double()),
+        ablation=ablation,
+        factors=probes,
+        posterior=posterior,
         vocab_size=model.vocab_size,
         beta=beta,
         free_bits=free_bits,
-    )
-    return Diagnosis(
-        **vars(estimates),
-        interrupted=num_samples is not None and (nll is None or nll.is_partial),
-        mi_classic=mutual_information(posterior, estimator="classic", noise=noise).mi,
-        mi_per_dim=mi_per_dimension(posterior, seed=seed),
-        au_curve=au_curve(posterior.mean.double()),
-        factors=probes,
-        posterior=posterior,
-        verdict=judge(estimates),
     )
 
 

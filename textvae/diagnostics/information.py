@@ -1,22 +1,25 @@
-"""What posteriors tell: how much z says of its sentence, dimensions in use, where q(z) lies.
+"""What z says of its sentence and of known factors, dimensions in use, where q(z) lies.
 
 KL(q(z|x) ‖ p(z)), mean over sentences, is I_q(x; z) + KL(q(z) ‖ p(z)), where q(z) is the mixture
 of all posteriors: what z says, and how far all codes together are from the prior. A dimension whose
 posterior is the same for every sentence, but not the prior, is active by its KL and no active unit.
 
-Shapes: N sentences, Z latent dimensions, C rows of a chunk.
+Shapes: N or M sentences, Z latent dimensions, C rows of a chunk, or values of a factor.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.checks import InputError, at_least, one_of
@@ -28,6 +31,9 @@ COLLAPSED_KL = 0.1  # KL, nats per sentence, that counts as none: a bit in seven
 AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # two to a decade
 CLASSIC_BATCH = 32  # sentences that the classic estimator looks at together, as the papers do
 MAX_PAIRS = 2**21  # whose log-density is held at a time: 16 MiB in fp64, a few times over
+RIDGE = 1e-3  # half of this times the squared weights is added to the probe's loss, nats/sentence
+MAX_BINS = 16  # equal shares that a dimension is cut into for its information
+SENTENCES_PER_BIN = 20  # fewer sentences make fewer bins
 
 
 def active_units(means: Tensor, threshold: float = ACTIVE_VARIANCE) -> int:
@@ -58,8 +64,7 @@ class Moments:
     @property
     def average_variance(self) -> float:
         """Mean over dimensions of `posterior_variance`; 1 for a language model, which has none."""
-        width = len(self.posterior_variance)
-        return sum(self.posterior_variance) / width if width else 1.0
+        return fmean(self.posterior_variance or [1.0])
 
     @property
     def least_aggregate_kl(self) -> float:
@@ -72,8 +77,6 @@ class Moments:
 
 def moments(posterior: Posterior) -> Moments:
     """Moments of the posteriors of a data set (N, Z), biased: the data set is the population."""
-    if not len(posterior):
-        raise InputError("posterior must be of at least 1 sentence, got 0")
     exact = posterior.map(Tensor.double)
     mean = exact.mean.mean(0)
     mean_variance, variance = (exact.mean - mean).square().mean(0), exact.variance.mean(0)
@@ -95,28 +98,23 @@ def mutual_information(
     *,
     estimator: Literal["paired", "classic"] = "paired",
     seed: int = 0,
-    noise: Tensor | None = None,
+    max_sentences: int | None = None,
 ) -> MutualInformation:
     """Estimate I_q(x; z) and KL(q(z) ‖ p(z)) over a data set, in bounded memory.
 
     The paired estimator, mean_i [log q(z_i|x_i) − log (1/N) Σ_j q(z_i|x_j)], has the same z in
     both terms: it is 0 on a collapsed posterior and never above log N. The classic one, for
     comparison with papers, takes the first term in closed form and the second in batches of 32.
-    Noise given, standard normal (N, Z), stands for the seed's.
+    At most `max_sentences`, at least 1, are looked at, evenly spread over the data set.
 
     Reference:
         Hoffman & Johnson (2016), ELBO surgery, for the split of KL; He et al. (2019), Lagging
         Inference Networks, for the classic estimator.
     """
     one_of("estimator", estimator, ("paired", "classic"))
-    shape = _shape(posterior)
-    noise = sentence_noise(*shape, seed) if noise is None else noise
-    if noise.shape != shape:
-        raise InputError(f"noise must be {shape}, got {tuple(noise.shape)}")
-    exact = posterior.map(Tensor.double)
-    z = exact.sample(noise.double())
-    together = shape[0] if estimator == "paired" else CLASSIC_BATCH
-    batches = torch.split(torch.arange(shape[0]), together)
+    exact, z = _drawn(posterior, seed, max_sentences)
+    together = len(z) if estimator == "paired" else CLASSIC_BATCH
+    batches = torch.split(torch.arange(len(z)), together)
     ratios = [_log_ratios(z[rows], exact.map(itemgetter(rows))) for rows in batches]
     own, mixture = (torch.cat(parts) for parts in zip(*ratios, strict=True))
     if estimator == "classic":
@@ -129,7 +127,7 @@ def mutual_information(
         mi=float(gain.mean()),
         # A single value has no spread to judge by.
         mi_se=float(alike.std() / math.sqrt(len(alike))) if len(alike) > 1 else 0.0,
-        mi_max=math.log(min(together, shape[0])),
+        mi_max=math.log(min(together, len(z))),
         aggregate_kl=float(mixture.mean()),
     )
 
@@ -139,26 +137,29 @@ def mi_per_dimension(
 ) -> list[float]:
     """Paired estimate of I_q(x; z_d) for each dimension alone, nats: they may say the same thing.
 
-    At most `max_sentences`, at least 1, are looked at, evenly spread over the data set.
+    For the arguments see `mutual_information`.
     """
-    at_least(1, max_sentences=max_sentences)
-    size, width = _shape(posterior)
-    rows = spread_rows(size, max_sentences)
-    some = posterior.map(itemgetter(rows)).map(Tensor.double)
-    z = some.sample(sentence_noise(size, width, seed)[rows].double())
-    ratios = (_log_ratios(z[:, d : d + 1], some.dimension(d)) for d in range(width))
+    exact, z = _drawn(posterior, seed, max_sentences)
+    dimensions = range(z.shape[1])
+    ratios = (_log_ratios(z[:, d : d + 1], exact.dimension(d)) for d in dimensions)
     return [float((own - mixture).mean()) for own, mixture in ratios]
+
+
+def _drawn(posterior: Posterior, seed: int, most: int | None) -> tuple[Posterior, Tensor]:
+    """The posteriors of at most so many sentences, and a draw from each, (N, Z), in fp64."""
+    at_least(1, max_sentences=most)
+    shape = tuple(posterior.mean.shape)
+    if len(shape) != 2 or not shape[0]:
+        raise InputError(f"posterior must be (N, Z) with N at least 1, got {shape}")
+    num_sentences = shape[0] if most is None else min(most, shape[0])
+    rows = torch.arange(num_sentences) * shape[0] // num_sentences
+    exact = posterior.map(itemgetter(rows)).map(Tensor.double)
+    return exact, exact.sample(sentence_noise(*shape, seed)[rows].double())
 
 
 def sentence_noise(num_sentences: int, latent_dim: int, seed: int) -> Tensor:
     """Standard normal draws, a row for each sentence of a split, (M, Z) fp32."""
     return torch.randn(num_sentences, latent_dim, generator=torch.Generator().manual_seed(seed))
-
-
-def spread_rows(size: int, most: int) -> Tensor:
-    """At most `most` row numbers below `size`, evenly spread."""
-    count = min(size, most)
-    return torch.arange(count) * size // count
 
 
 def _log_ratios(z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
@@ -175,11 +176,132 @@ def _log_ratios(z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
     return torch.cat(own), torch.cat(mixture)
 
 
-def _shape(posterior: Posterior) -> tuple[int, int]:
-    shape = tuple(posterior.mean.shape)
-    if len(shape) != 2 or not shape[0]:
-        raise InputError(f"posterior must be (N, Z) with N at least 1, got {shape}")
-    return shape[0], shape[1]
+class FactorProbe(NamedTuple):
+    """How well codes tell one factor; information in nats."""
+
+    name: str
+    accuracy: float  # share of sentences whose value a linear probe of another split tells
+    majority: float  # the same for the value most frequent where the probe was fitted: the floor
+    information: float  # entropy − the probe's held-out cross-entropy, ≥ 0: a bound on I(z; factor)
+    entropy: float  # of the factor: what there is to know
+    information_per_dim: list[float]  # mutual information with each dimension alone
+    best_dimension: int | None  # the one that tells most; None if none tells any
+    best_dimension_information: float  # what it tells
+
+
+def probe_factors(
+    train: Tensor,
+    train_labels: Mapping[str, Sequence[str]],
+    test: Tensor,
+    test_labels: Mapping[str, Sequence[str]],
+) -> list[FactorProbe]:
+    """Fit a logistic regression of each factor on one split's codes, score it on another's.
+
+    Nothing is drawn. Give it draws from the posterior to learn what z tells the decoder: posterior
+    means may still tell a factor that z drowns in noise. Codes are (M, Z), M may differ; labels
+    have each factor's value for each sentence.
+    """
+    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
+        shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
+        raise InputError(f"train and test must be (M, Z) of the same Z, got {shapes}")
+    if set(train_labels) != set(test_labels):
+        names = f"{sorted(train_labels)}, got {sorted(test_labels)}"
+        raise InputError(f"test_labels must have the factors of train_labels, {names}")
+    for name in train_labels:
+        _check(f"train_labels[{name!r}]", train, train_labels[name])
+        _check(f"test_labels[{name!r}]", test, test_labels[name])
+    train, test = train.double(), test.double()
+    mean = train.mean(0)
+    scale = (train - mean).square().mean(0).sqrt()
+    # A dimension that never moves tells nothing; dividing by its rounding error would.
+    scale = torch.where(scale > 1e-12, scale, torch.inf)
+    train, test = (train - mean) / scale, (test - mean) / scale
+    return [
+        _probe(name, train, list(values), test, list(test_labels[name]))
+        for name, values in train_labels.items()
+    ]
+
+
+def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
+    """Mutual information of a factor with each dimension of codes (M, Z) alone, nats, at least 0.
+
+    Each dimension is cut into bins of equal share, which can only lose information; the bias of
+    counting few sentences in many cells is taken out to first order (Miller 1955, Note on the bias
+    of information estimates).
+    """
+    _check("labels", codes, labels)
+    num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
+    inner = torch.arange(1, num_bins).double() / num_bins
+    return [
+        # Cut at quantiles, not by rank: equal codes must share a bin, or their order would tell.
+        _information(torch.bucketize(code, torch.quantile(code, inner)).tolist(), labels)
+        for code in codes.double().T.contiguous()
+    ]
+
+
+def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
+    if len(labels) != len(codes) or not len(codes):
+        numbers = f"{len(labels)} for {len(codes)}"
+        raise InputError(f"{name} must have one value for each of the sentences, got {numbers}")
+
+
+def _information(bins: list[int], labels: Sequence[str]) -> float:
+    tables = [Counter(values).values() for values in (bins, labels, zip(bins, labels, strict=True))]
+    of_bins, of_labels, of_both = (_entropy(counts) for counts in tables)
+    # Miller-Madow: each entropy is short of (cells − 1) / 2 M.
+    bias = (len(tables[0]) + len(tables[1]) - len(tables[2]) - 1) / (2 * len(bins))
+    return max(0.0, of_bins + of_labels - of_both + bias)
+
+
+def _entropy(counts: Iterable[int]) -> float:
+    share = torch.tensor(list(counts)).double() / sum(counts)
+    return float(-torch.xlogy(share, share).sum())
+
+
+def _probe(
+    name: str, train: Tensor, train_values: list[str], test: Tensor, test_values: list[str]
+) -> FactorProbe:
+    index = {value: i for i, value in enumerate(sorted(set(train_values)))}
+    target = torch.tensor([index[value] for value in train_values])
+    # −1 stands for values that the fitting split does not have.
+    truth = torch.tensor([index.get(value, -1) for value in test_values])
+    log_probs = F.log_softmax(_fitted_scores(train, target, test, len(index)), 1)
+    # Values never seen share the chance of one more sentence: else one made this infinite.
+    new = -math.log((len(train) + 1) * max(1, len(set(test_values) - set(index))))
+    known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / len(train))
+    cross_entropy = float(-torch.where(truth < 0, new, known).mean())
+    entropy = _entropy(Counter(test_values).values())
+    per_dim = dimension_information(test, test_values)
+    telling = [d for d, told in enumerate(per_dim) if told > 0]
+    best = max(telling, key=per_dim.__getitem__, default=None)
+    return FactorProbe(
+        name=name,
+        accuracy=float((log_probs.argmax(1) == truth).double().mean()),
+        majority=float((truth == target.bincount().argmax()).double().mean()),
+        information=max(0.0, entropy - cross_entropy),
+        entropy=entropy,
+        information_per_dim=per_dim,
+        best_dimension=best,
+        best_dimension_information=0.0 if best is None else per_dim[best],
+    )
+
+
+def _fitted_scores(train: Tensor, target: Tensor, test: Tensor, num_values: int) -> Tensor:
+    """Scores (M, C) of a logistic regression fitted on (train, target), for `test`."""
+    weight = train.new_zeros(train.shape[1], num_values, requires_grad=True)
+    bias = train.new_zeros(num_values, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(torch.addmm(bias, train, weight), target)
+        loss = loss + 0.5 * RIDGE * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return torch.addmm(bias, test, weight).detach()
 
 
 class GradientNorms(NamedTuple):

@@ -13,8 +13,15 @@ from textvae.batches import BatchLoader
 from textvae.checks import InputError
 from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError
-from textvae.diagnostics import Diagnosis, Evaluation, FactorLabels, Progress, diagnose, evaluate
-from textvae.diagnostics.elbo import unwrapped
+from textvae.diagnostics import (
+    Diagnosis,
+    Evaluation,
+    FactorLabels,
+    Progress,
+    diagnose,
+    evaluate,
+    unwrapped,
+)
 from textvae.files import find_pretrained, write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.runs import evaluation_loader, open_corpus
