@@ -24,7 +24,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; put it in `path`'s place if nothing raised.
 
     A crash at any moment leaves either the old file or the new one.
+
+    Raises:
+        OSError: At once where no file can be put: at a directory, or in one that does not exist.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a file to write to, it is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no directory {path.parent} to write {path.name} to")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -90,11 +90,11 @@ def test_five_hundred_samples_unless_asked_otherwise(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def diagnose_run(run: str, **options: Any) -> None:
+    def diagnose_runs(runs: list[str], **options: Any) -> None:
         asked.update(options)
         raise InputError("enough")
 
-    monkeypatch.setattr("textvae.recipes.diagnose_run", diagnose_run)
+    monkeypatch.setattr("textvae.recipes.diagnose_runs", diagnose_runs)
     call("diagnose", runs[0])
     del asked["progress"]
     amounts = {"num_samples": 500}

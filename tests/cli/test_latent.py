@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_the_old_file(
     def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("textvae.generation.encode", press)
+    monkeypatch.setattr("textvae.generation.TextVAE.encode_texts", press)
     output = tmp_path / "codes.npz"
     output.write_bytes(b"old")
     assert call("encode", lively_run, "a", f"--output={output}").code == 130

@@ -31,11 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_table_for_people(runs: dict[str, str]) -> None:
     said = call("quality", runs["VAE"], "-n", "4", "--seed", "2", "--temperature", "0.8")
     found = recipes.quality_run(runs["VAE"], num_samples=4, seed=2, temperature=0.8)
-    assert said == (
-        0,
-        quality_text(found) + "\n",
-        "textvae: 4 samples\ntextvae: 4 reconstructions\n",
-    )
+    assert said == (0, quality_text(found) + "\n", "")
 
 
 def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
@@ -50,7 +46,6 @@ def test_one_json_object_for_programs(runs: dict[str, str]) -> None:
     )
     assert found == json.loads(json.dumps(expected.to_dict()))
     assert found["perplexities"]["language_model"] == runs["LM"]
-    assert f"perplexities under {runs['LM']}" in said.err
 
 
 def test_a_missing_sacrebleu_is_named(

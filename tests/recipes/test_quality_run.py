@@ -1,4 +1,4 @@
-"""Tests of `textvae.recipes.quality`."""
+"""Tests of `textvae.recipes.quality_run`."""
 
 from __future__ import annotations
 
@@ -112,14 +112,14 @@ def test_the_embedded_corpus_has_a_grammar(
     embedded = Corpus("grammar", corpus.splits, "grammar", {})
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: embedded)
     drawn = [x.text for x in grammar.sample(3, seed=2)] + ["not a sentence"]
-    monkeypatch.setattr("textvae.recipes.quality.sample", lambda *_, **__: drawn)
+    monkeypatch.setattr("textvae.recipes.loaded.sample", lambda *_, **__: drawn)
     ends: list[str] = []
 
     def path(model: SentenceVAE, *between: str, steps: int) -> list[str]:
         ends.extend(between)
         return [between[0]] * (steps - 1) + [between[1]]
 
-    monkeypatch.setattr("textvae.recipes.quality.interpolate", path)
+    monkeypatch.setattr("textvae.recipes.loaded.interpolate", path)
     found = quality_run(run, num_samples=4).grammar
     assert found is not None
     assert found.accepted < 1  # words the model does not know are none of the grammar's
@@ -131,10 +131,7 @@ def test_the_embedded_corpus_has_a_grammar(
 
 
 def test_perplexities_are_under_the_language_model_given(run: Path, language_model: Path) -> None:
-    told: list[str] = []
-    given = {"num_samples": 10, "seed": 5, "language_model": language_model}
-    found = quality_run(run, **given, progress=told.append)  # type: ignore[arg-type]
-    assert told == ["10 samples", "8 reconstructions", f"perplexities under {language_model}"]
+    found = quality_run(run, num_samples=10, seed=5, language_model=language_model)
     perplexities = found.perplexities
     assert perplexities is not None
     assert perplexities.language_model == str(language_model)

@@ -7,6 +7,7 @@ parameters are arguments too; a dataclass of `config`, whose fields are options;
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from argparse import SUPPRESS
@@ -161,6 +162,11 @@ def exit_code_of(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def print_result(as_json: bool, content: dict[str, Any], text: str) -> None:
+    """Print what a command found: all of it as an object in a line, or as people read it."""
+    print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text)
 
 
 def say(*lines: str) -> None:

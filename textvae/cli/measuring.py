@@ -6,17 +6,18 @@ random part of the sentences, and ends with exit code 130. Before that there is 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated
 
 from textvae.annealers import ANNEALERS
-from textvae.cli.command import Json, Run, say
-from textvae.cli.sentences import print_json
+from textvae.checks import InputError
+from textvae.cli.command import Json, Run, print_result, say
 from textvae.config import Options, option
 
+NumSamples = Annotated[int, "importance samples K of the NLL"]
+DataDir = Annotated[str | None, "where the corpus is now (default: where it was)"]
 Report = Annotated[str | None, "also write this HTML file"]
 
 
@@ -29,16 +30,9 @@ class Measurement(Options):
     seed: int = option(0, "of all noise: the same seed, the same results", "[0, inf)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diagnosing(Measurement):
-    """How runs are diagnosed."""
-
-    num_samples: int = option(500, "importance samples K of the NLL")
-
-
 NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
-ON_TEST, USUAL = Measurement(), Diagnosing()
+ON_TEST = Measurement()
 
 
 def evaluate(run: Run, *, measurement: Measurement = ON_TEST, json: Json = False) -> None:
@@ -46,32 +40,37 @@ def evaluate(run: Run, *, measurement: Measurement = ON_TEST, json: Json = False
     from textvae import recipes, report
 
     found = recipes.evaluate_run(run, **asdict(measurement))
-    if json:
-        print_json(found.evaluation.to_dict())
-    else:
-        print(report.evaluation(found))
+    print_result(json, found.evaluation.to_dict(), report.evaluation(found))
 
 
 def diagnose(
-    run: Run, *, diagnosis: Diagnosing = USUAL, json: Json = False, report: Report = None
+    run: Run,
+    *,
+    num_samples: NumSamples = 500,
+    measurement: Measurement = ON_TEST,
+    json: Json = False,
+    report: Report = None,
 ) -> None:
     """Whether, how far and why a run has collapsed, and what to try."""
-    _diagnose([run], diagnosis, json, report, is_one=True)
+    _diagnose([run], num_samples, measurement, json, report)
 
 
 def compare(
     runs: Annotated[Sequence[str], "run directories or hub ids, at least 2"],
     *,
-    diagnosis: Diagnosing = USUAL,
+    num_samples: NumSamples = 500,
+    measurement: Measurement = ON_TEST,
     json: Json = False,
     report: Report = None,
 ) -> None:
     """Diagnoses of several runs side by side."""
-    _diagnose(runs, diagnosis, json, report, is_one=False)
+    if len(runs) < 2:
+        raise InputError(f"runs must be at least 2, got {', '.join(runs)}")
+    _diagnose(runs, num_samples, measurement, json, report)
 
 
 def _diagnose(
-    names: Sequence[str], diagnosis: Diagnosing, json: bool, page: str | None, *, is_one: bool
+    names: Sequence[str], num_samples: int, on: Measurement, as_json: bool, page: str | None
 ) -> None:
     from tqdm import tqdm
 
@@ -80,35 +79,29 @@ def _diagnose(
     if page is not None:
         report.check_page(page)  # before minutes are spent on what can't be written
     bar = partial(tqdm, unit=" batches", leave=False, disable=None)
-    options = {**asdict(diagnosis), "progress": bar}
-    if is_one:
-        found = [recipes.diagnose_run(names[0], **options)]
+    found = recipes.diagnose_runs(names, num_samples=num_samples, progress=bar, **asdict(on))
+    contents = [
+        {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
+        | one.diagnosis.to_dict()
+        for one in found
+    ]
+    if len(names) == 1:
+        print_result(as_json, contents[0], report.diagnosis_text(found[0]))
     else:
-        found = recipes.diagnose_runs(names, **options)
-    if json:
-        contents = [
-            {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
-            | one.diagnosis.to_dict()
-            for one in found
-        ]
-        print_json(contents[0] if is_one else {"runs": contents})
-    else:
-        print(report.diagnosis_text(found[0]) if is_one else report.comparison_text(found))
+        print_result(as_json, {"runs": contents}, report.comparison_text(found))
     if page is not None:
-        if is_one:
+        if len(names) == 1:
             examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
             report.write_page(found[0], examples, page)
         else:
             report.write_comparison(found, page)
         say(f"the report is in {page}")
-    for name in names[len(found) :]:
-        say(f"not measured: {name}")
-    last = found[-1]
-    if last.diagnosis.interrupted:
-        nll, num_sentences = last.diagnosis.nll, last.diagnosis.elbo.num_sentences
-        share = f"{nll.num_sentences if nll else 0:,} of its {num_sentences:,} sentences"
+    say(*(f"not measured: {name}" for name in names[len(found) :]))
+    last, diagnosis = found[-1], found[-1].diagnosis
+    if diagnosis.interrupted:
+        num_done = diagnosis.nll.num_sentences if diagnosis.nll else 0
+        share = f"{num_done:,} of its {diagnosis.elbo.num_sentences:,} sentences"
         say(f"interrupted: the NLL of {last.name} is of {share}")
-        sys.stdout.flush()
         raise KeyboardInterrupt
 
 
@@ -126,12 +119,9 @@ def quality(
     """How good a run's sentences are: varied, new, likely; BLEU of reconstructions."""
     from textvae import recipes, report
 
-    options = {"num_samples": num_samples, "temperature": temperature, **asdict(measurement)}
-    found = recipes.quality_run(run, language_model=language_model, progress=say, **options)
-    if json:
-        print_json(found.to_dict())
-    else:
-        print(report.quality_text(found))
+    options = {"temperature": temperature, "language_model": language_model}
+    found = recipes.quality_run(run, num_samples=num_samples, **options, **asdict(measurement))
+    print_result(json, found.to_dict(), report.quality_text(found))
 
 
 def schedules(
@@ -146,11 +136,8 @@ def schedules(
     cycle_ratio: Annotated[float, "part of a cycle spent rising"] = 0.5,
 ) -> None:
     """Show the KL weight of any annealers: a table, or a picture."""
-    from textvae.report import pictures
     from textvae.report import schedules as drawn
 
-    if plot is not None:
-        pictures.checked_path(plot)
     title, panels = drawn.drawing(
         annealers,
         figure,
@@ -174,7 +161,7 @@ def explore(
         "sentences of the map: file, directory, grammar, ptb, or a hub id (default: held-out "
         "ones of the run's own corpus)",
     ] = None,
-    data_dir: Annotated[str | None, "where the corpus is now (default: where it was)"] = None,
+    data_dir: DataDir = None,
     host: Annotated[str, "address to listen at; 0.0.0.0 for all"] = "127.0.0.1",
     port: Annotated[int, "port to listen at"] = 7860,
     num_sentences: Annotated[int, "most sentences of the map"] = 2000,

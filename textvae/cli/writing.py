@@ -1,35 +1,152 @@
 """Commands that write sentences, or show where some lie in the latent space.
 
-One sentence a line, or with `--json` an object a line.
+Texts come from arguments, files or standard input; sentences go out one a line, or with `--json` an
+object a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import KW_ONLY, asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textvae.checks import InputError
-from textvae.cli.command import Json, Run, say
-from textvae.cli.sentences import Texts, load, read_corpus, report_unknown_words, show
+from textvae.cli.command import Json, Run, print_result, say
 from textvae.config import Decoding
-from textvae.files import replacing
+from textvae.files import find_pretrained, read_json, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from textvae.model import Posterior, SentenceVAE
+    from textvae.generation import TextVAE
+    from textvae.model import Posterior
 
 LIKELIEST = Decoding()
 DRAWN = Decoding(strategy="sample", allow_unknown=False)
 
-CHUNK = 4096
-"""Sentences that are read and encoded at a time."""
+CHUNK = 4096  # sentences that are read and encoded at a time
+BUSIEST = 3  # dimensions shown of each sentence
+MAX_UNKNOWN = 20  # unknown words that are shown
 
-BUSIEST = 3
-"""Dimensions shown of each sentence."""
+
+@dataclass(frozen=True)
+class Texts:
+    """A run and texts for its model, and how what comes of them is printed."""
+
+    run: Run
+    texts: Annotated[Sequence[str], "without any, or with -, one a line from standard input"] = ()
+    _: KW_ONLY
+    input: Annotated[str | None, "file of texts, one a line"] = None
+    json: Json = False
+
+    def load(self, count: int | None = None) -> tuple[TextVAE, list[str]]:
+        """The model and the texts, all fit for it and `count` in number."""
+        from textvae.generation import check_texts
+
+        model, texts = _load(self.run), list(self.read())
+        if count is not None and len(texts) != count:
+            raise InputError(f"texts must be {count} in number, got {len(texts)}")
+        check_texts(model, texts, max_tokens=self.longest)
+        return model, list(_report_unknown_words(model, texts))
+
+    def read(self) -> Iterable[str]:
+        """The texts of the arguments, of `--input`, or of standard input."""
+        if self.input is not None and self.texts:
+            raise InputError("texts must be arguments or --input, got both")
+        if self.texts and list(self.texts) != ["-"]:
+            return self.texts
+        return _read_lines("-" if self.input is None else self.input)
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens of a sentence that the run was trained on, None if it does not say."""
+        config = read_json(find_pretrained(self.run) / "config.json")
+        # A run that was saved before runs noted it has its limit, a model alone has neither.
+        limit: int | None = config.get("run", {}).get("data", {}).get("max_length")
+        return config.get("longest_sentence") or limit
+
+    def show(self, records: Iterable[dict[str, Any]], line: str = "{text}") -> None:
+        """Print each record in a line; see `_show`."""
+        _show(records, self.json, line)
+
+
+def _load(run: str) -> TextVAE:
+    from textvae.generation import TextVAE
+
+    return TextVAE.from_pretrained(run)
+
+
+def _read_lines(source: str) -> Iterator[str]:
+    """The lines of a file in UTF-8, or of standard input if it is called "-"."""
+    from tqdm import tqdm
+
+    is_typed = source == "-" and sys.stdin.isatty()
+    if is_typed:
+        say("sentences, one a line, and Ctrl-D at the end:")
+    name, line = _name(source), None
+    # utf-8-sig: a byte order mark, as some editors write it, would else belong to the first word.
+    with nullcontext(sys.stdin) if source == "-" else open(source, encoding="utf-8-sig") as lines:
+        try:
+            bar = {"unit": " sentences", "leave": False, "delay": 1, "disable": is_typed or None}
+            for line in tqdm(lines, **bar):
+                yield line.removesuffix("\n")
+        except UnicodeDecodeError as fault:
+            raise InputError(f"{name} is not UTF-8: {fault.reason}") from None
+    if line is None:
+        raise InputError(f"{name} is empty: it must hold at least one sentence, a line each")
+
+
+def _read_corpus(source: str) -> Iterator[tuple[int, str]]:
+    """The sentences of a file and their lines' numbers, without empty lines and space around."""
+    from textvae.tokenizer import find_reserved
+
+    name, sentence = _name(source), ""
+    for number, line in enumerate(_read_lines(source), start=1):
+        reserved = find_reserved(line)
+        if reserved is not None:
+            raise InputError(f"line {number} of {name} contains the reserved token {reserved}")
+        if line.strip():
+            sentence = line.strip()
+            yield number, sentence
+    if not sentence:
+        raise InputError(f"{name} must hold at least one sentence, got empty lines only")
+
+
+def _name(source: str) -> str:
+    return "standard input" if source == "-" else source
+
+
+def _report_unknown_words(model: TextVAE, texts: Iterable[str]) -> Iterator[str]:
+    """The same texts; when there are no more, says which words the model has never seen."""
+    unknown: dict[str, None] = {}
+    for text in texts:
+        unknown |= dict.fromkeys(model.tokenizer.unknown_words(text))
+        yield text
+    if unknown:
+        say(f"not in the vocabulary, read as <unk>: {' '.join(list(unknown)[:MAX_UNKNOWN])}")
+    if len(unknown) > MAX_UNKNOWN:
+        say(f"… and {len(unknown) - MAX_UNKNOWN:,} more")
+
+
+def _written(
+    model: TextVAE, z: Tensor, decoding: Decoding, known: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The sentence of each latent code, (B, Z), and its log p(x|z), beside what is known of it."""
+    for one, more in zip(model.decode(z, **asdict(decoding)), known, strict=True):
+        yield {**more, "text": one.text, "log_prob": one.log_prob}
+
+
+def _show(records: Iterable[dict[str, Any]], as_json: bool, line: str = "{text}") -> None:
+    """Print each record in a line: as JSON, or as `line` has it.
+
+    No line break is printed that a model of bytes may have put into a sentence.
+    """
+    for record in records:
+        print_result(as_json, record, " ".join(line.format_map(record).splitlines()))
 
 
 def sample(
@@ -44,15 +161,13 @@ def sample(
 
     example: textvae sample runs/grammar-1 -n 5 --top-p 0.9 --seed 1
     """
-    from textvae.generation import aggregate_codes, prior_codes
-
-    model, seed = load(run), decoding.seed
+    model, seed = _load(run), decoding.seed
     if like is None:
-        z = prior_codes(model, num_sentences, seed=seed)
+        z = model.prior_codes(num_sentences, seed=seed)
     else:
-        texts = report_unknown_words(model, (text for _, text in read_corpus(like)))
-        z = aggregate_codes(model, num_sentences, list(texts), seed=seed)
-    show(_decoded(model, z, decoding), json)
+        texts = _report_unknown_words(model, (text for _, text in _read_corpus(like)))
+        z = model.aggregate_codes(num_sentences, list(texts), seed=seed)
+    _show(_written(model, z, decoding, [{}] * num_sentences), json)
 
 
 def reconstruct(
@@ -65,12 +180,9 @@ def reconstruct(
 
     example: textvae reconstruct runs/my-1 'prices fell' --strategy beam
     """
-    from textvae.generation import posterior_codes
-
     model, texts = given.load()
-    z = posterior_codes(model, texts, sampled=sampled, seed=decoding.seed)
-    found = zip(texts, _decoded(model, z, decoding), strict=True)
-    given.show({"source": text} | one for text, one in found)
+    z = model.posterior_codes(texts, sampled=sampled, seed=decoding.seed)
+    given.show(_written(model, z, decoding, ({"source": text} for text in texts)))
 
 
 def interpolate(
@@ -84,10 +196,10 @@ def interpolate(
 
     example: textvae interpolate runs/my-1 'prices fell' 'he said so' --steps 7
     """
-    from textvae.generation import changes, decode, path_codes
+    from textvae.generation import changes
 
     model, texts = given.load()
-    found = decode(model, path_codes(model, *texts, steps=steps, method=method), **asdict(decoding))
+    found = model.decode(model.path_codes(*texts, steps=steps, method=method), **asdict(decoding))
     shares = changes(found)
     given.show(
         {"step": step, "distance": distance, "text": one.text, "log_prob": one.log_prob}
@@ -110,15 +222,11 @@ def traverse(
 
     example: textvae traverse runs/my-1 'prices fell' --dim 3 --steps 5
     """
-    from textvae.generation import traversal_codes
-
     model, (text,) = given.load(1)
-    z = traversal_codes(model, text, dim, low=low, high=high, steps=steps)
-    records = [
-        {"source": text, "dim": dim, "value": low + (high - low) * step / (steps - 1)} | one
-        for step, one in enumerate(_decoded(model, z, decoding))
-    ]
-    given.show(records, "{value:+.2f}\t{text}")
+    z = model.traversal_codes(text, dim, low=low, high=high, steps=steps)
+    values = (low + (high - low) * step / (steps - 1) for step in range(steps))
+    known = ({"source": text, "dim": dim, "value": value} for value in values)
+    given.show(_written(model, z, decoding, known), "{value:+.2f}\t{text}")
 
 
 def analogy(given: Texts, *, decoding: Decoding = LIKELIEST) -> None:
@@ -126,11 +234,9 @@ def analogy(given: Texts, *, decoding: Decoding = LIKELIEST) -> None:
 
     example: textvae analogy runs/my-1 'he sees cats' 'he sees a cat' 'a dog ran'
     """
-    from textvae.generation import analogy_codes
-
     model, (a, b, c) = given.load(3)
-    found = _decoded(model, analogy_codes(model, a, b, c), decoding)
-    given.show({"a": a, "b": b, "c": c} | one for one in found)
+    z = model.analogy_codes(a, b, c)
+    given.show(_written(model, z, decoding, [{"a": a, "b": b, "c": c}]))
 
 
 def jitter(
@@ -144,19 +250,9 @@ def jitter(
 
     example: textvae jitter runs/my-1 'prices fell' -n 8 --scale 2
     """
-    from textvae.generation import jittered_codes
-
     model, (text,) = given.load(1)
-    z = jittered_codes(model, text, num_sentences, scale=scale, seed=decoding.seed)
-    given.show({"source": text} | one for one in _decoded(model, z, decoding))
-
-
-def _decoded(model: SentenceVAE, z: Tensor, decoding: Decoding) -> list[dict[str, Any]]:
-    """The sentence of each latent code, (B, Z), and its log p(x|z)."""
-    from textvae.generation import decode
-
-    found = decode(model, z, **asdict(decoding))
-    return [{"text": one.text, "log_prob": one.log_prob} for one in found]
+    z = model.jittered_codes(text, num_sentences, scale=scale, seed=decoding.seed)
+    given.show(_written(model, z, decoding, [{"source": text}] * num_sentences))
 
 
 def encode(
@@ -179,10 +275,6 @@ def encode(
     path = Path(output)
     if path.suffix != ".npz":
         raise InputError(f"output must be a file .npz, got {output}")
-    if path.is_dir():
-        raise IsADirectoryError(f"output must be a file, {output} is a directory")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no directory for {output}")
     # Opened before anything is encoded: what can't be written is known now.
     with replacing(path) as temporary, temporary.open("wb") as file:
         import numpy as np
@@ -196,18 +288,13 @@ def encode(
 
 def _encoded(given: Texts) -> Iterator[tuple[list[str], Posterior]]:
     """The texts given and their posteriors, a part at a time."""
-    from tqdm import tqdm
-
-    from textvae.generation import encode
-
-    model, longest, first = load(given.run), given.longest, 1
-    bar = tqdm(given.read(), unit=" sentences", leave=False, delay=1, disable=None)
-    rest = report_unknown_words(model, bar)
+    model, longest, first = _load(given.run), given.longest, 1
+    rest = _report_unknown_words(model, given.read())
     while texts := list(islice(rest, CHUNK)):
         try:
-            posterior = encode(model, texts, max_tokens=longest)
+            posterior = model.encode_texts(texts, max_tokens=longest)
         except InputError as fault:
-            bar.close()
+            rest.close()  # and with it a progress bar
             place = f", counted from text {first:,}" if first > 1 else ""
             raise InputError(f"{fault}{place}") from None
         yield texts, posterior
@@ -215,17 +302,14 @@ def _encoded(given: Texts) -> Iterator[tuple[list[str], Posterior]]:
 
 
 def _show_places(given: Texts, texts: list[str], posterior: Posterior) -> None:
-    kl, mean, variance = posterior.kl(), posterior.mean, posterior.variance
-    names = ("text", "kl", "mu", "logvar")
-    columns = (texts, kl.sum(-1).tolist(), mean.tolist(), variance.log().tolist())
-    records = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    if not given.json:
-        order = kl.argsort(dim=-1, descending=True, stable=True)[:, :BUSIEST].tolist()
-        for record, dims, deviations in zip(records, order, variance.sqrt().tolist(), strict=True):
-            record["busiest"] = "  ".join(
-                f"z[{dim}] {record['mu'][dim]:+.2f} ±{deviations[dim]:.2f}" for dim in dims
-            )
-    given.show(records, "KL {kl:.2f}  {busiest}\t{text}")
+    kls, variances = posterior.kl(), posterior.variance
+    rows = kls, kls.sum(-1), posterior.mean, variances.log(), variances.sqrt()
+    for text, kl, *row in zip(texts, *rows, strict=True):
+        total, mu, logvar, deviations = (values.tolist() for values in row)
+        dims = kl.argsort(descending=True, stable=True)[:BUSIEST].tolist()
+        busiest = "  ".join(f"z[{dim}] {mu[dim]:+.2f} ±{deviations[dim]:.2f}" for dim in dims)
+        record = {"text": text, "kl": total, "mu": mu, "logvar": logvar}
+        given.show([record], f"KL {total:.2f}  {busiest}\t{{text}}")
 
 
 def neighbours(
@@ -241,17 +325,16 @@ def neighbours(
 
     example: textvae neighbours runs/my-1 'prices fell' --corpus my.txt -k 5
     """
-    from textvae.generation import neighbours
-
     model, (text,) = given.load(1)
     numbers: list[int] = []
 
     def sentences() -> Iterator[str]:
-        for number, sentence in read_corpus(corpus):
+        for number, sentence in _read_corpus(corpus):
             numbers.append(number)
             yield sentence
 
-    found = neighbours(model, text, report_unknown_words(model, sentences()), k, metric=metric)
+    candidates = _report_unknown_words(model, sentences())
+    found = model.neighbours(text, candidates, k, metric=metric)
     records = [
         {"distance": one.distance, "line": numbers[one.position], "text": one.text} for one in found
     ]

@@ -1,16 +1,22 @@
-"""A saved run opened with the sentences of a split, and measured on them."""
+"""A saved run opened with the sentences of a split, measured on them, and shown by examples.
+
+Real sentences are taken as the model reads them: words out of its vocabulary are `<unk>`, and
+sentences are cut or left out where the run's `max_length` says so. Samples whose quality is
+measured are from the model's own distribution, `<unk>` included.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 
-from textvae.batches import BatchLoader
-from textvae.checks import InputError
+from textvae.batches import BatchLoader, EncodedSplit
+from textvae.checks import InputError, at_least
 from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError
 from textvae.diagnostics import (
@@ -23,14 +29,26 @@ from textvae.diagnostics import (
     unwrapped,
 )
 from textvae.files import find_pretrained, write_json
+from textvae.generation import interpolate, reconstruct, sample
 from textvae.model import SentenceVAE
-from textvae.recipes.runs import evaluation_loader, open_corpus
+from textvae.quality import (
+    PathStep,
+    ReconstructionFigures,
+    TextFigures,
+    accepted_share,
+    factor_path,
+    reconstruction_figures,
+    text_figures,
+)
+from textvae.recipes.runs import encoded, evaluation_loader, open_corpus
 from textvae.run import RunDirectory
 from textvae.runtime import current
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 
 MAX_UNKNOWN = 0.5  # share of tokens above which a corpus is of another vocabulary than the model
 MAX_CHECKED = 10_000  # sentences looked at to find that share
+
+PATH_STEPS = 7  # sentences of the interpolation whose factors are read, both ends included
 
 
 @dataclass(frozen=True)
@@ -76,11 +94,6 @@ class LoadedRun:
         """The run's configuration."""
         return self.run.config
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's."""
-        return self.model.tokenizer
-
 
 def _refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -> None:
     """An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other."""
@@ -120,8 +133,8 @@ def finish(
     went. Of the processes that trained it all must call this.
     """
     run = RunDirectory.open(output_dir, model=model.Config)
-    corpus = open_corpus(run.config.data_source, run.config.data)
-    measured = evaluate_run(output_dir, "test" if "test" in corpus.splits else "valid", model=model)
+    splits = open_corpus(run.config.data_source, run.config.data).splits
+    measured = evaluate_run(output_dir, "test" if "test" in splits else "valid", model=model)
     last, kept = run.evaluations()[-1], run.kept_evaluation()
     results = {
         "corpus": measured.corpus.name,
@@ -138,45 +151,54 @@ def finish(
     return measured, results
 
 
-def diagnose_run(
-    name: str | Path,
-    split: str = "test",
-    *,
-    data_dir: str | None = None,
-    model: type[SentenceVAE] = SentenceVAE,
-    **options: Any,
-) -> LoadedRun:
-    """A saved run with its `diagnosis`; see `LoadedRun.open`, and `diagnosed` for the options."""
-    return diagnosed(LoadedRun.open(name, split, data_dir=data_dir, model=model), **options)
+def diagnose_run(name: str | Path, split: str = "test", **options: Any) -> LoadedRun:
+    """A saved run with its `diagnosis`; options are those of `diagnose_runs`."""
+    return diagnose_runs([name], split, **options)[0]
 
 
 def diagnose_runs(
     names: Sequence[str | Path],
     split: str = "test",
     *,
-    data_dir: str | None = None,
-    model: type[SentenceVAE] = SentenceVAE,
+    num_samples: int = 500,
+    seed: int = 0,
+    progress: Progress = unwrapped,
     **options: Any,
 ) -> list[LoadedRun]:
-    """Diagnose several runs on the same tokens, so that their NLLs can be compared.
+    """Saved runs with their `diagnosis`: measured in every way there is, and judged.
 
-    Gives them in the order of their names, up to the one whose NLL was cut short, if one was.
+    All must predict the same tokens, so that their NLLs can be compared. Ctrl-C leaves an NLL of
+    the sentences done by then, and runs that were still to come are left out. On the embedded
+    corpus, whose factors are known, probes are fitted on the validation split (on the test split
+    if that is the one measured). `num_samples`, `seed` and `progress` are as for
+    `diagnostics.diagnose`, further options as for `LoadedRun.open`.
     """
-    if len({Path(name).resolve() for name in names}) < max(2, len(names)):
-        raise InputError(f"runs must be at least 2, each another, got {', '.join(map(str, names))}")
-    runs = [LoadedRun.open(name, split, data_dir=data_dir, model=model) for name in names]
+    if len({Path(name).resolve() for name in names}) < len(names):
+        raise InputError(f"runs must be each another, got {', '.join(map(str, names))}")
+    runs = [LoadedRun.open(name, split, **options) for name in names]
     for other in runs[1:]:
         if not _predict_the_same(runs[0], other):
             told = (
                 f"{run.run.path} has {run.loader.num_tokens:,} of {run.corpus.name} "
-                f"({split} split, vocabulary of {len(run.tokenizer):,})"
+                f"({split} split, vocabulary of {len(run.model.tokenizer):,})"
                 for run in (runs[0], other)
             )
             raise InputError(f"runs must predict the same tokens to be compared: {', '.join(told)}")
     found: list[LoadedRun] = []
     for run in runs:
-        found.append(diagnosed(run, **options))
-        if found[-1].diagnosis.interrupted:
+        diagnosis = diagnose(
+            run.model,
+            run.loader.epoch(0),
+            run.loader.num_sentences,
+            num_samples=num_samples,
+            seed=seed,
+            factors=_factors(run),
+            beta=run.run.last_beta(),
+            free_bits=run.config.training.free_bits,
+            progress=progress,
+        )
+        found.append(replace(run, evaluation=diagnosis.elbo, diagnosis=diagnosis))
+        if diagnosis.interrupted:
             break
     return found
 
@@ -184,33 +206,10 @@ def diagnose_runs(
 def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:
     pairs = zip(run.loader, other.loader, strict=False)
     return (
-        run.tokenizer.fingerprint == other.tokenizer.fingerprint
+        run.model.tokenizer.fingerprint == other.model.tokenizer.fingerprint
         and run.loader.num_tokens == other.loader.num_tokens
         and all(torch.equal(own.target_ids, theirs.target_ids) for own, theirs in pairs)
     )
-
-
-def diagnosed(
-    run: LoadedRun, *, num_samples: int = 500, seed: int = 0, progress: Progress = unwrapped
-) -> LoadedRun:
-    """A run with its `diagnosis`: measured in every way there is, and judged.
-
-    Options are those of `diagnostics.diagnose`; Ctrl-C leaves an NLL of the sentences done by then.
-    On the embedded corpus, whose factors are known, probes are fitted on the validation split (on
-    the test split if that is the one measured).
-    """
-    found = diagnose(
-        run.model,
-        run.loader.epoch(0),
-        run.loader.num_sentences,
-        num_samples=num_samples,
-        seed=seed,
-        factors=_factors(run),
-        beta=run.run.last_beta(),
-        free_bits=run.config.training.free_bits,
-        progress=progress,
-    )
-    return replace(run, evaluation=found.elbo, diagnosis=found)
 
 
 def _factors(run: LoadedRun) -> FactorLabels | None:
@@ -219,7 +218,7 @@ def _factors(run: LoadedRun) -> FactorLabels | None:
     known = set(corpus[run.split].column_names) > {"text"}
     if not known or fit_split not in corpus.splits or run.model.latent_dim == 0:
         return None
-    loader = evaluation_loader(corpus, fit_split, run.tokenizer, run.config.data)
+    loader = evaluation_loader(corpus, fit_split, run.model.tokenizer, run.config.data)
     labels = _labels(corpus, fit_split, loader), _labels(corpus, run.split, run.loader)
     return FactorLabels(loader.epoch(0), loader.num_sentences, *labels)
 
@@ -228,3 +227,141 @@ def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[s
     """Each factor's values, of the sentences that were not left out for their length."""
     rows = corpus[split].select(loader.split.rows)
     return {name: rows[name][:] for name in rows.column_names if name != "text"}
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """Samples (`forward`) and the whole split (`real`) under a language model; EOS is counted."""
+
+    language_model: str
+    real: float
+    forward: float
+
+
+@dataclass(frozen=True)
+class Grammaticality:
+    """Share of the samples that the grammar can say, and what changes along an interpolation."""
+
+    accepted: float
+    path: tuple[PathStep, ...] | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a run's sentences are; None is what was not asked for or does not apply."""
+
+    run: str
+    corpus: str
+    split: str
+    seed: int
+    temperature: float
+    samples: TextFigures
+    real: TextFigures
+    reconstruction: ReconstructionFigures | None
+    perplexities: Perplexities | None
+    grammar: Grammaticality | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def quality_run(
+    name: str | Path,
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+    temperature: float = 1.0,
+    language_model: str | Path | None = None,
+    **options: Any,
+) -> Quality:
+    """Measure samples of a saved run beside as many real sentences, and their reconstructions.
+
+    `language_model`, a run with `latent_dim` 0 on the same corpus, is for perplexities (Zhao et al.
+    2018, Adversarially Regularized Autoencoders, section 6). `temperature` is that of the samples,
+    `seed` also decides which real sentences are drawn; a split that has fewer is taken whole.
+    Further options are those of `LoadedRun.open`.
+    """
+    at_least(2, num_samples=num_samples)
+    at_least(0, seed=seed)
+    run = LoadedRun.open(name, **options)
+    model, tokenizer, split = run.model, run.model.tokenizer, run.loader.split
+    judge = None if language_model is None else _language_model(language_model, run)
+    training = encoded(run.corpus, "train", tokenizer, run.config.data)
+    if len(split) < 2:
+        raise DataError(f"the {run.split} split must have at least 2 sentences, got 1")
+    # The run's own limit, or twice the longest that it was trained on; and one token more, or a
+    # sentence that ends right there would look like one that does not.
+    limit = run.config.data.max_length or 2 * int(training.lengths.max())
+    drawing = {"max_length": limit + 1, "allow_unknown": True, "temperature": temperature}
+    drawn = tokenizer.encode_batch(sample(model, num_samples, seed=seed, **drawing))
+    samples = EncodedSplit.from_ids(drawn, max_length=limit)
+    rows = np.random.default_rng(seed).permutation(len(split))[:num_samples].tolist()
+    real = tokenizer.decode_batch(map(split.sentence, rows))
+    texts, known = (
+        tokenizer.decode_batch(map(some.sentence, range(len(some)))) for some in (samples, training)
+    )
+    reconstruction = path = perplexities = None
+    is_embedded = run.corpus.source == "grammar"
+    if model.latent_dim > 0:
+        reconstruction = reconstruction_figures(reconstruct(model, real, max_length=limit), real)
+        if is_embedded:
+            path = factor_path(interpolate(model, *real[:2], steps=PATH_STEPS))
+    if judge is not None:
+        loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
+        # The ELBO of a language model is exact.
+        own = (evaluate(judge, loader.epoch(0), loader.num_sentences) for loader in loaders)
+        perplexities = Perplexities(str(language_model), *(found.elbo_ppl for found in own))
+    return Quality(
+        run=str(name),
+        corpus=run.corpus.name,
+        split=run.split,
+        seed=seed,
+        temperature=temperature,
+        samples=text_figures(texts, known),
+        real=text_figures(real, known),
+        reconstruction=reconstruction,
+        perplexities=perplexities,
+        grammar=Grammaticality(accepted_share(texts), path) if is_embedded else None,
+    )
+
+
+def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
+    directory = find_pretrained(name)
+    data, model = RunDirectory.open(directory).config.data, SentenceVAE.from_pretrained(directory)
+    if model.latent_dim != 0:
+        got = f"got {model.latent_dim} in {name}"
+        raise InputError(f"language_model must be a run with latent_dim 0, {got}")
+    own, other = run.model.tokenizer, model.tokenizer
+    if other.fingerprint != own.fingerprint or data != run.config.data:
+        raise InputError(
+            "language_model must be of the same corpus, read in the same way (vocabulary, splits "
+            f"and lengths): {name} has a vocabulary of {len(other):,}, the run one of {len(own):,}"
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sentences that show what a run can do; a language model has samples only."""
+
+    samples: list[str]
+    reconstructions: list[tuple[str, str]]  # held-out, and through the posterior mean, greedily
+    interpolation: list[str]  # from the first of these to the last
+
+
+def examples_of(run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5) -> Examples:
+    """Make a run's examples, always the same ones."""
+    samples = sample(run.model, num_samples)
+    if run.model.latent_dim == 0:
+        return Examples(samples, [], [])
+    texts = readable(run.corpus[run.split]["text"][:])
+    pairs = list(zip(texts, reconstruct(run.model, texts), strict=True))
+    return Examples(samples, pairs, interpolate(run.model, texts[0], texts[-1], steps=num_steps))
+
+
+def readable(texts: Sequence[str]) -> list[str]:
+    """The first four texts that fit a line and say something, as far as there are."""
+    candidates = list(texts[:200])
+    fitting = [text for text in candidates if 25 <= len(text) <= 60 and "<unk>" not in text]
+    return (fitting + candidates)[:4]
