@@ -98,24 +98,23 @@ def test_missing_files_are_named(tmp_path: Path, missing: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "reason"),
     [
-        "nowhere",  # no owner
-        "runs/frist",  # mistyped: its parent is here
-        "runs/a/b",  # too deep for a hub id
-        "./runs-b/first",
-        "/no/where",
-        "two words/run",
+        ("nowhere", "it is no hub id"),  # no owner
+        ("runs/frist", "as there is a directory 'runs'"),  # mistyped: its parent is here
+        ("runs/a/b", "it is no hub id"),  # too deep
+        ("./runs-b/first", "it is no hub id"),
+        ("/no/where", "it is no hub id"),
+        ("two words/run", "it is no hub id"),
     ],
 )
 def test_a_mistyped_path_costs_no_look_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "require_repository", lambda *_: pytest.fail("asked the hub"))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub"))
-    with pytest.raises(FileNotFoundError, match=f"no run directory at '{re.escape(name)}'$"):
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: pytest.fail("asked the hub"))
+    with pytest.raises(FileNotFoundError, match=f"no run directory at '{name}', and .*{reason}"):
         find_pretrained(name)
 
 

@@ -1,4 +1,4 @@
-"""Tests of `textvae.ptb`, on a small stand-in; on the real files where they are."""
+"""Penn Treebank, on a small stand-in; on the real files where they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from textvae import ptb
+from textvae import corpus as corpora
 from textvae.corpus import CorpusNotFound, DataError, load_corpus
 
 SENTENCES = {
@@ -30,10 +30,10 @@ def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for split, sentences in SENTENCES.items():
         words = sum(len(sentence.split()) for sentence in sentences)
         digest = hashlib.sha256(lines(split).encode()).hexdigest()
-        monkeypatch.setitem(ptb.EXPECTED, split, (len(sentences), words, digest))
+        monkeypatch.setitem(corpora.PTB, split, (len(sentences), words, digest))
     # No `data/ptb/` beside the package or the tests may be found by chance.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "a" / "ptb.py"))
 
 
 def write_files(directory: Path) -> Path:
@@ -59,7 +59,7 @@ def test_it_is_found_under_the_current_directory_or_beside_the_package(
     directory = write_files(tmp_path / place)
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "repository" / "textvae" / "ptb.py"))
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "repository" / "textvae" / "ptb.py"))
     assert load_corpus("ptb").source == f"ptb:{directory}"
 
 
@@ -108,7 +108,7 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
         raise ConnectionError("the hub can't be reached (no route)")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(ptb, "require_repository", refuse)
+    monkeypatch.setattr(corpora, "require_repository", refuse)
     with pytest.raises(CorpusNotFound, match=r"^Penn .* the hub can't be reached \(no route\)$"):
         load_corpus("ptb")
 
@@ -129,7 +129,7 @@ def put_on_hub(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(ptb, "require_repository", lambda name, kind: None)
+    monkeypatch.setattr(corpora, "require_repository", lambda name, kind: None)
 
 
 def test_the_hub_copy_must_be_the_same_text(
@@ -139,8 +139,10 @@ def test_the_hub_copy_must_be_the_same_text(
     corpus = load_corpus("ptb")
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
     assert corpus.source == "ptb"
-    monkeypatch.setitem(ptb.EXPECTED, "valid", (1, 4, ""))
-    message = r"hub's copy .* valid\) is a different one: expected 1 lines and 4 words; found 1 lin"
+    monkeypatch.setitem(corpora.PTB, "valid", (1, 4, ""))
+    message = (
+        r"ptb-text-only/.* \(valid\) is not the .* expected 1 lines, 4 w.*; found 1 lines, 3 w"
+    )
     with pytest.raises(DataError, match=message):
         load_corpus("ptb")
 

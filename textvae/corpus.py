@@ -7,28 +7,29 @@ than memory. `datasets` reads it once and keeps what was read in its cache.
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from textvae import grammar, ptb
+from textvae import grammar
 from textvae.checks import InputError, number
-from textvae.files import require_repository
-from textvae.ptb import CorpusNotFound as CorpusNotFound
-from textvae.ptb import DataError as DataError
+from textvae.files import first_line, require_repository
 from textvae.tokenizer import Kind, Tokenizer, find_reserved
 
 if TYPE_CHECKING:
-    import pyarrow
     from datasets import Dataset
 
 SPLIT_NAMES = {  # what a split may be called in a file's name or on the hub
@@ -38,10 +39,33 @@ SPLIT_NAMES = {  # what a split may be called in a file's name or on the hub
 }
 ROWS_AT_ONCE = 100_000  # read, cleaned or made ids of together: some ten megabytes
 LONG_WORK = 300_000  # sentences that take seconds, so that a terminal shows progress
-_VERSION = 4  # counted up when the same data would give others, so that no old cache is taken
+_VERSION = 5  # counted up when the same data would give others, so that no old cache is taken
 _JSON = (".jsonl", ".ndjson", ".json")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE_ENDING = re.compile(r"\.[A-Za-z]\w{0,7}")
+
+
+PTB_HUB_ID = "ptb-text-only/ptb_text_only"
+PTB_WAYS = (
+    "put ptb.train.txt, ptb.valid.txt and ptb.test.txt into data/ptb/, or",
+    "name the directory that holds them (--data-dir), or",
+    f"be online: the hub's copy is {PTB_HUB_ID}",
+)
+PTB = {  # lines, words and SHA-256 of the files everyone trains on: Mikolov's
+    "train": (42_068, 887_521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+    "valid": (3_370, 70_390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+    "test": (3_761, 78_669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
+}
+
+
+class DataError(InputError):
+    """A corpus that can't be used; the message says what is wrong, where, and what is allowed."""
+
+
+class CorpusNotFound(DataError):  # noqa: N818 - reads as what it is where it is caught
+    """A corpus that isn't there or can't be reached; `ways` to get it, where some are known."""
+
+    def __init__(self, message: str, ways: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.ways = tuple(ways)
 
 
 @dataclass(frozen=True)
@@ -60,9 +84,7 @@ class Corpus:
     def __getitem__(self, split: str) -> Dataset:
         """One split; a `DataError` if there is none of that name."""
         if split not in self.splits:
-            raise DataError(
-                f"{self.name} has no split {split!r}; it has {', '.join(self.splits) or 'none'}"
-            )
+            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
 
 
@@ -90,17 +112,11 @@ def load_corpus(
         cache_dir: Where the Arrow files lie; if None, where `datasets` keeps its own.
 
     Raises:
-        CorpusNotFound: If there is nothing of that name, or the hub is out of reach (known within
-            five seconds).
+        CorpusNotFound: If there is nothing of that name, or the hub doesn't answer in 5 seconds.
     """
     shares = {"valid": valid_fraction, "test": test_fraction}
     for split, share in shares.items():
         number(f"{split}_fraction", share, "[0, 1)")
-    if valid_fraction + test_fraction >= 1:
-        raise InputError(
-            "valid_fraction and test_fraction must add up to less than 1, "
-            f"got {valid_fraction} + {test_fraction}"
-        )
     name, path = str(source), Path(source).expanduser()
     if name == "grammar":
         return _draw(seed)
@@ -109,18 +125,14 @@ def load_corpus(
     if path.is_dir():
         return _read_files(path, _files_of_splits(path), text_field, cache_dir)
     if path.is_file():
-        corpus, where = _read_files(path, {"train": path}, text_field, cache_dir), str(path)
+        corpus = _read_files(path, {"train": path}, text_field, cache_dir)
     else:
-        corpus, where = _read_hub(name, text_field, cache_dir), f"the data set {name!r}"
-    return _hold_out(corpus, shares, seed, where)
+        corpus = _read_hub(name, text_field, cache_dir)
+    return _hold_out(corpus, shares, seed)
 
 
 def train_tokenizer(
-    dataset: Dataset,
-    kind: Kind = "word",
-    *,
-    vocab_size: int | None = None,
-    min_count: int = 1,
+    dataset: Dataset, kind: Kind = "word", *, vocab_size: int | None = None, min_count: int = 1
 ) -> Tokenizer:
     """`Tokenizer.train` on the column `text` of a data set; kept beside its files, if any."""
     from datasets.fingerprint import Hasher
@@ -153,7 +165,7 @@ def progress(is_long: bool) -> Iterator[None]:
 
 
 def mapped(
-    dataset: Dataset, function: Callable[..., pyarrow.Table], title: str, **options: object
+    dataset: Dataset, function: Callable[..., pa.Table], title: str, **options: object
 ) -> Dataset:
     """What `function(table, row numbers, **options)` makes of a data set, some rows at a time.
 
@@ -190,55 +202,95 @@ def _draw(seed: int) -> Corpus:
 def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
     import datasets
 
-    if files := ptb.find_files(data_dir):
+    if files := _find_ptb(data_dir):
         corpus = _read_files(files["train"].parent, files, "text", cache_dir)
-        return replace(corpus, name="ptb", source=f"ptb:{corpus.source}")
-    with progress(False):
-        loaded = datasets.load_dataset("parquet", data_files=ptb.download(), cache_dir=cache_dir)
-    named = {split: f"the hub's copy of Penn Treebank ({ptb.HUB_ID}, {split})" for split in loaded}
-    corpus = _clean(Corpus("ptb", loaded, "ptb", {}), named, "row", "sentence")
-    for split, where in named.items():
-        ptb.check_sentences(corpus[split]["text"], split, where)
+        corpus = replace(corpus, name="ptb", source=f"ptb:{corpus.source}")
+    else:
+        options = {"data_files": _download_ptb(), "cache_dir": cache_dir}
+        with progress(False):
+            loaded = datasets.load_dataset("parquet", **options)
+        raw = {split: (f"{PTB_HUB_ID} ({split})", rows) for split, rows in loaded.items()}
+        corpus = _clean("ptb", "ptb", raw)
+    _check_ptb(corpus, files)
     return corpus
+
+
+def _find_ptb(data_dir: str | None) -> dict[str, Path]:
+    """Each split's file: in `data_dir`, or `data/ptb/` here or beside the package; or none."""
+    usual = (Path("data/ptb"), Path(__file__).resolve().parents[1] / "data" / "ptb")
+    for directory in usual if data_dir is None else (Path(data_dir),):
+        files = {split: directory / f"ptb.{split}.txt" for split in PTB}
+        missing = [path.name for path in files.values() if not path.is_file()]
+        if not missing:
+            return files
+        if data_dir is not None or len(missing) < len(files):
+            found = f"no {', '.join(missing)} in {directory}"
+            raise CorpusNotFound(f"Penn Treebank not found: {found}", PTB_WAYS)
+    return {}
+
+
+def _download_ptb() -> dict[str, str]:
+    """The hub's parquet file of every split; that it is out of reach is known in five seconds."""
+    from huggingface_hub import constants, hf_hub_download
+
+    files = {split: f"penn_treebank/{split}/0000.parquet" for split in PTB}
+    files["valid"] = "penn_treebank/validation/0000.parquet"
+    fetch = partial(
+        hf_hub_download, PTB_HUB_ID, repo_type="dataset", revision="refs/convert/parquet"
+    )
+    reason = "the hub is not asked, as HF_HUB_OFFLINE is set"
+    for is_here in (True,) if constants.is_offline_mode() else (True, False):
+        try:
+            if not is_here:
+                require_repository(PTB_HUB_ID, "dataset")
+            return {split: fetch(file, local_files_only=is_here) for split, file in files.items()}
+        except (OSError, ValueError) as error:
+            reason = reason if is_here else first_line(error)
+    raise CorpusNotFound(f"Penn Treebank not found: it is not in data/ptb/, and {reason}", PTB_WAYS)
+
+
+def _check_ptb(corpus: Corpus, files: Mapping[str, Path]) -> None:
+    """Refuse other text than the original's, whitespace apart; of the hub's copy, other sizes."""
+    told, known = "{} lines, {} words, sha256 {:.12}…".format, 3 if files else 2
+    for split, expected in PTB.items():
+        lines = [text.split() for text in corpus[split]["text"]]
+        # As in the original, a space at both ends.
+        text = "".join(f" {' '.join(words)} \n" for words in lines)
+        found = len(lines), sum(map(len, lines)), hashlib.sha256(text.encode()).hexdigest()
+        if found[:known] != expected[:known]:
+            raise DataError(
+                f"{files.get(split, f'{PTB_HUB_ID} ({split})')} is not the Penn Treebank file of "
+                f"that name: expected {told(*expected)}; found {told(*found)}"
+            )
 
 
 @progress(is_long=True)
 def _read_hub(name: str, text_field: str, cache_dir: str | None) -> Corpus:
     import datasets
 
-    _require_hub_id(name)
     try:
         require_repository(name, "dataset")
-    except OSError as error:
-        raise CorpusNotFound(
-            f"no file or directory {name!r}, and {error}",
-            ["set HF_HUB_OFFLINE=1 to use what was downloaded before"],
-        ) from None
-    try:
         loaded = datasets.load_dataset(name, cache_dir=cache_dir)
     # Networks, repositories and formats fail in ways of their own; the first line says which.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CorpusNotFound(f"the data set {name!r} could not be loaded: {reason}") from error
-    named: dict[str, str] = {}
+        raise CorpusNotFound(
+            f"no file or directory {name!r}, and {first_line(error)}",
+            (
+                "name a file, a directory, grammar, ptb, or a data set of the hub (owner/name), or",
+                "set HF_HUB_OFFLINE=1 to use what was downloaded before",
+            ),
+        ) from error
+    raw: dict[str, tuple[str, Dataset]] = {}
     for split, aliases in SPLIT_NAMES.items():
         for alias in [alias for alias in aliases if alias in loaded][:1]:
-            loaded[split], named[split] = loaded[alias], f"the data set {name!r} ({alias})"
-    if "train" not in named:
+            where, rows = f"the data set {name!r} ({alias})", loaded[alias]
+            if "string" not in getattr(rows.features.get(text_field), "dtype", ""):
+                fields = ", ".join(rows.column_names)
+                raise DataError(f"{where} must have strings in {text_field!r}, one of its {fields}")
+            raw[split] = where, rows.select_columns(text_field)
+    if "train" not in raw:
         raise DataError(f"the data set {name!r} has no split train; it has {', '.join(loaded)}")
-    return _clean(Corpus(name, loaded, name, {}), named, "row", text_field)
-
-
-def _require_hub_id(name: str) -> None:
-    """Refuse what can only be a mistyped path: it must not cost a look-up on the hub."""
-    owner, _, last = name.partition("/")
-    if not _HUB_ID.fullmatch(name) or _FILE_ENDING.fullmatch(Path(last).suffix):
-        reason = "a corpus is a path, grammar, ptb, or a hub data set named owner/name"
-    elif Path(owner).is_dir():
-        reason = f"there is a directory {owner!r}, so it was not looked for on the hub"
-    else:
-        return
-    raise CorpusNotFound(f"no file or directory {name!r} ({reason})")
+    return _clean(name, name, raw)
 
 
 def _read_files(
@@ -247,128 +299,97 @@ def _read_files(
     """The corpus at a path, with a file for each split and a sentence a line."""
     import datasets
 
-    sizes = {file: file.stat().st_size for file in files.values()}
-    for file in [file for file, size in sizes.items() if size == 0]:
-        raise DataError(f"{file} is empty")
-    escaped = {split: [glob.escape(str(file.resolve()))] for split, file in files.items()}
-    with progress(sum(sizes.values()) > 100 * LONG_WORK):
+    size = sum(file.stat().st_size for file in files.values())
+    options: dict[str, Any] = {"encoding": "utf-8-sig", "writer_batch_size": ROWS_AT_ONCE}
+    options["data_files"] = {k: [glob.escape(str(file.resolve()))] for k, file in files.items()}
+    with progress(size > 100 * LONG_WORK):
         try:
             # Lines of JSON too are read as text: only so can a fault be told with its line. A byte
             # order mark, as some editors write it, would else become part of the first word.
-            options = {"encoding": "utf-8-sig", "writer_batch_size": ROWS_AT_ONCE}
-            loaded = datasets.load_dataset(
-                "text", data_files=escaped, cache_dir=cache_dir, **options
-            )
+            loaded = datasets.load_dataset("text", cache_dir=cache_dir, **options)
         except datasets.exceptions.DatasetGenerationError:
             for file in files.values():
-                _require_utf8(file)
+                _explain(file)
             raise
         name = path.name.split(".")[0] if path.is_file() else path.resolve().name
-        raw = Corpus(name, loaded, str(path.resolve()), {})
-        named = {split: str(file) for split, file in files.items()}
-        return _clean(raw, named, "line", text_field)
+        raw = {split: (str(file), loaded[split]) for split, file in files.items()}
+        return _clean(name, str(path.resolve()), raw, text_field)
 
 
-def _require_utf8(path: Path) -> None:
-    """Refuse a file for its first line that is not UTF-8."""
+def _explain(path: Path) -> None:
+    """Refuse an empty file, or one for its first line that is not UTF-8."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
     with path.open("rb") as lines:
         for count, line in enumerate(lines, start=1):
             try:
                 line.decode()
             except UnicodeDecodeError as fault:
-                raise DataError(
-                    f"{path} is not UTF-8: line {count} has byte 0x{line[fault.start]:02x} "
-                    f"at position {fault.start + 1}"
-                ) from None
+                raise DataError(f"line {count} of {path} is not UTF-8: {fault}") from None
 
 
-def _clean(raw: Corpus, named: Mapping[str, str], unit: str, text_field: str) -> Corpus:
-    """Strip every sentence and leave out empty ones, in the splits that are named for messages.
-
-    `unit` is what a message calls a row: a line of a file, or a row with a field `text_field`.
-    """
+def _clean(
+    name: str, source: str, raw: Mapping[str, tuple[str, Dataset]], field: str = "text"
+) -> Corpus:
+    """Strip sentences and leave out empty ones; each split has a place, for messages, and rows."""
     splits: dict[str, Dataset] = {}
-    for split, where in named.items():
-        rows, column = raw.splits[split], text_field if unit == "row" else "text"
-        if column not in rows.column_names:
-            fields = ", ".join(rows.column_names)
-            raise DataError(f"{where} has no field {column!r}; it has {fields}")
-        kind = getattr(rows.features[column], "dtype", None)
-        if kind not in ("string", "large_string", "null"):
-            raise DataError(f"the field {column!r} of {where} must hold strings, got {kind}")
-        rows = rows.select_columns(column)
-        options = {"where": where, "unit": unit, "field": text_field}
-        splits[split] = mapped(rows, _cleaned, f"reading {where}", **options)
-        if not len(splits[split]):
-            raise DataError(f"{where} holds no sentences: {len(rows)} {unit}s, all empty")
-    skipped = {split: len(raw.splits[split]) - len(rows) for split, rows in splits.items()}
-    return replace(raw, splits=splits, skipped=skipped)
+    skipped: dict[str, int] = {}
+    for split, (where, rows) in raw.items():
+        kept = mapped(rows, _cleaned, f"reading {where}", where=where, field=field)
+        if not len(kept):
+            raise DataError(f"{where} holds no sentences: {len(rows)} lines, all empty")
+        splits[split], skipped[split] = kept, len(rows) - len(kept)
+    return Corpus(name, splits, source, skipped)
 
 
-def _cleaned(
-    table: pyarrow.Table, rows: list[int], where: str, unit: str, field: str
-) -> pyarrow.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _cleaned(table: pa.Table, rows: list[int], where: str, field: str) -> pa.Table:
     texts = table.column(0).cast(pa.string())
-    if unit == "line" and where.endswith(_JSON):
+    if where.endswith(_JSON):
         lines = zip(rows, texts.to_pylist(), strict=True)
         sentences = [_sentence(line, f"line {row + 1} of {where}", field) for row, line in lines]
         texts = pa.array(sentences, pa.string())
-    missing = pc.index(pc.is_null(texts), True).as_py()
-    if missing >= 0:
-        raise DataError(f"{unit} {rows[missing] + 1} of {where} has no sentence")
-    texts = pc.utf8_trim_whitespace(texts)
+    texts = pc.utf8_trim_whitespace(pc.fill_null(texts, ""))
     found = pc.index(pc.match_substring_regex(texts, "<(pad|bos|eos)>"), True).as_py()
     if found >= 0:
         raise DataError(
-            f"{unit} {rows[found] + 1} of {where} contains the reserved token "
+            f"line {rows[found] + 1} of {where} contains the reserved token "
             f"{find_reserved(texts[found].as_py())}; remove it or write it otherwise"
         )
     return pa.table({"text": texts.filter(pc.not_equal(texts, ""))})
 
 
-def _sentence(line: str, where: str, text_field: str) -> str:
+def _sentence(line: str, where: str, field: str) -> str:
     """The sentence in a line of JSON; an empty line holds an empty one."""
     if not line.strip():
         return ""
     try:
-        record = json.loads(line)
-    except ValueError as fault:
-        raise DataError(f"{where} is not JSON: {fault}") from None
-    if not isinstance(record, dict):
-        raise DataError(f"{where} must be a JSON object, got {line.strip()[:40]}")
-    if text_field not in record:
-        raise DataError(f"{where} has no field {text_field!r}; it has {', '.join(record)}")
-    text = record[text_field]
+        text = json.loads(line)[field]
+    except (ValueError, LookupError, TypeError):
+        text = None
     if not isinstance(text, str):
-        raise DataError(f"{where} must have a string in {text_field!r}, got {json.dumps(text)}")
+        got = line.strip()[:80]
+        raise DataError(f"{where} must be a JSON object with a string in {field!r}, got {got}")
     return text
 
 
 def _files_of_splits(directory: Path) -> dict[str, Path]:
-    is_text = re.compile(r"[^.].*\.(txt|jsonl|ndjson|json)").fullmatch
-    candidates = sorted(
-        path for path in directory.iterdir() if is_text(path.name) and path.is_file()
-    )
     files: dict[str, Path] = {}
     for split, aliases in SPLIT_NAMES.items():
-        found = [path for path in candidates if set(re.split(r"[._-]", path.name)) & set(aliases)]
-        names = ", ".join(path.name for path in found or candidates) or "no .txt or .jsonl file"
-        if len(found) > 1:
-            raise DataError(f"{directory} has more than one file for the {split} split: {names}")
+        found = [
+            path
+            for path in sorted(directory.glob("[!.]*"))
+            if path.suffix in (".txt", *_JSON) and {*re.split("[._-]", path.name)} & {*aliases}
+        ]
+        if len(found) > 1 or (not found and split != "test"):
+            names = ", ".join(path.name for path in found) or "none"
+            needed = f"one file for the {split} split, such as {split}.txt"
+            raise DataError(f"{directory} must have {needed}, got {names}")
         if found:
             files[split] = found[0]
-        elif split != "test":
-            raise DataError(
-                f"{directory} has no file for the {split} split (such as {split}.txt); "
-                f"it holds {names}"
-            )
     return files
 
 
-def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int, where: str) -> Corpus:
+def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
     """Draw the splits that are missing, a sentence at least for a share above 0, from training."""
     dataset, total = corpus["train"], len(corpus["train"])
     wanted = {split: share for split, share in shares.items() if split not in corpus.splits}
@@ -376,20 +397,17 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int, where: str
     if not sizes:
         return corpus
     if total <= sum(sizes.values()):
-        raise DataError(
-            f"{where} has too few sentences to be split into train, {', '.join(sizes)}: "
-            f"at least {len(sizes) + 1} are needed, got {total}"
-        )
+        held_out = " and ".join(f"{size} for {split}" for split, size in sizes.items())
+        raise DataError(f"{corpus.source} has too few sentences: {total}, less {held_out}")
     order = np.arange(total, dtype=np.int32)
     np.random.default_rng(seed).shuffle(order)
     parts = np.split(order, np.cumsum([*sizes.values()]))
     splits = {**corpus.splits}
     for split, rows in zip([*sizes, "train"], parts, strict=True):
-        is_chosen = np.zeros(total, dtype=bool)
-        is_chosen[rows] = True
+        is_chosen = np.isin(np.arange(total), rows)
         splits[split] = mapped(dataset, _chosen, f"drawing {split}", is_chosen=is_chosen)
     return replace(corpus, splits=splits)
 
 
-def _chosen(table: pyarrow.Table, rows: list[int], is_chosen: NDArray[np.bool_]) -> pyarrow.Table:
+def _chosen(table: pa.Table, rows: list[int], is_chosen: NDArray[np.bool_]) -> pa.Table:
     return table.filter(is_chosen[rows])

@@ -14,9 +14,8 @@ from typing import Any, Literal
 from textvae.checks import InputError
 
 MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors")
-
-SECONDS = 3.0
-"""How long the hub may take to answer before it counts as out of reach."""
+SECONDS = 3.0  # in which the hub answers, or it counts as out of reach
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl)(?<!\.ndjson)")
 
 
 @contextmanager
@@ -56,18 +55,27 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON: {error}") from None
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
     """Return if the hub knows the repository `owner/name` and answers in time; never retries.
 
     With `HF_HUB_OFFLINE=1` nothing is asked: the caller then works on what was downloaded before.
 
     Raises:
-        FileNotFoundError: If the hub has no such repository, or does not show it to us.
+        FileNotFoundError: If the hub has no such repository, or `name` can only be a mistyped path.
         ConnectionError: If the hub can't be reached within three seconds; says why, in one line.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    if not _HUB_ID.fullmatch(name):
+        raise FileNotFoundError("it is no hub id, owner/name")
+    if Path(owner := name.partition("/")[0]).is_dir():
+        raise FileNotFoundError(f"the hub was not asked, as there is a directory {owner!r}")
     if constants.is_offline_mode():
         return
     faults: list[Exception] = []
@@ -84,43 +92,33 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
     asking.join(SECONDS + 0.5)
     if asking.is_alive():
         raise ConnectionError(f"the hub did not answer within {SECONDS:g} seconds")
-    if faults and isinstance(faults[0], RepositoryNotFoundError):
-        raise FileNotFoundError(f"the hub has no {kind} {name!r}, or it is private")
-    if faults:
-        reason = (str(faults[0]).strip().splitlines() or [type(faults[0]).__name__])[0]
-        raise ConnectionError(f"the hub can't be reached ({reason})")
+    for fault in faults:
+        if isinstance(fault, RepositoryNotFoundError):
+            raise FileNotFoundError(f"the hub has no {kind} {name!r}, or it is private")
+        raise ConnectionError(f"the hub can't be reached ({first_line(fault)})")
 
 
 def find_pretrained(name: str | Path) -> Path:
     """The directory that holds a model's files: a local one, or a hub repository's downloaded copy.
 
     Raises:
-        FileNotFoundError: If there is no such directory and it can't be a hub id or can't be
-            fetched, or if a file is missing in it.
+        FileNotFoundError: If there is no such directory and it can't be fetched from the hub, or
+            if a file is missing in it.
     """
     directory = Path(name)
     if not directory.is_dir():
-        directory = _download(str(name))
+        from huggingface_hub import hf_hub_download
+
+        try:
+            require_repository(str(name), "model")
+            paths = [hf_hub_download(str(name), file) for file in MODEL_FILES]
+        except OSError as error:
+            reason = f"no run directory at {str(name)!r}, and {first_line(error)}"
+            raise FileNotFoundError(reason) from None
+        directory = Path(paths[0]).parent
     missing = [file for file in MODEL_FILES if not (directory / file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{directory} is not a run directory: {', '.join(missing)} not found there"
         )
     return directory
-
-
-def _download(name: str) -> Path:
-    # A mistyped local path must not cost a look-up: only the exact form `owner/name`, with no such
-    # owner beside us on disk, can be a hub id.
-    owner, _, _ = name.partition("/")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) or Path(owner).is_dir():
-        raise FileNotFoundError(f"no run directory at {name!r}")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        require_repository(name, "model")
-        paths = [hf_hub_download(name, file) for file in MODEL_FILES]
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(f"no run directory at {name!r}, and {reason}") from None
-    return Path(paths[0]).parent

@@ -12,7 +12,7 @@ import pytest
 
 from tests.scripts.running import Answer
 from tests.sizes import TINY, flags
-from textvae import cli, ptb
+from textvae import cli
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
 from textvae.training import Trainer
@@ -26,7 +26,7 @@ GIVEN = {**TINY, "max_steps": 2, "autoencoder_epochs": 0, "language_model_epochs
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_grammar: None) -> None:
     """No `data/ptb/` under the current directory or beside the package."""
-    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "ptb.py"))
+    monkeypatch.setattr("textvae.corpus.__file__", str(tmp_path / "a" / "ptb.py"))
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_real_files_are_trained_with_their_recipe(
     directory.mkdir(parents=True)
     for split in ("train", "valid", "test"):
         (directory / f"ptb.{split}.txt").write_text(" the <unk> rose N % \n")
-    monkeypatch.setattr(ptb, "_check_file", lambda path, expected: None)
+    monkeypatch.setattr("textvae.corpus._check_ptb", lambda read, files: None)
     assert train_ptb("--lr", "0.5").code == 0
     options = {**RECIPES["ptb"], "lr": 0.5}
     assert taken == [{"corpus": "ptb", "options": options, "directory": Path("runs/ptb-1")}]
