@@ -273,12 +273,10 @@ def _read_hub(name: str, text_field: str, cache_dir: str | None) -> Corpus:
         loaded = datasets.load_dataset(name, cache_dir=cache_dir)
     # Networks, repositories and formats fail in ways of their own; the first line says which.
     except Exception as error:
+        reason, ways = first_line(error), ["set HF_HUB_OFFLINE=1 to use what was downloaded before"]
         raise CorpusNotFound(
-            f"no file or directory {name!r}, and {first_line(error)}",
-            (
-                "name a file, a directory, grammar, ptb, or a data set of the hub (owner/name), or",
-                "set HF_HUB_OFFLINE=1 to use what was downloaded before",
-            ),
+            f"no file or directory {name!r}, and {reason}",
+            ways if isinstance(error, ConnectionError) else (),
         ) from error
     raw: dict[str, tuple[str, Dataset]] = {}
     for split, aliases in SPLIT_NAMES.items():
