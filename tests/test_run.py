@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from textvae import run as run_module
-from textvae.checks import InputError
+from textvae.checks import InputError, NotInstalledError
 from textvae.config import RunConfig
 from textvae.run import RunDirectory
 
@@ -177,6 +179,25 @@ def test_another_configuration_keeps_the_models_options(run: RunDirectory) -> No
 
 def record(split: str, step: int) -> dict[str, Any]:
     return {"split": split, "step": step, "kl_per_dim": [0.5, 1e-9], "beta": step / 10}
+
+
+def test_tensorboard_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(NotInstalledError, match=r"pip install \"textvae\[track\]\", or leave"):
+        run.open_tensorboard()
+    made = Mock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", made)
+    run.open_tensorboard()
+    record = {"split": "valid", "step": 7, "au": 2, "verdict": "wait", "kl_per_dim": [1, 0.5]}
+    run.log(record)
+    writer = made.SummaryWriter.return_value
+    assert [call.args for call in writer.add_scalar.call_args_list] == [
+        ("valid/au", 2, 7),
+        ("valid/kl_per_dim/0", 1, 7),
+        ("valid/kl_per_dim/1", 0.5, 7),
+    ]
+    writer.flush.assert_called_once()
+    assert run.metrics() == [record]
 
 
 def test_metrics_are_all_whole_lines(run: RunDirectory) -> None:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textvae.checks import InputError
+from textvae.checks import InputError, NotInstalledError
 from textvae.config import ModelConfig, RunConfig
 from textvae.files import read_json, replacing, write_json
 
@@ -21,18 +21,13 @@ class RunDirectory:
     """A run's files. Build it with `create` or `open`."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
-        self.path = path
-        self.config = config
-        self.config_file = path / "config.json"
-        """The model's options (`model`) and the run's configuration (`run`)."""
-        self.metrics_file = path / "metrics.jsonl"
-        """One line per logged step and per evaluation."""
-        self.state_file = path / "training_state.safetensors"
-        """All that continuing needs: tensors and JSON, nothing pickled."""
-        self.weights_file = path / "model.safetensors"
-        """The best weights so far by the true ELBO; until annealing ends, the latest."""
-        self.results_file = path / "results.json"
-        """Test-set figures of the finished run."""
+        self.path, self.config = path, config
+        self.config_file = path / "config.json"  # `model`, its options; `run`, the configuration
+        self.metrics_file = path / "metrics.jsonl"  # a line per logged step and evaluation
+        self.state_file = path / "training_state.safetensors"  # all that continuing needs
+        self.weights_file = path / "model.safetensors"  # the best by true ELBO, once it judges
+        self.results_file = path / "results.json"  # test-set figures of the finished run
+        self._tensorboard: Any = None
 
     @classmethod
     def create(
@@ -74,10 +69,30 @@ class RunDirectory:
         self.config = config
         write_json(self.config_file, {**read_json(self.config_file), "run": config.to_dict()})
 
+    def open_tensorboard(self) -> None:
+        """Have `log` write TensorBoard events too, in `tensorboard/`."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            fault = "TensorBoard is not installed: pip install"
+            raise NotInstalledError(
+                f'{fault} "textvae[track]", or leave --tensorboard out'
+            ) from None
+        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
+
     def log(self, record: dict[str, Any]) -> None:
-        """Append one line to `metrics.jsonl`."""
+        """Append one line to `metrics.jsonl`; in TensorBoard `kl_per_dim/0` is a list's first."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        if self._tensorboard is None:
+            return
+        for name, value in record.items():
+            values = value if isinstance(value, list) else [value]
+            for place, each in enumerate(values):
+                label = f"{name}/{place}" if values is value else name
+                if isinstance(each, int | float) and name != "step":
+                    self._tensorboard.add_scalar(f"{record['split']}/{label}", each, record["step"])
+        self._tensorboard.flush()
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole lines of `metrics.jsonl`."""

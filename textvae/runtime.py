@@ -1,7 +1,4 @@
-"""What a run computes on: several processes, an arithmetic, a CPU at its full speed.
-
-Shapes: B rows of all processes together, D columns.
-"""
+"""What a run computes on: several processes, an arithmetic, a CPU at its full speed."""
 
 from __future__ import annotations
 
@@ -68,19 +65,6 @@ class Processes(NamedTuple):
         found: list[T] = gather_object([own])
         return found
 
-    def gather_rows(self, own: Tensor, num_rows: int) -> Tensor:
-        """All rows (B, D), of which each process has its `share`; no device is waited for."""
-        if self.world == 1:
-            return own.detach()
-        import torch
-
-        most = -(-num_rows // self.world)
-        padded = own.new_zeros(most, own.shape[1])
-        padded[: len(own)] = own.detach()
-        found = [torch.empty_like(padded) for _ in range(self.world)]
-        torch.distributed.all_gather(found, padded)
-        return torch.stack(found, 1).flatten(0, 1)[:num_rows]
-
     def any(self, own: bool) -> bool:
         """Whether it is true in any process."""
         if self.world == 1:
@@ -88,9 +72,7 @@ class Processes(NamedTuple):
         import torch
         from accelerate import PartialState
 
-        flag = torch.tensor(int(own), device=PartialState().device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag)
+        return bool(sum_of_all(torch.tensor(float(own), device=PartialState().device)))
 
     def wait(self) -> None:
         """Wait until all have come this far, as where the first writes what others read."""
@@ -100,10 +82,8 @@ class Processes(NamedTuple):
         """What a function gives in the first process; it is called in no other."""
         if self.world == 1:
             return function()
-        from accelerate.utils import broadcast_object_list
-
         given = self._together(function if self.is_first else None)
-        return broadcast_object_list([given])[0]  # type: ignore[no-any-return]
+        return self.gather(given)[0]  # type: ignore[return-value]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Call a function in each machine's first process, then, its caches filled, in others."""
@@ -223,23 +203,21 @@ class SlowdownWatch:
 
     def __init__(self) -> None:
         self._first: list[float] = []
-        self._num_slow = 0
+        self._num_slow = 0  # in a row; 2 are told of, and stay
 
     def observe(self, tokens_per_second: float) -> str | None:
         """Take a log window's speed; a message when it and the one before are slow, else None."""
         if len(self._first) < 3:
             self._first.append(tokens_per_second)
         usual = median(self._first)
-        is_slow = tokens_per_second < usual / 4
-        if self._num_slow == 2:  # it has been told
-            return None
-        self._num_slow = self._num_slow + 1 if is_slow else 0
         if self._num_slow < 2:
-            return None
-        return (
-            f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
-            "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
-        )
+            self._num_slow = self._num_slow + 1 if tokens_per_second < usual / 4 else 0
+            if self._num_slow == 2:
+                return (
+                    f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
+                    "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
+                )
+        return None
 
 
 @contextmanager
@@ -267,15 +245,6 @@ def full_speed(device: torch.device) -> Iterator[None]:
         torch.set_flush_denormal(was_flushing)
 
 
-@cache
-def _onednn_is_quicker() -> bool:
-    import torch
-
-    able = torch.cpu.get_capabilities()
-    is_halved = "AMD" in able.get("cpu_name", "") and able.get("avx512_f", False)
-    return is_halved and not able.get("amx_tile", False) and _is_exact()
-
-
 @contextmanager
 def _fp32_by_onednn() -> Iterator[None]:
     from torch.backends import mkldnn
@@ -288,10 +257,15 @@ def _fp32_by_onednn() -> Iterator[None]:
         mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
-def _is_exact() -> bool:
-    """Whether oneDNN's products hold whole numbers of 12 bits, which bf16 and tf32 would round."""
+@cache
+def _onednn_is_quicker() -> bool:
+    """Whether it is on this CPU, and exact: bf16 and tf32 would round whole numbers of 12 bits."""
     import torch
 
+    able = torch.cpu.get_capabilities()
+    is_halved = "AMD" in able.get("cpu_name", "") and able.get("avx512_f", False)
+    if not is_halved or able.get("amx_tile", False):
+        return False
     odd = 2049 + 2 * torch.arange(512 * 256).remainder(1023).view(512, 256)
     signs = torch.arange(256 * 1024).remainder(3).view(256, 1024) - 1
     with _fp32_by_onednn():

@@ -20,8 +20,7 @@ from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import PARTS
 from textvae.corpus import CorpusNotFound
 from textvae.run import RunDirectory
-from textvae.training import Trainer, TrainingError
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt, Trainer, TrainingError
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt
 
 PRETRAINED = {**OPTIONS, "autoencoder_epochs": 1, "language_model_epochs": 1}
 

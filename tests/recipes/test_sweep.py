@@ -21,8 +21,7 @@ from textvae import recipes
 from textvae.config import RunConfig
 from textvae.recipes import SweepError, finish, open_corpus, sweep
 from textvae.run import RunDirectory
-from textvae.training import TrainingError
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt, TrainingError
 
 # The function of that name hides the module.
 module = importlib.import_module("textvae.recipes.sweep")

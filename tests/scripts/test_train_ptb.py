@@ -15,8 +15,7 @@ from tests.sizes import TINY, flags
 from textvae import cli
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
-from textvae.training import Trainer
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt, Trainer
 
 Run = Callable[..., Answer]
 

@@ -20,6 +20,7 @@ from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import Remedy, Trainer
+from textvae.training.step import LocalBatch
 
 OPTIONS = {**SMALL, "word_dropout": 0.2, "lr": 0.01, "max_epochs": 3, "log_every": 3}
 STILL = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
@@ -86,14 +87,15 @@ def trainer_at(
 
 def in_step(trainer: Trainer, step: int, act: Callable[[], Any]) -> None:
     """Let something happen in the middle of a trainer's step number `step`."""
-    note = trainer._note
+    update = trainer.stepper.update
 
-    def noting(*arguments: Any) -> None:
-        if trainer.progress.step == step:
+    def acting(local: LocalBatch, only: Any = None) -> Any:
+        found = update(local, only)
+        if only is None and trainer.progress.step + 1 == step:
             act()
-        note(*arguments)
+        return found
 
-    trainer._note = noting  # type: ignore[method-assign]
+    trainer.stepper.update = acting  # type: ignore[method-assign]
 
 
 def press_ctrl_c() -> None:

@@ -1,9 +1,7 @@
-"""Tests of `textvae.training.interrupt`: Ctrl-C inside one process, and pressed for real."""
+"""Ctrl-C: inside one process, and pressed for real."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -17,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.sizes import TINY, flags
-from tests.training.building import lines, sixty_sentences
+from tests.training.building import lines, press_ctrl_c, sixty_sentences
 from textvae import cli
 from textvae.run import RunDirectory
 from textvae.runtime import Processes
-from textvae.training.interrupt import Interrupt, SafeInterrupt
+from textvae.training import SafeInterrupt, safe_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -31,20 +29,17 @@ def _handlers_are_given_back() -> Iterator[None]:
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_the_first_waits_for_a_check() -> None:
-    with Interrupt() as interrupt:
-        interrupt.check()  # nothing yet
-        signal.raise_signal(signal.SIGINT)  # nor now: the step runs to its end
+def test_the_first_waits_for_a_check_and_the_second_interrupts_at_once() -> None:
+    with safe_interrupts() as check:
+        check()  # nothing yet
+        press_ctrl_c()  # nor now: the step runs to its end
         with pytest.raises(SafeInterrupt):
-            interrupt.check()
-
-
-def test_the_second_interrupts_at_once() -> None:
-    with Interrupt():
-        signal.raise_signal(signal.SIGINT)
+            check()
         with pytest.raises(KeyboardInterrupt) as caught:
-            signal.raise_signal(signal.SIGINT)
+            press_ctrl_c()
     assert not isinstance(caught.value, SafeInterrupt)
+    with pytest.raises(ZeroDivisionError), safe_interrupts():
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("pressed", [signal.SIGINT, signal.SIGTERM])
@@ -52,26 +47,21 @@ def test_of_several_processes_any_one_s_stops_all_and_none_at_once(
     monkeypatch: pytest.MonkeyPatch, pressed: signal.Signals
 ) -> None:
     monkeypatch.setattr(Processes, "any", lambda processes, own: own)
-    with Interrupt(Processes(1, 2)) as interrupt:
-        interrupt.check()
+    with safe_interrupts(Processes(1, 2)) as check:
+        check()
         signal.raise_signal(pressed)
         signal.raise_signal(pressed)
         with pytest.raises(SafeInterrupt):
-            interrupt.check()
+            check()
     monkeypatch.setattr(Processes, "any", lambda processes, own: True)
-    with Interrupt(Processes(0, 2)) as interrupt, pytest.raises(SafeInterrupt):
-        interrupt.check()  # another's
-
-
-def test_it_gives_the_handler_back_when_something_else_is_raised() -> None:
-    with pytest.raises(ZeroDivisionError), Interrupt():
-        raise ZeroDivisionError
+    with safe_interrupts(Processes(0, 2)) as check, pytest.raises(SafeInterrupt):
+        check()  # another's
 
 
 def test_outside_the_main_thread_it_only_does_nothing() -> None:
     def work() -> None:
-        with Interrupt() as interrupt:
-            interrupt.check()
+        with safe_interrupts() as check:
+            check()
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
@@ -79,14 +69,6 @@ def test_outside_the_main_thread_it_only_does_nothing() -> None:
 
 STEPS = {"batch_size": 1, "log_every": 1, "warmup_epochs": 2, "max_epochs": 99, "max_steps": 150}
 SIZES = flags({**TINY, **STEPS})
-
-
-def train(*arguments: str) -> tuple[int, str]:
-    """The command, in this process: exit code and standard output."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        code = cli.main(["train", *arguments])
-    return code, out.getvalue()
 
 
 def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
@@ -112,14 +94,15 @@ def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "sixty.txt"
     text.write_text("\n".join(sixty_sentences()) + "\n", encoding="utf-8")
     whole, run = tmp_path / "whole", tmp_path / "run"
 
     code, out, err = interrupted([str(text), *SIZES, f"--output-dir={run}"], run)
-    assert code == 130
-    assert out == ""
+    assert (code, out) == (130, "")
     said = err.rstrip().splitlines()[-1]
     assert said == (
         f"textvae: interrupted; to go on: textvae train {text} --output-dir {run} --resume"
@@ -127,10 +110,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path: Path) -
     assert 10 <= lines(RunDirectory.open(run))[-1]["step"] < 150
     assert not (run / "results.json").exists()
 
-    code, out = train(*said.split("textvae train ")[1].split())
-    assert code == 0
-    assert "ELBO" in out
-    assert train(str(text), *SIZES, f"--output-dir={whole}")[0] == 0
+    assert cli.main(["train", *said.split("textvae train ")[1].split()]) == 0
+    assert "ELBO" in capsys.readouterr().out
+    assert cli.main(["train", str(text), *SIZES, f"--output-dir={whole}"]) == 0
     assert lines(RunDirectory.open(run)) == lines(RunDirectory.open(whole))
     for name in ("model.safetensors", "tokenizer.json"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()

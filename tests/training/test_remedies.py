@@ -13,7 +13,7 @@ from textvae.diagnostics import Evaluation
 from textvae.losses import StepTerms
 from textvae.training import Trainer
 from textvae.training.remedies import AggressiveEncoder
-from textvae.training.step import Update, local_batches
+from textvae.training.step import LocalBatch
 
 
 class Watched:
@@ -25,12 +25,12 @@ class Watched:
         self._losses = iter(losses)
         trainer.stepper.update = self.update  # type: ignore[method-assign]
 
-    def update(self, local: Any, only: str | None = None) -> Update:
+    def update(self, local: Any, only: str | None = None) -> Any:
         self.parts.append(only)
         self.batches.append(local.batch.indices.tolist())
         per_sentence = next(self._losses) * local.num_tokens / local.num_sentences
         loss = torch.tensor(per_sentence)
-        return Update(StepTerms(loss, loss, loss, loss, {}), None)  # type: ignore[arg-type]
+        return StepTerms(loss, loss, loss, loss, {}), None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_it_ends_for_good_when_mi_stops_rising(build: Build) -> None:
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_an_update_of_one_part_leaves_the_other_alone(build: Build, part: Any) -> None:
     trainer = build(weight_decay=0.1)
-    local = next(local_batches(trainer.train, 0, 0, trainer.processes))
+    local = LocalBatch.of(trainer.train, trainer.train.plan(0)[0], trainer.processes)
     trainer.model.train()
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.stepper.update(local, only=part)

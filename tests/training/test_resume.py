@@ -14,8 +14,7 @@ from tests.training.building import STEPS, Build, in_step, left_behind, lines, p
 from textvae.annealers import ConstantAnnealer
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.training import Trainer
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt, Trainer
 
 Uninterrupted = Callable[..., dict[str, Any]]
 Stop = Callable[[Trainer], None]
@@ -216,8 +215,8 @@ def test_a_finished_run_stays_as_it_is(
 def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build) -> None:
     theirs = Theirs()
     trainer = build(annealer=theirs, max_epochs=4, lr_patience=9)
-    best, judge = [], trainer._judge_epoch
-    trainer._judge_epoch = lambda found: (judge(found), best.append(trainer.plateau.best))  # type: ignore[method-assign, assign]
+    best, judge = [], trainer._judge
+    trainer._judge = lambda found: (judge(found), best.append(trainer.plateau.best))  # type: ignore[method-assign, assign]
     trainer.fit()
     assert theirs.taken == 4 * STEPS
     betas = {line["step"]: line["beta"] for line in lines(trainer.run, "train")}

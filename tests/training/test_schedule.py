@@ -15,6 +15,7 @@ from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.config import TrainingConfig
 from textvae.training import Plateau
 from textvae.training.schedule import KLWeight, configured_annealer
+from textvae.training.step import RunningMeans
 
 TABLE: list[tuple[str, dict[str, Any], list[tuple[float, str]]]] = [
     (
@@ -100,6 +101,16 @@ def test_continued_from_its_state_it_says_the_same(before: list[float], after: l
     resumed.load_state_dict(state)
     assert resumed == plateau
     assert [resumed.update(elbo) for elbo in after] == [plateau.update(elbo) for elbo in after]
+
+
+def test_running_means_are_weighed_and_begin_anew() -> None:
+    means, resumed = RunningMeans(), RunningMeans()
+    means.add({"kl": torch.tensor(2.0, requires_grad=True)}, 3)
+    means.add({"kl": torch.tensor(6.0), "norm": torch.tensor(5.0)})
+    resumed.load_state_dict(means.state_dict())
+    assert means.read() == resumed.read() == {"kl": 3.0, "norm": 5.0}
+    resumed.add({"kl": torch.tensor(7.0)}, 2)
+    assert (means.read(), resumed.read()) == ({}, {"kl": 7.0})
 
 
 # KL weight, from anyone's annealer
@@ -195,13 +206,6 @@ def test_theirs_may_tell_either(told: str) -> None:
     weight.end_epoch()
     assert weight.value == pytest.approx(0.75 if told == "value" else 0.5)
     assert weight.finished == (told == "value")
-
-
-def test_it_keeps_no_graph() -> None:
-    weight = KLWeight(Plain([0.5]))
-    run_epoch(weight, KLS)
-    state = weight.state_dict()
-    assert not any(seen.requires_grad for seen in (state["applied"], *state["range"]))
 
 
 @pytest.mark.parametrize("name", sorted(ANNEALERS))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from tests.training.building import STEPS, STILL, Build, left_behind, lines
 from textvae import runtime
@@ -19,6 +20,7 @@ from textvae.batches import Batch
 from textvae.diagnostics import Evaluation
 from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
+from textvae.training.step import RunningMeans
 
 Script = Callable[..., None]
 
@@ -235,13 +237,13 @@ def test_decays_compound_and_go_back_to_the_best_weights(
     trainer = build(annealer=Recorder(0), lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
     script_elbos(-50, -40, -41, -42, -43)
     judged: list[dict[str, Tensor]] = []
-    judge = trainer._judge_epoch
+    judge = trainer._judge
 
     def watch(found: Evaluation) -> None:
         judge(found)
         judged.append(snapshot(trainer))
 
-    monkeypatch.setattr(trainer, "_judge_epoch", watch)
+    monkeypatch.setattr(trainer, "_judge", watch)
     assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
     valid = lines(trainer.run, "valid")
     assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
@@ -336,16 +338,17 @@ def test_a_loss_that_is_not_finite(
 
 
 @pytest.mark.parametrize(
-    ("options", "is_warned"),
+    ("options", "warning"),
     [
-        ({}, True),
-        ({"max_beta": 0.4}, False),  # not heard much
-        ({"warmup_epochs": 9.0}, False),  # not heard at all yet
-        ({"latent_dim": 0}, False),  # a language model has nothing to collapse
+        ({}, "warning: KL 0.000 nats per sentence at β 1.00: the decoder ignores z"),
+        ({"max_beta": 0.51}, "warning: KL 0.000 nats per sentence at β 0.51"),
+        ({"max_beta": 0.5}, ""),  # not heard much
+        ({"warmup_epochs": 9.0}, ""),  # not heard at all yet
+        ({"latent_dim": 0}, ""),  # a language model has nothing to collapse
     ],
 )
 def test_a_collapse_is_said(
-    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], is_warned: bool
+    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], warning: str
 ) -> None:
     trainer = build(**{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options})
     for name, parameter in trainer.model.named_parameters():
@@ -353,44 +356,54 @@ def test_a_collapse_is_said(
             torch.nn.init.zeros_(parameter)
     trainer.fit()
     captured = capsys.readouterr()
-    warning = "warning: KL 0.000 nats per sentence at β 1.00: the decoder ignores z"
-    assert (warning in captured.err) == is_warned
-    assert ("warning" in captured.err) == is_warned
+    assert (warning in captured.err, "warning" in captured.err) == (True, bool(warning))
     assert captured.out == ""
-    assert trainer.collapse.since == (3 if is_warned else None)
+    assert trainer.progress.collapsed_since == (3 if warning else None)
 
 
-def test_no_collapse_is_said_of_a_kl_above_a_tenth(
-    build: Build, capsys: pytest.CaptureFixture[str], script_elbos: Script
+@pytest.mark.parametrize(("kl", "is_warned"), [(0.1, False), (0.099, True)])
+def test_a_collapse_is_a_kl_below_a_tenth(
+    build: Build,
+    capsys: pytest.CaptureFixture[str],
+    script_elbos: Script,
+    kl: float,
+    is_warned: bool,
 ) -> None:
-    script_elbos(-50, kl=0.1)
-    build("a", annealer=constant(1.0), max_epochs=1).fit()
-    assert "warning" not in capsys.readouterr().err
-    script_elbos(-50, kl=0.099)
-    build("b", annealer=constant(0.51), max_epochs=1).fit()
-    assert "warning: KL 0.099 nats per sentence at β 0.51" in capsys.readouterr().err
+    script_elbos(-50, kl=kl)
+    build(annealer=constant(1.0), max_epochs=1).fit()
+    assert ("warning: KL 0.099 nats" in capsys.readouterr().err) == is_warned
 
 
-def said_by_the_bar(trainer: Trainer, kls: list[float]) -> list[str]:
-    """Let log lines find these KLs, one after the other; gives what the bar says of each."""
-    values, read, status, said = iter(kls), trainer.means.read, trainer._status, list[str]()
-    trainer.means.read = lambda: read() | {"kl": next(values)}  # type: ignore[method-assign]
-    trainer._status = lambda *a: said.append(status(*a)) or said[-1]  # type: ignore[method-assign, func-returns-value]
-    trainer.fit()
-    return said
+@pytest.fixture
+def said_by_the_bar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Lets log lines find these KLs, one after the other; gives what the bar says of each."""
+    read = RunningMeans.read
+
+    def fit(trainer: Trainer, kls: list[float]) -> list[str]:
+        values, heard = iter(kls), list[str]()
+        monkeypatch.setattr(RunningMeans, "read", lambda means: read(means) | {"kl": next(values)})
+        monkeypatch.setattr(tqdm, "set_postfix_str", lambda bar, text: heard.append(text))
+        trainer.fit()
+        return heard
+
+    return fit
 
 
-def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(build: Build) -> None:
+def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(
+    build: Build, said_by_the_bar: Callable[..., list[str]]
+) -> None:
     since = []
-    for max_steps, kls in ((3, [0.5, 0.01, 0.01]), (6, [0.01, 0.2, 0.05])):
+    for max_steps, kls in ((4, [0.5, 0.0999, 0.01, 0.05]), (7, [0.01, 0.1, 0.05])):
         said = said_by_the_bar(build(annealer=constant(1.0), max_steps=max_steps, log_every=1), kls)
         assert all(f"KL {kl:.2f}" in line for kl, line in zip(kls, said, strict=True))
         found = [re.search(r"COLLAPSED since step (\d+) ", line) for line in said]
         since += [match and int(match[1]) for match in found]
-    assert since == [None, 2, 2, 2, None, 6]
+    assert since == [None, 2, 2, 2, 2, None, 7]
 
 
-def test_the_bar_shows_the_last_evaluation(build: Build, script_elbos: Script) -> None:
+def test_the_bar_shows_the_last_evaluation(
+    build: Build, script_elbos: Script, said_by_the_bar: Callable[..., list[str]]
+) -> None:
     script_elbos(-50.25, -50.0)
     said = said_by_the_bar(build(max_epochs=2, log_every=STEPS), [1.0, 1.0])
     assert "valid" not in said[0]

@@ -22,8 +22,7 @@ import torch
 from tests.training.building import in_step, trainer_at
 from textvae.diagnostics import evaluate
 from textvae.runtime import ALONE, ElsewhereError, Processes, join, leave
-from textvae.training import TrainingError
-from textvae.training.interrupt import SafeInterrupt
+from textvae.training import SafeInterrupt, TrainingError
 
 TRAIN = 45
 """Sentences to train on: batches do not divide evenly."""
@@ -84,14 +83,11 @@ def failing(function: Callable[[], Any]) -> str:
 def helpers(processes: Processes) -> dict[str, Any]:
     """What the functions of `Processes` give."""
     calls: list[str] = []
-    rows = torch.arange(14.0).view(7, 2)
 
     def refuse() -> None:
         raise ValueError(f"no, says {processes.rank}")
 
     return {
-        "rows": processes.gather_rows(rows[processes.rank :: processes.world], 7).tolist(),
-        "one_row": processes.gather_rows(rows[:1][processes.rank :], 1).tolist(),
         "gathered": processes.gather(f"from {processes.rank}"),
         "any": [processes.any(processes.rank == 1), processes.any(False)],
         "first": processes.first(lambda: f"made by {processes.rank}"),

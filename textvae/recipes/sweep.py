@@ -23,8 +23,7 @@ from textvae.config import RunConfig
 from textvae.recipes.loaded import finish
 from textvae.recipes.runs import open_corpus, phases
 from textvae.run import RunDirectory
-from textvae.training import TrainingError
-from textvae.training.interrupt import Interrupt
+from textvae.training import TrainingError, safe_interrupts
 
 POLL_SECONDS = 0.5
 BAR = {
@@ -97,13 +96,13 @@ def _train_all(
 ) -> None:
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        with Interrupt() as interrupt, tqdm(total=len(runs), disable=not runs, **BAR) as bar:
+        with safe_interrupts() as check, tqdm(total=len(runs), disable=not runs, **BAR) as bar:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.pop(0)
                     working[run.path] = _spawn(run, afterwards)
                 wait([process.sentinel for process in working.values()], POLL_SECONDS)
-                interrupt.check()
+                check()
                 for path in [path for path, process in working.items() if not process.is_alive()]:
                     if code := working.pop(path).exitcode:
                         raise SweepError(
@@ -147,13 +146,13 @@ def _train(path: Path, config: RunConfig, afterwards: Callable[[Path], object]) 
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         # Between phases too, an interrupt waits: half a run directory could not be resumed.
-        with Interrupt() as interrupt:
+        with safe_interrupts() as check:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             corpus = None if path.exists() else open_corpus(config.data_source, config.data)
             for trainer in phases(corpus, config.flat(), path):
-                interrupt.check()
+                check()
                 trainer.fit()
-            interrupt.check()
+            check()
         afterwards(path)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -72,12 +72,12 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
         "sentences dropped": split.num_dropped,
     }
     left_out = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-    precision = str(trainer.precision).removeprefix("torch.")
+    precision = str(trainer.stepper.precision).removeprefix("torch.")
     return (
         f"{trainer.run.path}: {trainer.run.config.data_source}, {split.num_sentences:,} sentences "
         f"of {split.num_tokens:,} tokens to train on{left_out}\n"
         f"{kind}, vocabulary {model.vocab_size:,}, {parameters:,} parameters, "
-        f"{precision} on {trainer.accelerator.device}"
+        f"{precision} on {trainer.model.device}"
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
+from textvae.training.schedule import Stateful
 from textvae.training.step import LocalBatch
 
 Trainer = Any
@@ -36,7 +37,7 @@ class Remedy(Protocol):
         """Continue from a saved state."""
 
 
-class AggressiveEncoder:
+class AggressiveEncoder(Stateful):
     """Updates the encoder alone, on random batches, before each step: it has to keep up.
 
     At most `aggressive_updates` times, until the loss per token, a mean over 15 updates, no longer
@@ -49,8 +50,8 @@ class AggressiveEncoder:
     WINDOW = 15
 
     def __init__(self, config: TrainingConfig) -> None:
-        self._most, self._seed = config.aggressive_updates, config.seed
-        self.is_active, self._best_mi = True, 0.0
+        self.most, self.seed = config.aggressive_updates, config.seed
+        self.is_active, self.best_mi = True, 0.0
 
     def before_step(self, trainer: Trainer) -> None:
         """Update the encoder until it has caught up."""
@@ -58,12 +59,12 @@ class AggressiveEncoder:
             return
         at, loader = trainer.progress, trainer.train
         batches = loader.plan(at.epoch)
-        random = np.random.default_rng([self._seed, at.step])  # resumed, and alike in all processes
+        random = np.random.default_rng([self.seed, at.step])  # resumed, and alike in all processes
         previous, nats, tokens = math.inf, 0.0, 0
-        for number in range(1, self._most + 1):
+        for number in range(1, self.most + 1):
             rows = batches[random.integers(len(batches))]
             local = LocalBatch.of(loader, rows, trainer.processes)
-            terms = trainer.stepper.update(local, only="encoder").terms
+            terms, _ = trainer.stepper.update(local, only="encoder")
             nats += float(terms.loss.detach()) * local.num_sentences
             tokens += local.num_tokens
             if number % self.WINDOW == 0:
@@ -73,16 +74,8 @@ class AggressiveEncoder:
 
     def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Stop when mutual information no longer rises."""
-        self.is_active = self.is_active and evaluation.mi > self._best_mi
-        self._best_mi = max(self._best_mi, evaluation.mi)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Whether it still acts, and the best MI."""
-        return {"is_active": self.is_active, "best_mi": self._best_mi}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue."""
-        self.is_active, self._best_mi = state["is_active"], state["best_mi"]
+        self.is_active = self.is_active and evaluation.mi > self.best_mi
+        self.best_mi = max(self.best_mi, evaluation.mi)
 
 
 REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {

@@ -1,61 +1,39 @@
-"""What changes in the course of a training: KL weight, learning rate, and when it ends."""
+"""What changes in the course of a training, KL weight and learning rate, and what ends it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textvae.annealers import KLAnnealer, build_annealer
 from textvae.config import TrainingConfig
+from textvae.runtime import ALONE, Processes
 
 Decision = Literal["better", "wait", "decay", "stop"]
 
 
-def configured_annealer(config: TrainingConfig, steps_per_epoch: int) -> KLAnnealer:
-    """The configured schedule, its epochs turned into steps."""
-    return build_annealer(
-        config.annealer,
-        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        max_beta=config.max_beta,
-        num_cycles=config.num_cycles,
-        cycle_ratio=config.cycle_ratio,
-    )
-
-
-def configured_optimizer(
-    config: TrainingConfig, model: nn.Module, device: torch.device, lr: float
-) -> torch.optim.Optimizer:
-    """The configured optimizer of a model's parameters, at some learning rate."""
-    parameters, decay = model.parameters(), config.weight_decay
-    # One fused kernel over all parameters: ten times faster than the default on a CPU.
-    fused = device.type in ("cpu", "cuda")
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=lr, momentum=config.momentum, weight_decay=decay, fused=fused
-        )
-    adam = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return adam(parameters, lr=lr, weight_decay=decay, fused=fused)
-
-
-class Counters:
-    """Base of dataclasses whose fields are all of their state, plain values."""
+class Stateful:
+    """Base of objects whose attributes, plain values and tensors, are all of their state."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        """The attributes."""
+        return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from saved fields."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Continue from saved ones."""
+        vars(self).update(state)
 
 
 @dataclass
-class Plateau(Counters):
+class Plateau(Stateful):
     """What to do after an evaluation, judged by the true ELBO alone."""
 
     patience: int  # evaluations without improvement before the learning rate decays
@@ -88,6 +66,17 @@ class Plateau(Counters):
         return "decay"
 
 
+def configured_annealer(config: TrainingConfig, steps_per_epoch: int) -> KLAnnealer:
+    """The configured schedule, its epochs turned into steps."""
+    return build_annealer(
+        config.annealer,
+        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+        max_beta=config.max_beta,
+        num_cycles=config.num_cycles,
+        cycle_ratio=config.cycle_ratio,
+    )
+
+
 class KLWeight:
     """An annealer, the weight that it last applied, and whether that has come to rest.
 
@@ -97,23 +86,22 @@ class KLWeight:
 
     def __init__(self, annealer: KLAnnealer) -> None:
         self.annealer: Any = annealer
+        self.value = float(getattr(annealer, "value", math.nan))  # that weighed the last batch
         self._num_steps = 0
-        self._applied: Tensor | float = getattr(annealer, "value", math.nan)
-        self._range: tuple[Tensor, Tensor] | None = None  # within the epoch
+        self._range: tuple[float, float] | None = None  # within the epoch
         self._has_rested = False
 
     def __call__(self, kl: Tensor) -> Tensor:
-        """The weighed KL of a batch. Reads nothing back from an accelerator."""
+        """The weighed KL of a batch."""
         weighed: Tensor = self.annealer(kl)
-        if hasattr(self.annealer, "value"):
-            self._applied = float(self.annealer.value)
-        if not (hasattr(self.annealer, "value") and hasattr(self.annealer, "finished")):
-            # A KL of 0 tells nothing of its weight, as where all of it is masked by free bits.
-            weight = torch.where(kl == 0, torch.nan, weighed / kl).detach()
-            low, high = self._range or (weight, weight)
-            self._range = (torch.fmin(low, weight), torch.fmax(high, weight))
-            if not hasattr(self.annealer, "value"):
-                self._applied = torch.where(kl == 0, self._applied, weight)
+        value = getattr(self.annealer, "value", None)
+        # A KL of 0 tells nothing of its weight, as where all of it is masked by free bits.
+        if value is None and kl != 0:
+            value = (weighed / kl).detach()
+        if value is not None:
+            self.value = float(value)
+            low, high = self._range or (self.value, self.value)
+            self._range = min(low, self.value), max(high, self.value)
         return weighed
 
     def step(self) -> None:
@@ -124,15 +112,9 @@ class KLWeight:
     def end_epoch(self) -> None:
         """A weight that stayed the same through an epoch, as far as that told it, has rested."""
         if self._range is not None:
-            low, high = (float(bound) for bound in self._range)
-            if not math.isnan(low):
-                self._has_rested = high - low <= 1e-5 * abs(high)
+            low, high = self._range
+            self._has_rested = high - low <= 1e-5 * abs(high)
         self._range = None
-
-    @property
-    def value(self) -> float:
-        """The weight that the last batch was weighed with."""
-        return float(self._applied)
 
     @property
     def finished(self) -> bool:
@@ -141,21 +123,48 @@ class KLWeight:
 
     def state_dict(self) -> dict[str, Any]:
         """The annealer's own state, if it has one, and what was seen of its weight so far."""
-        return {
-            "annealer": getattr(self.annealer, "state_dict", lambda: None)(),
-            "num_steps": self._num_steps,
-            "applied": self._applied,
-            "range": self._range,
-            "has_rested": self._has_rested,
-        }
+        own = getattr(self.annealer, "state_dict", lambda: None)()
+        return {**vars(self), "annealer": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue; an annealer without a state is stepped to where it was."""
-        self._num_steps, self._applied = state["num_steps"], state["applied"]
-        self._range = None if state["range"] is None else tuple(state["range"])
-        self._has_rested = state["has_rested"]
+        vars(self).update({**state, "annealer": self.annealer})
         if state["annealer"] is not None:
             self.annealer.load_state_dict(state["annealer"])
         else:
             for _ in range(self._num_steps):
                 self.annealer.step()
+
+
+class SafeInterrupt(KeyboardInterrupt):
+    """Ctrl-C, raised between two steps: nothing is half updated."""
+
+
+@contextmanager
+def safe_interrupts(processes: Processes = ALONE) -> Iterator[Callable[[], None]]:
+    """Context that notes the first Ctrl-C; the function it gives raises it as a `SafeInterrupt`.
+
+    A second acts at once. Of several processes, which must call the function equally often, any
+    one's Ctrl-C stops all at the same call, and so does SIGTERM, which a launcher sends to those
+    left when one has ended. None is interrupted before: the launcher ends those that take too long.
+    """
+    noted: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        noted.append(signum)
+        if processes.world == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check() -> None:
+        if processes.any(bool(noted)):
+            raise SafeInterrupt
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():  # no other may take signals
+        for each in (signal.SIGINT, signal.SIGTERM)[: processes.world]:
+            previous[each] = signal.signal(each, note)
+    try:
+        yield check
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)

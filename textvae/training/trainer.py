@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -23,23 +23,29 @@ from safetensors.torch import load_model
 from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
-from textvae.batches import Batch, BatchLoader
+from textvae.batches import BatchLoader
 from textvae.checks import InputError
-from textvae.diagnostics import Evaluation, evaluate
+from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.runtime import SlowdownWatch, full_speed, join, resolve_precision
-from textvae.training.interrupt import Interrupt, SafeInterrupt
-from textvae.training.log import CollapseWatch, RunningMeans, Tracker
+from textvae.runtime import SlowdownWatch, full_speed, join
 from textvae.training.remedies import REMEDIES, Remedy
 from textvae.training.schedule import (
-    Counters,
     Decision,
     KLWeight,
     Plateau,
+    SafeInterrupt,
+    Stateful,
     configured_annealer,
+    safe_interrupts,
 )
-from textvae.training.step import NotFiniteError, Stepper, Update, local_batches
+from textvae.training.step import LocalBatch, NotFiniteError, RunningMeans, Stepper
+
+COLLAPSED_BETA = 0.5
+"""KL weight above which a KL of nothing is a collapse."""
+
+
+NORMS = ("gradient_norm", "encoder_gradient_norm", "decoder_gradient_norm")
 
 
 class TrainingError(RuntimeError):
@@ -47,7 +53,7 @@ class TrainingError(RuntimeError):
 
 
 @dataclass
-class Progress(Counters):
+class Progress(Stateful):
     """How far a training is."""
 
     epoch: int = 0  # whole ones
@@ -56,6 +62,7 @@ class Progress(Counters):
     seconds: float = 0.0
     num_tokens: int = 0  # since the last log line
     decision: Decision = "wait"  # after the last evaluation
+    collapsed_since: int | None = None  # logged step from which on all had a collapsed posterior
 
 
 class Trainer:
@@ -73,6 +80,9 @@ class Trainer:
     Attributes:
         ended: Why training ended, in words; None before.
         parts: All that has a state, by name: what is saved and resumed.
+
+    Raises:
+        NotInstalledError: If TensorBoard is asked for and not installed.
     """
 
     def __init__(
@@ -87,24 +97,16 @@ class Trainer:
     ) -> None:
         self.config = config = run.config.training
         self.processes = join(cpu=config.device == "cpu")
-        self.accelerator = Accelerator(cpu=config.device == "cpu")
+        accelerator = Accelerator(cpu=config.device == "cpu")
         self.train, self.valid, self.run = train, valid, run
-        self.model = model.to(self.accelerator.device)
+        self.model = model.to(accelerator.device)
         self.model.decoder.max_scores = config.max_scores
         if annealer is None:
             annealer = configured_annealer(config, len(train))
         self.weight = KLWeight(annealer)
-        self.precision = resolve_precision(config.precision, self.accelerator.device)
-        self.stepper = Stepper(
-            self.model,
-            self.weight,
-            config,
-            self.accelerator,
-            processes=self.processes,
-            precision=self.precision,
-        )
+        self.stepper = Stepper(self.model, self.weight, config, accelerator, self.processes)
         self.plateau = Plateau(config.lr_patience, config.max_lr_decays, config.early_stopping)
-        self.progress, self.means, self.collapse = Progress(), RunningMeans(), CollapseWatch()
+        self.progress, self.means = Progress(), RunningMeans()
         asked_for = {name: make for name, make in REMEDIES.items() if getattr(config, name, 0)}
         self.remedies = {name: make(config) for name, make in asked_for.items()} | dict(remedies)
         self.parts: dict[str, Any] = {
@@ -114,15 +116,14 @@ class Trainer:
             "weight": self.weight,
             "plateau": self.plateau,
             "means": self.means,
-            "collapse": self.collapse,
-            "random": self.stepper.randomness,
             **self.remedies,
         }
-        self.tracker = Tracker(run, tensorboard=config.tensorboard, processes=self.processes)
+        if config.tensorboard and self.processes.is_first:
+            run.open_tensorboard()
         self._slowdown = SlowdownWatch()
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
-        self._ticked = self._logged = 0.0
+        self._began = self._logged = 0.0
 
     def fit(self) -> str:
         """Train until the configuration says enough. Ctrl-C saves, then raises.
@@ -137,19 +138,22 @@ class Trainer:
                 plain KeyboardInterrupt at once; then the state before counts.
             TrainingError: If loss or gradient is not finite; the step is not taken.
         """
-        self._ticked = self._logged = time.monotonic()
-        self.stepper.randomness.begin(self.config.seed)
-        device = self.accelerator.device
-        with full_speed(device), Interrupt(self.processes) as interrupt, self._bar() as bar:
+        device, at = self.model.device, self.progress
+        self._logged = time.monotonic()
+        self._began = self._logged - at.seconds
+        self.stepper.begin(self.config.seed)
+        with full_speed(device), safe_interrupts(self.processes) as check, self._bar() as bar:
             try:
-                if self.progress.step == 0:
+                if at.step == 0:
                     self.save()  # from here on there is always a state to resume from
                 while self.ended is None:
-                    self._train_epoch(interrupt, bar)
-                    is_whole = self.progress.batch == len(self.train)
+                    self._train_epoch(check, bar)
+                    is_whole = at.batch == len(self.train)
                     if not is_whole:
                         self.save()  # mid-epoch, in case more steps are allowed later
-                    self._judge_epoch(self._evaluate(interrupt))
+                    evaluation = self._evaluate()
+                    check()
+                    self._judge(evaluation)
                     if is_whole:
                         self.save()
                 self.processes.wait()  # the first has written all that others may now read
@@ -159,51 +163,51 @@ class Trainer:
                 raise
         return self.ended
 
-    def _train_epoch(self, interrupt: Interrupt, bar: tqdm[Any]) -> None:
+    def _train_epoch(self, check: Callable[[], None], bar: tqdm[Any]) -> None:
         at = self.progress
         self.model.train()
-        for local in local_batches(self.train, at.epoch, at.batch, self.processes):
+        for rows in self.train.plan(at.epoch)[at.batch :]:
             if self._has_done_all_steps():
                 break
+            local = LocalBatch.of(self.train, rows, self.processes)
             try:
                 for remedy in self.remedies.values():
                     remedy.before_step(self)
-                update = self.stepper.update(local)
+                terms, norms = self.stepper.update(local)
             except NotFiniteError:
-                raise self._not_finite() from None
+                raise TrainingError(self._not_finite()) from None
             self.weight.step()
 
             at.step += 1
             at.batch += 1
-            self._note(update, local.num_sentences, local.num_tokens)
+            at.num_tokens += local.num_tokens
+            of_terms = {"rec": terms.rec, "kl": terms.kl, **terms.auxiliary}
+            self.means.add(of_terms, local.num_sentences)
+            self.means.add(dict(zip(NORMS, norms, strict=True)))
             bar.update()
             if at.step % self.config.log_every == 0:
-                self._log_means(bar)
+                bar.set_postfix_str(self._log_means())
             if at.step % self.config.save_every == 0:
                 self.save()
-            interrupt.check()
+            check()
 
-    def _evaluate(self, interrupt: Interrupt) -> Evaluation:
-        def checked() -> Iterator[Batch]:
-            for batch in self.valid.epoch(0):
-                # Parts differ in their number of batches: several processes can't agree in between.
-                if self.processes.world == 1:
-                    interrupt.check()
-                yield batch
-
-        began = time.monotonic()
+    def _evaluate(self) -> Evaluation:
+        began, valid = time.monotonic(), self.valid
         evaluation = evaluate(
-            self.model, checked(), self.valid.num_sentences, processes=self.processes
+            self.model, valid.epoch(0), valid.num_sentences, processes=self.processes
         )
-        interrupt.check()
         self._logged += time.monotonic() - began  # tokens/s is of training alone
         return evaluation
 
-    def _judge_epoch(self, evaluation: Evaluation) -> None:
-        at = self.progress
+    def _judge(self, evaluation: Evaluation) -> None:
+        at, beta = self.progress, self.weight.value
         self.weight.end_epoch()
         self._last_evaluation = evaluation
-        self._warn_of_collapse(evaluation)
+        if self._is_collapsed(evaluation.kl):
+            self._warn(
+                f"KL {evaluation.kl:.3f} nats per sentence at β {beta:.2f}: the decoder ignores z "
+                "(posterior collapse)"
+            )
         at.decision = "better"
         if self._optimises_elbo() and at.batch == len(self.train):
             at.decision = self.plateau.update(evaluation.elbo)
@@ -219,15 +223,8 @@ class Trainer:
             self.stepper.restart(self.stepper.lr * self.config.lr_decay)
         for remedy in self.remedies.values():
             remedy.after_evaluation(self, evaluation)
-        self.tracker.log(
-            {
-                **self._where("valid"),
-                "lr": self.stepper.lr,
-                "verdict": at.decision,
-                **evaluation.to_dict(),
-                "seconds": round(self._tick(), 1),
-            }
-        )
+        found = evaluation.to_dict()
+        self._log("valid", verdict=at.decision, **found, seconds=round(self._tick(), 1))
         at.epoch, at.batch = at.epoch + 1, 0
         self.ended = self._reason_to_end()
 
@@ -237,6 +234,10 @@ class Trainer:
             return True  # a language model has no KL, and so nothing to anneal
         return self.weight.finished and self.weight.value > 0
 
+    def _is_collapsed(self, kl: float) -> bool:
+        is_weighed = self.model.latent_dim > 0 and self.weight.value > COLLAPSED_BETA
+        return is_weighed and kl < COLLAPSED_KL
+
     def _reason_to_end(self) -> str | None:
         at = self.progress
         if at.decision == "stop":
@@ -244,9 +245,7 @@ class Trainer:
             return f"no better ELBO for {stale} epochs at learning rate {lr:g}"
         if self._has_done_all_steps():
             return f"{at.step} steps done"
-        if at.epoch >= self.config.max_epochs:
-            return f"{at.epoch} epochs done"
-        return None
+        return f"{at.epoch} epochs done" if at.epoch >= self.config.max_epochs else None
 
     def _has_done_all_steps(self) -> bool:
         # More than all, where a resumed run was given a lower limit than it had reached.
@@ -274,9 +273,8 @@ class Trainer:
             try:
                 part.load_state_dict(state[name])
             except (KeyError, RuntimeError) as error:
-                raise InputError(
-                    f"{self.run.state_file} does not fit the {name}: {error}"
-                ) from None
+                fault = f"{self.run.state_file} does not fit the {name}: {error}"
+                raise InputError(fault) from None
         at = self.progress
         if at.epoch > 0 and at.batch == 0:
             self.ended = self._reason_to_end()
@@ -285,9 +283,7 @@ class Trainer:
 
     def _tick(self) -> float:
         """Seconds trained in all, up to now."""
-        now = time.monotonic()
-        self.progress.seconds += now - self._ticked
-        self._ticked = now
+        self.progress.seconds = time.monotonic() - self._began
         return self.progress.seconds
 
     def _bar(self) -> tqdm[Any]:
@@ -302,69 +298,38 @@ class Trainer:
             disable=not self.processes.is_first,
         )
 
-    def _where(self, split: str) -> dict[str, Any]:
-        at = self.progress
-        return {
-            "split": split,
-            "step": at.step,
-            "epoch": at.epoch + 1,
-            "beta": self.weight.value,
-        }
-
-    def _note(self, update: Update, num_sentences: int, num_tokens: int) -> None:
-        terms, norms = update
-        values = {"rec": terms.rec, "kl": terms.kl, **terms.auxiliary}
-        self.means.add(values, num_sentences)
-        self.means.add(
-            {
-                "gradient_norm": norms.total,
-                "encoder_gradient_norm": norms.encoder,
-                "decoder_gradient_norm": norms.decoder,
-            }
-        )
-        self.progress.num_tokens += num_tokens
-
-    def _log_means(self, bar: tqdm[Any]) -> None:
-        means, now, at = self.means.read(), time.monotonic(), self.progress
+    def _log_means(self) -> str:
+        """Write a log line; gives what the progress bar says of it."""
+        means, now, at, beta = self.means.read(), time.monotonic(), self.progress, self.weight.value
         speed = round(at.num_tokens / (now - self._logged))
-        record = {
-            **self._where("train"),
-            **means,
-            "num_tokens": at.num_tokens,
-            "lr": self.stepper.lr,
-            "tokens_per_second": speed,
-        }
+        self._log("train", **means, num_tokens=at.num_tokens, tokens_per_second=speed)
         self._logged, at.num_tokens = now, 0
-        self.tracker.log(record)
-        self._tell(self._slowdown.observe(speed))
-        if self.model.latent_dim > 0:
-            self.collapse.note(at.step, means["kl"], self.weight.value)
-        bar.set_postfix_str(self._status(means["rec"], means["kl"], speed))
+        if told := self._slowdown.observe(speed):
+            self._warn(told)
+        said = f"β {beta:.2f} rec {means['rec']:.2f} KL {means['kl']:.2f} "
+        if not self._is_collapsed(means["kl"]):
+            at.collapsed_since = None
+        else:
+            at.collapsed_since = at.collapsed_since or at.step
+            said += f"COLLAPSED since step {at.collapsed_since} "
+        if last := self._last_evaluation:
+            said += f"valid {-last.elbo:.2f} MI {last.mi:.2f} AU {last.au} "
+        return f"{said}{speed} tok/s"
 
-    def _status(self, rec: float, kl: float, tokens_per_second: int) -> str:
-        since, last = self.collapse.since, self._last_evaluation
-        collapsed = f" COLLAPSED since step {since}" if since is not None else ""
-        seen = f" valid {-last.elbo:.2f} MI {last.mi:.2f} AU {last.au}" if last else ""
-        return (
-            f"β {self.weight.value:.2f} rec {rec:.2f} KL {kl:.2f}{collapsed}{seen} "
-            f"{tokens_per_second} tok/s"
-        )
+    def _log(self, split: str, **found: Any) -> None:
+        at, weight = self.progress, self.weight
+        where = {"split": split, "step": at.step, "epoch": at.epoch + 1, "beta": weight.value}
+        if self.processes.is_first:
+            self.run.log({**where, "lr": self.stepper.lr, **found})
 
-    def _warn_of_collapse(self, evaluation: Evaluation) -> None:
-        if self.model.latent_dim and CollapseWatch.is_collapse(evaluation.kl, self.weight.value):
-            self._tell(
-                f"KL {evaluation.kl:.3f} nats per sentence at β {self.weight.value:.2f}: "
-                "the decoder ignores z (posterior collapse)"
-            )
-
-    def _tell(self, warning: str | None) -> None:
-        if warning is not None and self.processes.is_first:
+    def _warn(self, warning: str) -> None:
+        if self.processes.is_first:
             tqdm.write(f"warning: {warning}", file=sys.stderr)
 
-    def _not_finite(self) -> TrainingError:
+    def _not_finite(self) -> str:
         at, saved = self.progress, self.run.state_file
         safe = f"the last good state is {saved}" if saved.exists() else "no state was saved yet"
-        return TrainingError(
+        return (
             f"loss or gradient not finite at step {at.step + 1} (epoch {at.epoch + 1}, batch "
             f"{at.batch + 1}); {safe}. Try a smaller learning rate (now {self.stepper.lr:g}) or "
             f"clip_norm (now {self.config.clip_norm:g})"
