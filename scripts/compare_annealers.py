@@ -28,7 +28,9 @@ from textvae import cli, grammar
 from textvae.checks import at_least
 from textvae.files import read_json, write_json
 from textvae.recipes import SweptRun, diagnose_run, finish
-from textvae.report import pictures, studies
+from textvae.report import pictures
+from textvae.report.page import write_study
+from textvae.report.text import markdown, summary
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "no annealing": {"annealer": "constant"},
@@ -97,7 +99,7 @@ def draw(rows: Rows, path: Path) -> None:
     """KL and active units over training, mean and range over seeds: the point at a glance."""
     models = [row for row in rows if "language model" not in row["name"]]
     panels = [
-        studies.panel(over_training(models, column), xlabel="optimizer step", ylabel=label)
+        pictures.seeds_panel(over_training(models, column), xlabel="optimizer step", ylabel=label)
         for column, label in ((1, "KL, nats per sentence"), (2, "active units"))
     ]
     pictures.panel_chart(path, panels, title="Validation data over training, by KL schedule")
@@ -116,7 +118,7 @@ def report(rows: Rows, entropy: float | None) -> str:
             "; factors: mean accuracy of linear probes of z, where always naming the commonest "
             f"value is right in {fmean(guesses):.2f}"
         )
-    return f"{text}.\n\n{studies.markdown(studies.summary(rows, COLUMNS))}\n"
+    return f"{text}.\n\n{markdown(summary(rows, COLUMNS))}\n"
 
 
 def run(
@@ -131,7 +133,7 @@ def run(
     entropy = grammar.entropy() if is_grammar else None
     rows = [figures(one, num_samples, entropy) for one in swept]
     content = {"entropy": entropy, "runs": rows}
-    print(studies.write(path, report(rows, entropy), content, partial(draw, rows)))
+    print(write_study(path, report(rows, entropy), content, partial(draw, rows)))
 
 
 def main() -> int:

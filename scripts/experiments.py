@@ -29,7 +29,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from textvae import cli
 from textvae.recipes import SweptRun, source_and_recipe, sweep
-from textvae.report import pictures, studies
+from textvae.report import pictures
+from textvae.report.page import check_study, write_study
+from textvae.report.text import markdown, summary
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -133,21 +135,21 @@ def draw(experiment: Experiment, rows: Rows, path: Path) -> None:
         for title, key in keys.items():
             by_seed = ([r for r in rows if r["seed"] == seed] for seed in seeds)
             curves = [[(value_of[r["name"]], r[key]) for r in own] for own in by_seed]
-            bands[title] = {"mean and range over seeds": studies.bands(curves)}
+            bands[title] = {"mean and range over seeds": curves}
     else:
         over, columns = {"xlabel": "epoch"}, {"−ELBO, nats": 1, "KL, nats": 2}
         bands = {title: over_training(rows, column) for title, column in columns.items()}
-    panels = [studies.panel(band, ylabel=title, **over) for title, band in bands.items()]
+    panels = [pictures.seeds_panel(band, ylabel=title, **over) for title, band in bands.items()]
     pictures.panel_chart(path, panels, title=experiment.question)
 
 
-def over_training(rows: Rows, column: int) -> dict[str, studies.Band]:
-    """By configuration, the band of its seeds' curves: a column of `curve` over the first one."""
+def over_training(rows: Rows, column: int) -> dict[str, list[list[tuple[float, float]]]]:
+    """By configuration, its seeds' curves: a column of `curve` over the first one."""
     curves: dict[str, list[list[tuple[float, float]]]] = {}
     for row in rows:
         points = [(point[0], point[column]) for point in row["curve"]]
         curves.setdefault(row["name"], []).append(points)
-    return {name: studies.bands(several) for name, several in curves.items()}
+    return curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,7 @@ def train_all(
     """Train what is not trained yet; gives where results go, too."""
     corpus, source, recipe = source_and_recipe(study.data_dir)
     path = Path(study.results_dir) / corpus / name
-    studies.check(path)
+    check_study(path)
     runs = Path(study.runs_dir) / corpus
     return path, sweep(source, recipe, configurations, study.seeds, runs, jobs=study.jobs, **more)
 
@@ -175,7 +177,7 @@ def train_all(
 def report(experiment: Experiment, rows: Rows) -> str:
     """What was asked and measured, and the table."""
     what = "Validation data, nats per sentence, mean ± sd over seeds."
-    table = studies.markdown(studies.summary(rows, COLUMNS))
+    table = markdown(summary(rows, COLUMNS))
     return f"{experiment.question} {what}\n\n{table}\n"
 
 
@@ -185,7 +187,7 @@ def run(experiment: Annotated[Literal[*EXPERIMENTS], "which one"], *, study: Stu
     path, swept = train_all(study, experiment, asked.configurations)
     rows = [figures(one) for one in swept]
     content, text = {"question": asked.question, "runs": rows}, report(asked, rows)
-    print(studies.write(path, text, content, partial(draw, asked, rows)))
+    print(write_study(path, text, content, partial(draw, asked, rows)))
 
 
 def main() -> int:

@@ -5,11 +5,12 @@ A message names the argument, what is allowed, and what was given.
 
 from __future__ import annotations
 
+import importlib
 import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping
-from typing import SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +21,14 @@ class InputError(ValueError):
 
 class NotInstalledError(ImportError):
     """An extra that was asked for is not installed; the message says what to type."""
+
+
+def imported(module: str, missing: str) -> Any:
+    """A module of an extra; NotInstalledError with the message `missing` where it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise NotInstalledError(missing) from None
 
 
 def refuse(faults: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from textvae import __version__
-from textvae.report import studies
+from textvae.report.text import markdown
 from textvae.runtime import full_speed
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Bench:
             growths = [reference.flops / ours.flops / ratio for ratio in ratios]
             figures["growth_over_arithmetic"] = median(growths)
         self.pairs.append(figures)
-        table = studies.markdown([line(figures, self.reference)]).splitlines()
+        table = markdown([line(figures, self.reference)]).splitlines()
         is_first = len(self.pairs) == 1
         shown = ["\nmedian (least–most):\n", *table] if is_first else table[-1:]
         print("\n".join(shown), flush=True)

@@ -1,13 +1,14 @@
-"""Tests of `textvae.report.page` and `figures`: one HTML file, whole and harmless."""
+"""Tests of `textvae.report.page`: one HTML file, whole and harmless; the files of a study."""
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import html
+import json
 import math
 import re
 import shutil
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.report.conftest import HOSTILE
 from textvae import recipes, report
 from textvae.diagnostics import Diagnosis, FactorProbe, Verdict
 from textvae.recipes import Examples, LoadedRun
+from textvae.report.page import check_study, write_study
 from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
 
@@ -225,25 +227,36 @@ def test_a_page_is_written_alike_whole_or_not_at_all(
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", page)]
 
 
-def test_where_no_page_can_be_is_known_beforehand(tmp_path: Path) -> None:
+def test_where_no_page_or_study_can_be_is_known_beforehand(tmp_path: Path) -> None:
     report.check_page(tmp_path / "page.html")
-    with pytest.raises(FileNotFoundError, match=r"no directory for the report .*typo"):
+    with pytest.raises(FileNotFoundError, match=r"no directory .*typo to write page\.html to"):
         report.check_page(tmp_path / "typo" / "page.html")
-    with pytest.raises(IsADirectoryError, match=r"the report must be a file, .* is a directory"):
+    with pytest.raises(IsADirectoryError, match=r" is a directory, not a file to write to"):
         report.check_page(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        check_study(tmp_path / "file" / "beta")
+    (tmp_path / "beta.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"beta\.png is a directory"):
+        check_study(tmp_path / "beta")
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_without_the_extra_the_error_names_it(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.split(".")[0] == library:
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=r'pip install "textvae\[plot\]"'):
         report.check_page(tmp_path / "page.html")
+
+
+def test_the_files_of_a_study(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "corpus" / "beta"
+    check_study(path)
+    assert list(path.parent.iterdir()) == []
+    content = {"runs": [{"kl": 1.5}]}
+    said = write_study(path, "β?\n", content, lambda picture: picture.write_text("drawn"))
+    assert said == f"β?\n\nwritten: {path}.md, .json, .png"
+    texts = {file.name: file.read_text(encoding="utf-8") for file in path.parent.iterdir()}
+    assert json.loads(texts.pop("beta.json")) == content
+    assert texts == {"beta.md": "β?\n", "beta.png": "drawn"}

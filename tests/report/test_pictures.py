@@ -19,14 +19,14 @@ from textvae.report import pictures
 from textvae.report.pictures import (
     COLORS,
     INK,
-    LINES,
     Panel,
-    Picture,
     bars,
-    chart,
     checked_path,
     cloud,
+    curves,
     panel_chart,
+    picture,
+    seeds_panel,
 )
 
 CURVES = {"first": ([0, 1, 2], [0.0, 0.5, 1.0]), "second": ([1, 10, 100], [3.0, 2.0, 1.0])}
@@ -57,7 +57,7 @@ def test_equal_charts_are_equal_files(
 ) -> None:
     files = [tmp_path / f"{name}{ending}" for name in ("one", "two")]
     panel_chart(files[0], [panel()])
-    on_page = bars("KL", [0.1, 0.3])
+    on_page = picture("KL", "", bars, [0.1, 0.3])
     monkeypatch.setitem(matplotlib.rcParams, "font.size", 33)  # somebody's own settings
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "black")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")  # another day
@@ -66,18 +66,24 @@ def test_equal_charts_are_equal_files(
     assert one.startswith(BEGINNINGS[ending.lower()])
     assert one == two
     assert b"Date" not in one
-    assert bars("KL", [0.1, 0.3]) == on_page
+    assert picture("KL", "", bars, [0.1, 0.3]) == on_page
     assert matplotlib.rcParams["font.size"] == 33  # theirs stay theirs
     assert {path.name for path in tmp_path.iterdir()} == {file.name for file in files}
 
 
 def test_what_is_in_a_chart(drawn: list[Any]) -> None:
     bands = {"second": ([2.0, 1.5, 0.5], [4.0, 2.5, 1.5])}
-    panel_chart("a.png", [panel(logx=True, bands=bands)])
-    (axes,) = drawn[0].axes
+    panels = [panel(logx=True, bands=bands), panel(title="b"), panel(title="c")]
+    panel_chart("a.png", panels, title="three")
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
+    assert figure.get_suptitle() == "three"
+    lefts = [axes.get_position().x0 for axes in figure.axes]
+    assert lefts == sorted(set(lefts))
+    axes = figure.axes[0]
     for line, (name, (x, y)) in zip(axes.lines, CURVES.items(), strict=True):
         assert (line.get_label(), list(line.get_xdata()), list(line.get_ydata())) == (name, x, y)
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "β", "a")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "β")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(CURVES)
     (band,) = axes.collections
@@ -86,21 +92,12 @@ def test_what_is_in_a_chart(drawn: list[Any]) -> None:
     assert matplotlib.colors.same_color(band.get_facecolor()[0][:3], axes.lines[1].get_color())
 
 
-def test_panels_stand_side_by_side(drawn: list[Any]) -> None:
-    panel_chart("a.png", [panel(title=name) for name in "abc"], title="three")
-    (figure,) = drawn
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
-    assert figure.get_suptitle() == "three"
-    lefts = [axes.get_position().x0 for axes in figure.axes]
-    assert lefts == sorted(set(lefts))
-
-
 def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) -> None:
     many = {str(n): (list(range(n)), [0.0] * n) for n in (1, 20, 21, *range(30, 47))}
     panel_chart("a.png", [panel(curves=many)])
     lines = drawn[0].axes[0].lines
     looks = [(line.get_linestyle(), line.get_color()) for line in lines]
-    assert looks == [(line, color) for line in LINES for color in COLORS][:20]
+    assert looks == [(line, color) for line in ("-", "--", ":", "-.") for color in COLORS][:20]
     assert [line.get_marker() for line in lines[:4]] == ["o", "o", "", ""]
 
 
@@ -147,100 +144,102 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     assert checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
 
-def test_matplotlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r'not installed: pip install "textvae\[plot\]"'):
-        bars("KL", [0.1])
+def svg(draw: Callable[..., None], *given: Any, **options: Any) -> str:
+    """What is drawn on a page."""
+    drawn = picture("title", "caption", draw, *given, **options)
+    head, _, content = drawn["source"].partition(",")
+    assert (head, drawn["title"]) == ("data:image/svg+xml;base64", "title")
+    return base64.b64decode(content).decode()
 
 
 def test_pyplot_is_not_loaded() -> None:
     # It would choose a window system, and keep every figure.
     before = set(sys.modules)
-    bars("KL", [0.1])
+    svg(bars, [0.1])
     assert "matplotlib.pyplot" not in set(sys.modules) - before
 
 
-def svg(picture: Picture) -> str:
-    head, _, content = picture.source.partition(",")
-    assert head == "data:image/svg+xml;base64"
-    return base64.b64decode(content).decode()
+def labels(drawn: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
 
 
-def labels(picture: Picture) -> list[str]:
-    return re.findall(r"<text[^>]*>([^<]*)</text>", svg(picture))
-
-
-def heights(picture: Picture) -> list[float]:
+def heights(drawn: str) -> list[float]:
     """Height of each bar."""
-    shapes = re.findall(rf'<path d="([^"]*)" clip-path[^>]*fill: {COLORS[0]}', svg(picture))
+    shapes = re.findall(rf'<path d="([^"]*)" clip-path[^>]*fill: {COLORS[0]}', drawn)
     ys = [[float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", shape)] for shape in shapes]
     return [max(each) - min(each) for each in ys]
 
 
 def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
-    drawn = bars("b", [1.0, 4.0, 2.0])
+    drawn = svg(bars, [1.0, 4.0, 2.0])
     full, *others = heights(drawn)
     assert [height / full for height in others] == pytest.approx([0.5, 0.25], abs=1e-3)
     assert labels(drawn)[:3] == ["1", "2", "0"]
-    assert heights(bars("b", [4.0], top=8.0))[0] / full == pytest.approx(0.5, abs=1e-3)
+    assert heights(svg(bars, [4.0], top=8.0))[0] / full == pytest.approx(0.5, abs=1e-3)
 
 
-def test_the_circles_hold_their_share_of_the_prior() -> None:
+def test_the_circles_hold_their_share_of_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    circles: list[Any] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.add_patch", lambda _, circle: circles.append(circle))
     codes = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
-    for share in (0.5, 0.95):
-        inside = codes.square().sum(1) <= -2 * math.log(1 - share)
+    drawn = svg(cloud, codes[:50], (1, 0))
+    for circle, share in zip(circles, (0.5, 0.95), strict=True):
+        inside = codes.norm(dim=1) <= circle.radius
         assert float(inside.double().mean()) == pytest.approx(share, abs=0.01)
-    drawn = cloud("c", codes[:50], (1, 0))
     assert {"50%", "95%", "dimension 0", "dimension 1"} <= set(labels(drawn))
-    assert svg(drawn).count("<use") >= 50
+    assert drawn.count("<use") >= 50
 
 
-def scale(picture: Picture) -> list[float]:
-    """Numbers along the y axis."""
-    axis = svg(picture).partition('id="matplotlib.axis_2"')[2]
-    texts = re.findall(r"<text[^>]*>([^<]*)</text>", axis)
-    return [float(text.replace("\u2212", "-")) for text in texts if text[-1].isdigit()]
+def scale(**options: Any) -> list[float]:
+    """Numbers along the y axis of curves on a page."""
+    axis = svg(curves, panel(**options)).partition('id="matplotlib.axis_2"')[2]
+    return [float(text.replace("\u2212", "-")) for text in labels(axis) if text[-1].isdigit()]
 
 
 def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
     curve, high = {"_": ([1, 2], [5.0, 6.0])}, ([1, 2], [80.0, 90.0])
-    assert scale(chart("c", panel(curves=curve, from_zero=True)))[0] == 0
-    fitted = scale(chart("c", panel(curves=curve, faint=high)))
+    assert scale(curves=curve, from_zero=True)[0] == 0
+    fitted = scale(curves=curve, faint=high)
     assert min(fitted) >= 4.5  # not from zero
     assert max(fitted) <= 6.5  # and the faint one has no say
-    assert max(scale(chart("c", panel(curves={}, faint=high)))) >= 80  # but where it is alone
-    below = chart("c", panel(curves={"_": ([1, 2], [-1.0, 2.0])}, from_zero=True))
-    assert min(scale(below)) <= -0.5
-    counts = scale(chart("c", panel(curves={"_": ([1, 2], [0, 2])}, whole=True)))
+    assert max(scale(curves={}, faint=high)) >= 80  # but where it is alone
+    assert min(scale(curves={"_": ([1, 2], [-1.0, 2.0])}, from_zero=True)) <= -0.5
+    counts = scale(curves={"_": ([1, 2], [0, 2])}, whole=True)
     assert counts == [round(count) for count in counts]
     units = {"_": ([1e-4, 1e-2, 1.0], [3, 2, 0])}
-    drawn = chart("a", panel(curves=units, logx=True, mark=0.01, from_zero=True, whole=True))
-    assert scale(drawn) == [0, 1, 2, 3]
+    assert scale(curves=units, logx=True, mark=0.01, from_zero=True, whole=True) == [0, 1, 2, 3]
+
+
+ODD = [([], []), ([3], [1.0]), ([1, 2], [math.nan, math.inf]), ([1, 2], [0.0, 0.0])]
 
 
 @pytest.mark.parametrize(
-    "draw",
+    ("draw", "given"),
     [
+        *((curves, [panel(curves={"_": curve}, training=True)]) for curve in ODD),
         *(
-            lambda curve=curve, options=options: chart("c", panel(curves={"_": curve}, **options))
-            for curve in (
-                ([], []),
-                ([3], [1.0]),
-                ([1, 2], [math.nan, math.inf]),
-                ([1, 2], [0.0, 0.0]),
-                ([1, 2], [-1.0, 2.0]),
-            )
-            for options in ({}, {"from_zero": True, "faint": ([1, 2], [50.0, math.nan])})
+            (curves, [panel(curves={"_": c}, from_zero=True, faint=([1, 2], [50.0, math.nan]))])
+            for c in ODD
         ),
-        lambda: bars("no KL", [0.0, 0.0]),
-        lambda: bars("diverged", [math.nan, math.inf, 1.0]),
-        lambda: bars("many", [0.1] * 300),
-        lambda: chart("c", panel(curves={"_": ([0.01, 1], [0, 0])}, logx=True, mark=0.01)),
-        lambda: cloud("far", torch.full((2, 2), 1e4), (0, 1)),
-        lambda: cloud("diverged", torch.full((2, 2), math.nan), (0, 1)),
+        (curves, [panel(curves={"_": ([0.01, 1], [0, 0])}, logx=True, mark=0.01)]),
+        (bars, [[0.0, 0.0]]),
+        (bars, [[math.nan, math.inf, 1.0]]),
+        (bars, [[0.1] * 300]),
+        (cloud, [torch.full((2, 2), 1e4), (0, 1)]),
+        (cloud, [torch.full((2, 2), math.nan), (0, 1)]),
     ],
 )
-def test_nothing_is_too_odd_to_draw(draw: Callable[[], Picture]) -> None:
-    drawn = svg(draw())
+def test_nothing_is_too_odd_to_draw(draw: Callable[..., None], given: list[Any]) -> None:
+    drawn = svg(draw, *given)
     assert drawn.rstrip().endswith("</svg>")
     assert "nan" not in drawn.lower()
+
+
+def test_a_panel_of_seeds_has_the_points_that_all_of_them_have() -> None:
+    seeds = [[(3, 1.0), (1, 5.0), (2, 0.0)], [(1, 7.0), (3, 2.0)], [(9, 0.0), (3, 6.0), (1, 0.0)]]
+    several = {"a": seeds, "b": [[(1, 2.0)], [(2, 2.0)]], "none": [[]]}
+    made = seeds_panel(several, xlabel="epoch", logx=True)
+    empty = ([], [])
+    assert made.curves == {"a": ([1, 3], [4.0, 3.0]), "b": empty, "none": empty}
+    assert made.bands == {"a": ([0.0, 1.0], [7.0, 6.0]), "b": empty, "none": empty}
+    assert (made.xlabel, made.ylabel, made.logx) == ("epoch", "", True)

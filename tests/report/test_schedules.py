@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from textvae.annealers import ANNEALERS, Annealer, CyclicalAnnealer, LinearAnnealer, build_annealer
 from textvae.checks import InputError
 from textvae.report import schedules
-from textvae.report.schedules import FIGURES, Switched, drawing, listing, picture, weights
+from textvae.report.schedules import FIGURES, drawing, listing, picture, weights
 
 SHARED: dict[str, Any] = {"warmup_steps": 40, "max_beta": 0.5, "num_cycles": 3, "cycle_ratio": 0.7}
 USUAL: dict[str, Any] = {"warmup_steps": 80, "max_beta": 1.0, "num_cycles": 4, "cycle_ratio": 0.5}
@@ -35,12 +35,12 @@ class Feedback:
 
 def test_a_name_is_what_training_makes_of_it() -> None:
     names = [*ANNEALERS, "vae-annealing"]
-    made = drawing(names, **SHARED).panels[""]
+    made = drawing(names, **SHARED)[1][""]
     assert list(made) == names
     for name in ANNEALERS:
         assert repr(made[name]) == repr(build_annealer(name, **SHARED))
     assert repr(made["vae-annealing"]) == repr(Annealer(40))
-    assert list(drawing(**SHARED).panels[""]) == list(ANNEALERS)
+    assert list(drawing(**SHARED)[1][""]) == list(ANNEALERS)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_figures(tmp_path: Path, name: str) -> None:
 
 
 def test_the_shapes_differ_and_meet_at_both_ends() -> None:
-    shapes = drawing(figure="shapes", **USUAL).panels[""].values()
+    shapes = drawing(figure="shapes", **USUAL)[1][""].values()
     curves = [weights(annealer, range(101)) for annealer in shapes]
     assert {curve[0] for curve in curves} == {0.0}
     assert {value for curve in curves for value in curve[80:]} == {1.0}
@@ -73,7 +73,7 @@ def test_the_shapes_differ_and_meet_at_both_ends() -> None:
 
 
 def test_the_cycles_follow_the_options() -> None:
-    ours, theirs = drawing(figure="cyclical", **SHARED).panels.values()
+    ours, theirs = drawing(figure="cyclical", **SHARED)[1].values()
     same = CyclicalAnnealer(total_steps=40, num_cycles=3, ratio=0.7, shape="cosine", max_beta=0.5)
     assert repr(ours["cosine"]) == repr(same)
     assert repr(theirs["logistic"]) == repr(Annealer(20, "logistic", cyclical=True))
@@ -90,7 +90,7 @@ def test_switching_is_the_documented_loop() -> None:
             annealing_agent.set_cyclical(False)
         if epoch == 70:
             annealing_agent.set_cyclical(True)
-    (annealer,) = drawing(figure="switching", **USUAL).panels[""].values()
+    (annealer,) = drawing(figure="switching", **USUAL)[1][""].values()
     found = weights(annealer, range(101))
     assert found == expected
     # By hand: the second cycle ends and holds until the switch, and a cycle starts after it.
@@ -105,7 +105,7 @@ def test_switching_is_the_documented_loop() -> None:
     st.lists(st.integers(0, 60), unique=True).map(sorted),
 )
 def test_weights_are_those_of_stepping(name: str, steps: list[int]) -> None:
-    annealer = drawing([name], **SHARED).panels[""][name]
+    annealer = drawing([name], **SHARED)[1][""][name]
     asked = weights(annealer, steps)
     stepped = []
     for _ in range(61):
@@ -118,9 +118,6 @@ def test_an_annealer_that_can_only_be_stepped() -> None:
     annealer = Feedback()
     assert weights(annealer, [0, 1, 3]) == [1.0, 0.5, 0.125]
     assert annealer.weight == 1.0  # a copy was stepped
-    switched = Switched(Annealer(4), {0: True})
-    assert weights(switched, range(7)) == [0, 0.25, 0.5, 0.75, 0, 0.25, 0.5]
-    assert (switched.current_step, switched.annealer.cyclical) == (0, False)
 
 
 def test_a_listing() -> None:

@@ -13,8 +13,19 @@ from tests.report.conftest import SIZES
 from textvae import recipes, report
 from textvae.corpus import Corpus
 from textvae.diagnostics import Ablation, Diagnosis, Evaluation, Verdict
-from textvae.recipes import Examples, LoadedRun
-from textvae.report.text import figures_row, run_names
+from textvae.quality import PathStep, ReconstructionFigures, TextFigures
+from textvae.recipes import Examples, Grammaticality, LoadedRun, Perplexities, Quality
+from textvae.report.text import (
+    examples_text,
+    figures_row,
+    kl_bars,
+    markdown,
+    quality_text,
+    run_names,
+    spread,
+    summary,
+    table,
+)
 
 TERMS = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
 RESULTS = {"beta": 1.0, "epochs": 3, "best_epoch": 2, "minutes": 0.5}
@@ -120,13 +131,13 @@ def test_a_table_is_aligned_to_the_right() -> None:
         {"rec": 101.2345, "AU": "3/32", "note": "collapsed"},
         {"rec": 5.0, "AU": 12, "note": "β"},
     ]
-    assert report.table(rows).split("\n") == [
+    assert table(rows).split("\n") == [
         "   rec    AU       note",
         "101.23  3/32  collapsed",
         "  5.00    12          β",
     ]
-    assert report.table([{"active dimensions": 3}]) == "active dimensions\n                3"
-    assert report.table([]) == ""
+    assert table([{"active dimensions": 3}]) == "active dimensions\n                3"
+    assert table([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -142,12 +153,12 @@ def test_a_table_is_aligned_to_the_right() -> None:
     ],
 )
 def test_kl_bars(kl_per_dim: list[float], bars: str) -> None:
-    assert report.kl_bars(kl_per_dim) == bars
+    assert kl_bars(kl_per_dim) == bars
 
 
 def test_examples() -> None:
     pairs = [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]
-    assert report.examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
+    assert examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
         "samples from the prior",
         *("  s", "  t"),
         "",
@@ -157,7 +168,7 @@ def test_examples() -> None:
         "interpolation between “a” and “d”",
         *("  A", "  M", "  D"),
     ]
-    only_samples = report.examples_text(Examples(["s"], [], []))
+    only_samples = examples_text(Examples(["s"], [], []))
     assert only_samples == "samples from the prior\n  s"
 
 
@@ -222,3 +233,125 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
 def test_a_closing_needs_no_more_than_one_sentence(diagnosed: LoadedRun, text: str) -> None:
     run = of_texts(diagnosed, text)
     assert report.closing(run, RESULTS, recipes.examples_of(run), "run").count(text) >= 4
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([1.0, 3.0], "2.00 ± 1.41"),  # √2: n − 1, not n
+        ([26.3, 26.3, 26.3], "26.30 ± 0.00"),
+        ([5], "5.0"),  # of one there is no deviation
+        ([0.01, 0.03], "0.020 ± 0.014"),  # a small KL has more digits
+        ([-0.01, -0.03], "-0.020 ± 0.014"),
+        ([0.099], "0.099"),
+        ([0.1], "0.10"),
+        ([0.0], "0.000"),
+        ([3.0, None, 5.0], "4.00 ± 1.41"),  # what is not known does not count
+        ([None, None], ""),
+    ],
+)
+def test_a_spread(values: list[float | None], shown: str) -> None:
+    assert spread(values) == shown
+
+
+def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown() -> None:
+    rows = [
+        {"name": "linear", "kl": 2.0, "au": 3},
+        {"name": "none", "kl": 0.0, "au": None},
+        {"name": "linear", "kl": 4.0, "au": 4},
+    ]
+    lines = summary(rows, {"KL": "kl", "units": "au"})
+    assert lines == [
+        {"": "linear", "seeds": "2", "KL": "3.00 ± 1.41", "units": "3.5 ± 0.7"},
+        {"": "none", "seeds": "1", "KL": "0.000", "units": ""},
+    ]
+    assert markdown(lines).split("\n") == [
+        "|  | seeds | KL | units |",
+        "| --- | --- | --- | --- |",
+        "| linear | 2 | 3.00 ± 1.41 | 3.5 ± 0.7 |",
+        "| none | 1 | 0.000 |  |",
+    ]
+    assert markdown(summary([], {"KL": "kl"})) == ""
+
+
+# How good sentences are
+
+SAMPLES = TextFigures(
+    num_sentences=1000,
+    self_bleu=61.234,
+    distinct=(0.0512, 0.3, 0.5, 0.75),
+    duplicates=0.002,
+    novelty=0.998,
+    novel_4grams=0.25,
+    length_mean=17.125,
+    length_sd=1.5,
+    length_distance=0.0625,
+)
+REAL = replace(SAMPLES, self_bleu=58.5, distinct=(0.06, 0.31, 0.52, 1.0), duplicates=0.0)
+PATH = (
+    PathStep("the shy nurse", True, {}),
+    PathStep("the shy shy", False, {}),
+    PathStep("the bold nurses", True, {"temper": ("shy", "bold"), "number": ("one", "many")}),
+)
+QUALITY = Quality(
+    run="runs/mine-1",
+    corpus="grammar",
+    split="test",
+    seed=3,
+    temperature=0.9,
+    samples=SAMPLES,
+    real=REAL,
+    reconstruction=ReconstructionFigures(1000, 34.567, 0.0125),
+    perplexities=Perplexities("runs/lm", 3.95, 4.251),
+    grammar=Grammaticality(0.875, PATH),
+)
+
+
+def test_the_text_of_a_quality() -> None:
+    lines = quality_text(QUALITY).split("\n")
+    assert lines[0] == (
+        "runs/mine-1: EMBEDDED CORPUS (made by a grammar, no real text), test split, "
+        "temperature 0.9, seed 3"
+    )
+    assert lines[1] == "                 1,000 samples  1,000 real"
+    figures = {line[:15].strip(): line[15:44].split() for line in lines[2:17]}
+    assert figures == {
+        "self-BLEU": ["61.23", "58.50"],
+        "distinct-1": ["5.1%", "6.0%"],
+        "distinct-2": ["30.0%", "31.0%"],
+        "distinct-3": ["50.0%", "52.0%"],
+        "distinct-4": ["75.0%", "100.0%"],
+        "repeated": ["0.2%", "0.0%"],
+        "new": ["99.8%", "99.8%"],
+        "new 4-grams": ["25.0%", "25.0%"],
+        "length": ["17.12", "17.12"],
+        "± sd": ["1.50", "1.50"],
+        "length distance": ["0.06", "0.06"],
+        "grammatical": ["87.5%", "–"],
+        "forward PPL": ["4.25", "3.95"],
+        "BLEU": ["–", "34.57"],
+        "exact": ["–", "1.2%"],
+    }
+    for line in lines[2:17]:
+        assert any(word in line for word in ("best", "better", "below real", "above real")), line
+        assert len(line) <= 120
+    assert lines[17:] == [
+        "",
+        "factors along an interpolation (* the grammar can't say it)",
+        " 1  the shy nurse",
+        " 2* the shy shy",
+        " 3  the bold nurses",
+        "      temper shy → bold, number one → many",
+    ]
+
+
+def test_the_parts_of_a_quality_that_may_be_missing() -> None:
+    bare = replace(QUALITY, corpus="mine", reconstruction=None, perplexities=None, grammar=None)
+    lines = quality_text(bare).split("\n")
+    assert lines[0].startswith("runs/mine-1: mine, test split")
+    assert (len(lines), lines[-1][:15]) == (13, "length distance")
+    text = quality_text(replace(QUALITY, grammar=Grammaticality(0.5, None)))  # a language model
+    assert ("grammatical" in text, "interpolation" in text) == (True, False)
+    few = quality_text(replace(QUALITY, real=replace(REAL, num_sentences=20)))
+    warning = "The split has fewer sentences than there are samples"
+    assert (warning in few, warning in text) == (True, False)

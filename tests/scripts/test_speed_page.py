@@ -11,7 +11,7 @@ from benchmarks import bench
 
 from tests.scripts.running import SCRIPTS
 from textvae.files import read_json
-from textvae.report import studies
+from textvae.report.text import markdown
 
 ROOT = SCRIPTS.parent
 PAGE = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def test_a_benchmarks_table_is_what_it_measured(path: Path) -> None:
     content = read_json(path)
     if content["pairs"]:
         rows = [bench.line(pair, "reference") for pair in content["pairs"]]
-        expected = studies.markdown(rows).splitlines()[2:]
+        expected = markdown(rows).splitlines()[2:]
         assert expected in [table.splitlines()[2:] for table in tables(PAGE)]
     for name, figures in content["also"].items():
         assert f"{name}: {bench.told(figures)}" in " ".join(PAGE.split())

@@ -28,8 +28,7 @@ from textvae.explore.session import (
 )
 from textvae.generation import STRATEGIES
 from textvae.recipes import readable
-from textvae.report.studies import markdown
-from textvae.report.text import figures_row
+from textvae.report.text import figures_row, markdown
 
 # Of every event: one for all visitors at a time; the last of a hand's movement is answered.
 LIVE: dict[str, Any] = {

@@ -9,9 +9,6 @@ from textvae.report.text import (
     comparison_text,
     diagnosis_text,
     evaluation,
-    examples_text,
-    kl_bars,
     quality_text,
     run_heading,
-    table,
 )

@@ -3,8 +3,6 @@
 Transparent on a page, and of colours that can be read on light and dark paper. The same data make
 the same bytes with the same matplotlib, whatever the settings of the user or the program around.
 Needs the extra `textvae[plot]`, imported when the first picture is made.
-
-Shapes: S codes, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -12,13 +10,14 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-from textvae.checks import InputError, NotInstalledError
+from textvae.checks import InputError, imported
 from textvae.files import replacing
 
 if TYPE_CHECKING:
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Curve = tuple[Sequence[float], Sequence[float]]  # x and y
+Curves = Mapping[str, Curve]
+Seeds = Sequence[Iterable[tuple[float, float]]]  # a curve each, of points
 
 # Told apart by colour-blind eyes too (after Okabe & Ito), none too light or too dark.
 COLORS = ("#2079bb", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56a4d9", "#8c8c8c")
-LINES = ("-", "--", ":", "-.")  # with more curves than colours, these come again in the next line
-INK = "#767d86"  # as in the style
+INK = "#767d86"  # both as in the style
 STYLE = Path(__file__).with_name("textvae.mplstyle")
 MOST_MARKED = 20  # points of a curve that has a mark at each: measurements, not a function
 # File types, with what must not be written into them for equal pictures to be equal files.
@@ -46,61 +46,58 @@ UNDATED: dict[str, dict[str, None]] = {
 class Panel:
     """One chart of curves; where its scale is not from zero, `faint` has no say in it."""
 
-    curves: Curves  # x and y by name; those with a leading underscore are not in the legend
+    curves: Curves  # by name; those with a leading underscore are not in the legend
     xlabel: str
     ylabel: str = ""
     title: str = ""
     logx: bool = False
     bands: Curves = field(default_factory=dict)  # low and high y around curves
-    faint: tuple[Sequence[float], Sequence[float]] | None = None  # only the ground for the others
+    faint: Curve | None = None  # only the ground for the others
     from_zero: bool = False
     whole: bool = False  # for values that are counts
+    training: bool = False  # for x that are steps of a training
     mark: float | None = None  # an x to be marked
 
 
-class Picture(NamedTuple):
-    """A picture of a page, as the address of an image (a data URI), and the words around it."""
-
-    title: str
-    source: str
-    caption: str = ""
-
-
-def require_matplotlib() -> None:
-    """Raise ImportError if there is nothing to draw with."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        needs = 'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
-        raise NotInstalledError(needs) from None
+def seeds_panel(several: Mapping[str, Seeds], **look: Any) -> Panel:
+    """Means of seeds' curves over the x that all have, and their range as bands, in a `Panel`."""
+    curves, bands = {}, {}
+    for name, seeds in several.items():
+        by_x = [dict(points) for points in seeds]
+        xs = sorted(set(by_x[0]).intersection(*by_x[1:]))
+        ys = [[curve[x] for curve in by_x] for x in xs]
+        curves[name] = (xs, list(map(fmean, ys)))
+        bands[name] = (list(map(min, ys)), list(map(max, ys)))
+    return Panel(curves=curves, bands=bands, **look)
 
 
-def checked_path(path: str | Path) -> Path:
-    """The path of a picture that can be written; InputError or OSError where it can't be."""
+def require_matplotlib() -> Any:
+    """The library; ImportError if there is nothing to draw with."""
+    needs = 'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
+    return imported("matplotlib", needs)
+
+
+def checked_path(path: str | Path, kinds: Collection[str] = UNDATED) -> Path:
+    """The path of a file that can be written, of one of these kinds (any, if none is named)."""
     path = Path(path)
-    if path.suffix[1:].lower() not in UNDATED:
-        allowed = ", ".join(f".{kind}" for kind in UNDATED)
+    if kinds and path.suffix[1:].lower() not in kinds:
+        allowed = ", ".join(f".{kind}" for kind in kinds)
         raise InputError(f"a picture's file name must end in one of {allowed}, got {str(path)!r}")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no directory {path.parent} to write {path.name} to")
+        raise FileNotFoundError(f"there is no directory {path.parent} to write {path.name} to")
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a file to write a picture to")
+        raise IsADirectoryError(f"{path} is a directory, not a file to write to")
     return path
 
 
 @contextmanager
 def _figure(file: Any, kind: str, width: float, height: float, **options: Any) -> Iterator[Figure]:
     """A figure of so many inches to be drawn on in the style, and then written to a file."""
-    require_matplotlib()
-    import matplotlib
-    from cycler import cycler
+    matplotlib = require_matplotlib()
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc_file(STYLE, use_default_template=False)
-        lines = cycler(linestyle=LINES) * cycler(color=COLORS)
-        matplotlib.rcParams["axes.prop_cycle"] = lines
+        matplotlib.rc_file(STYLE)
         figure = Figure(figsize=(width, height))
         yield figure
         figure.savefig(file, format=kind, metadata=UNDATED[kind], **options)
@@ -112,12 +109,34 @@ def panel_chart(path: str | Path, panels: Sequence[Panel], *, title: str = "") -
     kind, width = path.suffix[1:].lower(), 6.4 if len(panels) == 1 else 5.4 * len(panels)
     with replacing(path) as temporary, _figure(temporary, kind, width, 4.2) as figure:
         for position, panel in enumerate(panels, 1):
-            _draw(figure.add_subplot(1, len(panels), position), panel)
+            curves(figure.add_subplot(1, len(panels), position), panel)
         if title:
             figure.suptitle(title)
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def picture(
+    title: str,
+    caption: str,
+    draw: Callable[..., None],
+    *given: Any,
+    height: float = 2.9,
+    **options: Any,
+) -> dict[str, str]:
+    """A picture of a page, as the address of an image (a data URI), and the words around it.
+
+    It shows what `draw` (`curves`, `bars` or `cloud`) draws of all else, about as wide as a phone.
+    """
+    file = io.BytesIO()
+    with _figure(file, "svg", 5.0, height, transparent=True) as figure:
+        draw(figure.add_subplot(), *given, **options)
+    source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return {"title": title, "caption": caption, "source": source}
+
+
+def curves(axes: Axes, panel: Panel) -> None:
+    """Draw the curves of a panel."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
     if panel.logx:
         axes.set_xscale("log")
@@ -134,8 +153,12 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.plot(*panel.faint, color=COLORS[0], lw=0.8, alpha=0.45, scaley=is_seen)
     if panel.from_zero and axes.dataLim.y0 >= 0:
         axes.set_ylim(bottom=0)
-    if panel.whole:
-        _whole_numbers(axes.yaxis)
+    if panel.training:
+        axes.set_xlim(left=0)
+    for axis, whole in ((axes.xaxis, panel.training), (axes.yaxis, panel.whole)):
+        if whole:
+            axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if names := axes.get_legend_handles_labels()[1]:
         # Under the chart, where no curve can be hidden, in as many columns as the names leave room.
         columns = max(1, 72 // (max(map(len, names)) + 8))
@@ -143,75 +166,34 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns)
 
 
-def _whole_numbers(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-
-
-def _picture(title: str, draw: Callable[[Axes], None], caption: str, height: float) -> Picture:
-    """What is drawn, about as wide as a phone."""
-    file = io.BytesIO()
-    with _figure(file, "svg", 5.0, height, transparent=True) as figure:
-        draw(figure.add_subplot())
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return Picture(title, f"data:image/svg+xml;base64,{encoded}", caption)
-
-
-def chart(title: str, panel: Panel, caption: str = "") -> Picture:
-    """Curves, over training steps unless x has a logarithmic scale."""
-
-    def draw(axes: Axes) -> None:
-        _draw(axes, panel)
-        if not panel.logx:
-            axes.set_xlim(left=0)
-            _whole_numbers(axes.xaxis)
-
-    return _picture(title, draw, caption, 2.9)
-
-
 def bars(
-    title: str,
-    values: Sequence[float],
-    caption: str = "",
-    *,
-    color: str = COLORS[0],
-    top: float | None = None,
-) -> Picture:
-    """KL of each of Z dimensions, nats, as bars, the highest first; `top` ends the scale."""
-    values = [value if math.isfinite(value) else 0.0 for value in values]
+    axes: Axes, kl_per_dim: Sequence[float], color: str = COLORS[0], top: float | None = None
+) -> None:
+    """Draw the KL of each dimension, nats, the highest first; `top` ends the scale."""
+    values = [value if math.isfinite(value) else 0.0 for value in kl_per_dim]
     order = sorted(range(len(values)), key=lambda d: -values[d])
-
-    def draw(axes: Axes) -> None:
-        axes.bar(range(len(order)), [values[d] for d in order], color=color, width=0.8)
-        every = math.ceil(len(order) / 16)  # the names of more would run into each other
-        axes.set_xticks(range(0, len(order), every), [str(d) for d in order[::every]])
-        axes.tick_params(axis="x", length=0)
-        axes.set_ylim(0, max(max(values) if top is None else top, 0.01) * 1.05)
-        axes.set(xlabel="dimension", ylabel="nats", xlim=(-0.6, len(order) - 0.4))
-
-    return _picture(title, draw, caption, 2.9)
+    axes.bar(range(len(order)), [values[d] for d in order], color=color, width=0.8)
+    every = math.ceil(len(order) / 16)  # the names of more would run into each other
+    axes.set_xticks(range(0, len(order), every), [str(d) for d in order[::every]])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, max(max(values) if top is None else top, 0.01) * 1.05)
+    axes.set(xlabel="dimension", ylabel="nats", xlim=(-0.6, len(order) - 0.4))
 
 
-def cloud(title: str, codes: Tensor, dimensions: Sequence[int], caption: str = "") -> Picture:
-    """Codes (S, Z) in two dimensions, over the circles that hold half and 95 % of the prior."""
-    first, second = dimensions
-    shown = codes[:, [first, second]]
+def cloud(axes: Axes, codes: Tensor, dimensions: Sequence[int]) -> None:
+    """Draw two dimensions of codes (S, Z), and circles that hold half and 95 % of the prior."""
+    from matplotlib.patches import Circle
+
+    shown = codes[:, list(dimensions)]
     x, y = shown[shown.isfinite().all(1)].T.tolist()
-    reach = max([3.2, *(abs(value) for value in (*x, *y))])
-
-    def draw(axes: Axes) -> None:
-        from matplotlib.patches import Circle
-
-        axes.plot(x, y, "o", ms=2.6, mew=0, alpha=0.5)
-        for share in (0.5, 0.95):
-            # |z|² of two dimensions is exponential: its quantiles have a closed form.
-            radius = math.sqrt(-2 * math.log(1 - share))
-            axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, ls=(0, (4, 3))))
-            axes.text(0, radius, f"{share:.0%}", ha="center", va="bottom")
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        axes.set(xlabel=f"dimension {first}", ylabel=f"dimension {second}")
-        axes.grid(visible=False)
-
-    return _picture(title, draw, caption, 4.4)
+    axes.plot(x, y, "o", ms=2.6, mew=0, alpha=0.5)
+    for share in (0.5, 0.95):
+        # |z|² of two dimensions is exponential: its quantiles have a closed form.
+        radius = math.sqrt(-2 * math.log(1 - share))
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, ls=(0, (4, 3))))
+        axes.text(0, radius, f"{share:.0%}", ha="center", va="bottom")
+    reach = max([3.2, *map(abs, x), *map(abs, y)])
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    first, second = dimensions
+    axes.set(xlabel=f"dimension {first}", ylabel=f"dimension {second}")
+    axes.grid(visible=False)

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from textvae.annealers import (
-    ANNEALERS,
-    Annealer,
-    ConstantAnnealer,
-    CyclicalAnnealer,
-    KLAnnealer,
-    LinearAnnealer,
-    build_annealer,
-)
+from textvae.annealers import ANNEALERS, Annealer, KLAnnealer, build_annealer
 from textvae.checks import InputError, choose, integer, one_of
 from textvae.report.pictures import Panel, panel_chart
 from textvae.report.text import bars, table
@@ -30,29 +23,67 @@ PACKAGE = "vae-annealing"
 NUM_POINTS, NUM_ROWS, NUM_BARS = 1000, 11, 60
 
 
-class Drawing(NamedTuple):
-    """What is drawn together: a title, and annealers by name in each panel, by its title."""
-
-    title: str
-    panels: Mapping[str, Annealers]
+FIGURES = {  # what tutorials on KL annealing draw, made for 100 steps or epochs
+    "shapes": "Shapes of the rise to full weight",
+    "cyclical": "Cyclical annealing",
+    "switching": "Cycles switched off at 30 and on again at 70",
+    "example": "Schedules for one training",
+}
 
 
 class Switched:
-    """An annealer whose cycles are switched on or off at the end of these steps, the first 0."""
+    """An annealer whose cycles are switched off at the end of step 30, and on at that of 70."""
 
-    def __init__(self, annealer: Annealer, switches: Mapping[int, bool]) -> None:
-        self.annealer, self.switches, self.current_step = annealer, dict(switches), 0
+    def __init__(self, annealer: Annealer) -> None:
+        self.annealer, self.current_step = annealer, 0
 
     def __call__(self, kl: Any, /) -> Any:
         """Return `kl` times the weight of the present step."""
         return self.annealer(kl)
 
     def step(self) -> None:
-        """Move on by one step, and throw the switch if this one has any."""
+        """Move on by one step, and throw the switch if it is time."""
         self.annealer.step()
-        if self.current_step in self.switches:
-            self.annealer.set_cyclical(self.switches[self.current_step])
+        if self.current_step in (30, 70):
+            self.annealer.set_cyclical(self.current_step == 70)
         self.current_step += 1
+
+
+def drawing(
+    names: Sequence[str] = (), figure: str | None = None, **options: Any
+) -> tuple[str, dict[str, Annealers]]:
+    """A title, and annealers by name in each panel, by its title.
+
+    They are those named (all if none is), or those of a figure of `FIGURES`; options are for all.
+    """
+    if figure is None:
+        return "Weight of the KL term", {"": _named(names or tuple(ANNEALERS), options)}
+    if names:
+        raise InputError(f"either annealers or --figure can be given, got both: {figure}")
+    title, ours = choose(FIGURES, "--figure", figure), ("linear", "cosine", "sigmoid")
+    if figure == "shapes":
+        logistic = Annealer(options["warmup_steps"], "logistic")
+        return title, {"": {**_named(ours, options), f"logistic of {PACKAGE}": logistic}}
+    if figure == "cyclical":
+        cyclical: Any = build_annealer("cyclical", **options)
+        theirs = ("linear", "cosine", "logistic")
+        return title, {
+            "CyclicalAnnealer: full weight is reached and held": {
+                shape: replace(cyclical, shape=shape) for shape in ours
+            },
+            "Annealer(cyclical=True): starts again at once": {
+                shape: Annealer(20, shape, cyclical=True) for shape in theirs
+            },
+        }
+    if figure == "switching":
+        return title, {"": {"cosine": Switched(Annealer(20, "cosine", cyclical=True))}}
+    example = {
+        "none": ANNEALERS["constant"](),
+        "cycles of a fifth": ANNEALERS["cyclical"](20),
+        "linear over a fifth": ANNEALERS["linear"](20),
+        "cosine over a half": Annealer(50, "cosine"),
+    }
+    return title, {"": example}
 
 
 def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnnealer]:
@@ -62,59 +93,6 @@ def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnne
         ours = name != PACKAGE
         made[name] = build_annealer(name, **options) if ours else Annealer(options["warmup_steps"])
     return made
-
-
-def _shapes(options: Mapping[str, Any]) -> dict[str, Annealers]:
-    shapes = _named(("linear", "cosine", "sigmoid"), options)
-    return {"": {**shapes, f"logistic of {PACKAGE}": Annealer(options["warmup_steps"], "logistic")}}
-
-
-def _cyclical(options: Mapping[str, Any]) -> dict[str, Annealers]:
-    sizes = {"total_steps": options["warmup_steps"], "num_cycles": options["num_cycles"]}
-    more = {"ratio": options["cycle_ratio"], "max_beta": options["max_beta"]}
-    ours, theirs = ("linear", "cosine", "sigmoid"), ("linear", "cosine", "logistic")
-    return {
-        "CyclicalAnnealer: full weight is reached and held": {
-            shape: CyclicalAnnealer(**sizes, **more, shape=shape) for shape in ours
-        },
-        "Annealer(cyclical=True): starts again at once": {
-            shape: Annealer(20, shape, cyclical=True) for shape in theirs
-        },
-    }
-
-
-def _switching(_: Mapping[str, Any]) -> dict[str, Annealers]:
-    annealer = Annealer(20, "cosine", cyclical=True)
-    return {"": {"cosine": Switched(annealer, {30: False, 70: True})}}
-
-
-def _example(_: Mapping[str, Any]) -> dict[str, Annealers]:
-    annealers = {
-        "none": ConstantAnnealer(),
-        "cycles of a fifth": CyclicalAnnealer(20),
-        "linear over a fifth": LinearAnnealer(20),
-        "cosine over a half": Annealer(50, "cosine"),
-    }
-    return {"": annealers}
-
-
-# What tutorials on KL annealing draw, made for 100 steps or epochs.
-FIGURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, Annealers]]]] = {
-    "shapes": ("Shapes of the rise to full weight", _shapes),
-    "cyclical": ("Cyclical annealing", _cyclical),
-    "switching": ("Cycles switched off at 30 and on again at 70", _switching),
-    "example": ("Schedules for one training", _example),
-}
-
-
-def drawing(names: Sequence[str] = (), figure: str | None = None, **options: Any) -> Drawing:
-    """The annealers named (all if none is), or a figure of `FIGURES`, with options for all."""
-    if figure is None:
-        return Drawing("Weight of the KL term", {"": _named(names or tuple(ANNEALERS), options)})
-    if names:
-        raise InputError(f"either annealers or --figure can be given, got both: {figure}")
-    title, panels = choose(FIGURES, "--figure", figure)
-    return Drawing(title, panels(options))
 
 
 def weights(annealer: KLAnnealer, steps: Sequence[int]) -> list[float]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
     from textvae.diagnostics import Diagnosis, Evaluation
-    from textvae.quality import PathStep, TextFigures
+    from textvae.quality import PathStep
     from textvae.recipes import Examples, LoadedRun, Quality
     from textvae.training import Trainer
 
@@ -31,16 +32,44 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of like keys as an aligned text table, two decimals where there is a fraction."""
     if not rows:
         return ""
-    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in cells
-    )
+    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+    return _aligned([list(rows[0]), *cells], ">" * len(rows[0]))
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _aligned(rows: Sequence[Sequence[str]], sides: str, between: str = "  ") -> str:
+    """Each column to the side that its `<` or `>` points to."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sizes = [f"{side}{width}" for side, width in zip(sides, widths, strict=True)]
+    return "\n".join(between.join(map(format, row, sizes)).rstrip() for row in rows)
+
+
+def markdown(lines: Sequence[Mapping[str, str]]) -> str:
+    """Lines of like keys as a Markdown table."""
+    if not lines:
+        return ""
+    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(line.values()) for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def summary(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """Over the seeds of each `name`, the `spread` of the key in `rows` that each column shows."""
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = [row for row in rows if row["name"] == name]
+        cells = {title: spread([row[key] for row in own]) for title, key in columns.items()}
+        lines.append({"": name, "seeds": str(len(own)), **cells})
+    return lines
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation over runs (n − 1), with as many digits as the size asks for."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean, are_counts = fmean(known), all(isinstance(value, int) for value in known)
+    digits = 1 if are_counts else 3 if abs(mean) < 0.1 else 2
+    deviation = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean:.{digits}f}{deviation}"
 
 
 def bars(values: Sequence[float], top: float) -> str:
@@ -63,8 +92,7 @@ def kl_bars(kl_per_dim: Sequence[float]) -> str:
 
 def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     """What is about to be trained, where, and what was left out of the data, in two lines."""
-    split, model = trainer.train.split, trainer.model
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    run, split, model = trainer.run, trainer.train.split, trainer.model
     kind = f"z of {model.latent_dim}" if model.latent_dim else "language model"
     counts = {
         "empty lines skipped": sum(corpus.skipped.values()) if corpus else 0,
@@ -74,10 +102,10 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     left_out = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
     precision = str(trainer.stepper.precision).removeprefix("torch.")
     return (
-        f"{trainer.run.path}: {trainer.run.config.data_source}, {split.num_sentences:,} sentences "
+        f"{run.path}: {run.config.data_source}, {split.num_sentences:,} sentences "
         f"of {split.num_tokens:,} tokens to train on{left_out}\n"
-        f"{kind}, vocabulary {model.vocab_size:,}, {parameters:,} parameters, "
-        f"{precision} on {trainer.model.device}"
+        f"{kind}, vocabulary {model.vocab_size:,}, {sum(p.numel() for p in model.parameters()):,} "
+        f"parameters, {precision} on {model.device}"
     )
 
 
@@ -90,17 +118,11 @@ def heading(run: LoadedRun, measured: Evaluation) -> str:
 def evaluation(run: LoadedRun, **more: Any) -> str:
     """An evaluated run: corpus, a table of one row (with `more` columns), KL per dimension."""
     found = run.evaluation
-    row = {
-        "rec": found.rec,
-        "KL": found.kl,
-        "−ELBO": -found.elbo,
-        "ELBO-PPL": found.elbo_ppl,
-        "AU": f"{found.au}/{len(found.kl_per_dim)}",
-        "active dims": found.active_dimensions,
-        **more,
-    }
+    units = f"{found.au}/{len(found.kl_per_dim)}"
+    row = {"rec": found.rec, "KL": found.kl, "−ELBO": -found.elbo, "ELBO-PPL": found.elbo_ppl}
+    rows = [{**row, "AU": units, "active dims": found.active_dimensions, **more}]
     kl = f"KL per dimension {kl_bars(found.kl_per_dim)}"
-    return f"{heading(run, found)}, nats per sentence\n{table([row])}\n{kl}"
+    return f"{heading(run, found)}, nats per sentence\n{table(rows)}\n{kl}"
 
 
 def closing(
@@ -108,34 +130,28 @@ def closing(
 ) -> str:
     """All that a finished training in `path` shows; `results` are those of `recipes.finish`."""
     epochs = f"{results['epochs']} (best {results['best_epoch']})"
-    more = {"β": results["beta"], "epochs": epochs, "minutes": results["minutes"]}
-    parts = evaluation(run, **more), examples_text(examples), _next_commands(path, examples)
-    return "\n" + "\n\n".join(parts)
+    measured = evaluation(run, β=results["beta"], epochs=epochs, minutes=results["minutes"])
+    name, texts = shlex.quote(str(path)), [shlex.quote(x) for x, _ in examples.reconstructions]
+    lines = [
+        f"the run is in {path}; go on with",
+        f"  textvae diagnose {name}",
+        f"  textvae sample {name} -n 10 --seed 1",
+    ]
+    if texts:
+        lines.append(f"  textvae reconstruct {name} {texts[0]}")
+        lines.append(f"  textvae interpolate {name} {' '.join((texts * 2)[:2])}")
+    return "\n\n".join([f"\n{measured}", examples_text(examples), "\n".join(lines)])
 
 
 def examples_text(examples: Examples) -> str:
     """Samples, three reconstructions and an interpolation, as far as there are any."""
     lines = ["samples from the prior", *(f"  {text}" for text in examples.samples)]
-    if examples.reconstructions:
-        (first, _), *_, (last, _) = examples.reconstructions * 2  # there may be but one
+    if pairs := examples.reconstructions:
         lines += ["", "reconstructions (through the posterior mean, greedy)"]
-        for text, back in examples.reconstructions[:3]:
+        for text, back in pairs[:3]:
             lines += [f"  {text}", f"  → {back}"]
-        lines += ["", f"interpolation between “{first}” and “{last}”"]
+        lines += ["", f"interpolation between “{pairs[0][0]}” and “{pairs[-1][0]}”"]
         lines += [f"  {text}" for text in examples.interpolation]
-    return "\n".join(lines)
-
-
-def _next_commands(path: str | Path, examples: Examples) -> str:
-    run, texts = shlex.quote(str(path)), [shlex.quote(text) for text, _ in examples.reconstructions]
-    lines = [
-        f"the run is in {path}; go on with",
-        f"  textvae diagnose {run}",
-        f"  textvae sample {run} -n 10 --seed 1",
-    ]
-    if texts:
-        lines.append(f"  textvae reconstruct {run} {texts[0]}")
-        lines.append(f"  textvae interpolate {run} {' '.join((texts * 2)[:2])}")
     return "\n".join(lines)
 
 
@@ -145,11 +161,8 @@ def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
     width = len(elbo.kl_per_dim)
     # The error is infinite where too little was measured to tell.
     error = f" ± {nll.se:.2f}" if nll is not None and math.isfinite(nll.se) else ""
-    return {
-        "rec": f"{elbo.rec:.2f}",
-        "KL": f"{elbo.kl:.2f}",
-        "−ELBO": f"{-elbo.elbo:.2f}",
-        "ELBO-PPL": f"{elbo.elbo_ppl:.2f}",
+    row = {"rec": elbo.rec, "KL": elbo.kl, "−ELBO": -elbo.elbo, "ELBO-PPL": elbo.elbo_ppl}
+    return {name: f"{value:.2f}" for name, value in row.items()} | {
         "NLL": ("–" if nll is None else f"{nll.nll:.2f}{error}") + star,
         "PPL": ("–" if nll is None else f"{nll.ppl:.2f}") + star,
         "MI": f"{diagnosis.mi.mi:.2f}" if width else "–",
@@ -166,46 +179,38 @@ def run_names(runs: Sequence[LoadedRun]) -> list[str]:
 
 def diagnosis_text(run: LoadedRun) -> str:
     """Everything that was found of a diagnosed run, the verdict last."""
-    found, verdict = run.diagnosis, run.diagnosis.verdict
+    found, verdict, nll = run.diagnosis, run.diagnosis.verdict, run.diagnosis.nll
+    has_z = bool(found.elbo.kl_per_dim)
+    notes = "a language model: its NLL is exact"
+    if has_z:
+        notes = f"MI can be at most log N = {found.mi.mi_max:.2f}"
+    if has_z and nll is not None:
+        samples = f"{nll.num_samples} importance samples ({nll.effective_samples:.2f} effective)"
+        notes = f"NLL ± standard error, {samples}; {notes}"
     parts = [
         f"{heading(run, found.elbo)}, nats per sentence\n{table([figures_row(found)])}",
         PARTIAL if found.interrupted else "",
-        _notes(found),
+        notes,
         f"KL per dimension {kl_bars(found.elbo.kl_per_dim)}",
-        *(_of_z(found) if found.elbo.kl_per_dim else ()),
+        *(_of_z(found) if has_z else ()),
         f"verdict: {verdict.verdict}\n{verdict.explanation}\nnext: {verdict.advice}",
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def comparison_text(runs: Sequence[LoadedRun]) -> str:
     """Runs that were diagnosed on the same sentences, a line each."""
-    names, found = run_names(runs), [run.diagnosis for run in runs]
-    named, width = list(zip(names, found, strict=True)), max(map(len, names))
+    named = list(zip(run_names(runs), [run.diagnosis for run in runs], strict=True))
     rows = [{"run": n, **figures_row(each), "verdict": each.verdict.verdict} for n, each in named]
-    bars = [f"{name:>{width}} {kl_bars(each.elbo.kl_per_dim)}" for name, each in named]
-    partial = [PARTIAL] if any(each.interrupted for each in found) else []
-    lines = [f"{heading(runs[0], found[0].elbo)}, nats per sentence", table(rows), *partial]
-    return "\n".join([*lines, "", "KL per dimension", *bars])
-
-
-def _notes(diagnosis: Diagnosis) -> str:
-    if not diagnosis.elbo.kl_per_dim:
-        return "a language model: its NLL is exact"
-    notes = f"MI can be at most log N = {diagnosis.mi.mi_max:.2f}"
-    if (nll := diagnosis.nll) is None:
-        return notes
-    effective = f"({nll.effective_samples:.2f} effective)"
-    return f"NLL ± standard error, {nll.num_samples} importance samples {effective}; {notes}"
+    partial = [PARTIAL] if any(each.interrupted for _, each in named) else []
+    lines = [f"{heading(runs[0], named[0][1].elbo)}, nats per sentence", table(rows), *partial]
+    bars = _aligned([(name, kl_bars(each.elbo.kl_per_dim)) for name, each in named], "><", " ")
+    return "\n".join([*lines, "", "KL per dimension", bars])
 
 
 def _of_z(diagnosis: Diagnosis) -> list[str]:
     """Active units, ablation, and the known factors where there are any."""
     units = {f"{threshold:g}": count for threshold, count in diagnosis.au_curve.items()}
-    ablation = [
-        {"z": kind, "−log p(x|z)": nll, "more than own": f"{more:+.2f}"}
-        for kind, nll, more in ablation_rows(diagnosis)
-    ]
     factors = [
         {
             "factor": probe.name,
@@ -219,88 +224,71 @@ def _of_z(diagnosis: Diagnosis) -> list[str]:
     ]
     return [
         f"active units by the variance of the posterior mean\n{table([units])}",
-        f"what the decoder takes from z\n{table(ablation)}",
+        f"what the decoder takes from z\n{table(ablation_rows(diagnosis))}",
         f"known factors, by a linear probe of z\n{table(factors)}" if factors else "",
     ]
 
 
-def ablation_rows(diagnosis: Diagnosis) -> list[tuple[str, float, float]]:
+def ablation_rows(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """Whose z, −log p(x|z), and how much more that is than with the sentence's own."""
     found = diagnosis.ablation
-    kinds = ("its own", "another sentence's", "from the prior", "zero")
-    nlls = (found.own, found.shuffled, found.prior, found.zero)
-    return [(kind, nll, nll - found.own) for kind, nll in zip(kinds, nlls, strict=True)]
+    kinds = {"its own": found.own, "another sentence's": found.shuffled}
+    kinds |= {"from the prior": found.prior, "zero": found.zero}
+    return [
+        {"z": kind, "−log p(x|z)": nll, "more than own": f"{nll - found.own:+.2f}"}
+        for kind, nll in kinds.items()
+    ]
 
-
-NONE, SHARE, NUMBER = "–", "{:.1%}", "{:.2f}"
 
 FEWER = (
     "The split has fewer sentences than there are samples: self-BLEU, distinct-n and repeated "
     "depend on how many there are."
 )
 
-DISTANCE = "words, Wasserstein, to the training set's; lower is better"
-
-# A figure: its name, the samples', the real sentences', and what it is and ought to be.
-Row = tuple[str, str, str, str]
-
-FIGURES = (  # of `TextFigures`: name, field, form, and what it is and ought to be
-    ("self-BLEU", "self_bleu", NUMBER, "each against the others; above real: too alike"),
-    ("distinct-", "distinct", SHARE, "of all {}-grams, how many differ; below real: too alike"),
-    ("repeated", "duplicates", SHARE, "sentences there were already; best as real"),
-    ("new", "novelty", SHARE, "sentences not trained on; below real: learned by rote"),
-    ("new 4-grams", "novel_4grams", SHARE, "of 4-grams, not trained on; best as real"),
-    ("length", "length_mean", NUMBER, "words, mean; best as real"),
-    ("± sd", "length_sd", NUMBER, "words, standard deviation; best as real"),
-    ("length distance", "length_distance", NUMBER, DISTANCE),
+FIGURES = (  # of `TextFigures`: name, form, and what it is and ought to be
+    ("self-BLEU", "{.self_bleu:.2f}", "each against the others; above real: too alike"),
+    ("distinct-1", "{.distinct[0]:.1%}", "of all 1-grams, how many differ; below real: too alike"),
+    ("distinct-2", "{.distinct[1]:.1%}", "of all 2-grams, how many differ; below real: too alike"),
+    ("distinct-3", "{.distinct[2]:.1%}", "of all 3-grams, how many differ; below real: too alike"),
+    ("distinct-4", "{.distinct[3]:.1%}", "of all 4-grams, how many differ; below real: too alike"),
+    ("repeated", "{.duplicates:.1%}", "sentences there were already; best as real"),
+    ("new", "{.novelty:.1%}", "sentences not trained on; below real: learned by rote"),
+    ("new 4-grams", "{.novel_4grams:.1%}", "of 4-grams, not trained on; best as real"),
+    ("length", "{.length_mean:.2f}", "words, mean; best as real"),
+    ("± sd", "{.length_sd:.2f}", "words, standard deviation; best as real"),
+    (
+        "length distance",
+        "{.length_distance:.2f}",
+        "words, Wasserstein, to the training set's; lower is better",
+    ),
 )
 
 
 def quality_text(quality: Quality) -> str:
     """Everything that was found: a table with what each figure is, and the path of the factors."""
-    samples, real = quality.samples, quality.real
+    samples, real, grammar = quality.samples, quality.real, quality.grammar
+    rows = [("", f"{samples.num_sentences:,} samples", f"{real.num_sentences:,} real", "")]
+    rows += [(name, form.format(samples), form.format(real), told) for name, form, told in FIGURES]
+    if grammar is not None:
+        told = "sentences that the grammar can say; higher is better"
+        rows.append(("grammatical", f"{grammar.accepted:.1%}", "–", told))
+    if (ppl := quality.perplexities) is not None:
+        told = "language model of the training split; below real: too plain, above: unlikely"
+        rows.append(("forward PPL", f"{ppl.forward:.2f}", f"{ppl.real:.2f}", told))
+    if (back := quality.reconstruction) is not None:
+        told = "of the real, reconstructed; higher is better"
+        rows.append(("BLEU", "–", f"{back.bleu:.2f}", told))
+        told = "of these, word for word; higher is better"
+        rows.append(("exact", "–", f"{back.exact_match:.1%}", told))
     corpus = CORPUS_NAMES.get(quality.corpus, quality.corpus)
     settings = f"temperature {quality.temperature:g}, seed {quality.seed}"
     heading = f"{quality.run}: {corpus}, {quality.split} split, {settings}"
-    rows = [
-        ("", f"{samples.num_sentences:,} samples", f"{real.num_sentences:,} real", ""),
-        *_text_rows(samples, real),
-        *_other_rows(quality),
+    parts = [
+        f"{heading}\n{_aligned(rows, '<>><')}",
+        FEWER if real.num_sentences < samples.num_sentences else "",
+        _path(grammar.path) if grammar is not None and grammar.path is not None else "",
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        f"{name:<{widths[0]}}  {own:>{widths[1]}}  {theirs:>{widths[2]}}  {meaning}".rstrip()
-        for name, own, theirs, meaning in rows
-    ]
-    parts = ["\n".join([heading, *lines])]
-    if real.num_sentences < samples.num_sentences:
-        parts.append(FEWER)
-    if quality.grammar is not None and quality.grammar.path is not None:
-        parts.append(_path(quality.grammar.path))
-    return "\n\n".join(parts)
-
-
-def _text_rows(samples: TextFigures, real: TextFigures) -> Iterator[Row]:
-    for name, field, form, meaning in FIGURES:
-        own, theirs = getattr(samples, field), getattr(real, field)
-        if field != "distinct":
-            yield name, form.format(own), form.format(theirs), meaning
-            continue
-        for n, (one, other) in enumerate(zip(own, theirs, strict=True), 1):
-            yield f"{name}{n}", form.format(one), form.format(other), meaning.format(n)
-
-
-def _other_rows(quality: Quality) -> Iterator[Row]:
-    """Figures that not every run has."""
-    if (grammar := quality.grammar) is not None:
-        meaning = "sentences that the grammar can say; higher is better"
-        yield "grammatical", f"{grammar.accepted:.1%}", NONE, meaning
-    if (found := quality.perplexities) is not None:
-        meaning = "language model of the training split; below real: too plain, above: unlikely"
-        yield "forward PPL", f"{found.forward:.2f}", f"{found.real:.2f}", meaning
-    if (back := quality.reconstruction) is not None:
-        yield "BLEU", NONE, f"{back.bleu:.2f}", "of the real, reconstructed; higher is better"
-        yield "exact", NONE, f"{back.exact_match:.1%}", "of these, word for word; higher is better"
+    return "\n\n".join(filter(None, parts))
 
 
 def _path(path: tuple[PathStep, ...]) -> str:
