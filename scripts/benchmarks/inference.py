@@ -101,8 +101,8 @@ def decode(
         sides = (Side(work, flops, count=tokens) for work in (ours, usual))
         bench.compare(f"{name}, {len(z)} sentences", "tokens/s", agreement, *sides)
 
-    # The searches differ in two rules: textvae keeps a place for the greedy sentence, and stops as
-    # soon as no better sentence can come. So either may find a likelier one now and then.
+    # The searches differ: in textvae the greedy sentence always has a place, and one that has ended
+    # keeps its own. So either may find a likelier one now and then.
     def our_beams() -> list[float]:
         options = {"strategy": "beam", "num_beams": NUM_BEAMS, "max_length": length}
         return [best.log_prob for best in our_decode(model, half, **options)]

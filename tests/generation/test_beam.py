@@ -1,4 +1,4 @@
-"""Tests of `textvae.generation.beam`."""
+"""Tests of beam search."""
 
 from __future__ import annotations
 

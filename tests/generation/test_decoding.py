@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.generation.building import draw_codes, push
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.generation import STRATEGIES, decode, draws, tokens
+from textvae.generation import STRATEGIES, decode, decoding, draws
 from textvae.model import SentenceVAE
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 
@@ -158,7 +158,7 @@ def test_sentences_do_not_depend_on_the_batch(
     few = ids_of(lively_model, z[:5], **arguments)
     assert few == [found.ids for found in together[:5]]
     for batch_size, rows in ((1, 1), (7, 3), (None, 5)):
-        monkeypatch.setattr(tokens, "cached_rows", lambda scores, rows=rows: rows)
+        monkeypatch.setattr(decoding, "cached_rows", lambda scores, rows=rows: rows)
         apart = decode(lively_model, z, batch_size=batch_size, **arguments)
         assert [found.ids for found in apart] == [found.ids for found in together]
         log_probs = [found.log_prob for found in apart]

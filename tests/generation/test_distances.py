@@ -1,4 +1,4 @@
-"""Tests of `textvae.generation.distances`."""
+"""Tests of distances: between codes, and between sentences."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from textvae.generation import (
     METRICS,
     Decoded,
     changes,
-    distances,
     encode,
     latent_distances,
     neighbours,
 )
+from textvae.generation import texts as texts_module
 from textvae.model import Gaussian, Posterior, SentenceVAE
 
 
@@ -60,7 +60,7 @@ def test_neighbours_are_those_of_the_whole_corpus(
     all_distances = latent_distances(query, encode(lively_model, corpus), metric)
     expected = sorted(all_distances.tolist())[:6]
     for chunk in (4096, 4, 1):
-        monkeypatch.setattr(distances, "CHUNK", chunk)
+        monkeypatch.setattr(texts_module, "CHUNK", chunk)
         found = neighbours(lively_model, texts[2], iter(corpus), 6, metric=metric)
         assert [near.distance for near in found] == pytest.approx(expected, abs=1e-5)
         assert [near.text for near in found] == [corpus[near.position] for near in found]
@@ -73,9 +73,9 @@ def test_neighbours_are_those_of_the_whole_corpus(
 def test_a_corpus_is_read_a_part_at_a_time(
     lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distances, "CHUNK", 10)
+    monkeypatch.setattr(texts_module, "CHUNK", 10)
     held, most = 0, 0
-    inner = distances.encode
+    inner = texts_module.encode
 
     def encode_and_count(model: SentenceVAE, texts: list[str]) -> Posterior:
         nonlocal held, most
@@ -88,7 +88,7 @@ def test_a_corpus_is_read_a_part_at_a_time(
             held += 1
             yield "a dog runs" if i % 7 else "the cat sees"
 
-    monkeypatch.setattr(distances, "encode", encode_and_count)
+    monkeypatch.setattr(texts_module, "encode", encode_and_count)
     found = neighbours(lively_model, "the cat sees", corpus(), 14)
     assert [near.position for near in found] == list(range(0, 95, 7))
     assert most == 10

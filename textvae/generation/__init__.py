@@ -6,19 +6,23 @@ their log p. `Decoding` has the options of all that decodes; `TextVAE` has all a
 
 from textvae.config import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
 from textvae.generation.decoding import Decoded, decode, generate_text
-from textvae.generation.distances import METRICS, Neighbour, changes, latent_distances, neighbours
-from textvae.generation.text_vae import TextVAE
 from textvae.generation.texts import (
+    METRICS,
+    Neighbour,
+    TextVAE,
     aggregate_codes,
     analogy,
     analogy_codes,
     attribute_vector,
+    changes,
     check_texts,
     encode,
     interpolate,
     jitter,
     jittered_codes,
+    latent_distances,
     lerp,
+    neighbours,
     path_codes,
     posterior_codes,
     prior_codes,

@@ -8,6 +8,7 @@ ones, −inf for what is out.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,13 +19,8 @@ BITS = 48  # of a uniform number: few enough for float64 to hold those next to 1
 LEAST = 1e-30  # of probabilities: where all are below, fp32 holds them no better than as zero
 
 
-def _signed(value: int) -> int:
-    """The int64 with the same bits."""
-    return (value + 2**63) % 2**64 - 2**63
-
-
-GOLDEN = _signed(0x9E3779B97F4A7C15)
-ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, 1))
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
 
 def uniforms(seed: int, purpose: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -33,24 +29,19 @@ def uniforms(seed: int, purpose: int, rows: Tensor, columns: Tensor) -> Tensor:
     SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators), once for
     each part of the key. The seed counts modulo 2⁶⁴.
     """
-    key = torch.tensor(_signed(seed), device=rows.device)
-    for part in (torch.full_like(key, purpose), rows, columns):
-        key = key + GOLDEN * (part + 1)
+    key = np.array([seed % 2**64], dtype=np.uint64)
+    for part in (torch.tensor(purpose), rows, columns):
+        # Of one dimension at least: numpy warns of scalars that overflow, as here they should.
+        key = key + GOLDEN * (np.atleast_1d(part.cpu().numpy()).astype(np.uint64) + 1)
         for by, factor in ROUNDS:
-            key = (key ^ _shift(key, by)) * factor
-    numbers: Tensor = (_shift(key, 64 - BITS).double() + 0.5) / 2**BITS
-    return numbers
+            key = (key ^ (key >> np.uint64(by))) * np.uint64(factor)
+    return torch.from_numpy(((key >> np.uint64(64 - BITS)) + 0.5) / 2**BITS).to(rows.device)
 
 
 def normals(seed: int, rows: Tensor, columns: Tensor) -> Tensor:
     """Standard normal numbers for z, fp32, made of the `NOISE` of `uniforms`."""
     numbers: Tensor = torch.special.ndtri(uniforms(seed, NOISE, rows, columns)).float()
     return numbers
-
-
-def _shift(key: Tensor, by: int) -> Tensor:
-    """Shift to the right without the sign."""
-    return torch.bitwise_and(key >> by, 2 ** (64 - by) - 1)
 
 
 def draw(scores: Tensor, p: Tensor, shares: Tensor, options: Decoding) -> Tensor:

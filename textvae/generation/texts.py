@@ -12,22 +12,23 @@ Shapes: B sentences, N codes, Z latent dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import islice, pairwise
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from textvae.batches import collate
 from textvae.checks import InputError, choose, integer, number, one_of
-from textvae.generation.decoding import generate_text
+from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.draws import CHOICE, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
 
-SOURCES = ("prior", "aggregate")
-MAX_TOKENS = 2**14  # padding included, of a batch that is encoded at a time
+TOGETHER = 64  # sentences that are encoded at a time: more are no faster
+METRICS = ("cosine", "euclidean", "kl")
+CHUNK = 4096  # sentences of a corpus that are encoded and held at a time
 PARALLEL = 1e-4  # sine of the angle below which two codes span no plane in fp32
 
 
@@ -64,17 +65,13 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         TypeError: If `texts` is a single string.
     """
     sentences = check_texts(model, texts, max_tokens=max_tokens)
-    lengths = np.array([len(ids) for ids in sentences])
-    order = rest = np.argsort(lengths, kind="stable")
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     parts = []
-    while len(rest) > 0:
-        # Sorted, so the last of a batch is its longest.
-        padded = np.arange(1, len(rest) + 1) * lengths[rest]
-        size = max(1, int(np.searchsorted(padded, MAX_TOKENS, side="right")))
-        ids, rest = [sentences[i] for i in rest[:size]], rest[size:]
-        parts.append(model.encode(collate(ids).to(model.device)))
-    back = torch.from_numpy(order).argsort().to(model.device)
-    return type(parts[0]).cat(parts).map(lambda parameter: parameter[back])
+    for start in range(0, len(order), TOGETHER):
+        batch = collate([sentences[i] for i in order[start : start + TOGETHER]])
+        parts.append(model.encode(batch.to(model.device)))
+    back = torch.tensor(order).argsort().to(model.device)
+    return type(parts[0]).cat(parts).map(itemgetter(back))
 
 
 def prior_codes(model: SentenceVAE, num_codes: int, *, seed: int = 0) -> Tensor:
@@ -92,7 +89,7 @@ def aggregate_codes(
     rows = torch.arange(num_codes, device=noise.device)
     posterior = encode(model, texts)
     chosen = (uniforms(seed, CHOICE, rows, torch.zeros_like(rows)) * len(texts)).long()
-    return posterior.map(lambda parameter: parameter[chosen]).sample(noise)
+    return posterior.map(itemgetter(chosen)).sample(noise)
 
 
 def sample(
@@ -111,7 +108,7 @@ def sample(
     z is from the source `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of `texts` taken
     at random. The same seed gives the same sentences; fewer of them are the first of more.
     """
-    one_of("source", source, SOURCES)
+    one_of("source", source, ("prior", "aggregate"))
     if (source == "aggregate") != (texts is not None):
         raise InputError(f"texts must be given with source 'aggregate' only, got {source!r}")
     if texts is None:
@@ -163,10 +160,7 @@ def jitter(
     seed: int = 0,
     **options: Any,
 ) -> list[str]:
-    """Sentences from around a text: z = mean + scale · deviation · noise; some may be equal.
-
-    `scale` is in standard deviations of the posterior; 1 draws from it.
-    """
+    """Sentences from around a text, some maybe equal: z = mean + `scale` · deviation · noise."""
     z = jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
     return generate_text(model, z, seed=seed, **options)
 
@@ -276,3 +270,96 @@ def slerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
 
 
 METHODS = {"linear": lerp, "spherical": slerp}
+
+
+class Neighbour(NamedTuple):
+    """A sentence of a corpus near the one asked for."""
+
+    text: str
+    distance: float  # in the metric asked for
+    position: int  # in the corpus, counted from 0
+
+
+def latent_distances(query: Posterior, corpus: Posterior, metric: str = "cosine") -> Tensor:
+    """How far the posteriors (N, Z) of a corpus of N sentences are from one, (1, Z).
+
+    `"cosine"` is 1 − the cosine between means, 1 from a mean of zero; `"euclidean"` is between
+    means; `"kl"` is KL(query ‖ other), nats.
+    """
+    if one_of("metric", metric, METRICS) == "kl":
+        return query.kl_to(corpus)
+    if metric == "euclidean":
+        return (query.mean - corpus.mean).square().sum(-1).sqrt()
+    return 1 - torch.cosine_similarity(query.mean, corpus.mean)
+
+
+def neighbours(
+    model: SentenceVAE,
+    text: str,
+    corpus_texts: Iterable[str],
+    k: int = 10,
+    *,
+    metric: str = "cosine",
+) -> list[Neighbour]:
+    """The `k` sentences of a corpus whose posteriors are nearest to a text's, the nearest first.
+
+    A text that the corpus has is its own neighbour. The corpus is read once and in parts, so that
+    it may be larger than memory. For metrics see `latent_distances`, for what is refused `encode`.
+    """
+    integer("k", k, 1)
+    query, best, first, rest = encode(model, [text]), list[Neighbour](), 0, iter(corpus_texts)
+    while part := list(islice(rest, CHUNK)):
+        distances = latent_distances(query, encode(model, part), metric)
+        nearest = distances.argsort(stable=True)[:k]
+        best += [Neighbour(part[i], float(distances[i]), first + i) for i in nearest.tolist()]
+        best = sorted(best, key=lambda neighbour: neighbour.distance)[:k]
+        first += len(part)
+    if first == 0:
+        raise InputError("corpus_texts must hold at least one sentence, got 0")
+    return best
+
+
+def changes(sentences: Sequence[Decoded]) -> list[float]:
+    """The share of tokens that change from each sentence to the next: edits over the longer one's.
+
+    1 − their mean is how smooth a path is: perfectly, where a collapsed model says but one thing.
+    """
+    pairs = pairwise([sentence.ids for sentence in sentences])
+    return [edit_distance(one, other) / max(len(one), len(other), 1) for one, other in pairs]
+
+
+def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
+    """Fewest insertions, deletions and replacements (Wagner & Fischer 1974)."""
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(one, start=1):
+        corner, row[0] = row[0], i
+        for j, right in enumerate(other, start=1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (left != right))
+    return row[-1]
+
+
+class TextVAE(SentenceVAE):
+    """A `SentenceVAE` that reads and writes text.
+
+    Methods are the functions of the same name in `textvae.generation`; `encode_texts` is `encode`.
+    """
+
+    encode_texts = encode
+    prior_codes = prior_codes
+    aggregate_codes = aggregate_codes
+    posterior_codes = posterior_codes
+    jittered_codes = jittered_codes
+    path_codes = path_codes
+    traversal_codes = traversal_codes
+    analogy_codes = analogy_codes
+    attribute_vector = attribute_vector
+    decode = decode
+    generate_text = generate_text
+    sample = sample
+    reconstruct = reconstruct
+    jitter = jitter
+    interpolate = interpolate
+    traverse = traverse
+    analogy = analogy
+    shift = shift
+    neighbours = neighbours
