@@ -76,9 +76,8 @@ def test_sentences_are_encoded_in_order(
     assert (split.num_sentences, split.num_tokens) == (len(rows), sum(lengths))
     assert split.longest == max(map(len, ids))
     assert (split.num_truncated, split.num_dropped) == (len(truncated), 5 - len(rows))
-    for index in (-1, len(rows)):
-        with pytest.raises(IndexError, match=rf"must lie in \[0, {len(rows) - 1}\], got {index}"):
-            split.sentence(index)
+    with pytest.raises(IndexError):
+        split.sentence(len(rows))
     for batch in BatchLoader(split, batch_size=2):
         for row, target, length in zip(batch.indices, batch.target_ids, batch.lengths, strict=True):
             assert (EOS_ID in target.tolist()) == (not split.truncated[row])
@@ -100,7 +99,7 @@ def test_the_cache_knows_texts_tokenizer_and_limits(
     other = Tokenizer.train(["zoo e d c b a"])
     assert sentences(encode_split(dataset, other)) == other.encode_batch(WORDS)
 
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **limits: object) -> None:
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(batches, "_columns", refuse)
@@ -125,14 +124,14 @@ def test_what_encoding_refuses(dataset: datasets.Dataset, tokenizer: Tokenizer) 
         encode_split(dataset, tokenizer, max_length=0)
     with pytest.raises(InputError, match="too_long must be one of cut, drop, got 'wrap'"):
         encode_split(dataset, tokenizer, too_long="wrap")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="dataset must hold at least one sentence, got none"):
+    with pytest.raises(DataError, match="no sentence is left of 0, with max_length None"):
         encode_split(dataset.select([]), tokenizer)
-    with pytest.raises(DataError, match="all 1 are longer than max_length 1"):
+    with pytest.raises(DataError, match="no sentence is left of 1, with max_length 1"):
         encode_split(dataset.select([0]), tokenizer, max_length=1, too_long="drop")
     with pytest.raises(InputError, match="sequences must hold at least one sentence, got none"):
         EncodedSplit.from_ids([])
     reserved = datasets.Dataset.from_dict({"text": ["a", "b <bos>"]})
-    with pytest.raises(DataError, match="sentence 2 contains the reserved token <bos>"):
+    with pytest.raises(InputError, match="text 2 contains the reserved token <bos>, got 'b <bos>'"):
         encode_split(reserved, tokenizer)
 
 
@@ -231,8 +230,7 @@ def test_little_is_padding_and_batches_come_in_no_order_of_length() -> None:
     [
         ({"batch_size": None}, "batch_size or max_tokens must be given, got None for both"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"max_tokens": -5}, "max_tokens must be at least 1, got -5"),
-        ({"max_tokens": 9}, r"must be at least 10, the longest sentence \(number 1 .*\), got 9"),
+        ({"max_tokens": 9}, "max_tokens, for the longest sentence, must be at least 10, got 9"),
     ],
 )
 def test_what_the_loader_refuses(options: dict[str, Any], message: str) -> None:
@@ -294,5 +292,5 @@ def test_what_collate_refuses() -> None:
         collate([[5]], [1, 2])
     with pytest.raises(InputError, match=r"truncated must have one entry .* shape \(0,\)"):
         collate([[5]], truncated=[])
-    with pytest.raises(InputError, match="truncated sentence must have ids, sentence 1 has none"):
+    with pytest.raises(InputError, match="truncated sentences must have ids, number 1 has none"):
         collate([[5], []], truncated=[False, True])

@@ -5,22 +5,21 @@ Shapes: B sentences, T tokens of the longest sentence in the batch.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from textvae.checks import InputError, at_least, integer, one_of
 from textvae.corpus import DataError, mapped
-from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer, find_reserved
+from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 if TYPE_CHECKING:
-    import pyarrow
     from datasets import Dataset
 
 TooLong = Literal["cut", "drop"]  # what becomes of a sentence above the length limit
@@ -78,9 +77,7 @@ def collate(
     num_ids = np.fromiter(map(len, sequences), dtype=np.int64, count=size)
     lengths = num_ids + ~cut
     if not lengths.all():
-        raise InputError(
-            f"a truncated sentence must have ids, sentence {lengths.argmin()} has none"
-        )
+        raise InputError(f"truncated sentences must have ids, number {lengths.argmin()} has none")
     place = np.arange(lengths.max())
     target_ids = np.full((size, len(place)), PAD_ID, dtype=np.int64)  # (B, T)
     target_ids[place < num_ids[:, None]] = np.concatenate(sequences)
@@ -95,21 +92,16 @@ def collate(
 class EncodedSplit:
     """The ids of a split's sentences, without special tokens, by position.
 
-    Held as flat columns of ids with offsets into them, taken from Arrow without a copy: a corpus
-    larger than memory stays on disk. Lengths and flags are in memory, 5 bytes a sentence.
+    They stay in Arrow's columns, on disk for a large corpus; 5 bytes a sentence are in memory.
     """
 
-    def __init__(self, table: pyarrow.Table, *, num_dropped: int = 0) -> None:
-        """Take the columns `ids` (list of integers), `truncated` (uint8) and `row` (int32)."""
-        lists = table["ids"].chunks
-        self._ids: list[NDArray[Any]] = [np.from_dlpack(chunk.values) for chunk in lists]
-        self._offsets: list[NDArray[Any]] = [np.from_dlpack(chunk.offsets) for chunk in lists]
-        self._first = [0, *accumulate(map(len, lists))]
-        num_ids = np.concatenate([np.diff(offsets) for offsets in self._offsets])
+    def __init__(self, table: pa.Table, *, num_dropped: int = 0) -> None:
+        """Take the columns `ids` (lists of integers), `truncated` (bool) and `row` (int32)."""
+        self._ids, self._rows = table["ids"], table["row"]
+        num_ids: NDArray[np.int32] = pc.list_value_length(self._ids).to_numpy()
         # (sentences,): whether one was cut and so has no EOS; its predicted tokens, EOS among them
-        self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy().view(bool)
+        self.truncated: NDArray[np.bool_] = table["truncated"].to_numpy()
         self.lengths: NDArray[np.int32] = num_ids + ~self.truncated
-        self._rows = table["row"]
         self.num_sentences = len(num_ids)
         self.num_truncated = int(self.truncated.sum())
         self.num_dropped = num_dropped  # for their length
@@ -124,7 +116,7 @@ class EncodedSplit:
         if not sequences:
             raise InputError("sequences must hold at least one sentence, got none")
         at_least(1, max_length=max_length)
-        return cls(_columns(sequences, range(len(sequences)), max_length, "cut"))
+        return cls(_columns(sequences, range(len(sequences)), pa.int32(), max_length))
 
     def __len__(self) -> int:
         return self.num_sentences
@@ -132,16 +124,13 @@ class EncodedSplit:
     @property
     def rows(self) -> NDArray[np.int32]:
         """(sentences,) int32, positions in the text split: others than here where some dropped."""
-        return np.asarray(self._rows)
+        rows: NDArray[np.int32] = self._rows.to_numpy()
+        return rows
 
     def sentence(self, index: int) -> NDArray[np.integer]:
         """Ids of one sentence, without special tokens, as a view."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"index must lie in [0, {len(self) - 1}], got {index}")
-        chunk = bisect_right(self._first, index) - 1
-        local = index - self._first[chunk]
-        start, stop = self._offsets[chunk][local : local + 2]
-        return self._ids[chunk][start:stop]
+        ids: NDArray[np.integer] = self._ids[index].values.to_numpy()
+        return ids
 
 
 def encode_split(
@@ -162,57 +151,33 @@ def encode_split(
     """
     at_least(1, max_length=max_length)
     one_of("too_long", too_long, get_args(TooLong))
-    total = len(dataset)
-    if total == 0:
-        raise DataError("dataset must hold at least one sentence, got none")
     options = {"tokenizer": tokenizer, "max_length": max_length, "too_long": too_long}
     encoded = mapped(dataset.select_columns("text"), _encoded, "tokenising", **options)
     if not len(encoded):
-        raise DataError(f"no sentence is left: all {total} are longer than max_length {max_length}")
-    return EncodedSplit(encoded.data, num_dropped=total - len(encoded))
+        raise DataError(f"no sentence is left of {len(dataset)}, with max_length {max_length}")
+    return EncodedSplit(encoded.data, num_dropped=len(dataset) - len(encoded))
 
 
-def _encoded(
-    table: pyarrow.Table,
-    rows: list[int],
-    tokenizer: Tokenizer,
-    max_length: int | None,
-    too_long: TooLong,
-) -> pyarrow.Table:
-    texts = table["text"].to_pylist()
-    if find_reserved("\n".join(texts)) is not None:
-        found = zip(rows, map(find_reserved, texts), strict=True)
-        row, reserved = next((row, token) for row, token in found if token is not None)
-        raise DataError(f"sentence {row + 1} contains the reserved token {reserved}")
+def _encoded(table: pa.Table, rows: list[int], tokenizer: Tokenizer, **limits: Any) -> pa.Table:
     # Half the file, and half the pages of it in memory, for vocabularies of a usual size.
-    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.int32
-    return _columns(tokenizer.encode_batch(texts), rows, max_length, too_long, dtype)
+    dtype = pa.uint16() if tokenizer.vocab_size <= 2**16 else pa.int32()
+    ids = tokenizer.encode_batch(table["text"].to_pylist())
+    return _columns(ids, rows, dtype, **limits)
 
 
 def _columns(
     sequences: Sequence[Sequence[int]],
     rows: Sequence[int],
+    dtype: pa.DataType,
     max_length: int | None,
-    too_long: TooLong,
-    dtype: type[np.integer] = np.int32,
-) -> pyarrow.Table:
-    import pyarrow as pa
-
-    limit = max(map(len, sequences)) if max_length is None else max_length
+    too_long: TooLong = "cut",
+) -> pa.Table:
+    ids = pa.array(sequences, pa.list_(dtype))
+    is_long = pc.greater(pc.list_value_length(ids), max_length or 2**31 - 1)
+    columns = {"ids": ids, "truncated": is_long, "row": pa.array(rows, pa.int32())}
     if too_long == "drop":
-        kept = [i for i, ids in enumerate(sequences) if len(ids) <= limit]
-        sequences, rows = [sequences[i] for i in kept], [rows[i] for i in kept]
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    offsets = np.concatenate([[0], np.minimum(lengths, limit).cumsum()]).astype(np.int32)
-    cut = (ids[:limit] for ids in sequences)
-    flat = np.fromiter(chain.from_iterable(cut), dtype=dtype, count=int(offsets[-1]))
-    return pa.table(
-        {
-            "ids": pa.ListArray.from_arrays(offsets, flat),
-            "truncated": (lengths > limit).view(np.uint8),
-            "row": np.array(rows, dtype=np.int32),
-        }
-    )
+        return pa.table(columns).filter(pc.invert(is_long))
+    return pa.table({**columns, "ids": pc.list_slice(ids, 0, max_length)})
 
 
 class BatchLoader:
@@ -244,13 +209,9 @@ class BatchLoader:
         """
         if batch_size is None and max_tokens is None:
             raise InputError("batch_size or max_tokens must be given, got None for both")
-        at_least(1, batch_size=batch_size, max_tokens=max_tokens)
+        at_least(1, batch_size=batch_size)
         longest = int(split.lengths.max())
-        if max_tokens is not None and longest > max_tokens:
-            raise InputError(
-                f"max_tokens must be at least {longest}, the longest sentence (number "
-                f"{int(split.lengths.argmax())} of the split), got {max_tokens}"
-            )
+        at_least(longest, **{"max_tokens, for the longest sentence,": max_tokens})
         self.split, self.shuffle, self.seed = split, shuffle, seed
         self.num_sentences, self.num_tokens = split.num_sentences, split.num_tokens
         self._bounds = _bounds(np.sort(split.lengths), batch_size, max_tokens)

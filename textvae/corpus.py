@@ -39,7 +39,7 @@ SPLIT_NAMES = {  # what a split may be called in a file's name or on the hub
 }
 ROWS_AT_ONCE = 100_000  # read, cleaned or made ids of together: some ten megabytes
 LONG_WORK = 300_000  # sentences that take seconds, so that a terminal shows progress
-_VERSION = 5  # counted up when the same data would give others, so that no old cache is taken
+_VERSION = 6  # counted up when the same data would give others, so that no old cache is taken
 _JSON = (".jsonl", ".ndjson", ".json")
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,10 +31,12 @@ _KINDS: dict[tuple[str, str | None], Kind] = {  # of a model and what splits wor
     ("WordLevel", "Split"): "char",
     ("BPE", "ByteLevel"): "bpe",
 }
-# As the library splits: whitespace is Rust's, and `str.split` would also split at U+001C to U+001F.
-_WORD = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
-_CHARACTER = re.compile(f"{UNK_TOKEN}|.", re.DOTALL)
-_SPLIT = {"word": _WORD.findall, "char": _CHARACTER.findall}
+_SPLIT = {  # as the library splits: `str.split` would also split at U+001C to U+001F
+    "word": re.compile(
+        "[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
+    ).findall,
+    "char": re.compile(f"{UNK_TOKEN}|.", re.DOTALL).findall,
+}
 
 
 def find_reserved(text: str) -> str | None:
@@ -45,8 +47,7 @@ def find_reserved(text: str) -> str | None:
 class Tokenizer:
     """Text to ids without special tokens, and ids back to text; `train` or `load` build one.
 
-    Special ids are the same in every vocabulary; BOS, EOS and padding are added when a batch is
-    built, never here.
+    Special ids are the same in every vocabulary; batches add BOS, EOS and padding.
     """
 
     pad_id, unk_id, bos_id, eos_id = PAD_ID, UNK_ID, BOS_ID, EOS_ID
@@ -60,12 +61,11 @@ class Tokenizer:
             raise InputError(f"model and pre-tokenizer must be one of {list(_KINDS)}, got {parts}")
         self.kind = _KINDS[parts]
         self._vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
-        ids = {token: self._vocabulary.get(token) for token in SPECIALS}
-        if list(ids.values()) != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
-            raise InputError(f"special tokens must have the ids 0, 1, 2, 3, got {ids}")
-        size, last = len(self._vocabulary), max(self._vocabulary.values())
-        if last != size - 1:
-            raise InputError(f"ids must have no holes, got {size} tokens with ids up to {last}")
+        ids, size = sorted(self._vocabulary.values()), len(self._vocabulary)
+        specials = {token: self._vocabulary.get(token) for token in SPECIALS}
+        if list(specials.values()) != ids[:4] or ids != list(range(size)):
+            got = f"got {specials} and {size} tokens with ids up to {ids[-1]}"
+            raise InputError(f"ids must have no holes and start with {', '.join(SPECIALS)}, {got}")
 
     @classmethod
     def train(
@@ -91,10 +91,9 @@ class Tokenizer:
         smallest = len(SPECIALS) + (256 if kind == "bpe" else 1)
         at_least(smallest, **{f"vocab_size of a {kind} tokenizer": vocab_size})
         at_least(1, min_count=min_count)
-        checked = _checked(texts)
         if kind == "bpe":
-            return cls(_train_bpe(checked, vocab_size or 8000, min_count))
-        counts = Counter(chain.from_iterable(map(_SPLIT[kind], checked)))
+            return cls(_train_bpe(_checked(texts), vocab_size or 8000, min_count))
+        counts = Counter(chain.from_iterable(map(_SPLIT[kind], _checked(texts))))
         return cls(_from_counts(counts, kind, vocab_size, min_count))
 
     @property
@@ -123,7 +122,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts at once."""
-        checked = list(_checked(texts, may_be_none=True))
+        checked = list(_checked(texts))
         if self.kind != "bpe":
             # A look-up gives what the library gives, at a tenth of its time.
             split, look_up = _SPLIT[self.kind], self._vocabulary.get
@@ -134,8 +133,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids (or a tensor of one dimension) up to the first EOS.
 
-        BOS and padding are left out. Words come back with single spaces between them, characters
-        and BPE exactly; an unknown token shows as `<unk>`.
+        Words come back with single spaces between them, characters and BPE exactly.
         """
         return self.decode_batch([ids])[0]
 
@@ -148,9 +146,7 @@ class Tokenizer:
 
     def unknown_words(self, text: str) -> list[str]:
         """Return what words (or characters) of `text` become `<unk>`, each once, in order."""
-        if self.kind == "bpe":  # it can spell anything
-            return []
-        tokens = dict.fromkeys(_SPLIT[self.kind](text))
+        tokens = dict.fromkeys(_SPLIT[self.kind](text) if self.kind != "bpe" else ())
         return [token for token in tokens if token not in self._vocabulary]
 
     def save(self, path: str | Path) -> None:
@@ -170,25 +166,19 @@ class Tokenizer:
 
     def _until_eos(self, ids: Iterable[int]) -> list[int]:
         values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        if EOS_ID in values:
-            values = values[: values.index(EOS_ID)]
+        values = list(takewhile(lambda value: value != EOS_ID, values))
         wrong = [value for value in values if not 0 <= value < len(self._vocabulary)]
         if wrong:
             raise InputError(f"ids must lie in [0, {len(self._vocabulary) - 1}], got {wrong[0]}")
         return [value for value in values if value not in (PAD_ID, BOS_ID)]
 
 
-def _checked(texts: Iterable[str], *, may_be_none: bool = False) -> Iterator[str]:
-    number = 0
+def _checked(texts: Iterable[str]) -> Iterator[str]:
     for number, text in enumerate(texts, start=1):
         if reserved := find_reserved(text):
-            raise InputError(
-                f"text {number} contains the reserved token {reserved}; "
-                "remove it or write it otherwise"
-            )
+            got = f"got {text[:60]!r}; remove it or write it otherwise"
+            raise InputError(f"text {number} contains the reserved token {reserved}, {got}")
         yield text
-    if number == 0 and not may_be_none:
-        raise InputError("texts must hold at least one sentence, got none")
 
 
 def _from_counts(
@@ -225,13 +215,9 @@ def _train_bpe(texts: Iterator[str], vocab_size: int, min_count: int) -> tokeniz
             show_progress=False,
         ),
     )
-    learned = json.loads(learner.to_str())["model"]
-    merges = [tuple(pair) for pair in learned["merges"]]
-    # A fresh one, because the learner counts `<unk>` among the special tokens, and whoever loads
-    # the file with the library alone would not see it in decoded text.
-    backend = tokenizers.Tokenizer(models.BPE(learned["vocab"], merges, unk_token=UNK_TOKEN))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(RESERVED))
-    backend.add_tokens([tokenizers.AddedToken(UNK_TOKEN, normalized=False)])
-    return backend
+    learner.decoder = decoders.ByteLevel()
+    state = json.loads(learner.to_str())
+    state["model"]["unk_token"] = UNK_TOKEN
+    # Whoever loads the file with the library alone must see `<unk>` in decoded text.
+    state["added_tokens"][UNK_ID]["special"] = False
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
