@@ -19,6 +19,10 @@ class InputError(ValueError):
     """Something that a user gave can't be used; the message says what is allowed."""
 
 
+class TrainingError(RuntimeError):
+    """Training can't go on; the message says where, and what is safe."""
+
+
 class NotInstalledError(ImportError):
     """An extra that was asked for is not installed; the message says what to type."""
 

@@ -185,7 +185,7 @@ def test_a_corpus_of_unknown_words_is_said_in_short(lively_run: str, tmp_path: P
     said = call("sample", lively_run, "-n1", SHORT, "--like", str(corpus))
     words = " ".join(f"word{i}" for i in range(20))
     assert said.err == (
-        f"textvae: not in the vocabulary, read as <unk>: {words}\ntextvae: … and 1,005 more\n"
+        f"textvae: not in the vocabulary, read as <unk>: {words} … and 1,005 more\n"
     )
 
 

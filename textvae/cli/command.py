@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from textvae.checks import InputError, NotInstalledError
+from textvae.checks import InputError, NotInstalledError, TrainingError
 from textvae.config import DataConfig, ModelConfig, Options, TrainingConfig
 from textvae.runtime import ElsewhereError, is_first
 
@@ -152,11 +152,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
         return 2
     except ElsewhereError:
         return 2
-    except RuntimeError as error:
-        from textvae.training import TrainingError
-
-        if not isinstance(error, TrainingError):
-            raise
+    except TrainingError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

@@ -16,9 +16,7 @@ from textvae.checks import InputError
 from textvae.cli.command import Json, Run, print_result, say
 from textvae.config import Options, option
 
-NumSamples = Annotated[int, "importance samples K of the NLL"]
 DataDir = Annotated[str | None, "where the corpus is now (default: where it was)"]
-Report = Annotated[str | None, "also write this HTML file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,66 +41,65 @@ def evaluate(run: Run, *, measurement: Measurement = ON_TEST, json: Json = False
     print_result(json, found.evaluation.to_dict(), report.evaluation(found))
 
 
-def diagnose(
-    run: Run,
-    *,
-    num_samples: NumSamples = 500,
-    measurement: Measurement = ON_TEST,
-    json: Json = False,
-    report: Report = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Diagnosing:
+    """How runs are diagnosed, and where what was found goes."""
+
+    num_samples: Annotated[int, "importance samples K of the NLL"] = 500
+    measurement: Measurement = ON_TEST
+    json: Json = False
+    report: Annotated[str | None, "also write this HTML file"] = None
+
+    def of(self, names: Sequence[str]) -> None:
+        """Diagnose these runs, print what was found and write the report."""
+        from tqdm import tqdm
+
+        from textvae import recipes, report
+
+        if self.report is not None:
+            report.check_page(self.report)  # before minutes are spent on what can't be written
+        bar = partial(tqdm, unit=" batches", leave=False, disable=None)
+        options = {"num_samples": self.num_samples, "progress": bar, **asdict(self.measurement)}
+        found = recipes.diagnose_runs(names, **options)
+        contents = [
+            {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
+            | one.diagnosis.to_dict()
+            for one in found
+        ]
+        if len(names) == 1:
+            print_result(self.json, contents[0], report.diagnosis_text(found[0]))
+        else:
+            print_result(self.json, {"runs": contents}, report.comparison_text(found))
+        if self.report is not None:
+            if len(names) == 1:
+                examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
+                report.write_page(found[0], examples, self.report)
+            else:
+                report.write_comparison(found, self.report)
+            say(f"the report is in {self.report}")
+        say(*(f"not measured: {name}" for name in names[len(found) :]))
+        last, diagnosis = found[-1], found[-1].diagnosis
+        if diagnosis.interrupted:
+            num_done = diagnosis.nll.num_sentences if diagnosis.nll else 0
+            share = f"{num_done:,} of its {diagnosis.elbo.num_sentences:,} sentences"
+            say(f"interrupted: the NLL of {last.name} is of {share}")
+            raise KeyboardInterrupt
+
+
+def diagnose(run: Run, *, diagnosing: Diagnosing) -> None:
     """Whether, how far and why a run has collapsed, and what to try."""
-    _diagnose([run], num_samples, measurement, json, report)
+    diagnosing.of([run])
 
 
 def compare(
     runs: Annotated[Sequence[str], "run directories or hub ids, at least 2"],
     *,
-    num_samples: NumSamples = 500,
-    measurement: Measurement = ON_TEST,
-    json: Json = False,
-    report: Report = None,
+    diagnosing: Diagnosing,
 ) -> None:
     """Diagnoses of several runs side by side."""
     if len(runs) < 2:
         raise InputError(f"runs must be at least 2, got {', '.join(runs)}")
-    _diagnose(runs, num_samples, measurement, json, report)
-
-
-def _diagnose(
-    names: Sequence[str], num_samples: int, on: Measurement, as_json: bool, page: str | None
-) -> None:
-    from tqdm import tqdm
-
-    from textvae import recipes, report
-
-    if page is not None:
-        report.check_page(page)  # before minutes are spent on what can't be written
-    bar = partial(tqdm, unit=" batches", leave=False, disable=None)
-    found = recipes.diagnose_runs(names, num_samples=num_samples, progress=bar, **asdict(on))
-    contents = [
-        {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
-        | one.diagnosis.to_dict()
-        for one in found
-    ]
-    if len(names) == 1:
-        print_result(as_json, contents[0], report.diagnosis_text(found[0]))
-    else:
-        print_result(as_json, {"runs": contents}, report.comparison_text(found))
-    if page is not None:
-        if len(names) == 1:
-            examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
-            report.write_page(found[0], examples, page)
-        else:
-            report.write_comparison(found, page)
-        say(f"the report is in {page}")
-    say(*(f"not measured: {name}" for name in names[len(found) :]))
-    last, diagnosis = found[-1], found[-1].diagnosis
-    if diagnosis.interrupted:
-        num_done = diagnosis.nll.num_sentences if diagnosis.nll else 0
-        share = f"{num_done:,} of its {diagnosis.elbo.num_sentences:,} sentences"
-        say(f"interrupted: the NLL of {last.name} is of {share}")
-        raise KeyboardInterrupt
+    diagnosing.of(runs)
 
 
 def quality(

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,9 +44,9 @@ class Texts:
 
     def load(self, count: int | None = None) -> tuple[TextVAE, list[str]]:
         """The model and the texts, all fit for it and `count` in number."""
-        from textvae.generation import check_texts
+        from textvae.generation import TextVAE, check_texts
 
-        model, texts = _load(self.run), list(self.read())
+        model, texts = TextVAE.from_pretrained(self.run), list(self.read())
         if count is not None and len(texts) != count:
             raise InputError(f"texts must be {count} in number, got {len(texts)}")
         check_texts(model, texts, max_tokens=self.longest)
@@ -69,16 +68,6 @@ class Texts:
         limit: int | None = config.get("run", {}).get("data", {}).get("max_length")
         return config.get("longest_sentence") or limit
 
-    def show(self, records: Iterable[dict[str, Any]], line: str = "{text}") -> None:
-        """Print each record in a line; see `_show`."""
-        _show(records, self.json, line)
-
-
-def _load(run: str) -> TextVAE:
-    from textvae.generation import TextVAE
-
-    return TextVAE.from_pretrained(run)
-
 
 def _read_lines(source: str) -> Iterator[str]:
     """The lines of a file in UTF-8, or of standard input if it is called "-"."""
@@ -87,7 +76,7 @@ def _read_lines(source: str) -> Iterator[str]:
     is_typed = source == "-" and sys.stdin.isatty()
     if is_typed:
         say("sentences, one a line, and Ctrl-D at the end:")
-    name, line = _name(source), None
+    name, line = "standard input" if source == "-" else source, None
     # utf-8-sig: a byte order mark, as some editors write it, would else belong to the first word.
     with nullcontext(sys.stdin) if source == "-" else open(source, encoding="utf-8-sig") as lines:
         try:
@@ -104,7 +93,7 @@ def _read_corpus(source: str) -> Iterator[tuple[int, str]]:
     """The sentences of a file and their lines' numbers, without empty lines and space around."""
     from textvae.tokenizer import find_reserved
 
-    name, sentence = _name(source), ""
+    name, sentence = "standard input" if source == "-" else source, ""
     for number, line in enumerate(_read_lines(source), start=1):
         reserved = find_reserved(line)
         if reserved is not None:
@@ -116,10 +105,6 @@ def _read_corpus(source: str) -> Iterator[tuple[int, str]]:
         raise InputError(f"{name} must hold at least one sentence, got empty lines only")
 
 
-def _name(source: str) -> str:
-    return "standard input" if source == "-" else source
-
-
 def _report_unknown_words(model: TextVAE, texts: Iterable[str]) -> Iterator[str]:
     """The same texts; when there are no more, says which words the model has never seen."""
     unknown: dict[str, None] = {}
@@ -127,9 +112,9 @@ def _report_unknown_words(model: TextVAE, texts: Iterable[str]) -> Iterator[str]
         unknown |= dict.fromkeys(model.tokenizer.unknown_words(text))
         yield text
     if unknown:
-        say(f"not in the vocabulary, read as <unk>: {' '.join(list(unknown)[:MAX_UNKNOWN])}")
-    if len(unknown) > MAX_UNKNOWN:
-        say(f"… and {len(unknown) - MAX_UNKNOWN:,} more")
+        rest = f" … and {len(unknown) - MAX_UNKNOWN:,} more" if len(unknown) > MAX_UNKNOWN else ""
+        words = " ".join(list(unknown)[:MAX_UNKNOWN])
+        say(f"not in the vocabulary, read as <unk>: {words}{rest}")
 
 
 def _written(
@@ -140,7 +125,7 @@ def _written(
         yield {**more, "text": one.text, "log_prob": one.log_prob}
 
 
-def _show(records: Iterable[dict[str, Any]], as_json: bool, line: str = "{text}") -> None:
+def _show(as_json: bool, records: Iterable[dict[str, Any]], line: str = "{text}") -> None:
     """Print each record in a line: as JSON, or as `line` has it.
 
     No line break is printed that a model of bytes may have put into a sentence.
@@ -161,13 +146,15 @@ def sample(
 
     example: textvae sample runs/grammar-1 -n 5 --top-p 0.9 --seed 1
     """
-    model, seed = _load(run), decoding.seed
+    from textvae.generation import TextVAE
+
+    model, seed = TextVAE.from_pretrained(run), decoding.seed
     if like is None:
         z = model.prior_codes(num_sentences, seed=seed)
     else:
         texts = _report_unknown_words(model, (text for _, text in _read_corpus(like)))
         z = model.aggregate_codes(num_sentences, list(texts), seed=seed)
-    _show(_written(model, z, decoding, [{}] * num_sentences), json)
+    _show(json, _written(model, z, decoding, [{}] * num_sentences))
 
 
 def reconstruct(
@@ -182,7 +169,7 @@ def reconstruct(
     """
     model, texts = given.load()
     z = model.posterior_codes(texts, sampled=sampled, seed=decoding.seed)
-    given.show(_written(model, z, decoding, ({"source": text} for text in texts)))
+    _show(given.json, _written(model, z, decoding, ({"source": text} for text in texts)))
 
 
 def interpolate(
@@ -201,10 +188,11 @@ def interpolate(
     model, texts = given.load()
     found = model.decode(model.path_codes(*texts, steps=steps, method=method), **asdict(decoding))
     shares = changes(found)
-    given.show(
+    records = (
         {"step": step, "distance": distance, "text": one.text, "log_prob": one.log_prob}
         for step, (distance, one) in enumerate(zip((None, *shares), found, strict=True))
     )
+    _show(given.json, records)
     smoothness, num_different = 1 - sum(shares) / len(shares), len({one.text for one in found})
     say(f"smoothness {smoothness:.2f}, {num_different} different sentences of {len(found)}")
 
@@ -226,7 +214,7 @@ def traverse(
     z = model.traversal_codes(text, dim, low=low, high=high, steps=steps)
     values = (low + (high - low) * step / (steps - 1) for step in range(steps))
     known = ({"source": text, "dim": dim, "value": value} for value in values)
-    given.show(_written(model, z, decoding, known), "{value:+.2f}\t{text}")
+    _show(given.json, _written(model, z, decoding, known), "{value:+.2f}\t{text}")
 
 
 def analogy(given: Texts, *, decoding: Decoding = LIKELIEST) -> None:
@@ -236,7 +224,7 @@ def analogy(given: Texts, *, decoding: Decoding = LIKELIEST) -> None:
     """
     model, (a, b, c) = given.load(3)
     z = model.analogy_codes(a, b, c)
-    given.show(_written(model, z, decoding, [{"a": a, "b": b, "c": c}]))
+    _show(given.json, _written(model, z, decoding, [{"a": a, "b": b, "c": c}]))
 
 
 def jitter(
@@ -252,7 +240,7 @@ def jitter(
     """
     model, (text,) = given.load(1)
     z = model.jittered_codes(text, num_sentences, scale=scale, seed=decoding.seed)
-    given.show(_written(model, z, decoding, [{"source": text}] * num_sentences))
+    _show(given.json, _written(model, z, decoding, [{"source": text}] * num_sentences))
 
 
 def encode(
@@ -288,17 +276,12 @@ def encode(
 
 def _encoded(given: Texts) -> Iterator[tuple[list[str], Posterior]]:
     """The texts given and their posteriors, a part at a time."""
-    model, longest, first = _load(given.run), given.longest, 1
-    rest = _report_unknown_words(model, given.read())
-    while texts := list(islice(rest, CHUNK)):
-        try:
-            posterior = model.encode_texts(texts, max_tokens=longest)
-        except InputError as fault:
-            rest.close()  # and with it a progress bar
-            place = f", counted from text {first:,}" if first > 1 else ""
-            raise InputError(f"{fault}{place}") from None
-        yield texts, posterior
-        first += len(texts)
+    from tqdm import tqdm
+
+    model, texts = given.load()
+    for start in tqdm(range(0, len(texts), CHUNK), leave=False, delay=1, disable=None):
+        part = texts[start : start + CHUNK]
+        yield part, model.encode_texts(part)
 
 
 def _show_places(given: Texts, texts: list[str], posterior: Posterior) -> None:
@@ -309,7 +292,7 @@ def _show_places(given: Texts, texts: list[str], posterior: Posterior) -> None:
         dims = kl.argsort(descending=True, stable=True)[:BUSIEST].tolist()
         busiest = "  ".join(f"z[{dim}] {mu[dim]:+.2f} ±{deviations[dim]:.2f}" for dim in dims)
         record = {"text": text, "kl": total, "mu": mu, "logvar": logvar}
-        given.show([record], f"KL {total:.2f}  {busiest}\t{{text}}")
+        _show(given.json, [record], f"KL {total:.2f}  {busiest}\t{{text}}")
 
 
 def neighbours(
@@ -338,4 +321,4 @@ def neighbours(
     records = [
         {"distance": one.distance, "line": numbers[one.position], "text": one.text} for one in found
     ]
-    given.show(records, "{distance:.4f}\t{text}")
+    _show(given.json, records, "{distance:.4f}\t{text}")

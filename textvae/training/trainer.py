@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader
-from textvae.checks import InputError
+from textvae.checks import InputError, TrainingError
 from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
@@ -46,10 +46,6 @@ COLLAPSED_BETA = 0.5
 
 
 NORMS = ("gradient_norm", "encoder_gradient_norm", "decoder_gradient_norm")
-
-
-class TrainingError(RuntimeError):
-    """Training can't go on; the message says where, and what is safe."""
 
 
 @dataclass
