@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tests.sizes import SMALL
+from tests.training.building import in_step, press_ctrl_c
 from textvae.training import Trainer
 
 FRACTIONS = {"valid_fraction": 0.1, "test_fraction": 0.2}
@@ -26,14 +26,7 @@ def fit_all(phases: Iterable[Trainer]) -> list[Trainer]:
 
 def press_in(trainer: Trainer, step: int) -> None:
     """Press Ctrl-C in a trainer's step number `step`."""
-    note = trainer._note
-
-    def press(*arguments: Any) -> None:
-        note(*arguments)
-        if trainer.progress.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    trainer._note = press  # type: ignore[method-assign]
+    in_step(trainer, step, press_ctrl_c)
 
 
 def left_behind(run: Path) -> dict[str, Any]:
