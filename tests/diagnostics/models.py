@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
-from textvae.batches import Batch
+from textvae.batches import Batch, collate
 from textvae.diagnostics import Ablation, posteriors, z_ablation
-from textvae.model import Gaussian, Posterior
+from textvae.model import Gaussian, Posterior, SentenceVAE
+
+MakeModel = Callable[..., SentenceVAE]
 
 # Truncated ones among them: they have one token less to predict.
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5], [7, 7, 7], [4], [12, 11, 10]]
 TRUNCATED = [False, False, False, True, False, True, False, False]
 NUM_TOKENS = 5 + 2 + 1 + 6 + 3 + 3 + 2 + 4
 
+any_cut = pytest.mark.parametrize(
+    "cut",
+    # A last partial batch among the last.
+    [[[7, 6, 5, 4, 3, 2, 1, 0]], [[i] for i in range(8)], [[2, 6], [3], [0, 1, 7], [4, 5]]],
+    ids=["one", "each", "some"],
+)
+"""Ways to cut the eight, with which no result may change."""
 
-def draws(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+def batches(parts: Sequence[Sequence[int]] = (range(8),)) -> list[Batch]:
+    """Cuts `SENTENCES`, by position, into batches; all in one if not told how."""
+    return [
+        collate([SENTENCES[i] for i in rows], rows, truncated=[TRUNCATED[i] for i in rows])
+        for rows in parts
+    ]
+
+
+def numbered(*sizes: int) -> list[Batch]:
+    """Batches of so many sentences of one token."""
+    indices = iter(range(sum(sizes)))
+    return [collate([[4]] * size, [next(indices) for _ in range(size)]) for size in sizes]
 
 
 def ablated(model: Any, batches: list[Batch], num_sentences: int, *, seed: int = 0) -> Ablation:

@@ -1,4 +1,4 @@
-"""Mutual information on posteriors where it is known."""
+"""What z says, on posteriors and codes where it is known; moments, units, gradients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch import Tensor, nn
+from torch.distributions import Distribution, Normal, kl_divergence
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from tests.diagnostics.models import Laplace, draws
+from tests.diagnostics.models import Laplace, MakeModel, Written, batches
+from tests.draws import draws
+from textvae.batches import collate
 from textvae.checks import InputError
-from textvae.diagnostics import information, mi_per_dimension, mutual_information
+from textvae.diagnostics import (
+    active_dimensions,
+    active_units,
+    au_curve,
+    dimension_information,
+    gradient_norm,
+    gradient_norms,
+    information,
+    mi_per_dimension,
+    moments,
+    mutual_information,
+    posteriors,
+    probe_factors,
+)
+from textvae.diagnostics.information import AU_THRESHOLDS
 from textvae.model import Gaussian, Posterior
 
 FAMILIES: dict[str, tuple[Callable[..., Posterior], Callable[..., Distribution]]] = {
@@ -151,12 +168,14 @@ def test_the_classic_estimator_is_what_the_papers_compute() -> None:
     assert found.mi_se == pytest.approx(float(torch.stack(of_batches).std() / math.sqrt(3)))
 
 
-def test_information_per_dimension_looks_at_a_spread_of_sentences() -> None:
+def test_information_of_a_spread_of_sentences() -> None:
     # Only the second half of the data set differs from 0: the first sentences alone show nothing.
     mu = torch.cat([torch.zeros(100, 1), torch.full((100, 1), 5.0)])
     posterior = Gaussian(mu, torch.full_like(mu, 2 * math.log(0.01)))
     assert mi_per_dimension(posterior, max_sentences=10) == pytest.approx([math.log(2)])
     assert mi_per_dimension(posterior, max_sentences=1) == [0]
+    found = mutual_information(posterior, max_sentences=10)
+    assert (found.mi, found.mi_max) == pytest.approx((math.log(2), math.log(10)))
 
 
 @pytest.mark.parametrize(
@@ -164,15 +183,216 @@ def test_information_per_dimension_looks_at_a_spread_of_sentences() -> None:
     [
         ((0, 2), {}, "posterior must be (N, Z) with N at least 1, got (0, 2)"),
         ((4,), {}, "posterior must be (N, Z) with N at least 1, got (4,)"),
-        ((4, 2), {"max_sentences": 0}, "max_sentences must be at least 1, got 0"),
         ((4, 2), {"estimator": "best"}, "estimator must be one of paired, classic, got 'best'"),
     ],
 )
-def test_wrong_arguments(shape: tuple[int, ...], arguments: dict[str, Any], message: str) -> None:
+def test_wrong_posteriors(shape: tuple[int, ...], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         mutual_information(Gaussian(torch.zeros(shape), torch.zeros(shape)), **arguments)
-
-
-def test_no_sentences_for_information_per_dimension() -> None:
     with pytest.raises(InputError, match="max_sentences must be at least 1, got 0"):
         mi_per_dimension(Gaussian(torch.zeros(4, 2), torch.zeros(4, 2)), max_sentences=0)
+
+
+@pytest.mark.parametrize("family", [Gaussian, Laplace])
+def test_the_moments_are_those_of_the_mixture(family: Any) -> None:
+    means = draws(40, 3) * torch.tensor([0.0, 1.0, 3.0]) + 2
+    posterior = family(means, draws(40, 3, seed=1).abs() + 0.1)
+    found = moments(posterior)
+    # An oracle that knows no law of total variance: second moments of each sentence.
+    mean, variance = posterior.mean.double(), posterior.variance.double()
+    second = (variance + mean.square()).mean(0)
+    assert found.mean == pytest.approx(mean.mean(0).tolist())
+    assert found.variance == pytest.approx((second - mean.mean(0).square()).tolist(), rel=1e-6)
+    assert found.mean_variance == pytest.approx(mean.var(0, correction=0).tolist(), abs=1e-12)
+    assert found.posterior_variance == pytest.approx(variance.mean(0).tolist(), rel=1e-6)
+    assert found.average_variance == pytest.approx(float(variance.mean()), rel=1e-6)
+
+
+def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments() -> None:
+    mu = torch.tensor([[1.0, 0.5], [1.0, -0.5]])
+    logvar = torch.log(torch.tensor([[0.25, 0.75], [0.25, 0.75]]))
+    # Dimension 1 has mean 0 and variance 0.25 + 0.75: nothing tells it from the prior.
+    gaussian = Normal(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 1.0]))
+    expected = float(kl_divergence(gaussian, Normal(0.0, 1.0)).sum())
+    assert moments(Gaussian(mu, logvar)).least_aggregate_kl == pytest.approx(expected)
+
+
+def test_moments_that_are_the_priors_leave_the_rest_of_the_distance_unseen() -> None:
+    sign = 2.0 * (torch.arange(1000) % 2)[:, None] - 1
+    posterior = Gaussian(sign * math.sqrt(0.9), torch.full_like(sign, math.log(0.1)))
+    assert moments(posterior).least_aggregate_kl == pytest.approx(0, abs=1e-6)
+    assert mutual_information(posterior).aggregate_kl > 0.4
+
+
+def test_a_language_model_has_posteriors_without_dimensions() -> None:
+    found = posteriors(Written([1.0] * 2), batches([[0, 1]]), 2)
+    assert found.mean.shape == (2, 0)
+    assert (moments(found).average_variance, moments(found).least_aggregate_kl) == (1, 0)
+
+
+def means_with_variances(*variances: float) -> torch.Tensor:
+    """Two sentences at mean ± standard deviation: the variance over them is exact."""
+    deviation = torch.tensor(variances, dtype=torch.float64).sqrt()
+    return torch.stack([5 + deviation, 5 - deviation])
+
+
+def test_counts_at_several_thresholds() -> None:
+    curve = au_curve(means_with_variances(0.0002, 0.002, 0.02, 0.2, 2.0))
+    assert list(curve) == list(AU_THRESHOLDS) == sorted(AU_THRESHOLDS)
+    assert list(curve.values()) == [5, 4, 4, 3, 3, 2, 2, 1, 1]
+    assert active_units(means_with_variances(0.25), threshold=0.25) == 1, "at it, it counts"
+    assert active_units(means_with_variances(0.0099, 0.0101, 0)) == 1, "either side of it"
+    assert active_units(means_with_variances()) == 0, "a language model"
+    assert active_dimensions([0.0, 0.009, 0.01, 3.0]) == 2
+    assert active_dimensions(torch.tensor([0.0, 0.009, 0.01, 3.0]), threshold=0.001) == 3
+    assert active_dimensions([]) == 0
+
+
+def labels(size: int, values: int = 2) -> list[str]:
+    return [f"v{i % values}" for i in range(size)]
+
+
+def codes_that_tell(size: int, seed: int, values: int = 2, spread: float = 0.05) -> Tensor:
+    """Dimension 1 of three is the label and a little noise; the others are noise."""
+    codes = draws(size, 3, seed=seed)
+    codes[:, 1] = torch.arange(size) % values + spread * codes[:, 1]
+    return codes
+
+
+def test_a_dimension_that_is_the_label() -> None:
+    (probe,) = probe_factors(
+        codes_that_tell(400, 0),
+        {"number": labels(400)},
+        codes_that_tell(300, 1),
+        {"number": labels(300)},
+    )
+    assert (probe.name, probe.accuracy, probe.majority) == ("number", 1.0, 0.5)
+    assert probe.entropy == pytest.approx(math.log(2))
+    assert probe.information == pytest.approx(math.log(2), abs=0.05)
+    assert probe.information <= probe.entropy
+    assert probe.best_dimension == 1
+    assert probe.best_dimension_information == pytest.approx(math.log(2), abs=0.06)
+    assert max(probe.information_per_dim[0], probe.information_per_dim[2]) < 0.05
+
+
+def test_codes_that_do_not_tell() -> None:
+    factors = {"topic": labels(1000, 4)}
+    (probe,) = probe_factors(draws(1000, 8), factors, draws(1000, 8, seed=1), factors)
+    assert probe.accuracy == pytest.approx(0.25, abs=0.05)
+    assert probe.information == 0
+    # The plain estimate would be near 15 · 3 / (2 · 1000) = 0.02 in each dimension.
+    assert sum(probe.information_per_dim) / 8 < 0.01
+
+
+def test_information_through_gaussian_noise_is_bounded_by_what_there_is() -> None:
+    # Two classes at ±1 with noise of deviation 1: I = 0.337 nats, the best accuracy Φ(1) = 0.841.
+    size = 20_000
+    factor = {"sign": labels(size)}
+    sign = 2.0 * (torch.arange(size) % 2)[:, None] - 1
+    (probe,) = probe_factors(sign + draws(size, 1), factor, sign + draws(size, 1, seed=1), factor)
+    assert probe.accuracy == pytest.approx(0.841, abs=0.01)
+    # The logistic model is the true one here, so that the bound is tight.
+    assert probe.information == pytest.approx(0.337, abs=0.015)
+    assert probe.best_dimension_information == pytest.approx(0.337, abs=0.015)
+
+
+def test_a_value_the_fitting_split_does_not_have_counts_as_wrong() -> None:
+    fitted, seen = labels(400), [*labels(298), "new", "newer"]
+    (probe,) = probe_factors(
+        codes_that_tell(400, 0), {"f": fitted}, codes_that_tell(300, 1), {"f": seen}
+    )
+    assert probe.accuracy == pytest.approx(298 / 300)
+    assert math.isfinite(probe.information)
+    assert 0.5 < probe.information < probe.entropy
+
+
+@pytest.mark.parametrize(
+    ("width", "train", "test", "expected"),
+    [
+        # Codes that never move tell no more than the value most frequent where they were fitted.
+        (2, "aaabb", "abbb", (0.25, 0.25, 0.0)),
+        (3, "abab", "abab", (0.5, 0.5, 0.0)),
+        # A language model has no codes at all.
+        (0, "aab", "aab", (2 / 3, 2 / 3, 0.0)),
+        # A constant factor has nothing to tell.
+        (1, "aaa", "aaa", (1.0, 1.0, 0.0)),
+    ],
+)
+def test_codes_that_never_move(
+    width: int, train: str, test: str, expected: tuple[float, ...]
+) -> None:
+    codes = [torch.ones(len(values), width) / 3 for values in (train, test)]
+    (probe,) = probe_factors(codes[0], {"f": train}, codes[1], {"f": test})
+    found = (probe.accuracy, probe.majority, probe.information)
+    assert found == pytest.approx(expected)
+    assert probe.information_per_dim == [0] * width
+    assert (probe.best_dimension, probe.best_dimension_information) == (None, 0)
+
+
+def test_nothing_is_drawn() -> None:
+    arguments = (
+        codes_that_tell(100, 0),
+        {"f": labels(100)},
+        draws(100, 3, seed=1),
+        {"f": labels(100)},
+    )
+    torch.manual_seed(0)
+    first = probe_factors(*arguments)
+    torch.manual_seed(1)
+    assert probe_factors(*arguments) == first
+
+
+def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
+    codes = (torch.arange(800) % 4)[:, None].double()
+    assert dimension_information(codes, labels(800, 4)) == pytest.approx([math.log(4)], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("train_labels", "test", "test_labels", "message"),
+    [
+        ({"f": "abc"}, (3, 1), {"f": "abc"}, "of the same Z, got (3, 2) and (3, 1)"),
+        ({"f": "abc"}, (3, 2), {"g": "abc"}, "the factors of train_labels, ['f'], got"),
+        ({"f": "ab"}, (3, 2), {"f": "abc"}, "train_labels['f'] must have one value for each"),
+        ({"f": "abc"}, (2, 2), {"f": "abc"}, "sentences, got 3 for 2"),
+        ({"f": "abc"}, (0, 2), {"f": ""}, "test_labels['f'] must have one value for each of"),
+    ],
+)
+def test_wrong_codes_and_labels(
+    train_labels: dict[str, str], test: tuple[int, int], test_labels: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        probe_factors(torch.zeros(3, 2), train_labels, torch.zeros(test), test_labels)
+    with pytest.raises(InputError, match=r"labels must have one value .* sentences, got 1"):
+        dimension_information(torch.zeros(2, 1), ["a"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"tied_embeddings": True}, {"bidirectional": True, "decoder_num_layers": 2}]
+)
+def test_norms_of_the_parts_make_up_the_whole(
+    make_model: MakeModel, arguments: dict[str, Any]
+) -> None:
+    model = trained(make_model(**arguments))
+    total, encoder, decoder = gradient_norms(model)
+    assert all(norm.ndim == 0 and norm > 0 for norm in (total, encoder, decoder))
+    torch.testing.assert_close(total**2, encoder**2 + decoder**2)
+    torch.testing.assert_close(gradient_norm(model), total)
+    of_decoder = [p.grad for p in model.decoder.parameters() if p.grad is not None]
+    torch.testing.assert_close(decoder, get_total_norm(of_decoder))
+    torch.testing.assert_close(clip_grad_norm_(model.parameters(), 1.0), total)
+    assert gradient_norm(model).item() == pytest.approx(1, rel=1e-4)
+    next(model.encoder.parameters()).grad.view(-1)[0] = torch.inf
+    assert not torch.isfinite(gradient_norms(model).total)
+
+
+def trained(model: Any) -> Any:
+    out = model(collate([[5, 6, 7], [8, 9], [10]]))
+    (out.terms["rec"].sum() + out.posterior.kl().sum()).backward()
+    return model
+
+
+def test_a_part_without_gradients_counts_as_nothing(make_model: MakeModel) -> None:
+    total, encoder, decoder = gradient_norms(trained(make_model(latent_dim=0)))
+    assert (encoder, total) == (0, decoder)
+    assert [float(norm) for norm in gradient_norms(make_model())] == [0, 0, 0]
+    assert float(gradient_norm(nn.Linear(2, 2))) == 0

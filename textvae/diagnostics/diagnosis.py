@@ -296,13 +296,11 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     ablation = z_ablation(model, progress(split, "ELBO and ablation"), posterior, seed=seed)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll = None
-    if num_samples is not None:
-        # Cut short before its first batch is done: the rest has been measured all the same.
-        with suppress(KeyboardInterrupt):
-            nll = importance_nll(
-                model, split, num_samples=num_samples, seed=seed, progress=progress
-            )
+    nll, options = None, {"seed": seed, "progress": progress}
+    # Cut short before its first batch is done: the rest has been measured all the same.
+    with suppress(KeyboardInterrupt):
+        if num_samples is not None:
+            nll = importance_nll(model, split, num_samples=num_samples, **options)
     return Diagnosis(
         elbo=summarise(ablation.own, posterior, split, seed),
         nll=nll,

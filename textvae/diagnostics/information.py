@@ -216,10 +216,7 @@ def probe_factors(
     # A dimension that never moves tells nothing; dividing by its rounding error would.
     scale = torch.where(scale > 1e-12, scale, torch.inf)
     train, test = (train - mean) / scale, (test - mean) / scale
-    return [
-        _probe(name, train, list(values), test, list(test_labels[name]))
-        for name, values in train_labels.items()
-    ]
+    return [_probe(n, train, train_labels[n], test, test_labels[n]) for n in train_labels]
 
 
 def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
@@ -259,7 +256,7 @@ def _entropy(counts: Iterable[int]) -> float:
 
 
 def _probe(
-    name: str, train: Tensor, train_values: list[str], test: Tensor, test_values: list[str]
+    name: str, train: Tensor, train_values: Sequence[str], test: Tensor, test_values: Sequence[str]
 ) -> FactorProbe:
     index = {value: i for i, value in enumerate(sorted(set(train_values)))}
     target = torch.tensor([index[value] for value in train_values])

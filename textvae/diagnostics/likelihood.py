@@ -3,8 +3,7 @@
 The noise of a sentence belongs to the sentence: results depend neither on batch size nor on the
 order of batches.
 
-Shapes: M sentences of a split, B of a batch, S codes of each, Z latent dimensions, K importance
-samples.
+Shapes: M sentences of a split, B of a batch, S codes or K samples of each, Z latent dimensions.
 """
 
 from __future__ import annotations
