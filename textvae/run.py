@@ -74,9 +74,8 @@ class RunDirectory:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            fault = "TensorBoard is not installed: pip install"
             raise NotInstalledError(
-                f'{fault} "textvae[track]", or leave --tensorboard out'
+                'TensorBoard is not installed: pip install "textvae[track]", or leave it out'
             ) from None
         self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
 
@@ -121,10 +120,7 @@ class RunDirectory:
         return [record for record in self.evaluations() if record["verdict"] == "better"]
 
     def forget_metrics_after(self, step: int, *, is_judged: bool) -> None:
-        """Drop lines that a run continued from a state of that step will log again.
-
-        Judged is a state that was saved after the evaluation at its step: that line stays.
-        """
+        """Drop lines that a run continued from that step, before or after judging, logs again."""
         last = {"train": step, "valid": step if is_judged else step - 1}
         kept = [record for record in self.metrics() if record["step"] <= last[record["split"]]]
         with replacing(self.metrics_file) as temporary:
@@ -139,12 +135,7 @@ class RunDirectory:
             save_file(tensors, temporary, metadata={"state": skeleton})
 
     def load_state(self) -> dict[str, Any]:
-        """Read the last training state, tensors on the CPU.
-
-        Raises:
-            FileNotFoundError: If the run has saved none yet.
-            InputError: If the file is damaged.
-        """
+        """Read the last training state, tensors on the CPU; FileNotFoundError if there is none."""
         if not self.state_file.is_file():
             raise FileNotFoundError(
                 f"{self.path} has no training state to resume from: start it again without "

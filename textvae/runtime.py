@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cache
@@ -23,11 +23,9 @@ T = TypeVar("T")
 PRECISIONS = ("auto", "fp32", "bf16")
 # A CPU that has one of these multiplies bf16 at twice the rate of fp32 at least.
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
-# How long processes wait for each other: the first may have a large corpus to prepare. One that has
-# died is noticed by the launcher, which ends the others.
+# For each other: the first may have a large corpus to prepare. The launcher notices a dead one.
 PATIENCE = timedelta(days=1)
-# About 0.05 ms: longer than a CPU's threads usually wait for each other within a training step, and
-# far shorter than another program keeps a core.
+# About 0.05 ms: longer than threads usually wait for each other, far shorter than a time slice.
 SHORT_SPIN = "3000"
 
 
@@ -62,17 +60,11 @@ class Processes(NamedTuple):
             return [own]
         from accelerate.utils import gather_object
 
-        found: list[T] = gather_object([own])
-        return found
+        return gather_object([own])  # type: ignore[no-any-return]
 
     def any(self, own: bool) -> bool:
         """Whether it is true in any process."""
-        if self.world == 1:
-            return own
-        import torch
-        from accelerate import PartialState
-
-        return bool(sum_of_all(torch.tensor(float(own), device=PartialState().device)))
+        return any(self.gather(own))
 
     def wait(self) -> None:
         """Wait until all have come this far, as where the first writes what others read."""
@@ -80,15 +72,11 @@ class Processes(NamedTuple):
 
     def first(self, function: Callable[[], T]) -> T:
         """What a function gives in the first process; it is called in no other."""
-        if self.world == 1:
-            return function()
         given = self._together(function if self.is_first else None)
         return self.gather(given)[0]  # type: ignore[return-value]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Call a function in each machine's first process, then, its caches filled, in others."""
-        if self.world == 1:
-            return function()
         if self.local_rank != 0:
             self._together(None)
         given = self._together(function)
@@ -144,9 +132,16 @@ def sum_of_all(own: Tensor) -> Tensor:
     """The sum of a tensor over all processes, through which gradients flow to each of them."""
     if current() == ALONE:
         return own
-    from torch.distributed.nn.functional import all_reduce
+    from torch.distributed import all_reduce
 
-    total: Tensor = all_reduce(own)  # type: ignore[no-untyped-call]
+    def summed(values: Tensor) -> Tensor:
+        total = values.detach().clone()
+        all_reduce(total)
+        return total
+
+    total = summed(own) + (own - own.detach())  # the way of the gradient, which is summed too
+    if total.requires_grad:
+        total.register_hook(summed)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -163,11 +158,10 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     import torch
 
     if one_of("precision", precision, PRECISIONS) == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported()
-        else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if device.type == "cpu":
             able = torch.cpu.get_capabilities()
-            native = device.type == "cpu" and any(able.get(name) for name in BF16_INSTRUCTIONS)
+            native = any(able.get(name) for name in BF16_INSTRUCTIONS)
         precision = "bf16" if native else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
@@ -190,34 +184,22 @@ def product_dtype(weight: Tensor) -> torch.dtype:
 def shorten_spin() -> None:
     """Call before torch is loaded: lets other programs have a core that a waiting thread holds.
 
-    OpenMP's threads keep their cores for milliseconds while they wait for each other. If another
-    program wants a core too, each of a recurrent network's many small products waits for the
-    scheduler, and training is ten times slower. What the user has set is left alone.
+    OpenMP's threads keep their cores for milliseconds while they wait for each other; where another
+    program wants one too, training is ten times slower. What the user has set is left alone.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SHORT_SPIN)
 
 
-class SlowdownWatch:
-    """Notices, once, that training has become far slower than its own first log windows."""
-
-    def __init__(self) -> None:
-        self._first: list[float] = []
-        self._num_slow = 0  # in a row; 2 are told of, and stay
-
-    def observe(self, tokens_per_second: float) -> str | None:
-        """Take a log window's speed; a message when it and the one before are slow, else None."""
-        if len(self._first) < 3:
-            self._first.append(tokens_per_second)
-        usual = median(self._first)
-        if self._num_slow < 2:
-            self._num_slow = self._num_slow + 1 if tokens_per_second < usual / 4 else 0
-            if self._num_slow == 2:
-                return (
-                    f"training is slow: {tokens_per_second:,.0f} tokens/s, {usual:,.0f} at first; "
-                    "where other programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
-                )
+def slowdown(speeds: Sequence[float]) -> str | None:
+    """What to say if a training's last two log windows are far slower than its first three."""
+    usual = median(speeds[:3])
+    if max(speeds[-2:]) >= usual / 4:
         return None
+    return (
+        f"training is slow: {speeds[-1]:,.0f} tokens/s, {usual:,.0f} at first; where other "
+        "programs need the CPU too, OMP_NUM_THREADS=1 may be faster"
+    )
 
 
 @contextmanager
@@ -226,10 +208,10 @@ def full_speed(device: torch.device) -> Iterator[None]:
 
     Denormal numbers, which peaked softmax outputs make and which CPUs multiply slowly, count as 0.
 
-    On AMD's processors with AVX-512, fp32 is multiplied by oneDNN, as MKL uses half the width of
-    their vectors. PyTorch leaves fp32 to oneDNN where bf16 is allowed inside, which oneDNN makes
-    use of on matrix units (AMX) only: there, and wherever products turn out to be rounded, nothing
-    changes. Inside, `torch.get_float32_matmul_precision` may raise that two ways are mixed.
+    On AMD's processors with AVX-512, where MKL uses half the width of the vectors, oneDNN
+    multiplies fp32. PyTorch has it do so where bf16 is allowed inside, of which oneDNN makes use on
+    matrix units (AMX) only: there, and wherever products turn out to be rounded, nothing changes.
+    Inside, `torch.get_float32_matmul_precision` may raise that two ways are mixed.
     """
     if device.type != "cpu":
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from textvae.diagnostics import Evaluation
 from textvae.training.schedule import Stateful
 from textvae.training.step import LocalBatch
 
-Trainer = Any
-"""A `training.Trainer`; its module imports this one, so that it can't be named here."""
+Trainer = Any  # a `training.Trainer`, which can't be named here: its module imports this one
 
 
-class Remedy(Protocol):
-    """What the trainer asks of a remedy; its state is saved and resumed with the rest."""
+class Remedy(Stateful):
+    """Base of remedies, which does nothing; the attributes are saved and resumed with the rest.
+
+    An object that has its four methods serves as well.
+    """
 
     def before_step(self, trainer: Trainer) -> None:
         """Act before each step."""
@@ -30,14 +32,8 @@ class Remedy(Protocol):
     def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Act on each evaluation."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that continuing to the same result needs: plain values and tensors."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-
-
-class AggressiveEncoder(Stateful):
+class AggressiveEncoder(Remedy):
     """Updates the encoder alone, on random batches, before each step: it has to keep up.
 
     At most `aggressive_updates` times, until the loss per token, a mean over 15 updates, no longer

@@ -40,7 +40,6 @@ class Plateau(Stateful):
     max_decays: int  # after which the learning rate is exhausted and training stops
     early_stopping: int | None = None  # evaluations since the best one before training stops
     best: float = -math.inf  # ELBO, nats per sentence
-    waited: int = 0  # evaluations since the best one or the last decay
     stale: int = 0  # evaluations since the best one
     decays: int = 0
 
@@ -51,18 +50,16 @@ class Plateau(Stateful):
         a smaller learning rate. `"stop"`: patience or learning rate is exhausted.
         """
         if elbo > self.best:
-            self.best, self.waited, self.stale = elbo, 0, 0
+            self.best, self.stale = elbo, 0
             return "better"
-        self.waited += 1
         self.stale += 1
         if self.early_stopping is not None and self.stale >= self.early_stopping:
             return "stop"
-        if self.waited <= self.patience:
+        if self.stale % (self.patience + 1) > 0:
             return "wait"
         if self.decays >= self.max_decays:
             return "stop"
         self.decays += 1
-        self.waited = 0
         return "decay"
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from accelerate import Accelerator
 from safetensors.torch import load_model
 from tqdm import tqdm
 
@@ -28,7 +27,7 @@ from textvae.checks import InputError, TrainingError
 from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.runtime import SlowdownWatch, full_speed, join
+from textvae.runtime import full_speed, join, slowdown
 from textvae.training.remedies import REMEDIES, Remedy
 from textvae.training.schedule import (
     Decision,
@@ -41,10 +40,7 @@ from textvae.training.schedule import (
 )
 from textvae.training.step import LocalBatch, NotFiniteError, RunningMeans, Stepper
 
-COLLAPSED_BETA = 0.5
-"""KL weight above which a KL of nothing is a collapse."""
-
-
+COLLAPSED_BETA = 0.5  # KL weight above which a KL of nothing is a collapse
 NORMS = ("gradient_norm", "encoder_gradient_norm", "decoder_gradient_norm")
 
 
@@ -77,8 +73,6 @@ class Trainer:
         ended: Why training ended, in words; None before.
         parts: All that has a state, by name: what is saved and resumed.
 
-    Raises:
-        NotInstalledError: If TensorBoard is asked for and not installed.
     """
 
     def __init__(
@@ -93,14 +87,12 @@ class Trainer:
     ) -> None:
         self.config = config = run.config.training
         self.processes = join(cpu=config.device == "cpu")
-        accelerator = Accelerator(cpu=config.device == "cpu")
-        self.train, self.valid, self.run = train, valid, run
-        self.model = model.to(accelerator.device)
+        self.model, self.train, self.valid, self.run = model, train, valid, run
         self.model.decoder.max_scores = config.max_scores
         if annealer is None:
             annealer = configured_annealer(config, len(train))
         self.weight = KLWeight(annealer)
-        self.stepper = Stepper(self.model, self.weight, config, accelerator, self.processes)
+        self.stepper = Stepper(model, self.weight, config, self.processes)
         self.plateau = Plateau(config.lr_patience, config.max_lr_decays, config.early_stopping)
         self.progress, self.means = Progress(), RunningMeans()
         asked_for = {name: make for name, make in REMEDIES.items() if getattr(config, name, 0)}
@@ -116,7 +108,7 @@ class Trainer:
         }
         if config.tensorboard and self.processes.is_first:
             run.open_tensorboard()
-        self._slowdown = SlowdownWatch()
+        self._speeds: list[float] = []  # of log windows
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
         self._began = self._logged = 0.0
@@ -137,7 +129,6 @@ class Trainer:
         device, at = self.model.device, self.progress
         self._logged = time.monotonic()
         self._began = self._logged - at.seconds
-        self.stepper.begin(self.config.seed)
         with full_speed(device), safe_interrupts(self.processes) as check, self._bar() as bar:
             try:
                 if at.step == 0:
@@ -189,9 +180,8 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         began, valid = time.monotonic(), self.valid
-        evaluation = evaluate(
-            self.model, valid.epoch(0), valid.num_sentences, processes=self.processes
-        )
+        batches, total = valid.epoch(0), valid.num_sentences
+        evaluation = evaluate(self.model, batches, total, processes=self.processes)
         self._logged += time.monotonic() - began  # tokens/s is of training alone
         return evaluation
 
@@ -219,8 +209,8 @@ class Trainer:
             self.stepper.restart(self.stepper.lr * self.config.lr_decay)
         for remedy in self.remedies.values():
             remedy.after_evaluation(self, evaluation)
-        found = evaluation.to_dict()
-        self._log("valid", verdict=at.decision, **found, seconds=round(self._tick(), 1))
+        seconds = round(time.monotonic() - self._began, 1)
+        self._log("valid", verdict=at.decision, **evaluation.to_dict(), seconds=seconds)
         at.epoch, at.batch = at.epoch + 1, 0
         self.ended = self._reason_to_end()
 
@@ -244,12 +234,11 @@ class Trainer:
         return f"{at.epoch} epochs done" if at.epoch >= self.config.max_epochs else None
 
     def _has_done_all_steps(self) -> bool:
-        # More than all, where a resumed run was given a lower limit than it had reached.
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
 
     def save(self) -> None:
         """Write everything that continuing to the same result needs."""
-        self._tick()
+        self.progress.seconds = time.monotonic() - self._began
         # All processes take part: some parts are of all of them, whoever writes.
         state = {name: part.state_dict() for name, part in self.parts.items()}
         if self.processes.is_first:
@@ -277,11 +266,6 @@ class Trainer:
         if self.processes.is_first:
             self.run.forget_metrics_after(at.step, is_judged=at.batch == 0)
 
-    def _tick(self) -> float:
-        """Seconds trained in all, up to now."""
-        self.progress.seconds = time.monotonic() - self._began
-        return self.progress.seconds
-
     def _bar(self) -> tqdm[Any]:
         steps = self.config.max_epochs * len(self.train)
         return tqdm(
@@ -300,7 +284,9 @@ class Trainer:
         speed = round(at.num_tokens / (now - self._logged))
         self._log("train", **means, num_tokens=at.num_tokens, tokens_per_second=speed)
         self._logged, at.num_tokens = now, 0
-        if told := self._slowdown.observe(speed):
+        self._speeds.append(speed)
+        if told := slowdown(self._speeds):
+            self._speeds.clear()
             self._warn(told)
         said = f"β {beta:.2f} rec {means['rec']:.2f} KL {means['kl']:.2f} "
         if not self._is_collapsed(means["kl"]):
@@ -323,10 +309,9 @@ class Trainer:
             tqdm.write(f"warning: {warning}", file=sys.stderr)
 
     def _not_finite(self) -> str:
-        at, saved = self.progress, self.run.state_file
-        safe = f"the last good state is {saved}" if saved.exists() else "no state was saved yet"
+        at = self.progress
         return (
             f"loss or gradient not finite at step {at.step + 1} (epoch {at.epoch + 1}, batch "
-            f"{at.batch + 1}); {safe}. Try a smaller learning rate (now {self.stepper.lr:g}) or "
-            f"clip_norm (now {self.config.clip_norm:g})"
+            f"{at.batch + 1}); the last good state is {self.run.state_file}. Try a smaller "
+            f"learning rate (now {self.stepper.lr:g}) or clip_norm (now {self.config.clip_norm:g})"
         )
