@@ -52,26 +52,14 @@ def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
     answer = train_ptb(*flags(GIVEN))
     assert answer.code == 0
     first = answer.err.split("\n")[0]
-    assert re.fullmatch(
-        r"Penn Treebank not found: .*: training on the embedded corpus instead", first
-    )
+    assert re.fullmatch(r"Penn Treebank not found: .*: training on the embedded .* instead", first)
     assert "EMBEDDED CORPUS (made by a grammar, no real text), test split: 10 sen" in answer.out
     assert "Penn Treebank" not in answer.out
-    assert "Traceback" not in answer.err
-    for part in ("−ELBO", "KL per dimension", "samples from", "reconstructions", "interpolation"):
-        assert part in answer.out
     assert "the run is in runs/grammar-1; go on with" in answer.out
     config = RunDirectory.open(tmp_path / "runs" / "grammar-1").config
     assert config.data_source == "grammar"
     wanted = {**RECIPES["grammar"], **GIVEN}
     assert {name: config.flat()[name] for name in wanted} == wanted
-
-
-def test_the_embedded_corpus_can_be_asked_for(train_ptb: Run, taken: list[dict[str, Any]]) -> None:
-    answer = train_ptb("--corpus", "grammar", "--seed", "3", "--output-dir", "here")
-    assert answer == (0, "", "")
-    options = {**RECIPES["grammar"], "seed": 3}
-    assert taken == [{"corpus": "grammar", "options": options, "directory": Path("here")}]
 
 
 def test_penn_treebank_can_be_insisted_on(train_ptb: Run, tmp_path: Path) -> None:
@@ -86,17 +74,16 @@ def test_penn_treebank_can_be_insisted_on(train_ptb: Run, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("corpus", ["auto", "ptb"])
 @pytest.mark.parametrize("place", ["data/ptb", "elsewhere"])
 def test_a_different_file_of_that_name_is_named_as_different(
-    train_ptb: Run, tmp_path: Path, corpus: str, place: str
+    train_ptb: Run, tmp_path: Path, place: str
 ) -> None:
     directory = tmp_path / place
     directory.mkdir(parents=True)
     for split in ("train", "valid", "test"):
         (directory / f"ptb.{split}.txt").write_text(" no it was n't black monday \n")
     where = [] if place == "data/ptb" else ["--data-dir", str(directory)]
-    answer = train_ptb("--corpus", corpus, *where)
+    answer = train_ptb(*where)
     assert (answer.code, answer.out) == (2, "")
     assert re.search(
         r"error: .*ptb\.train\.txt is not the Penn Treebank file of that name: expected 42068 "
@@ -106,7 +93,7 @@ def test_a_different_file_of_that_name_is_named_as_different(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_real_files_are_trained_with_their_recipe(
+def test_each_corpus_is_trained_with_its_recipe(
     train_ptb: Run, tmp_path: Path, taken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tmp_path / "data" / "ptb"
@@ -114,9 +101,15 @@ def test_the_real_files_are_trained_with_their_recipe(
     for split in ("train", "valid", "test"):
         (directory / f"ptb.{split}.txt").write_text(" the <unk> rose N % \n")
     monkeypatch.setattr("textvae.corpus._check_ptb", lambda read, files: None)
-    assert train_ptb("--lr", "0.5").code == 0
-    options = {**RECIPES["ptb"], "lr": 0.5}
-    assert taken == [{"corpus": "ptb", "options": options, "directory": Path("runs/ptb-1")}]
+    for arguments, name, directory in (
+        (["--lr", "0.5"], "ptb", Path("runs/ptb-1")),
+        (["--corpus=grammar", "--lr=0.5", "--output-dir=here"], "grammar", Path("here")),
+    ):
+        assert train_ptb(*arguments) == (0, "", "")
+        options = {**RECIPES[name], "lr": 0.5}
+        assert taken.pop() == {"corpus": name, "options": options, "directory": directory}
+    shown = " ".join(train_ptb("--help").out.split())
+    assert f"(default: {RECIPES['ptb']['free_bits']}) (type: float)" in shown
 
 
 def test_resume_takes_up_the_latest_run(
@@ -153,11 +146,3 @@ def test_ctrl_c_tells_how_to_go_on(train_ptb: Run, monkeypatch: pytest.MonkeyPat
     resumed = train_ptb(*command.split()[2:])
     assert resumed.code == 0
     assert "EMBEDDED CORPUS" in resumed.out
-
-
-def test_help_names_the_options_of_the_recipe(train_ptb: Run) -> None:
-    answer = train_ptb("--help")
-    assert answer.code == 0
-    for flag in ("--data-dir", "--corpus", "--output-dir", "--max-steps", "--seed", "--resume"):
-        assert flag in answer.out
-    assert f"(default: {RECIPES['ptb']['free_bits']}) (type: float)" in " ".join(answer.out.split())
