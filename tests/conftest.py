@@ -9,16 +9,20 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="textvae-tests-")
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
+from textvae import recipes
 from textvae.batches import Batch, collate
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 
 # A busy machine is no fault of the code.
@@ -106,3 +110,27 @@ def make_model() -> Callable[..., SentenceVAE]:
 def tiny_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
     """One such model, with `word_tokenizer`."""
     return make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer)
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs that a sweep begins or goes on with; they are trained in this process."""
+    names: list[str] = []
+
+    class Done:
+        exitcode = sentinel = 0
+        is_alive = staticmethod(lambda: False)
+
+    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Done:
+        names.append(run.path.name)
+        source, data = run.config.data_source, run.config.data
+        corpus = None if run.path.exists() else recipes.open_corpus(source, data)
+        for trainer in recipes.phases(corpus, run.config.flat(), run.path):
+            trainer.fit()
+        afterwards(run.path)
+        return Done()
+
+    module = importlib.import_module("textvae.recipes.sweep")
+    monkeypatch.setattr(module, "_spawn", spawn)
+    monkeypatch.setattr(module, "wait", lambda sentinels, seconds: None)
+    return names

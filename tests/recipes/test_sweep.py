@@ -33,7 +33,7 @@ def source(text_file: Path) -> str:
 
 
 class Child:
-    """What stands for a process: runs so many polls, then has an exit code."""
+    """What stands for a process: lives for so many polls, then has an exit code."""
 
     def __init__(self, polls: int = 0, exitcode: int = 0) -> None:
         self.polls, self.exitcode = polls, exitcode
@@ -44,29 +44,6 @@ class Child:
 
     def join(self) -> None:
         self.is_joined = True
-
-
-def train_here(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
-    is_new = not run.path.exists()
-    corpus = open_corpus(run.config.data_source, run.config.data) if is_new else None
-    for trainer in recipes.phases(corpus, run.config.flat(), run.path):
-        trainer.fit()
-    afterwards(run.path)
-    return Child()
-
-
-@pytest.fixture
-def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the runs started; they are trained in this process."""
-    names: list[str] = []
-
-    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
-        names.append(run.path.name)
-        return train_here(run, afterwards)
-
-    monkeypatch.setattr(module, "_spawn", spawn)
-    monkeypatch.setattr(module, "wait", lambda sentinels, seconds: None)
-    return names
 
 
 def test_every_configuration_is_trained_with_every_seed(
@@ -90,6 +67,10 @@ def test_every_configuration_is_trained_with_every_seed(
     assert left_behind(run.path) == left_behind(tmp_path / "alone")
 
 
+def note(path: Path) -> None:
+    (path / "notes.txt").write_text("done")
+
+
 def test_what_is_done_is_not_done_again(
     source: str, tmp_path: Path, spawned: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,21 +87,12 @@ def test_what_is_done_is_not_done_again(
     one, same, _ = call(c={"lr": 1e-3, "latent_dim": 3}, d={}, e={"lr": 0.25})
     assert one == same == first[0]
     assert spawned[2:] == ["lr=0.25,seed=0"]
-
-
-def test_a_run_without_what_it_should_leave_is_gone_on_with(
-    source: str, tmp_path: Path, spawned: list[str]
-) -> None:
-    def note(path: Path) -> None:
-        (path / "notes.txt").write_text("done")
-
-    (swept,) = sweep(source, OPTIONS, {"a": {}}, [0], tmp_path)
-    weights = swept.run.weights_file.stat().st_mtime_ns
+    # A run without what it should leave is gone on with, and not trained again.
+    weights = (first[0] / "model.safetensors").stat().st_mtime_ns
     for _ in range(2):
         sweep(source, OPTIONS, {"a": {}}, [0], tmp_path, afterwards=note, leaves="notes.txt")
-    assert spawned == ["seed=0", "seed=0"]
-    assert swept.run.weights_file.stat().st_mtime_ns == weights  # nothing was trained again
-    assert (swept.run.path / "notes.txt").exists()
+    assert spawned[3:] == ["seed=0"]
+    assert (first[0] / "model.safetensors").stat().st_mtime_ns == weights
 
 
 @pytest.mark.parametrize(
@@ -298,6 +270,23 @@ def processes_of(path: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_a_run_is_still_importing(call: dict[str, Any], tmp_path: Path) -> None:
+    process = started(call, tmp_path)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+    def has_child() -> bool:
+        paths = (Path(f"/proc/{pid}/cmdline") for pid in children.read_text().split())
+        return any(b"spawn_main" in path.read_bytes() for path in paths)
+
+    wait_until(has_child)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert not list((tmp_path / "runs").glob("*/training_state*"))
+
+
 @pytest.fixture
 def call(source: str, tmp_path: Path) -> dict[str, Any]:
     """A sweep of one run of some seconds."""
@@ -347,17 +336,3 @@ def test_a_killed_sweep_leaves_no_process(call: dict[str, Any], tmp_path: Path) 
     process.communicate()
     wait_until(lambda: processes_of(log) == [])
     assert run.load_state()
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_a_run_is_still_importing(call: dict[str, Any], tmp_path: Path) -> None:
-    process = started(call, tmp_path)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    wait_until(lambda: b"spawn_main" in b"".join(
-        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.read_text().split()
-    ))  # fmt: skip
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
-    assert not list((tmp_path / "runs").glob("*/training_state*"))

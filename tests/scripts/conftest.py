@@ -12,8 +12,7 @@ import torch
 
 from tests.scripts.running import Answer
 from tests.sizes import TINY
-from textvae import grammar, recipes
-from textvae.run import RunDirectory
+from textvae import grammar
 
 Run = Callable[..., Answer]
 
@@ -83,26 +82,7 @@ def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch, small_grammar: None) -> list[str]:
+def trained(monkeypatch: pytest.MonkeyPatch, small_grammar: None, spawned: list[str]) -> list[str]:
     """Names of the runs that a sweep trains: tiny ones, in this process."""
-    names = list[str]()
-
-    class Done:
-        exitcode = sentinel = 0
-        is_alive = staticmethod(lambda: False)
-
-    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Done:
-        names.append(run.path.name)
-        config = run.config
-        is_new = not run.path.exists()
-        corpus = recipes.open_corpus(config.data_source, config.data) if is_new else None
-        for trainer in recipes.phases(corpus, config.flat(), run.path):
-            trainer.fit()
-        afterwards(run.path)
-        return Done()
-
-    sweep = importlib.import_module("textvae.recipes.sweep")
-    monkeypatch.setattr(sweep, "_spawn", spawn)
-    monkeypatch.setattr(sweep, "wait", lambda sentinels, seconds: None)
     monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": OPTIONS, "ptb": OPTIONS})
-    return names
+    return spawned

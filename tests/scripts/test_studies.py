@@ -281,22 +281,6 @@ def test_the_kl_after_warm_up_is_that_of_the_first_epoch_at_full_weight(tmp_path
     assert curve == [(10, 3.0, 1), (20, 2.0, 2), (30, 1.0, 3)]
 
 
-def test_the_comparison_shows_kl_and_active_units_of_all_that_have_a_latent(
-    panels: list[Any], tmp_path: Path
-) -> None:
-    rows = [
-        {"name": "linear", "curve": [(10, 1.0, 4), (20, 2.0, 5)]},
-        {"name": "linear", "curve": [(10, 3.0, 4), (20, 2.0, 6)]},
-        {"name": "language model, no word dropout", "curve": [(10, 0.0, 0)]},
-    ]
-    compare_annealers.draw(rows, tmp_path / "a.png")
-    _, kl, units = panels
-    assert kl.curves == {"linear": ([10, 20], [2.0, 2.0])}
-    assert kl.bands == {"linear": ([1.0, 2.0], [3.0, 2.0])}
-    assert units.curves == {"linear": ([10, 20], [4, 5.5])}
-    assert (kl.ylabel, units.ylabel) == ("KL, nats per sentence", "active units")
-
-
 @pytest.mark.parametrize("recipe", ["grammar", "ptb"])
 def test_the_schedules_compared_are_of_options_that_exist(recipe: str) -> None:
     for name, options in compare_annealers.CONFIGURATIONS.items():
