@@ -69,3 +69,10 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(fifty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
     run = tmp_path_factory.mktemp("cli") / "run"
     return run, call("train", str(fifty), *SIZES, f"--output-dir={run}")
+
+
+@pytest.fixture(scope="session")
+def trained_floor(fifty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    """A language model of the same sentences."""
+    run = tmp_path_factory.mktemp("cli") / "floor"
+    return run, call("train", str(fifty), *SIZES, "--latent-dim=0", f"--output-dir={run}")
