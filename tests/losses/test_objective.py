@@ -182,7 +182,7 @@ def test_what_free_bits_refuse(kind: str) -> None:
     for floor in (-0.1, math.nan):
         with pytest.raises(ValueError, match=f"free_bits must be at least 0, got {floor}"):
             FREE_BITS[kind](KL_TABLE, floor)
-    with pytest.raises(ValueError, match=r"kl_per_dim must be \(B, Z\), got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"kl_per_dim must be \(B, Z\), got \(2,\)"):
         FREE_BITS[kind](KL_TABLE.sum(1), 0.5)  # summed already
 
 

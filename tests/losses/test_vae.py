@@ -1,4 +1,4 @@
-"""Tests of `textvae.losses.vae`, against torch.distributions and sums by hand."""
+"""Losses of any VAE with a Gaussian posterior, against torch.distributions and sums by hand."""
 
 from __future__ import annotations
 
@@ -115,26 +115,20 @@ def test_sure_and_wrong_is_dear_but_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recon", "x", "found"),
+    ("recon", "x", "name", "found"),
     [
-        ([0.5, -0.5], [0.0, 1.0], r"recon_x from -0\.5 to 0\.5 and x from 0\.0 to 1\.0"),
-        ([0.5, 1.5], [0.0, 1.0], r"recon_x from 0\.5 to 1\.5 and x from 0\.0 to 1\.0"),
-        ([0.5, 0.5], [0.0, 255.0], r"recon_x from 0\.5 to 0\.5 and x from 0\.0 to 255\.0"),
-        ([0.5, 0.5], [-1.0, 1.0], r"recon_x from 0\.5 to 0\.5 and x from -1\.0 to 1\.0"),
-        ([0.5, math.nan], [0.0, 1.0], r"recon_x from nan to nan and x from 0\.0 to 1\.0"),
-        ([0.5, 0.5], [0.0, math.nan], r"recon_x from 0\.5 to 0\.5 and x from nan to nan"),
+        ([0.5, -0.5], [0.0, 1.0], "recon_x", r"-0\.5 to 0\.5"),
+        ([0.5, 1.5], [0.0, 1.0], "recon_x", r"0\.5 to 1\.5"),
+        ([0.5, 0.5], [0.0, 255.0], "x", r"0\.0 to 255\.0"),
+        ([0.5, 0.5], [-1.0, 1.0], "x", r"-1\.0 to 1\.0"),
+        ([0.5, math.nan], [0.0, 1.0], "recon_x", "nan to nan"),
     ],
 )
-def test_bce_refuses_what_is_no_probability(recon: list[float], x: list[float], found: str) -> None:
-    with pytest.raises(ValueError, match=rf"recon_x and x must lie in \[0, 1\], got {found}"):
+def test_bce_refuses_what_is_no_probability(
+    recon: list[float], x: list[float], name: str, found: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must lie in \[0, 1\], got .* {found}$"):
         bce_reconstruction(torch.tensor([recon], requires_grad=True), torch.tensor([x]))
-
-
-def test_mse_refuses_nan() -> None:
-    bad, good = torch.tensor([[math.nan, 1.0]]), torch.zeros(1, 2)
-    for tensors, counts in (((bad, good), (1, 0)), ((good, bad), (0, 1))):
-        with pytest.raises(ValueError, match="NaN, got {} in recon_x and {} in x".format(*counts)):
-            mse_reconstruction(*tensors)
 
 
 @pytest.mark.parametrize("function", [bce_reconstruction, mse_reconstruction])
@@ -196,9 +190,8 @@ def test_what_cross_entropy_refuses() -> None:
     for wrong, message in (
         ((scores, targets[:, :3]), r"got \(3, 4, 5\) and \(3, 3\)"),
         ((scores.flatten(0, 1), targets.flatten()), r"got \(12, 5\) and \(12,\)"),
-        ((scores, targets.masked_fill(targets == 2, 5)), r"below the 5 of .* \(-100\), got 5"),
-        ((scores, targets.masked_fill(targets == 2, -1)), r"and at least 0, or .*, got -1"),
-        ((scores.where(targets[:, :, None] != 2, math.nan), targets), "scores must hold no NaN"),
+        ((scores, targets.masked_fill(targets == 2, 5)), r"from 0 to 4, or .* \(-100\), got 5"),
+        ((scores, targets.masked_fill(targets == 2, -1)), r"from 0 to 4, or .*, got -1"),
     ):
         with pytest.raises(ValueError, match=message):
             cross_entropy_reconstruction(*wrong)
@@ -368,13 +361,13 @@ def test_shapes_that_disagree_are_both_named(shapes: list[tuple[int, ...]], mess
         vae_loss(*(torch.full(shape, 0.5) for shape in shapes))
 
 
-@pytest.mark.parametrize("place", [2, 3])
-def test_nan_is_refused_in_both_parameters(place: int) -> None:
+@pytest.mark.parametrize("place", range(4))
+def test_nan_comes_through(place: int) -> None:
     tensors = case()
     tensors[place][1, 2] = math.nan
-    found = f"must hold no NaN, got {int(place == 2)} in mu and {int(place == 3)} in logvar"
-    with pytest.raises(ValueError, match=found):
-        vae_loss(*tensors)
+    for kind in (None, *FREE_BITS):
+        criterion = VAELoss("mse", free_bits=kind and 0.5, free_bits_kind=kind or "max")
+        assert criterion(*tensors).total.isnan()
 
 
 def test_the_module_says_what_it_is() -> None:
@@ -388,8 +381,7 @@ def test_nats_per_dimension() -> None:
     # 784 pixels at 0.1 nats and 32 dimensions at half a nat.
     assert nats_per_dimension(78.4, 16.0, 784, 32) == pytest.approx((0.1, 0.5))
     # Two sentences of 10 and 30 tokens that cost 40 and 80 nats: three nats a token.
-    per = nats_per_dimension(torch.tensor(60.0), torch.tensor(4.0), 20, 2)
-    assert (per.recon.item(), per.kl.item()) == (3, 2)
-    for sizes, name in (((0, 32), "data_dim"), ((784, 0), "latent_dim")):
-        with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
+    assert nats_per_dimension(torch.tensor(60.0), torch.tensor(4.0), 20, 2) == (3, 2)
+    for sizes, message in (((0, 32), r"data_dim .* got 0\.0"), ((784, 0), "latent_dim .* got 0")):
+        with pytest.raises(ValueError, match=message):
             nats_per_dimension(1.0, 1.0, *sizes)

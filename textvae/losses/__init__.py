@@ -6,27 +6,24 @@ annealer from outside, so that raw values can always be reported beside what was
 
 from textvae.losses.objective import (
     FREE_BITS,
-    StepTerms,
-    free_bits_mask,
-    free_bits_max,
-    free_bits_per_dimension,
-    free_bits_total,
-    objective,
-    target_kl,
-)
-from textvae.losses.output_layer import MAX_SCORES, token_nll
-from textvae.losses.vae import (
     RECONSTRUCTIONS,
-    NatsPerDimension,
+    StepTerms,
     VAELoss,
     VAETerms,
     bce_reconstruction,
     beta_vae_loss,
     cross_entropy_reconstruction,
+    free_bits_mask,
+    free_bits_max,
+    free_bits_per_dimension,
+    free_bits_total,
     kl_divergence,
     kl_per_dimension,
     mse_reconstruction,
     nats_per_dimension,
+    objective,
+    target_kl,
     vae_loss,
     vae_loss_free_bits,
 )
+from textvae.losses.output_layer import token_nll

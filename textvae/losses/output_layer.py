@@ -1,15 +1,13 @@
 """`token_nll`: −log p of target tokens from a decoder's outputs, in bounded memory.
 
-Shapes: N tokens, H hidden units, V vocabulary.
+Shapes: N tokens, P of them in a CPU's cache together, H hidden units, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
@@ -19,21 +17,16 @@ from textvae.runtime import product_dtype
 MAX_SCORES = 2**27
 """Scores (tokens × vocabulary) held at a time by `token_nll`: 512 MiB in fp32."""
 
+KEPT_SCORES = 2**23 - 2**11
+"""Scores that are one matrix product on a CPU: 32 MiB in fp32, the largest block whose memory glibc
+keeps for the next one."""
+
 CACHED_SCORES = 2**19
 """Scores that go through the softmax together on a CPU: 2 MiB in fp32, which its cache holds."""
 
-MULTIPLIED_BYTES = 2**25 - 2**13
-"""Of scores that are one matrix product on a CPU: 32 MiB with what glibc adds, the largest block
-whose memory it keeps for the next one."""
-
 
 def token_nll(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    targets: Tensor,
-    *,
-    max_scores: int = MAX_SCORES,
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, max_scores: int = MAX_SCORES
 ) -> Tensor:
     """−log p of each target token under softmax(hidden · weightᵀ + bias).
 
@@ -50,8 +43,8 @@ def token_nll(
     Returns:
         Nats per token, (N,), fp32 also where autocast computes the scores in less.
     """
-    rows = max(1, max_scores // weight.shape[0])
-    if hidden.shape[0] <= rows:
+    rows = max(1, max_scores // len(weight))
+    if len(hidden) <= rows:
         return _chunk_nll(hidden, weight, bias, targets)
     chunks = [
         checkpoint(_chunk_nll, h, weight, bias, t, use_reentrant=False, preserve_rng_state=False)
@@ -60,66 +53,20 @@ def token_nll(
     return torch.cat(chunks)
 
 
-def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    rows = multiplied_rows(hidden, weight)
-    is_training = torch.is_grad_enabled()
-    if is_training and rows < 3 * hidden.shape[1]:
-        rows = len(hidden)  # the weight's gradient, added up over many blocks, would cost more
-    parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    if is_training:
-        return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
-    return torch.cat([_evaluated_nll(h, weight, bias, t) for h, t in parts])
-
-
-def _evaluated_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    own = _own_scores(hidden, weight, bias, targets)
-    parts = _softmax(F.linear(hidden, weight), bias, targets, own)
-    return torch.cat([log_sum for _, _, log_sum in parts]) - own
-
-
-def multiplied_rows(hidden: Tensor, weight: Tensor) -> int:
-    """How many rows of hidden units (N, H) to multiply with the output embedding (V, H) at once."""
-    at_once = MULTIPLIED_BYTES // product_dtype(weight).itemsize
-    return _rows(at_once, len(hidden), len(weight), hidden.device)
-
-
 def cached_rows(scores: Tensor) -> int:
     """How many rows of (N, V) scores to take through a softmax together."""
-    return _rows(CACHED_SCORES, len(scores), scores.shape[1], scores.device)
+    at_once = CACHED_SCORES // scores.shape[1] if scores.device.type == "cpu" else len(scores)
+    return max(1, at_once)
 
 
-def _rows(at_once: int, num_rows: int, vocab_size: int, device: torch.device) -> int:
-    return max(1, at_once // vocab_size if device.type == "cpu" else num_rows)
-
-
-def _own_scores(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """The targets' own scores, (N,), in fp32 at least whatever autocast does."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        return (hidden.to(weight.dtype) * weight[targets]).sum(-1) + bias[targets]
-
-
-def _softmax(
-    products: Tensor, bias: Tensor, targets: Tensor, own: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Probabilities from the products (N, V) of hidden units and output embedding, in cache.
-
-    Bias, softmax and logarithm are in fp32 at least. Products in less are rounded by some
-    hundredths of a nat, which nearly cancels in their sum but not in the target's own score: that
-    (N,) takes the place of the rounded one.
-
-    Yields:
-        A part (P, V) of the products, its probabilities and the logarithm of their softmax's sum,
-        (P,).
-    """
-    rows = cached_rows(products)
-    parts = (torch.split(of_all, rows) for of_all in (products, targets, own))
-    for part, target, score in zip(*parts, strict=True):
-        scores = (part + bias).scatter_(1, target[:, None], score[:, None])
-        largest = scores.amax(-1)
-        p = torch.softmax(scores, -1)
-        # The logarithm of the softmax's sum, from the likeliest token, whose p is never tiny. The
-        # two maxima cost a tenth of what exponentials of a log-softmax would.
-        yield part, p, largest - p.amax(-1).log()
+def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    rows = max(1, KEPT_SCORES // len(weight))
+    # The weight's gradient, added up over many small blocks, would cost more than they save.
+    is_dear = torch.is_grad_enabled() and rows < 3 * hidden.shape[1]
+    if is_dear or hidden.device.type != "cpu":
+        rows = len(hidden)
+    parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]
 
 
 class _SoftmaxNLL(torch.autograd.Function):
@@ -132,15 +79,22 @@ class _SoftmaxNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        dtype = product_dtype(weight)
+        dtype, log_sums = product_dtype(weight), []
         hidden, weight_t = hidden.to(dtype), weight.to(dtype).t()
         with torch.autocast(hidden.device.type, enabled=False):
-            error = hidden @ weight_t
-            own = _own_scores(hidden, weight, bias, targets)
-            log_sums = []
-            for part, p, log_sum in _softmax(error, bias, targets, own):
+            error = hidden @ weight_t  # (N, V)
+            # Products in less than fp32 are rounded by some hundredths of a nat, which nearly
+            # cancels in their sum but not in the target's own score: this takes its place.
+            own = (hidden.to(weight.dtype) * weight[targets]).sum(-1) + bias[targets]
+            rows = cached_rows(error)
+            parts = (torch.split(tensor, rows) for tensor in (error, targets, own))
+            for part, target, score in zip(*parts, strict=True):
+                scores = (part + bias).scatter_(1, target[:, None], score[:, None])  # (P, V)
+                p = torch.softmax(scores, -1)
+                # From the likeliest token, whose p is never tiny. The two maxima cost a tenth of
+                # what exponentials of a log-softmax would.
+                log_sums.append(scores.amax(-1) - p.amax(-1).log())
                 part.copy_(p)
-                log_sums.append(log_sum)
         # With p the softmax and y the target's one-hot row, d nll / d scores = p − y.
         error[torch.arange(len(targets), device=targets.device), targets] -= 1
         ctx.save_for_backward(hidden, weight_t, error)
