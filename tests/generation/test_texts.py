@@ -1,74 +1,62 @@
-"""Tests of encoding, of codes, of text in, text out, and of the model with these as methods."""
+"""Encoding, codes, text in, text out, distances, and the model with these as methods."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable
-from itertools import permutations
+from functools import cache
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
 import textvae
 import textvae.generation as gen
-from tests.generation.building import draw_codes, push
-from textvae.batches import Batch
+from tests.draws import draws
+from tests.generation.conftest import push
+from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.generation import texts as module
 from textvae.generation.draws import NOISE, uniforms
-from textvae.model import SentenceVAE
-from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
-
-MakeBatch = Callable[..., Batch]
+from textvae.model import Gaussian, Posterior, SentenceVAE
+from textvae.tokenizer import EOS_ID, UNK_ID
 
 ONE, OTHER, _ = TEXTS = ["the cat sees a dog", "a dog runs", "cats run"]
 DRAWN: dict[str, Any] = {"strategy": "sample", "seed": 2}
 
 
-@pytest.fixture
-def narrow_model(lively_model: SentenceVAE) -> SentenceVAE:
-    """One with posteriors so narrow that a draw is the mean."""
-    with torch.no_grad():
-        lively_model.head.logvar.weight.zero_()
-        lively_model.head.logvar.bias.fill_(-40.0)
-    return lively_model
-
-
-@pytest.mark.parametrize("most", [64, 4, 1])  # all at once, a few, one by one
-def test_encoding_equals_the_model_on_a_batch(
-    tiny_model: SentenceVAE,
-    make_batch: MakeBatch,
-    word_tokenizer: Tokenizer,
-    texts: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    most: int,
+@pytest.mark.parametrize(
+    ("together", "shapes"),
+    [
+        (64, [(6, 6)]),
+        # Tokens per text: 5 3 6 2 3 3, and each batch is as wide as its longest.
+        (4, [(4, 3), (2, 6)]),
+        (1, [(1, 2), (1, 3), (1, 3), (1, 3), (1, 5), (1, 6)]),
+    ],
+)
+def test_encoding_equals_the_model_on_batches_of_like_length(
+    tiny_model: SentenceVAE, texts: list[str], monkeypatch: Any, together: int, shapes: list[Any]
 ) -> None:
-    monkeypatch.setattr(module, "TOGETHER", most)
+    found, inner = [], tiny_model.encode
+    monkeypatch.setattr(
+        tiny_model, "encode", lambda batch: found.append(batch.target_ids.shape) or inner(batch)
+    )
+    monkeypatch.setattr(module, "TOGETHER", together)
     posterior = gen.encode(tiny_model, texts)
+    assert [(rows, width - 1) for rows, width in found] == shapes  # without EOS
     assert posterior.mean.shape == posterior.variance.shape == (len(texts), 3)
     assert not posterior.mean.requires_grad
     for i, text in enumerate(texts):
-        alone = tiny_model.encode(make_batch([word_tokenizer.encode(text)]))
+        alone = inner(collate([tiny_model.tokenizer.encode(text)]))
         torch.testing.assert_close(posterior.mean[i : i + 1], alone.mean)
         torch.testing.assert_close(posterior.variance[i : i + 1], alone.variance)
-
-
-def test_batches_are_of_like_length_and_bounded(
-    tiny_model: SentenceVAE, texts: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shapes = []
-    inner = tiny_model.encode
-    monkeypatch.setattr(
-        tiny_model, "encode", lambda batch: shapes.append(batch.target_ids.shape) or inner(batch)
-    )
-    monkeypatch.setattr(module, "TOGETHER", 4)
-    gen.encode(tiny_model, texts)
-    # Tokens per text: 5 3 6 2 3 3, and each batch is as wide as its longest with EOS.
-    assert [(rows, width - 1) for rows, width in shapes] == [(4, 3), (2, 6)]
 
 
 def test_unknown_words_are_read_as_one(tiny_model: SentenceVAE) -> None:
@@ -107,14 +95,17 @@ def test_codes_of_the_prior_belong_to_their_places(tiny_model: SentenceVAE) -> N
 
 
 def test_codes_of_the_aggregate_are_those_of_texts(
-    narrow_model: SentenceVAE, texts: list[str]
+    lively_model: SentenceVAE, texts: list[str]
 ) -> None:
-    means = gen.encode(narrow_model, texts).mean
-    z = gen.aggregate_codes(narrow_model, 60, texts, seed=1)
+    with torch.no_grad():  # posteriors so narrow that a draw is the mean
+        lively_model.head.logvar.weight.zero_()
+        lively_model.head.logvar.bias.fill_(-40.0)
+    means = gen.encode(lively_model, texts).mean
+    z = gen.aggregate_codes(lively_model, 60, texts, seed=1)
     nearest = (z[:, None] - means).norm(dim=-1).min(1)
     assert nearest.values.max() < 1e-4
     assert set(nearest.indices.tolist()) == set(range(6))
-    assert gen.aggregate_codes(narrow_model, 7, texts, seed=1).equal(z[:7])
+    assert gen.aggregate_codes(lively_model, 7, texts, seed=1).equal(z[:7])
 
 
 def test_codes_of_posteriors(lively_model: SentenceVAE, texts: list[str]) -> None:
@@ -171,17 +162,10 @@ def test_an_analogy_is_a_sum_of_codes(lively_model: SentenceVAE, texts: list[str
         assert [found] == gen.generate_text(lively_model, z, max_length=8)
 
 
-def test_an_attribute_is_a_difference_of_means(lively_model: SentenceVAE, texts: list[str]) -> None:
-    mean = gen.encode(lively_model, texts).mean
-    vector = gen.attribute_vector(lively_model, texts[:2], texts[2:])
-    torch.testing.assert_close(vector, (mean[0] + mean[1]) / 2 - mean[2:].sum(0) / 4)
-
-
 @pytest.mark.parametrize(
     ("function", "given", "options", "message"),
     [
         (gen.prior_codes, [0], {}, "num_sentences must be at least 1, got 0"),
-        (gen.prior_codes, [-1], {}, "num_sentences must be at least 1, got -1"),
         (gen.aggregate_codes, [2, []], {}, "texts must hold at least one sentence, got 0"),
         (gen.jittered_codes, [ONE, 0], {}, "num_sentences must be at least 1, got 0"),
         (gen.jittered_codes, [ONE], {"scale": -1.0}, r"scale must be in \[0, inf\), got -1\.0"),
@@ -189,7 +173,6 @@ def test_an_attribute_is_a_difference_of_means(lively_model: SentenceVAE, texts:
         (gen.path_codes, [ONE], {}, r"texts must be at least 2 sentences \(both ends\), got 1"),
         (gen.path_codes, [ONE, OTHER], {"steps": 1}, "steps must be at least 2, got 1"),
         (gen.path_codes, [ONE, OTHER], {"method": "cubic"}, "method must be one of linear, spher"),
-        (gen.path_codes, [ONE, ""], {}, "text 2 must have at least one token, got ''"),
         (gen.traversal_codes, [ONE, 3], {}, "dim must be at least 0 and at most 2, got 3"),
         (gen.traversal_codes, [ONE, -1], {}, "dim must be at least 0 and at most 2, got -1"),
         (gen.traversal_codes, [ONE, 1], {"steps": 1}, "steps must be at least 2, got 1"),
@@ -198,39 +181,21 @@ def test_an_attribute_is_a_difference_of_means(lively_model: SentenceVAE, texts:
         (gen.analogy_codes, [ONE, "", OTHER], {}, "text 2 must have at least one token, got ''"),
         (gen.attribute_vector, [[ONE], []], {}, "texts must hold at least one sentence, got 0"),
         (gen.shift, [ONE, torch.zeros(1, 3)], {}, r"vector must .* \(3,\), got \(1, 3\)"),
-        (
-            gen.shift,
-            [ONE, torch.zeros(3)],
-            {"strength": math.nan},
-            "strength must be in .* got nan",
-        ),
-        (gen.jitter, [ONE], {"max_length": 0}, "max_length must be at least 1, got 0"),
-        (gen.sample, [0], {}, "num_sentences must be at least 1, got 0"),
+        (gen.shift, [ONE, torch.zeros(3)], {"strength": math.nan}, "strength must be in .* nan"),
         (gen.sample, [2], {"source": "mean"}, "source must be one of prior, aggregate, got"),
         (gen.sample, [2], {"source": "aggregate"}, "texts must be given with source"),
         (gen.sample, [2], {"texts": [ONE]}, "texts must be given .* only, got 'prior'"),
+        (gen.neighbours, [ONE, [OTHER], 0], {}, "k must be at least 1, got 0"),
+        (gen.neighbours, [ONE, [OTHER]], {"metric": "l1"}, "metric must be one of cosine, euclid"),
+        (gen.neighbours, [ONE, []], {}, "corpus_texts must hold at least one sentence, got 0"),
+        (gen.neighbours, [ONE, [OTHER, ""]], {}, "text 2 must have at least one token, got ''"),
     ],
 )
 def test_arguments_outside_their_range_are_refused(
-    tiny_model: SentenceVAE,
-    function: Callable[..., Any],
-    given: list[Any],
-    options: dict[str, Any],
-    message: str,
+    tiny_model: SentenceVAE, function: Any, given: list[Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         function(tiny_model, *given, **options)
-
-
-def test_a_language_model_has_nothing_to_encode(language_model: SentenceVAE) -> None:
-    for call in (
-        lambda: gen.encode(language_model, [ONE]),
-        lambda: gen.aggregate_codes(language_model, 2, [ONE]),
-        lambda: gen.path_codes(language_model, ONE, OTHER),
-        lambda: gen.traversal_codes(language_model, ONE, 0),
-    ):
-        with pytest.raises(InputError, match=r"this is a language model \(latent_dim 0\): it has"):
-            call()
 
 
 def test_an_arc_keeps_length_and_angle() -> None:
@@ -244,7 +209,7 @@ def test_an_arc_keeps_length_and_angle() -> None:
 @pytest.mark.parametrize("way", [gen.lerp, gen.slerp])
 def test_ways_meet_their_ends(way: Callable[..., Tensor]) -> None:
     for seed in range(20):
-        start, end = draw_codes(2, 5, seed=seed) * torch.tensor([[3.0], [0.5]])
+        start, end = draws(2, 5, seed=seed) * torch.tensor([[3.0], [0.5]])
         found = way(start, end, torch.linspace(0, 1, 5))
         torch.testing.assert_close(found[[0, -1]], torch.stack([start, end]))
         torch.testing.assert_close(found, way(end, start, torch.linspace(0, 1, 5)).flip(0))
@@ -280,12 +245,7 @@ def test_where_there_is_no_arc_it_is_a_line(start: list[float], end: list[float]
     ],
 )
 def test_what_is_decoded_are_the_codes_beside(
-    lively_model: SentenceVAE,
-    function: str,
-    codes: str,
-    given: list[Any],
-    shared: dict[str, Any],
-    decoding: dict[str, Any],
+    lively_model: SentenceVAE, function: str, codes: str, given: Any, shared: Any, decoding: Any
 ) -> None:
     options = shared if function == "sample" else shared | decoding  # its own defaults
     found = getattr(gen, function)(lively_model, *given, max_length=9, **options)
@@ -302,9 +262,13 @@ def test_samples_of_the_aggregate(lively_model: SentenceVAE) -> None:
 
 
 def test_a_shift_by_the_difference_arrives(lively_model: SentenceVAE, texts: list[str]) -> None:
+    means = gen.encode(lively_model, texts).mean
     back = gen.reconstruct(lively_model, texts, max_length=8)
     assert back[0] != back[2]
     vector = gen.attribute_vector(lively_model, [texts[2]], [texts[0]])
+    torch.testing.assert_close(vector, means[2] - means[0])
+    both = gen.attribute_vector(lively_model, texts[:2], texts[2:])
+    torch.testing.assert_close(both, (means[0] + means[1]) / 2 - means[2:].sum(0) / 4)
     assert gen.shift(lively_model, texts[0], vector, max_length=8) == back[2]
     assert gen.shift(lively_model, texts[0], vector, strength=0.0, max_length=8) == back[0]
     assert gen.shift(lively_model, texts[0], -0.5 * vector, strength=-2, max_length=8) == back[2]
@@ -331,10 +295,93 @@ def test_the_same_seed_gives_the_same_sentences(tiny_model: SentenceVAE) -> None
     assert gen.sample(tiny_model, 8, seed=4, max_length=10) != first
 
 
-def test_a_language_model_samples(language_model: SentenceVAE) -> None:
+def test_a_language_model_samples_but_does_not_encode(language_model: SentenceVAE) -> None:
     assert gen.prior_codes(language_model, 3).shape == (3, 0)
     assert len(set(gen.sample(language_model, 8, seed=1, max_length=10))) > 1
     assert len(set(gen.sample(language_model, 3, strategy="greedy", max_length=10))) == 1
+    with pytest.raises(InputError, match=r"this is a language model \(latent_dim 0\): it has"):
+        gen.encode(language_model, [ONE])
+
+
+def test_distances() -> None:
+    query = Gaussian(draws(1, 3, seed=1), draws(1, 3, seed=2))
+    corpus = Gaussian(draws(8, 3, seed=3), draws(8, 3, seed=4))
+    found = {metric: gen.latent_distances(query, corpus, metric) for metric in gen.METRICS}
+    for i in range(8):
+        one, other = query.mu[0], corpus.mu[i]
+        cosine = sum(one * other) / (sum(one**2) * sum(other**2)) ** 0.5
+        torch.testing.assert_close(found["cosine"][i], 1 - cosine)
+        torch.testing.assert_close(found["euclidean"][i], torch.dist(one, other))
+        divergence = kl_divergence(
+            Normal(query.mu[0], (0.5 * query.logvar[0]).exp()),
+            Normal(corpus.mu[i], (0.5 * corpus.logvar[i]).exp()),
+        )
+        torch.testing.assert_close(found["kl"][i], divergence.sum())
+    for metric in gen.METRICS:
+        assert gen.latent_distances(query, query, metric).item() == pytest.approx(0, abs=1e-6)
+    zero = Gaussian(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert gen.latent_distances(zero, query).tolist() == [1]
+
+
+@pytest.mark.parametrize("metric", gen.METRICS)
+def test_neighbours_are_those_of_the_whole_corpus(
+    lively_model: SentenceVAE, texts: list[str], metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = [*texts, "the old dog sees", "cats", *texts[::-1], "a cat runs"]
+    query = gen.encode(lively_model, [texts[2]])
+    all_distances = gen.latent_distances(query, gen.encode(lively_model, corpus), metric)
+    expected = sorted(all_distances.tolist())[:6]
+    for chunk in (4096, 4, 1):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        found = gen.neighbours(lively_model, texts[2], iter(corpus), 6, metric=metric)
+        assert [near.distance for near in found] == pytest.approx(expected, abs=1e-5)
+        assert [near.text for near in found] == [corpus[near.position] for near in found]
+        assert len({near.position for near in found}) == 6
+        assert {near.position for near in found[:2]} == {2, 11}, "the sentence itself, twice"
+    found = gen.neighbours(lively_model, "a dog runs", texts, metric=metric)
+    assert {near.position for near in found} == set(range(6)), "all of a small corpus"
+
+
+def test_a_corpus_is_read_a_part_at_a_time(
+    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 10)
+    inner, read = module.encode, []
+    corpus = (read.append(i) or ("a dog runs" if i % 7 else "the cat sees") for i in range(95))
+
+    def encode(model: SentenceVAE, texts: list[str]) -> Posterior:
+        assert len(read) <= 10
+        read.clear()
+        return inner(model, texts)
+
+    monkeypatch.setattr(module, "encode", encode)
+    found = gen.neighbours(lively_model, "the cat sees", corpus, 14)
+    assert [near.position for near in found] == list(range(0, 95, 7))
+
+
+def distance_by_recursion(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    @cache
+    def rest(i: int, j: int) -> int:
+        if i == len(one) or j == len(other):
+            return len(one) - i + len(other) - j
+        if one[i] == other[j]:
+            return rest(i + 1, j + 1)
+        return 1 + min(rest(i + 1, j), rest(i, j + 1), rest(i + 1, j + 1))
+
+    return rest(0, 0)
+
+
+IDS = st.lists(st.integers(0, 3), max_size=8).map(tuple)
+
+
+@given(st.tuples(IDS, IDS, IDS))
+def test_changes_are_edits_over_the_longer_sentence(ids: tuple[tuple[int, ...], ...]) -> None:
+    found = gen.changes([gen.Decoded("", list(each), 0.0) for each in ids])
+    expected = [
+        distance_by_recursion(one, other) / max(len(one), len(other), 1)
+        for one, other in pairwise(ids)
+    ]
+    assert found == expected
 
 
 def test_every_function_on_a_model_is_a_method() -> None:

@@ -296,7 +296,7 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     ablation = z_ablation(model, progress(split, "ELBO and ablation"), posterior, seed=seed)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, options = None, {"seed": seed, "progress": progress}
+    nll, options = None, dict[str, Any](seed=seed, progress=progress)
     # Cut short before its first batch is done: the rest has been measured all the same.
     with suppress(KeyboardInterrupt):
         if num_samples is not None:
