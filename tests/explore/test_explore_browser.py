@@ -109,7 +109,7 @@ def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Pa
     opened.page.get_by_label("First sentence").fill(first)
     opened.page.get_by_label("Second sentence").fill(second)
     slide(opened, 0.5)
-    wait_for(opened, "#between", session.between(first, second, 0.5) or "(an empty sentence)")
+    wait_for(opened, "#between", session.between(first, second, 0.5)[0] or "(an empty sentence)")
     opened.page.get_by_label("First sentence").fill("the zebra <b>")
     wait_for(opened, "#between", "(read as <unk>: zebra <b>)")
     opened.page.get_by_label("First sentence").fill("")

@@ -70,11 +70,11 @@ def test_faults(tmp_path: Path) -> None:
 
 def test_a_run_is_opened_with_its_held_out_sentences_or_any(run: Path, corpus_file: Path) -> None:
     session = open_session(str(run))
-    assert (session.name, session.notice) == ("tiny", "")
+    assert (session.name, session.sentences.notice) == ("tiny", "")
     assert session.sentences.name == "sixty, test split"
     assert len(session.sentences.texts) == 3
     assert not session.model.training
-    assert session.diagnosis().verdict
+    assert session.diagnosis.verdict
     session = open_session(str(run), str(corpus_file), num_sentences=20)
     assert (session.sentences.name, len(session.sentences.texts)) == ("sixty", 20)
 
@@ -85,8 +85,8 @@ def test_a_corpus_that_is_gone_is_made_up_for(run: Path, tmp_path: Path) -> None
     config = moved / "config.json"
     config.write_text(config.read_text().replace("sixty.txt", "gone.txt"))
     session = open_session(str(moved))
-    assert "gone.txt" in session.notice
-    assert "sentences of the model's own" in session.notice
+    assert "gone.txt" in session.sentences.notice
+    assert "sentences of the model's own" in session.sentences.notice
     assert len(session.sentences.texts) > 10
     with pytest.raises(DataError, match="no file or directory"):
         open_session(str(moved), data_dir=str(tmp_path / "nowhere.txt"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def test_what_the_page_begins_with(blocks: Any, session: Session) -> None:
     said = str(blocks.get_config_file()["components"])
     assert "# lively" in said
     assert "6 sentences of six sentences" in said
-    for dimension in session.dimensions:
-        assert f"Dimension {dimension.index}: {dimension.kl:.2f} nats" in said
+    for dimension, kl, *_ in session.dimensions:
+        assert f"Dimension {dimension}: {kl:.2f} nats" in said
 
 
 def call(blocks: Any, name: str, *inputs: Any) -> Any:
@@ -65,8 +66,8 @@ def test_two_sentences_and_the_path_between(
     blocks: Any, session: Session, texts: list[str]
 ) -> None:
     shown, rows = call(blocks, "show 0", texts[0], texts[1], 0.6)
-    assert words(shown) == session.between(texts[0], texts[1], 0.6)
-    path = session.path(texts[0], texts[1])
+    assert [words(shown)] == session.between(texts[0], texts[1], 0.6)
+    path = session.between(texts[0], texts[1], 0, 0.25, 0.5, 0.75, 1)
     assert rows == [
         ["→" if at == 2 else "", f"{at / 4:.2f}", text or page.NOTHING]
         for at, text in enumerate(path)
@@ -118,7 +119,7 @@ def test_a_listed_sentence_is_clicked(blocks: Any, session: Session, texts: list
 
 def test_the_diagnosis(blocks: Any, session: Session) -> None:
     words, bars = call(blocks, "show 3")
-    found = session.diagnosis()
+    found = session.diagnosis
     assert words.startswith(f"## {found.verdict.verdict}\n")
     assert "textvae diagnose lively" in words
     assert f"| {found.elbo.rec:.2f} |" in words
@@ -147,7 +148,8 @@ def test_the_heading_takes_names_for_text(session: Session, monkeypatch: Any) ->
         r"\!\[x\]\(http:\/\/evil\) \<b\> a\_b \$1\$ \{\{v\}\}"
     )
     monkeypatch.setattr(session, "kl", [0.05] * 6)
-    monkeypatch.setattr(session, "notice", "The corpus can't be had: gone.")
+    told = replace(session.sentences, notice="The corpus can't be had: gone.")
+    monkeypatch.setattr(session, "sentences", told)
     *_, notice, collapsed = page._heading(session).split("\n\n")
     assert notice == "The corpus can't be had: gone."
     assert collapsed.startswith("This model has collapsed: ")
@@ -162,5 +164,7 @@ def test_an_address_is_checked_beforehand() -> None:
     with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
         check_address("192.0.2.1", port)
     for wrong in (0, -1, 65536):
-        with pytest.raises(InputError, match=f"port must be from 1 to 65535, got {wrong}"):
+        with pytest.raises(
+            InputError, match=f"port must be at least 1 and at most 65535, got {wrong}"
+        ):
             check_address("127.0.0.1", wrong)

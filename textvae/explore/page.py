@@ -13,19 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from functools import wraps
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from textvae.checks import InputError, NotInstalledError
+from textvae.checks import InputError, imported, integer
 from textvae.diagnostics import COLLAPSED_KL
-from textvae.explore.session import (
-    MAX_NEIGHBOURS,
-    MAX_SAMPLES,
-    MAX_SEED,
-    SLIDER_STEP,
-    TEMPERATURES,
-    Session,
-)
+from textvae.explore.session import MAX_SAMPLES, MAX_SEED, SLIDER_STEP, Session
 from textvae.generation import STRATEGIES
 from textvae.recipes import readable
 from textvae.report.text import figures_row, markdown
@@ -37,20 +30,17 @@ LIVE: dict[str, Any] = {
     "trigger_mode": "always_last",
     "show_progress": "hidden",
 }
-MAX_WAITING = 64  # events in the queue; a page that asks for more is told to wait
-
 NEIGHBOURS = "neighbours"
 NOTHING = "(an empty sentence)"
 COLLAPSED = "This model has collapsed: z says next to nothing, so sentences hardly change with it."
 COLORS = {"new": "#4679b6", "other": "#b0b0b0", "near": "#2079bb", "asked": "#d55e00"}
-ORDER = {name: order for order, name in enumerate(COLORS)}
+TABLE = {"type": "array", "interactive": False, "wrap": True, "show_label": False, "buttons": []}
 
 
 def check_address(host: str, port: int) -> None:
     """Raise before a model is loaded what `serve` would raise after."""
     _gradio()
-    if not 1 <= port <= 65535:
-        raise InputError(f"port must be from 1 to 65535, got {port}")
+    integer("port", port, 1, 65535)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -67,14 +57,15 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = print,
 ) -> None:
     """Show the page until Ctrl-C, which raises KeyboardInterrupt with the server closed.
 
     `on_ready` is told its address once it can be opened; by default only this machine can.
     """
     gr, page = _gradio(), build(session)
-    page.queue(max_size=MAX_WAITING, api_open=False, default_concurrency_limit=1)
+    # A page that asks for more events than the queue holds is told to wait.
+    page.queue(max_size=64, api_open=False, default_concurrency_limit=1)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
     try:
         _, address, _ = page.launch(
@@ -86,10 +77,9 @@ def serve(
             ssr_mode=False,
             footer_links=[],
             theme=gr.themes.Base(primary_hue="blue", font=fonts, font_mono=fonts),
-            css=(resources.files("textvae.explore") / "page.css").read_text(encoding="utf-8"),
+            css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
         )
-        if on_ready is not None:
-            on_ready(address)
+        on_ready(address)
         threading.Event().wait()
     finally:
         page.close(verbose=False)
@@ -98,13 +88,8 @@ def serve(
 def build(session: Session) -> Any:
     """The page's widgets as gradio's `Blocks`, not shown yet."""
     gr = _gradio()
-    tabs = {
-        "Between two sentences": _between,
-        "Dimensions": _dimensions,
-        "Map": _map,
-        "Samples": _samples,
-        "Diagnosis": _diagnosis,
-    }
+    tabs = {"Between two sentences": _between, "Dimensions": _dimensions, "Map": _map}
+    tabs |= {"Samples": _samples, "Diagnosis": _diagnosis}
     with gr.Blocks(analytics_enabled=False, title=f"{session.name} – textvae") as page:
         gr.Markdown(_heading(session))
         for name, fill in tabs.items():
@@ -116,12 +101,8 @@ def build(session: Session) -> Any:
 def _heading(session: Session) -> str:
     name, number = session.sentences.name, len(session.sentences.texts)
     kl = sum(session.kl) / number
-    of = "" if name == "sentences of its own" else "sentences of "
-    lines = [
-        f"z of {session.model.latent_dim}, KL {kl:.2f} nats, {number:,} {of}{name}",
-        session.notice,
-        COLLAPSED if kl < COLLAPSED_KL else "",
-    ]
+    about = f"z of {session.model.latent_dim}, KL {kl:.2f} nats, {number:,} sentences of {name}"
+    lines = [about, session.sentences.notice, COLLAPSED if kl < COLLAPSED_KL else ""]
     return "\n\n".join([f"# {_escaped(session.name)}", *map(_escaped, filter(None, lines))])
 
 
@@ -134,12 +115,10 @@ def _between(gr: Any, page: Any, session: Session) -> None:
     first, *_, second = readable(session.sentences.texts) * 2
 
     def show(first: str, second: str, share: float) -> list[Any]:
-        now, path = session.between(first, second, share), session.path(first, second)
-        here = round(share * (len(path) - 1))
-        rows = [
-            ["→" if at == here else "", f"{at / (len(path) - 1):.2f}", text or NOTHING]
-            for at, text in enumerate(path)
-        ]
+        shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+        now, *path = session.between(first, second, share, *shares)
+        rows = [["", f"{at:.2f}", text or NOTHING] for at, text in zip(shares, path, strict=True)]
+        rows[round(share * 4)][0] = "→"
         return [_sentence(session, now, first, second), rows]
 
     with gr.Row():
@@ -162,8 +141,8 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
     look = {"step": SLIDER_STEP, "min_width": 280, "buttons": []}
     with gr.Row():
         sliders = [
-            gr.Slider(d.low, d.high, label=f"Dimension {d.index}: {d.kl:.2f} nats", **look)
-            for d in session.dimensions
+            gr.Slider(low, high, label=f"Dimension {d}: {kl:.2f} nats", **look)
+            for d, kl, low, high in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
     shown = _sentence_box(gr, "moved")
@@ -176,15 +155,14 @@ def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:
     import pandas as pd
 
     x, y = session.points.T.tolist()
-    points = pd.DataFrame({"x": x, "y": y, "sentence": session.sentences.texts})
-    if label is not None:
-        points["color"] = label
-        return points
-    points["color"] = "other"
-    points.loc[[each.position for each in session.near(text)], "color"] = "near"
-    points.loc[points["sentence"] == text.strip(), "color"] = "asked"
-    # What was asked for is drawn last, on top.
-    return points.sort_values("color", key=lambda names: names.map(ORDER))
+    points = pd.DataFrame({"x": x, "y": y, "sentence": session.sentences.texts, "color": label})
+    if label is None:
+        points["color"] = "other"
+        points.loc[[each.position for each in session.near(text)], "color"] = "near"
+        points.loc[points["sentence"] == text.strip(), "color"] = "asked"
+        # What was asked for is drawn last, on top.
+        points = points.sort_values("color", key=lambda names: names.map([*COLORS].index))
+    return points
 
 
 def _map(gr: Any, page: Any, session: Session) -> None:
@@ -201,9 +179,8 @@ def _map(gr: Any, page: Any, session: Session) -> None:
 
     def marked(event: Any) -> list[list[str]]:
         low, high = event.index
-        inside = [at for at in range(len(texts)) if low <= x[at] <= high]
-        inside.sort(key=lambda at: -y[at])
-        return [["", texts[at]] for at in inside[:MAX_NEIGHBOURS]]
+        inside = sorted((-y[at], at) for at in range(len(texts)) if low <= x[at] <= high)
+        return [["", texts[at]] for _, at in inside[:50]]
 
     # Gradio gives the event to an argument of this class, which it looks up at run time.
     for listener in (chosen, marked):
@@ -218,21 +195,14 @@ def _map(gr: Any, page: Any, session: Session) -> None:
         with gr.Column(scale=3, min_width=280):
             color = gr.Radio([NEIGHBOURS, *labels], value=NEIGHBOURS, label="Colour")
 
+            look: dict[str, Any] = {"x_title": " ", "y_title": " ", "tooltip": ["sentence"]}
+            look |= {"height": 440, "show_label": False, "elem_id": "map"}
+
             @gr.render([color, asked], **LIVE)  # type: ignore[untyped-decorator]
             def draw(color: str, text: str) -> None:
-                plot = gr.ScatterPlot(
-                    _points(session, labels.get(color), text),
-                    *("x", "y"),
-                    color="color",
-                    color_title=color,
-                    color_map=None if color in labels else COLORS,
-                    x_title=" ",
-                    y_title=" ",
-                    tooltip=["sentence"],
-                    height=440,
-                    show_label=False,
-                    elem_id="map",
-                )
+                points = _points(session, labels.get(color), text)
+                colors = {"color_title": color, "color_map": None if color in labels else COLORS}
+                plot = gr.ScatterPlot(points, "x", "y", color="color", **colors, **look)
                 _on(gr, [plot.select], marked, None, listed)
 
         with gr.Column(scale=2, min_width=280):
@@ -247,10 +217,9 @@ def _samples(gr: Any, page: Any, session: Session) -> None:
     def show(*options: Any) -> list[list[str]]:
         return [[text or NOTHING] for text in session.samples(*options)]
 
-    low, high = TEMPERATURES
     with gr.Row():
         number = gr.Slider(1, MAX_SAMPLES, 10, step=1, label="How many", buttons=[])
-        heat = gr.Slider(low, high, 1, step=0.05, label="Temperature, if sampled", buttons=[])
+        heat = gr.Slider(0.1, 2, 1, step=0.05, label="Temperature, if sampled", buttons=[])
     with gr.Row():
         strategy = gr.Radio(list(STRATEGIES), value="sample", label="Words are chosen by")
         seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed")
@@ -263,7 +232,7 @@ def _diagnosis(gr: Any, page: Any, session: Session) -> None:
     import pandas as pd
 
     def show() -> list[Any]:
-        found = session.diagnosis()
+        found = session.diagnosis
         verdict, elbo = found.verdict, found.elbo
         command = _escaped(f"textvae diagnose {shlex.quote(session.name)}")
         figures = {k: v for k, v in figures_row(found).items() if k not in ("NLL", "PPL")}
@@ -302,14 +271,8 @@ def _on(gr: Any, events: list[Any], make: Callable[..., Any], inputs: Any, outpu
 
 
 def _sentence_box(gr: Any, name: str) -> Any:
-    return gr.HighlightedText(
-        color_map=COLORS,
-        show_inline_category=False,
-        show_whitespaces=False,
-        show_label=False,
-        elem_id=name,
-        elem_classes="sentence",
-    )
+    look = {"show_inline_category": False, "show_whitespaces": False, "show_label": False}
+    return gr.HighlightedText(color_map=COLORS, elem_id=name, elem_classes="sentence", **look)
 
 
 def _sentence(session: Session, text: str, *asked: str) -> list[tuple[str, str | None]]:
@@ -326,16 +289,7 @@ def _sentence(session: Session, text: str, *asked: str) -> list[tuple[str, str |
 
 
 def _table(gr: Any, headers: list[str], widths: list[int]) -> Any:
-    return gr.Dataframe(
-        headers=headers,
-        column_widths=[f"{width}%" for width in widths],
-        datatype="str",
-        type="array",
-        interactive=False,
-        wrap=True,
-        show_label=False,
-        buttons=[],
-    )
+    return gr.Dataframe(headers=headers, column_widths=[f"{w}%" for w in widths], **TABLE)
 
 
 def _box(gr: Any, label: str, value: str) -> Any:
@@ -344,8 +298,4 @@ def _box(gr: Any, label: str, value: str) -> Any:
 
 
 def _gradio() -> Any:
-    try:
-        import gradio
-    except ImportError:
-        raise NotInstalledError('the page needs gradio: pip install "textvae[demo]"') from None
-    return gradio
+    return imported("gradio", 'the page needs gradio: pip install "textvae[demo]"')
