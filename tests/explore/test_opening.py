@@ -64,7 +64,7 @@ def test_faults(tmp_path: Path) -> None:
         read_sentences("a", CONFIG, data_dir="b")
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "a"}\n{"text": 1}\n')
-    with pytest.raises(DataError, match=r"line 2 of .* must have a string in 'text'"):
+    with pytest.raises(DataError, match=r"line 2 of .* with a string in 'text'"):
         read_sentences(str(broken), CONFIG)
 
 
