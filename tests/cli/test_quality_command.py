@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_one_json_object_for_programs(trained: Any, trained_floor: Any, fifty: P
     said = call("quality", run, *options, "--json")
     assert said.code == 0
     expected = recipes.quality_run(run, num_samples=3, split="valid", language_model=floor)
-    assert json.loads(said.out) == json.loads(json.dumps(expected.to_dict()))
+    assert json.loads(said.out) == json.loads(json.dumps(asdict(expected)))
 
 
 def test_a_missing_sacrebleu_is_named(

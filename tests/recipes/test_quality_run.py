@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_perplexities_are_under_the_language_model_given(run: Path, language_mod
     texts = sample(SentenceVAE.from_pretrained(run), 10, seed=5, allow_unknown=True)
     by_hand = perplexity_by_hand(model, model.tokenizer.encode_batch(texts), 2 * (20 + 1))
     assert perplexities.forward == pytest.approx(by_hand, rel=1e-4)
-    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    plain = json.loads(json.dumps(asdict(found), allow_nan=False))
     assert list(plain) == list(Quality.__dataclass_fields__)
     assert plain["samples"]["distinct"] == list(found.samples.distinct)
     assert plain["perplexities"] == vars(perplexities)

@@ -118,7 +118,7 @@ def quality(
 
     options = {"temperature": temperature, "language_model": language_model}
     found = recipes.quality_run(run, num_samples=num_samples, **options, **asdict(measurement))
-    print_result(json, found.to_dict(), report.quality_text(found))
+    print_result(json, asdict(found), report.quality_text(found))
 
 
 def schedules(

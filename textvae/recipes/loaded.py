@@ -8,7 +8,7 @@ measured are from the model's own distribution, `<unk>` included.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,11 +102,9 @@ def _refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -
     num_tokens = sum(map(len, encoded))
     unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
     if unknown > MAX_UNKNOWN * num_tokens:
-        raise DataError(
-            f"{corpus.name} is of another vocabulary than the model: "
-            f"{unknown / num_tokens:.0%} of the tokens of its {split} split are unknown "
-            f"to it, at most {MAX_UNKNOWN:.0%} may be"
-        )
+        share = f"{unknown / num_tokens:.0%} of the tokens of its {split} split are unknown to it"
+        other = f"{corpus.name} is of another vocabulary than the model"
+        raise DataError(f"{other}: {share}, at most {MAX_UNKNOWN:.0%} may be")
 
 
 def evaluate_run(
@@ -129,8 +127,8 @@ def finish(
 ) -> tuple[LoadedRun, dict[str, Any]]:
     """Measure a trained run on its test split (validation, if there is none) and keep the result.
 
-    Gives the run with its `evaluation`, and what `results.json` now holds: that, and how the run
-    went. Of the processes that trained it all must call this.
+    Gives the run with its `evaluation`, and what `results.json` now holds. Of the processes that
+    trained it all must call this.
     """
     run = RunDirectory.open(output_dir, model=model.Config)
     splits = open_corpus(run.config.data_source, run.config.data).splits
@@ -261,10 +259,6 @@ class Quality:
     perplexities: Perplexities | None
     grammar: Grammaticality | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
-
 
 def quality_run(
     name: str | Path,
@@ -329,15 +323,12 @@ def quality_run(
 def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
     directory = find_pretrained(name)
     data, model = RunDirectory.open(directory).config.data, SentenceVAE.from_pretrained(directory)
-    if model.latent_dim != 0:
-        got = f"got {model.latent_dim} in {name}"
-        raise InputError(f"language_model must be a run with latent_dim 0, {got}")
-    own, other = run.model.tokenizer, model.tokenizer
-    if other.fingerprint != own.fingerprint or data != run.config.data:
-        raise InputError(
-            "language_model must be of the same corpus, read in the same way (vocabulary, splits "
-            f"and lengths): {name} has a vocabulary of {len(other):,}, the run one of {len(own):,}"
-        )
+    if (got := model.latent_dim) != 0:
+        raise InputError(f"language_model must be a run with latent_dim 0, got {got} in {name}")
+    is_alike = model.tokenizer.fingerprint == run.model.tokenizer.fingerprint
+    if not is_alike or data != run.config.data:
+        alike = "of the same corpus, read in the same way (vocabulary, splits and lengths)"
+        raise InputError(f"language_model must be {alike}, got {name}")
     return model
 
 

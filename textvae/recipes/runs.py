@@ -56,8 +56,8 @@ def start(
 ) -> Trainer:
     """Begin a run of one phase in a new directory; gives its trainer, ready to `fit`.
 
-    `options` are fields of `ModelConfig`, `DataConfig` and `TrainingConfig`; the rest keep their
-    defaults. What is your own, `annealer=`, `model=` and `remedies=`, is as for `phases`.
+    `options` are fields of `ModelConfig`, `DataConfig` and `TrainingConfig`; what is your own,
+    `annealer=`, `model=` and `remedies=`, is as for `phases`.
 
     Raises:
         InputError: Also if an option asks for pretraining, which `phases` does.
@@ -157,10 +157,8 @@ def _loaders(
     return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
 
 
-def _created(
-    output_dir: str | Path, config: RunConfig, model: SentenceVAE, longest: int
-) -> RunDirectory:
-    run = RunDirectory.create(output_dir, config, longest_sentence=longest)
+def _created(path: str | Path, config: RunConfig, model: SentenceVAE, longest: int) -> RunDirectory:
+    run = RunDirectory.create(path, config, longest_sentence=longest)
     model.save_pretrained(run.path)
     return run
 

@@ -26,11 +26,7 @@ from textvae.run import RunDirectory
 from textvae.training import TrainingError, safe_interrupts
 
 POLL_SECONDS = 0.5
-BAR = {
-    "desc": "runs",
-    "dynamic_ncols": True,
-    "bar_format": "{desc} {n:.1f}/{total} |{bar}| {elapsed}<{remaining}",
-}
+BAR = "runs {n:.1f}/{total} |{bar}| {elapsed}<{remaining}"
 
 
 class SweepError(TrainingError):
@@ -59,14 +55,13 @@ def sweep(
     """Train every configuration with every seed, several runs at a time, one thread each.
 
     A run's directory is named by the options in which it differs from `base`, so sweeps that
-    share a directory share the runs they have in common, and one that was stopped goes on
-    where it was. Ctrl-C stops all runs, each with its training state saved, and so does the end
-    of the calling process, whatever the cause.
+    share a directory share runs, and one that was stopped goes on where it was. Ctrl-C stops all
+    runs, each with its state saved, and so does the end of the calling process, whatever the cause.
 
     `configurations` are, by name, the options that differ from `base`; each is trained with each of
-    the `seeds`, no two alike, `jobs` runs at a time (by default one per core). `afterwards` is
-    called on each trained run's directory, in the run's own process, so it must be picklable; it
-    writes the file that it `leaves` last, and a run that has that file is done.
+    the `seeds`, `jobs` runs at a time (by default one per core). `afterwards` (picklable) is called
+    on each trained run's directory, in the run's own process; it writes the file that it `leaves`
+    last, and a run that has that file is done.
 
     Raises `SweepError` if a run fails, and `InputError` if one in `directory` has other options.
     """
@@ -87,7 +82,7 @@ def sweep(
         runs.append(SweptRun(name, seed, RunDirectory(path, config)))
     # By path: two names may stand for the same options.
     undone = {run.path: run for _, _, run in runs if not (run.path / leaves).exists()}
-    _train_all(list(undone.values()), os.cpu_count() or 1 if jobs is None else jobs, afterwards)
+    _train_all(list(undone.values()), jobs or os.cpu_count() or 1, afterwards)
     return runs
 
 
@@ -96,7 +91,8 @@ def _train_all(
 ) -> None:
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        with safe_interrupts() as check, tqdm(total=len(runs), disable=not runs, **BAR) as bar:
+        bar = tqdm(total=len(runs), bar_format=BAR, dynamic_ncols=True, disable=not runs)
+        with safe_interrupts() as check, bar:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.pop(0)
@@ -159,8 +155,6 @@ def _train(path: Path, config: RunConfig, afterwards: Callable[[Path], object]) 
 
 
 def _stop_with_parent() -> None:
-    """Wait for the end of the process that watches, however it comes, and interrupt this one."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGINT)
+    """Interrupt this process at the end of the one that watches, however it comes."""
+    wait([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
+    os.kill(os.getpid(), signal.SIGINT)
