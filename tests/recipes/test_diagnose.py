@@ -44,15 +44,11 @@ def test_a_run_is_diagnosed(diagnosed: LoadedRun, run: Path) -> None:
     assert (found.elbo.num_sentences, found.nll.num_samples, found.factors) == (8, 3, [])
     assert (diagnosed.name, diagnosed.run.path, diagnosed.split) == ("run", run, "test")
     assert (found.beta, found.free_bits) == (0.5, 0.25)  # for the verdict
-
-
-def test_seed_split_and_samples_are_passed_on(run: Path, diagnosed: LoadedRun) -> None:
-    found = recipes.diagnose_run(run, "valid", num_samples=2, seed=1)
-    assert (found.split, found.diagnosis.nll.num_samples) == ("valid", 2)
-    again = recipes.diagnose_run(run, num_samples=3)
-    assert again.diagnosis.to_dict() == diagnosed.diagnosis.to_dict()
-    other = recipes.diagnose_run(run, num_samples=3, seed=1)
-    assert other.diagnosis.nll.nll != diagnosed.diagnosis.nll.nll
+    other = recipes.diagnose_run(run, "valid", num_samples=2, seed=1)
+    assert (other.split, other.diagnosis.nll.num_samples) == ("valid", 2)
+    noise = [recipes.diagnose_run(run, num_samples=3, seed=seed).diagnosis for seed in (0, 1)]
+    assert noise[0].to_dict() == found.to_dict()
+    assert noise[1].nll.nll != found.nll.nll
 
 
 def interrupt(at: str, calls: int) -> Any:
@@ -113,13 +109,6 @@ def test_factors_go_with_their_sentences(
             for ids, index in zip(batch.target_ids, batch.indices.tolist(), strict=True):
                 assert labels["animal"][index] in found.model.tokenizer.decode(ids)
     assert [probe.name for probe in found.diagnosis.factors] == ["animal"]
-
-
-def test_wrong_arguments(run: Path) -> None:
-    with pytest.raises(InputError, match="num_samples must be at least 1, got 0"):
-        recipes.diagnose_run(run, num_samples=0)
-    with pytest.raises(DataError, match="has no split 'dev'"):
-        recipes.diagnose_run(run, "dev")
 
 
 @pytest.mark.parametrize(

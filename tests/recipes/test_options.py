@@ -17,32 +17,27 @@ from textvae.recipes import RECIPES, source_and_recipe
         ("ptb", "ptb", "ptb"),
         ("ptb:somewhere", "ptb", "ptb:somewhere"),
         ("~/my data", "ptb", "ptb:{home}/my data"),  # a directory of its files
+        # Any other has the defaults.
+        ("texts/mine.jsonl", "mine", None),
+        ("texts/grammar.txt", "grammar", None),  # not the embedded corpus
+        ("owner/name", "name", None),  # on the hub
+        ("my data/", "my data", None),
+        (".", "home", None),
+        ("../home/..", "above", None),
     ],
 )
-def test_a_corpus_with_a_recipe(
-    said: str | None, name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_corpus_and_its_recipe(
+    said: str | None,
+    name: str,
+    source: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "my data").mkdir()
-    (tmp_path / "my data" / "ptb.train.txt").write_text("no it was n't\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert source_and_recipe(said) == (name, source.format(home=tmp_path), RECIPES[name])
-
-
-@pytest.mark.parametrize(
-    ("said", "name"),
-    [
-        ("books.txt", "books"),
-        ("texts/mine.jsonl", "mine"),
-        ("texts/grammar.txt", "grammar"),  # not the embedded corpus
-        ("owner/name", "name"),  # on the hub
-        ("here/", "here"),
-        (".", "here"),
-        ("../here/..", "above"),
-    ],
-)
-def test_any_other_corpus_has_the_defaults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, name: str
-) -> None:
-    (tmp_path / "above" / "here").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "above" / "here")
-    assert source_and_recipe(said) == (name, said, {})
+    home = tmp_path / "above" / "home"
+    (home / "my data").mkdir(parents=True)
+    if source:
+        (home / "my data" / "ptb.train.txt").write_text("no it was n't\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    expected = (said, {}) if source is None else (source.format(home=home), RECIPES[name])
+    assert source_and_recipe(said) == (name, *expected)

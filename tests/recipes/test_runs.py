@@ -50,6 +50,13 @@ def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) 
     ]
 
 
+def test_a_taken_directory_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        recipes.start(corpus, OPTIONS, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> None:
     weights = []
     for i, seed in enumerate((1, 1, 2)):
@@ -67,7 +74,7 @@ def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> Non
         ({"lr": 0.0}, r"lr must be in \(0, inf\), got 0.0"),
         ({"embedding_dim": 0}, "embedding_dim must be at least 1, got 0"),
         ({"tokenizer": "words"}, "tokenizer must be one of word, char, bpe, got 'words'"),
-        ({"max_tokens": 3}, "max_tokens must be at least"),
+        ({"max_tokens": 3}, "max_tokens, for the longest sentence, must be at least 21, got 3"),
         ({"max_length": 1, "too_long": "drop"}, "no sentence is left"),
         ({"autoencoder_epochs": 1}, "autoencoder_epochs makes a run of several phases"),
         ({"language_model_epochs": 1}, "language_model_epochs makes a run of several phases"),
@@ -79,13 +86,6 @@ def test_what_is_wrong_leaves_no_directory(
     with pytest.raises(InputError, match=message):
         recipes.start(corpus, {**OPTIONS, **wrong}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_taken_directory_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="exists and is not empty"):
-        recipes.start(corpus, OPTIONS, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_someone_elses_annealer_takes_the_place_of_the_configured_one(
@@ -180,7 +180,9 @@ def phased(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_pretraining_is_an_autoencoder_and_a_language_model(phased: Path) -> None:
+def test_pretraining_is_an_autoencoder_and_a_language_model(
+    corpus: Corpus, phased: Path, tmp_path: Path
+) -> None:
     autoencoder, language_model = (
         RunDirectory.open(phased / name) for name in ("autoencoder", "language_model")
     )
@@ -188,12 +190,9 @@ def test_pretraining_is_an_autoencoder_and_a_language_model(phased: Path) -> Non
     assert (autoencoder.config.model.latent_dim, language_model.config.model.latent_dim) == (3, 0)
     runs = (autoencoder, language_model, RunDirectory.open(phased))
     assert [len(run.evaluations()) for run in runs] == [1, 1, 2]  # epochs
-
-
-def test_a_language_model_needs_no_pretraining(corpus: Corpus, tmp_path: Path) -> None:
-    wanted = {**PRETRAINED, "latent_dim": 0, "max_steps": 1}
-    assert len(fit_all(recipes.phases(corpus, wanted, tmp_path / "run"))) == 1
-    assert not (tmp_path / "run" / "autoencoder").exists()
+    # A language model needs none.
+    floor = {**PRETRAINED, "latent_dim": 0, "max_steps": 1}
+    assert len(fit_all(recipes.phases(corpus, floor, tmp_path / "run"))) == 1
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])
