@@ -86,26 +86,21 @@ HELP = "from textvae import cli\ntry: cli.main(['--help'])\nexcept SystemExit: p
     ("code", "given", "spin"),
     [
         (SHORTEN, {}, runtime.SHORT_SPIN),
-        (SHORTEN, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (SHORTEN, {"GOMP_SPINCOUNT": "7"}, "7"),  # the user's
         (SHORTEN, {"OMP_WAIT_POLICY": "active"}, None),
         (f"import torch; {SHORTEN}", {}, None),  # too late: it would tell children alone
         ("import textvae, textvae.runtime; textvae.SentenceVAE", {}, None),
         (HELP, {}, runtime.SHORT_SPIN),
     ],
-    ids=["set", "the user's", "the user's policy", "torch is there", "library", "command line"],
 )
 def test_only_a_program_that_loads_torch_later_shortens_the_spin(
     code: str, given: dict[str, str], spin: str | None
 ) -> None:
     code += "\nimport os, torch; print(os.environ.get('GOMP_SPINCOUNT'))"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**inherited, **given, "OMP_DISPLAY_ENV": "VERBOSE"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    env = {**inherited, **given, "OMP_DISPLAY_ENV": "VERBOSE"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == str(spin)
     if spin is not None and "GOMP_SPINCOUNT" in done.stderr:  # of GNU's OpenMP, loaded by torch
         assert f"GOMP_SPINCOUNT = '{spin}'" in done.stderr
@@ -124,9 +119,8 @@ def test_only_a_program_that_loads_torch_later_shortens_the_spin(
 def test_a_run_that_becomes_slow_is_told(speeds: list[float], told_at: int | None) -> None:
     told = [i for i in range(len(speeds)) if runtime.slowdown(speeds[: i + 1])]
     assert told[:1] == ([] if told_at is None else [told_at])
-    if told:
-        said = runtime.slowdown(speeds[: told[0] + 1])
-        assert str(said).startswith("training is slow: 24 tokens/s, 100 at first")
+    said = "training is slow: 24 tokens/s, 100 at first"
+    assert told_at is None or str(runtime.slowdown(speeds[: told_at + 1])).startswith(said)
 
 
 ABLE = {"cpu_name": "AMD EPYC", "avx512_f": True, "amx_tile": False}
@@ -139,8 +133,13 @@ def _asked_anew() -> Iterator[None]:
     runtime._onednn_is_quicker.cache_clear()
 
 
-def setting() -> str:
-    return str(torch.backends.mkldnn.matmul.fp32_precision)
+def setting() -> tuple[str, bool]:
+    """What multiplies fp32, and whether denormal numbers are kept."""
+    keeps = bool(torch.tensor(1e-30) * torch.tensor(1e-10) > 0)
+    return str(torch.backends.mkldnn.matmul.fp32_precision), keeps
+
+
+QUICK = "bf16", False
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, able: dict[str, Any] = ABLE) -> None:
@@ -164,18 +163,23 @@ def test_products_are_those_of_fp32() -> None:
     assert apart < 2e-6  # of bf16 it would be 1e-3, of tf32 1e-4
 
 
-def test_the_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("was_flushing", [False, True])
+def test_settings_are_put_back(monkeypatch: pytest.MonkeyPatch, was_flushing: bool) -> None:
     pretend(monkeypatch)
-    before = setting()
-    assert before != "bf16"
-    with full_speed(CPU):
+    torch.set_flush_denormal(was_flushing)
+    try:
+        before = setting()
+        assert before == ("none", not was_flushing)
         with full_speed(CPU):
-            assert setting() == "bf16"
-        assert setting() == "bf16"
-    assert setting() == before
-    with pytest.raises(KeyError), full_speed(CPU):
-        raise KeyError
-    assert setting() == before
+            with full_speed(CPU):
+                assert setting() == QUICK
+            assert setting() == QUICK
+        assert setting() == before
+        with pytest.raises(KeyError), full_speed(CPU):
+            raise KeyError
+        assert setting() == before
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize(
@@ -192,29 +196,9 @@ def test_other_processors_keep_the_default(
     monkeypatch: pytest.MonkeyPatch, able: dict[str, Any]
 ) -> None:
     pretend(monkeypatch, able)
-    before = setting()
+    before, _ = setting()
     with full_speed(CPU):
-        assert setting() == before
-
-
-def keeps_denormals() -> bool:
-    return bool(torch.tensor(1e-30) * torch.tensor(1e-10) > 0)
-
-
-@pytest.mark.parametrize("was_flushing", [False, True])
-def test_denormals_are_flushed_inside_and_as_before_outside(was_flushing: bool) -> None:
-    torch.set_flush_denormal(was_flushing)
-    try:
-        with full_speed(CPU):
-            with full_speed(CPU):
-                assert not keeps_denormals()
-            assert not keeps_denormals()
-        assert keeps_denormals() != was_flushing
-        with pytest.raises(KeyError), full_speed(CPU):
-            raise KeyError
-        assert keeps_denormals() != was_flushing
-    finally:
-        torch.set_flush_denormal(False)
+        assert setting() == (before, False)
 
 
 def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,14 +206,13 @@ def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = setting()
     with full_speed(META):
         assert setting() == before
-        assert keeps_denormals()
 
 
 def test_evaluation_and_decoding_are_at_full_speed(
     monkeypatch: pytest.MonkeyPatch, tiny_model: SentenceVAE, make_batch: Callable[..., Batch]
 ) -> None:
     pretend(monkeypatch)
-    before, seen = setting(), list[str]()
+    before, seen = setting(), []
     tiny_model.decoder.rnn.register_forward_hook(lambda *_: seen.append(setting()))
     batches = [make_batch([[4, 5], [6]])]
     for work in (
@@ -241,5 +224,5 @@ def test_evaluation_and_decoding_are_at_full_speed(
     ):
         seen.clear()
         work()
-        assert set(seen) == {"bf16"}
+        assert set(seen) == {QUICK}
         assert setting() == before

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textvae.checks import InputError, NotInstalledError
+from textvae.checks import InputError, imported
 from textvae.config import ModelConfig, RunConfig
 from textvae.files import read_json, replacing, write_json
 
@@ -71,13 +71,9 @@ class RunDirectory:
 
     def open_tensorboard(self) -> None:
         """Have `log` write TensorBoard events too, in `tensorboard/`."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise NotInstalledError(
-                'TensorBoard is not installed: pip install "textvae[track]", or leave it out'
-            ) from None
-        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
+        missing = 'TensorBoard is not installed: pip install "textvae[track]"'
+        board = imported("torch.utils.tensorboard", f"{missing}, or leave --tensorboard out")
+        self._tensorboard = board.SummaryWriter(str(self.path / "tensorboard"))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`; in TensorBoard `kl_per_dim/0` is a list's first."""

@@ -102,8 +102,11 @@ def test_both_see_the_same(two: Two, name: str) -> None:
     assert two.first[name] == two.second[name]
 
 
-def test_decays_came_up(two: Two) -> None:
+def test_they_decay_have_dropout_of_their_own_and_stop_at_a_loss_not_finite(two: Two) -> None:
     assert "decay" in {line.get("verdict") for line in metrics(two.runs / "decaying")}
+    masks = RunDirectory.open(two.runs / "dropout").load_state()["optimizer"]["masks"]
+    assert not masks[0]["cpu"].equal(masks[1]["cpu"])
+    assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
 
 
 def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two: Two) -> None:
@@ -112,15 +115,6 @@ def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two: Two) -
     for name in ("model.safetensors", "tokenizer.json"):
         whole, resumed = (two.runs / run / name for run in ("dropout", "dropout-interrupted"))
         assert whole.read_bytes() == resumed.read_bytes()
-
-
-def test_their_dropout_differs(two: Two) -> None:
-    masks = RunDirectory.open(two.runs / "dropout").load_state()["optimizer"]["masks"]
-    assert not masks[0]["cpu"].equal(masks[1]["cpu"])
-
-
-def test_a_loss_that_is_not_finite_stops_both(two: Two) -> None:
-    assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
 
 
 def test_another_number_of_processes_does_not_go_on(build: Build, two: Two) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training.building import STEPS, Build, in_step, left_behind, lines, press_ctrl_c
-from textvae.annealers import ConstantAnnealer
-from textvae.batches import Batch
+from tests.training.building import STEPS, Build, Theirs, in_step, left_behind, lines, press_ctrl_c
 from textvae.checks import InputError
+from textvae.diagnostics import Evaluation
 from textvae.training import SafeInterrupt, Trainer
 
 Uninterrupted = Callable[..., dict[str, Any]]
@@ -26,17 +25,11 @@ HASTY = {"lr_patience": 0, "warmup_epochs": 0.0}
 DECAYING = {**SGD, **HASTY, "lr": 3.0}
 
 
-class Theirs:
-    """An annealer of another package: full weight after some steps, and no more to it."""
+class Rising(Theirs):
+    """An annealer of another package: full weight after some steps."""
 
     def __init__(self) -> None:
-        self.taken = 0
-
-    def __call__(self, kl: Any) -> Any:
-        return kl * min(1.0, self.taken / 9)
-
-    def step(self) -> None:
-        self.taken += 1
+        super().__init__([step / 9 for step in range(10)])
 
 
 class KilledError(Exception):
@@ -48,19 +41,17 @@ def ctrl_c(step: int) -> Stop:
 
 
 def ctrl_c_in_evaluation(number: int) -> Stop:
-    """In the middle of evaluation number `number`, from 1."""
+    """In evaluation number `number`, from 1."""
 
     def arrange(trainer: Trainer) -> None:
-        epoch, calls = trainer.valid.epoch, iter(range(1, 99))
+        evaluate, calls = trainer._evaluate, iter(range(1, 99))
 
-        def press(*arguments: Any) -> Iterator[Batch]:
-            is_the_one = next(calls) == number
-            for i, batch in enumerate(epoch(*arguments)):
-                if is_the_one and i == 1:
-                    press_ctrl_c()
-                yield batch
+        def pressed() -> Evaluation:
+            if next(calls) == number:
+                press_ctrl_c()
+            return evaluate()
 
-        trainer.valid.epoch = press  # type: ignore[method-assign]
+        trainer._evaluate = pressed  # type: ignore[method-assign]
 
     return arrange
 
@@ -102,9 +93,9 @@ def killed_before_the_state_is_saved(trainer: Trainer) -> None:
         (SGD, [ctrl_c(2 * STEPS)], 2 * STEPS),  # an epoch's last step, before its evaluation
         (ADAM, [ctrl_c_in_evaluation(1)], STEPS),
         (SGD, [ctrl_c_in_evaluation(3)], 3 * STEPS),
-        ({"annealer": Theirs, "max_epochs": 4, **DECAYING}, [ctrl_c(4)], 4),
-        ({"annealer": Theirs, "max_epochs": 4, **DECAYING}, [ctrl_c(14)], 14),
-        ({"annealer": Theirs, "max_epochs": 4}, [ctrl_c_in_evaluation(3)], 3 * STEPS),
+        ({"annealer": Rising, "max_epochs": 4, **DECAYING}, [ctrl_c(4)], 4),
+        ({"annealer": Rising, "max_epochs": 4, **DECAYING}, [ctrl_c(14)], 14),
+        ({"annealer": Rising, "max_epochs": 4}, [ctrl_c_in_evaluation(3)], 3 * STEPS),
         ({"posterior": "batch-norm", "bag_of_words": 0.5}, [ctrl_c(8)], 8),
         ({"aggressive_updates": 3, "max_epochs": 2}, [ctrl_c(8)], 8),
         ({"save_every": 4, "log_every": 1}, [killed(2)], 0),
@@ -209,11 +200,8 @@ def test_a_finished_run_stays_as_it_is(
     assert left_behind(second) == before
 
 
-# Someone else's annealer
-
-
 def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build) -> None:
-    theirs = Theirs()
+    theirs = Rising()
     trainer = build(annealer=theirs, max_epochs=4, lr_patience=9)
     best, judge = [], trainer._judge
     trainer._judge = lambda found: (judge(found), best.append(trainer.plateau.best))  # type: ignore[method-assign, assign]
@@ -225,14 +213,6 @@ def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build
     assert list(betas.values()) == pytest.approx([2 / 9, 5 / 9, 8 / 9, 1, 1, 1, 1, 1])
     # It gets to full weight in the second epoch and rests throughout the third.
     assert [value > -torch.inf for value in best] == [False, False, True, True]
-
-
-# Errors
-
-
-def test_nothing_to_resume(build: Build) -> None:
-    with pytest.raises(FileNotFoundError, match="has no training state to resume from"):
-        build().resume()
 
 
 def test_a_state_of_another_model(build: Build) -> None:
@@ -247,14 +227,3 @@ def test_a_state_of_another_remedy(build: Build) -> None:
     build(aggressive_updates=1, max_steps=1).fit()
     with pytest.raises(InputError, match=r"is of a training with \['aggressive_updates'\] too"):
         build(aggressive_updates=0)
-
-
-def test_an_annealer_that_does_not_take_the_state(build: Build) -> None:
-    build(annealer=ConstantAnnealer(), max_steps=1).fit()
-
-    class Other(Theirs):
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            raise ValueError(f"not my state: {state}")
-
-    with pytest.raises(ValueError, match=r"not my state: \{'current_step': 1\}"):
-        build(annealer=Other)

@@ -2,105 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.training.building import Theirs
 from textvae.annealers import ANNEALERS, LinearAnnealer
 from textvae.config import TrainingConfig
 from textvae.training import Plateau
 from textvae.training.schedule import KLWeight, configured_annealer
 from textvae.training.step import RunningMeans
 
-TABLE: list[tuple[str, dict[str, Any], list[tuple[float, str]]]] = [
-    (
-        "the first is the best so far, and only more is better",
-        {"patience": 9, "max_decays": 9},
-        [(-9, "better"), (-8, "better"), (-8, "wait"), (-8.5, "wait"), (-7.9, "better")],
-    ),
-    (
-        "patience is the number of evaluations waited before a decay",
-        {"patience": 2, "max_decays": 9},
-        [(-5, "better"), *[(-6, "wait"), (-6, "wait"), (-6, "decay")] * 2],
-    ),
-    (
-        "without patience every evaluation that is no better decays",
-        {"patience": 0, "max_decays": 2},
-        [(-5, "better"), (-6, "decay"), (-4, "better"), (-6, "decay"), (-6, "stop")],
-    ),
-    (
-        "after the last decay there is patience once more, then the rate is exhausted",
-        {"patience": 1, "max_decays": 1},
-        [(-5, "better"), (-6, "wait"), (-6, "decay"), (-6, "wait"), (-6, "stop")],
-    ),
-    (
-        "a better one after a decay starts the waiting anew, not the decays",
-        {"patience": 1, "max_decays": 1},
-        [(-5, "better"), (-6, "wait"), (-6, "decay"), (-4, "better"), (-6, "wait"), (-6, "stop")],
-    ),
-    (
-        "without decays patience alone decides",
-        {"patience": 1, "max_decays": 0},
-        [(-5, "better"), (-6, "wait"), (-6, "stop")],
-    ),
-    (
-        "early stopping counts from the best one, decays or not",
-        {"patience": 0, "max_decays": 9, "early_stopping": 3},
-        [(-5, "better"), (-6, "decay"), (-6, "decay"), (-6, "stop")],
-    ),
-    (
-        "early stopping counts anew from a better one",
-        {"patience": 9, "max_decays": 9, "early_stopping": 2},
-        [(-5, "better"), (-6, "wait"), (-4, "better"), (-6, "wait"), (-6, "stop")],
-    ),
-    (
-        "an ELBO that is no number is no better",
-        {"patience": 0, "max_decays": 9},
-        [(-5, "better"), (math.nan, "decay"), (-math.inf, "decay"), (-4, "better")],
-    ),
-]
-
 
 @pytest.mark.parametrize(
-    ("arguments", "evaluations"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+    ("arguments", "elbos", "said"),
+    [
+        # The first is the best so far, and only more is better.
+        ((9, 9), [-9, -8, -8, -8.5, -7.9], "better better wait wait better"),
+        # Patience is the number of evaluations waited before a decay.
+        ((2, 9), [-5, *[-6] * 6], "better wait wait decay wait wait decay"),
+        # Without patience every evaluation that is no better decays.
+        ((0, 2), [-5, -6, -4, -6, -6], "better decay better decay stop"),
+        # After the last decay there is patience once more, then the rate is exhausted.
+        ((1, 1), [-5, -6, -6, -6, -6], "better wait decay wait stop"),
+        # A better one after a decay starts the waiting anew, not the decays.
+        ((1, 1), [-5, -6, -6, -4, -6, -6], "better wait decay better wait stop"),
+        ((2, 1), [-5, -6, -4, -6, -6, -6], "better wait better wait wait decay"),
+        # Without decays patience alone decides.
+        ((1, 0), [-5, -6, -6], "better wait stop"),
+        # Early stopping counts from the best one, decays or not, and anew from a better one.
+        ((0, 9, 3), [-5, -6, -6, -6], "better decay decay stop"),
+        ((9, 9, 2), [-5, -6, -4, -6, -6], "better wait better wait stop"),
+        # An ELBO that is no number is no better.
+        ((0, 9), [-5, math.nan, -math.inf, -4], "better decay decay better"),
+    ],
 )
-def test_verdicts(arguments: dict[str, Any], evaluations: list[tuple[float, str]]) -> None:
-    plateau = Plateau(**arguments)
-    assert [plateau.update(elbo) for elbo, _ in evaluations] == [said for _, said in evaluations]
-
-
-elbos = st.lists(st.sampled_from([-5.0, -4.0, -3.0, -2.0]), max_size=25)
-
-
-@given(elbos, st.integers(0, 3), st.integers(0, 3), st.none() | st.integers(1, 5))
-def test_it_stops_as_it_counts(
-    values: list[float], patience: int, max_decays: int, early_stopping: int | None
-) -> None:
-    plateau = Plateau(patience, max_decays, early_stopping)
-    for i, elbo in enumerate(values):
-        verdict = plateau.update(elbo)
-        assert plateau.best == max(values[: i + 1])
-        assert (verdict == "better") == (plateau.stale == 0)
-        assert plateau.decays <= max_decays
-        if verdict == "stop":
-            assert early_stopping == plateau.stale or plateau.decays == max_decays
-            break
-
-
-@given(elbos, elbos)
-def test_continued_from_its_state_it_says_the_same(before: list[float], after: list[float]) -> None:
-    plateau, resumed = Plateau(1, 2, 6), Plateau(1, 2, 6)
-    for elbo in before:
-        plateau.update(elbo)
-    state = json.loads(json.dumps(plateau.state_dict()))  # as it is stored
-    resumed.load_state_dict(state)
-    assert resumed == plateau
-    assert [resumed.update(elbo) for elbo in after] == [plateau.update(elbo) for elbo in after]
+def test_verdicts(arguments: tuple[int, ...], elbos: list[float], said: str) -> None:
+    plateau = Plateau(*arguments)
+    assert [plateau.update(elbo) for elbo in elbos] == said.split()
 
 
 def test_running_means_are_weighed_and_begin_anew() -> None:
@@ -114,19 +54,6 @@ def test_running_means_are_weighed_and_begin_anew() -> None:
 
 
 # KL weight, from anyone's annealer
-
-
-class Plain:
-    """No more than the contract: weights from a list, the last one for good."""
-
-    def __init__(self, weights: list[float]) -> None:
-        self.weights, self.taken = weights, 0
-
-    def __call__(self, kl: Any) -> Any:
-        return kl * self.weights[min(self.taken, len(self.weights) - 1)]
-
-    def step(self) -> None:
-        self.taken += 1
 
 
 def run_epoch(weight: KLWeight, kls: list[float]) -> None:
@@ -174,9 +101,9 @@ def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
     is_finished: bool,
     resumed_after: int | None,
 ) -> None:
-    weight = KLWeight(Plain(weights))
+    weight = KLWeight(Theirs(weights))
     if resumed_after is not None:
-        first, weight = weight, KLWeight(Plain(weights))
+        first, weight = weight, KLWeight(Theirs(weights))
         run_epoch(first, kls[:resumed_after])
         weight.load_state_dict(first.state_dict())
         assert str(weight.value) == str(first.value)
@@ -189,7 +116,7 @@ def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
 
 
 def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known() -> None:
-    weight, seen = KLWeight(Plain([0.5] * 4 + [0.6] * 4 + [0.6] * 4 + [1.0, 0.9])), []
+    weight, seen = KLWeight(Theirs([0.5] * 4 + [0.6] * 4 + [0.6] * 4 + [1.0, 0.9])), []
     for kls in (KLS, KLS, [0.0] * 4, KLS, [0.0], KLS, [0.0]):
         run_epoch(weight, kls)
         weight.end_epoch()
@@ -199,7 +126,7 @@ def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known() ->
 
 @pytest.mark.parametrize("told", ["value", "finished"])
 def test_theirs_may_tell_either(told: str) -> None:
-    annealer = Plain([0.5])
+    annealer = Theirs([0.5])
     setattr(annealer, told, 0.75 if told == "value" else False)
     weight = KLWeight(annealer)
     run_epoch(weight, KLS)
