@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textvae.config import ModelConfig
-from textvae.model.encoder import CELLS, Encoder, token_mask
+from textvae.model.networks import CELLS, Encoder, token_mask
 
 POOLINGS = ("last", "mean", "max")
 

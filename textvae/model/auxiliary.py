@@ -13,15 +13,11 @@ from torch import Tensor, nn
 
 from textvae.batches import Batch
 from textvae.config import ModelConfig
-from textvae.model.encoder import token_mask
+from textvae.model.networks import token_mask
 
 
 class BagOfWords(nn.Module):
-    """−Σ_t log softmax(MLP(z))[x_t]: z must tell a sentence's words, in whatever order.
-
-    Reference:
-        Zhao et al. (2017), Learning Discourse-level Diversity for Neural Dialog Models.
-    """
+    """−Σ_t log softmax(MLP(z))[x_t]: z must tell the words, in any order (Zhao et al. 2017)."""
 
     def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
@@ -38,5 +34,4 @@ class BagOfWords(nn.Module):
 
 AUXILIARIES: dict[str, Callable[[int, ModelConfig], Any]] = {"bag_of_words": BagOfWords}
 """By the names of the options that hold their weights: modules that take a batch and its codes z
-(B, Z) and give nats per sentence (B,), built from the vocabulary's size and the model's
-configuration. In training each is a term of the loss where its weight is not 0."""
+(B, Z) and give nats per sentence (B,), built from the vocabulary's size and the configuration."""

@@ -21,10 +21,7 @@ class Posterior(ABC):
     """q(z|x) of B sentences, beside the prior p(z) = N(0, I).
 
     Losses, estimators and pages ask for what stands here and nothing else, so that a family of
-    your own needs the abstract methods only.
-
-    Args:
-        parameters: The family's tensors, each with a row per sentence.
+    your own needs the abstract methods only. Its parameters are (B, Z) each.
     """
 
     def __init__(self, *parameters: Tensor) -> None:
@@ -55,14 +52,7 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor | None = None) -> Tensor:
-        """Draw z, differentiably.
-
-        Args:
-            noise: Standard normal draws, (B, Z) or (S, B, Z); drawn here if not given.
-
-        Returns:
-            Latent codes of the noise's shape.
-        """
+        """Draw z, differentiably, by standard normal draws (B, Z) or (S, B, Z), or by new ones."""
 
     @abstractmethod
     def kl(self) -> Tensor:
@@ -76,9 +66,9 @@ class Posterior(ABC):
     def log_ratio(self, z: Tensor) -> Tensor:
         """Log q(z|x) − log p(z), nats: z (…, B, Z), or broadcast to it, → (…, B)."""
 
-    @abstractmethod
     def dimension(self, d: int) -> Self:
         """The posterior of dimension d alone, Z = 1."""
+        return self.map(lambda parameter: parameter[:, d : d + 1])
 
     def pairwise_log_ratio(self, z: Tensor) -> Tensor:
         """`log_ratio` of each of S codes (S, Z) under each of the B posteriors, (S, B)."""
@@ -86,12 +76,7 @@ class Posterior(ABC):
 
 
 class Gaussian(Posterior):
-    """Diagonal Gaussians.
-
-    Args:
-        mu: Means, (B, Z).
-        logvar: Logarithms of the variances, (B, Z).
-    """
+    """Diagonal Gaussians of means mu and log-variances logvar, (B, Z) both."""
 
     def __init__(self, mu: Tensor, logvar: Tensor) -> None:
         super().__init__(mu, logvar)
@@ -109,8 +94,7 @@ class Gaussian(Posterior):
 
     def sample(self, noise: Tensor | None = None) -> Tensor:
         """Z = mu + sigma · noise (Kingma & Welling 2014, section 2.4); see `Posterior`."""
-        if noise is None:
-            noise = torch.randn_like(self.mu)
+        noise = torch.randn_like(self.mu) if noise is None else noise
         return self.mu + torch.exp(0.5 * self.logvar) * noise
 
     def kl(self) -> Tensor:
@@ -138,10 +122,6 @@ class Gaussian(Posterior):
         features = torch.cat([moved, moved.square()], 1)  # (S, 2 Z)
         return torch.addmm(constant, features, weights) + 0.5 * z.square().sum(1, keepdim=True)
 
-    def dimension(self, d: int) -> Self:
-        """See `Posterior`."""
-        return self.map(lambda parameter: parameter[:, d : d + 1])
-
 
 class GaussianHead(nn.Module):
     """Means and log-variances, each a linear function of the encoder's summary."""
@@ -158,13 +138,10 @@ class GaussianHead(nn.Module):
 
 
 class BatchNormHead(GaussianHead):
-    """Means batch-normalised to γ (mu − m) / s + b, so that E[KL] ≥ Z γ² / 2 in training.
+    """Means batch-normalised to γ (mu − m) / s + b: E[KL] ≥ Z γ² / 2 (Zhu et al. 2020).
 
     γ is fixed, b is learned. Means m and deviations s are those of the whole batch over all
     processes; in evaluation running ones take their place.
-
-    Reference:
-        Zhu et al. (2020), A Batch Normalized Inference Network Keeps the KL Vanishing Away.
     """
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:

@@ -19,29 +19,23 @@ from textvae.checks import InputError, at_least, choose
 from textvae.config import ModelConfig
 from textvae.files import find_pretrained, read_json, replacing, write_json
 from textvae.model.auxiliary import AUXILIARIES
-from textvae.model.decoder import Decoder, DecoderState
-from textvae.model.encoder import Encoder
+from textvae.model.networks import Decoder, DecoderState, Encoder
 from textvae.model.posterior import HEADS, Gaussian, Posterior
 from textvae.tokenizer import Tokenizer
 
 
 class VAEOutput(NamedTuple):
-    """What one pass says of each sentence.
+    """What one pass says of each sentence."""
 
-    Attributes:
-        posterior: q(z|x).
-        z: The codes drawn from it, (B, Z), or (S, B, Z).
-        terms: Nats per sentence by name, (B,) or (S, B) each: first `rec`, −log p(x|z), then the
-            auxiliary losses, which are computed in training only.
-    """
-
-    posterior: Posterior
-    z: Tensor
+    posterior: Posterior  # q(z|x)
+    z: Tensor  # codes drawn from it, (B, Z), or (S, B, Z)
+    # Nats per sentence by name, (B,) or (S, B): first `rec`, −log p(x|z), then the auxiliary
+    # losses, which are computed in training only.
     terms: dict[str, Tensor]
 
 
 class SentenceVAE(nn.Module):
-    """A sentence VAE: q(z|x) from a recurrent encoder, p(x|z) from a recurrent decoder.
+    """A sentence VAE (Bowman et al. 2016): recurrent encoder to q(z|x), recurrent decoder p(x|z).
 
     With `latent_dim=0` there is no encoder and no z: the same decoder as a language model, the
     floor to compare with. Its posterior has no dimensions, its KL is zero.
@@ -52,17 +46,10 @@ class SentenceVAE(nn.Module):
     Args:
         vocab_size: Number of token ids V, specials included, at least 5.
         tokenizer: Kept beside the model, saved and loaded with it.
-        options: Fields of `ModelConfig`, whose help says what each is.
-
-    Attributes:
-        config: All options.
-        term_weights: Weight in the loss of each auxiliary term.
+        options: Fields of `ModelConfig`, whose help says what each is; kept as `config`.
 
     Raises:
         InputError: If an option is outside its range; all faults are named at once.
-
-    Reference:
-        Bowman et al. (2016), Generating Sentences from a Continuous Space.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -76,7 +63,8 @@ class SentenceVAE(nn.Module):
         self.vocab_size, self.latent_dim = vocab_size, config.latent_dim
         self._tokenizer = tokenizer
         self.decoder = Decoder(vocab_size, config)
-        self.auxiliaries, self.term_weights = nn.ModuleDict(), dict[str, float]()
+        self.auxiliaries = nn.ModuleDict()
+        self.term_weights: dict[str, float] = {}  # in the loss, of the auxiliary terms
         if config.latent_dim > 0:
             self.encoder = Encoder(vocab_size, config)
             head = choose(HEADS, "posterior", config.posterior)
@@ -84,7 +72,12 @@ class SentenceVAE(nn.Module):
             self.term_weights = {n: w for n in AUXILIARIES if (w := getattr(config, n, 0.0))}
             for name in self.term_weights:
                 self.auxiliaries[name] = AUXILIARIES[name](vocab_size, config)
-        self._initialise_embeddings(config.embedding_range)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                bound = config.embedding_range
+                nn.init.uniform_(module.weight, -bound, bound)
+                with torch.no_grad():
+                    module.weight[module.padding_idx].zero_()
 
     @property
     def device(self) -> torch.device:
@@ -107,16 +100,14 @@ class SentenceVAE(nn.Module):
         return posterior
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
-        """Log p(x|z), summed over tokens, in nats: z (B, Z) → (B,), z (S, B, Z) → (S, B)."""
+        """Log p(x|z), nats summed over tokens: z (B, Z) → (B,), z (S, B, Z) → (S, B)."""
         return self.decoder.log_likelihood(batch, z)
 
     def forward(self, batch: Batch, noise: Tensor | None = None) -> VAEOutput:
         """Encode, draw z, decode; weigh and add the terms with `losses.objective`.
 
-        Args:
-            batch: B sentences.
-            noise: Standard normal draws for z, (B, Z), or (S, B, Z) for S codes of each sentence;
-                (B, Z) from the global generator if not given.
+        Z is drawn by the noise, standard normal numbers (B, Z), or (S, B, Z) for S codes of each
+        sentence; if not given, by (B, Z) from the global generator.
         """
         posterior = self.encode(batch)
         z = posterior.sample(noise)
@@ -167,14 +158,6 @@ class SentenceVAE(nn.Module):
             model = cls(**options, tokenizer=tokenizer)
             load_model(model, str(directory / "model.safetensors"))
         except (TypeError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"{directory} does not hold a model of this version: {error}"
-            ) from None
+            told = f"{directory} does not hold a model of this version: {error}"
+            raise InputError(told) from None
         return model.to(device).eval()
-
-    def _initialise_embeddings(self, bound: float) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.uniform_(module.weight, -bound, bound)
-                with torch.no_grad():
-                    module.weight[module.padding_idx].zero_()

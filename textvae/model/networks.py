@@ -1,7 +1,4 @@
-"""The autoregressive decoder: p(x|z) token by token, with word dropout.
-
-z reaches it through the initial state, through the input at each step, or both. With a z of no
-dimensions it is a plain recurrent language model.
+"""The recurrent networks: an encoder's summary of each sentence, and the decoder p(x|z).
 
 Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V vocabulary, Z latent.
 """
@@ -10,36 +7,84 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textvae.batches import Batch
 from textvae.config import ModelConfig
 from textvae.losses.output_layer import MAX_SCORES, token_nll
-from textvae.model.encoder import CELLS, token_mask
 from textvae.tokenizer import BOS_ID, PAD_ID, UNK_ID
+
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 DecoderState = tuple[Tensor, ...]
 """(h,) for a GRU, (h, c) for an LSTM, each (L, B, H)."""
 
 
-class Decoder(nn.Module):
-    """Recurrent decoder over token ids, conditioned on z, by the options of a `ModelConfig`.
+def token_mask(lengths: Tensor, max_length: int) -> Tensor:
+    """True at real tokens: (B,) lengths → (B, T) bool."""
+    return torch.arange(max_length, device=lengths.device) < lengths[:, None]
 
-    Word dropout (Bowman et al. 2016) makes it ask z for what it can no longer read.
 
-    Attributes:
-        max_scores: Scores (tokens × vocabulary) that `log_likelihood` holds at a time; what is
-            above goes through in chunks, whose scores a backward pass computes again.
+class Encoder(nn.Module):
+    """Embedding and recurrent network, pooled to one vector per sentence.
+
+    What a sentence is mapped to does not depend on its neighbours in the batch or on padding.
     """
 
     def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.max_scores = MAX_SCORES
+        self.pooling, self.bidirectional = config.pooling, config.bidirectional
+        self.hidden_size = config.encoder_hidden_size
+        self.output_size = self.hidden_size * (2 if self.bidirectional else 1)
+        self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
+        self.rnn = CELLS[config.encoder_cell](
+            config.embedding_dim,
+            self.hidden_size,
+            num_layers=config.encoder_num_layers,
+            bidirectional=self.bidirectional,
+            batch_first=True,
+        )
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Ids (B, T), padded at the end, and lengths (B,) → (B, output_size)."""
+        outputs = self._outputs(self.embedding(ids), lengths)
+        mask = token_mask(lengths, ids.shape[1])[:, :, None]  # (B, T, 1)
+        if self.pooling == "mean":
+            return (outputs * mask).sum(1) / lengths[:, None]
+        if self.pooling == "max":
+            return outputs.masked_fill(~mask, -torch.inf).amax(1)
+        last = outputs[torch.arange(len(lengths), device=outputs.device), lengths - 1]
+        if not self.bidirectional:
+            return last
+        # The backward direction has read the whole sentence at its first token.
+        return torch.cat([last[:, : self.hidden_size], outputs[:, 0, self.hidden_size :]], dim=-1)
+
+    def _outputs(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        # Left to right, padding comes after everything that is read, so the fast unpacked path is
+        # exact. Right to left it would come first and leak into the state: pack it away.
+        if not self.bidirectional:
+            outputs: Tensor = self.rnn(embedded)[0]
+            return outputs
+        own = {"batch_first": True, "enforce_sorted": False}
+        read, _ = self.rnn(pack_padded_sequence(embedded, lengths.cpu(), **own))
+        return pad_packed_sequence(read, batch_first=True, total_length=embedded.shape[1])[0]
+
+
+class Decoder(nn.Module):
+    """Token by token, with z in the initial state, in the input at each step, or in both.
+
+    Word dropout (Bowman et al. 2016) makes it ask z for what it can no longer read. With a z of no
+    dimensions it is a plain recurrent language model.
+    """
+
+    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.max_scores = MAX_SCORES  # that `log_likelihood` holds at a time; see `token_nll`
         self.cell, self.word_dropout = config.decoder_cell, config.word_dropout
         self.num_layers, self.hidden_size = config.decoder_num_layers, config.decoder_hidden_size
-        latent_dim, latent_to = config.latent_dim, config.latent_to
-        self.latent_to_input = latent_dim > 0 and latent_to in ("input", "both")
-        self.latent_to_state = latent_dim > 0 and latent_to in ("state", "both")
-
+        latent_dim = config.latent_dim
+        self.latent_to_input = latent_dim > 0 and config.latent_to in ("input", "both")
+        self.latent_to_state = latent_dim > 0 and config.latent_to in ("state", "both")
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.rnn = CELLS[self.cell](
@@ -88,8 +133,8 @@ class Decoder(nn.Module):
 
         outputs, _ = self._run(inputs, self.initial_state(z), z)
         mask = token_mask(lengths, targets.shape[1])
-        layer = self.output.weight, self.output.bias
-        nll = token_nll(outputs[mask], *layer, targets[mask], max_scores=self.max_scores)
+        layer = outputs[mask], self.output.weight, self.output.bias
+        nll = token_nll(*layer, targets[mask], max_scores=self.max_scores)
         per_token = nll.new_zeros(targets.shape).masked_scatter(mask, nll)
         return -per_token.sum(-1).view(*samples, len(batch.lengths))
 
