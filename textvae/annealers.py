@@ -1,8 +1,7 @@
 """Schedules for the weight of the KL term: closed forms, and annealers that a training loop steps.
 
 `kl = annealer(kl)` weighs a KL, a number or a tensor of any framework; `annealer.step()` follows
-every optimizer step. Steps are integers counted from 0. A wrong type is a TypeError, a value out of
-range an InputError (a ValueError).
+every optimizer step, counted from 0. A value out of range is an InputError (a ValueError).
 
 Reference:
     Bowman et al. 2016, arXiv:1511.06349 (one rise); Fu et al. 2019, arXiv:1903.10145 (cycles).
@@ -21,10 +20,7 @@ from textvae.checks import InputError, choose, integer, number, one_of, switch
 
 
 def linear_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> float:
-    """Return the weight on a straight line from 0 to `max_beta` in [0, inf), where it then stays.
-
-    With 0 `warmup_steps`, it is full from the first step.
-    """
+    """Return the weight on a straight line from 0 to `max_beta` in [0, inf), where it stays."""
     step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
     progress = 1.0 if step >= warmup_steps else step / warmup_steps
     return number("max_beta", max_beta, "[0, inf)") * progress
@@ -38,9 +34,8 @@ def cosine_annealing(step: int, warmup_steps: int, max_beta: float = 1.0) -> flo
 def sigmoid_annealing(step: int, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> float:
     """Return `max_beta / (1 + exp(-x))` with `x = k * (step / warmup_steps - 1 / 2)`.
 
-    The curve only comes near its ends: with `k=10` it starts at 0.0067 `max_beta`, is at 0.9933
-    `max_beta` after the warm-up, and goes on rising; `SigmoidAnnealer` meets both ends exactly.
-    `k`, in [1e-6, inf), says how steep it is.
+    It only comes near its ends: with a steepness `k`, in [1e-6, inf), of 10 it rises from 0.0067
+    to 0.9933 `max_beta` in the warm-up, and goes on. `SigmoidAnnealer` meets both ends exactly.
     """
     step, warmup_steps = integer("step", step, 0), integer("warmup_steps", warmup_steps, 0)
     max_beta, k = number("max_beta", max_beta, "[0, inf)"), number("k", k, "[1e-6, inf)")
@@ -165,8 +160,7 @@ class CosineAnnealer(LinearAnnealer):
 class SigmoidAnnealer(LinearAnnealer):
     """S-shaped rise from 0 to `max_beta`, with the arguments of `sigmoid_annealing`.
 
-    The curve of the closed form is stretched to start at exactly 0 and end at exactly `max_beta`: a
-    finished schedule must have reached full weight. At `k=10` the two differ by less than 0.7 %.
+    The closed form is stretched, at `k=10` by less than 0.7 %, to start at 0 and end at `max_beta`.
     """
 
     def __init__(self, warmup_steps: int, max_beta: float = 1.0, k: float = 10) -> None:
@@ -181,9 +175,8 @@ class SigmoidAnnealer(LinearAnnealer):
 class CyclicalAnnealer(ScheduledAnnealer):
     """Repeated rises from 0, each held at full weight for the rest of its cycle; then full weight.
 
-    Every cycle has at least one step at exactly `max_beta`, even with `ratio=1`. Give either the
-    length of one cycle or the steps that all of them fill: where these don't divide evenly, cycles
-    differ in length by one step.
+    Every cycle has at least one step at `max_beta`, even with `ratio=1`. Give either the length of
+    one cycle or the steps of all: where these don't divide evenly, lengths differ by one step.
     """
 
     cycle_length: int | None = None  # steps of one cycle, at least 1
@@ -204,8 +197,7 @@ class CyclicalAnnealer(ScheduledAnnealer):
             self._pattern = total, integer("num_cycles", cycles, 1, total or None)
         else:
             self._pattern = integer("cycle_length", length, 1), 1
-            if cycles is not None:
-                total = self._pattern[0] * integer("num_cycles", cycles, 1)
+            total = None if cycles is None else length * integer("num_cycles", cycles, 1)
         self.total_steps = total
         self.ratio = number("ratio", self.ratio, "(0, 1]")
         one_of("shape", self.shape, _CURVES)
@@ -232,9 +224,8 @@ class Annealer(ScheduledAnnealer):
     """The annealer of https://github.com/hubertrybka/vae-annealing, with its own rules.
 
     The counter stops at `total_steps`. In cyclical mode it returns to zero on reaching it, so
-    cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic
-    keeps the package's slope of one per step, nearly a jump where `total_steps` is large, but never
-    overflows, and runs from exactly `baseline` to exactly 1; `SigmoidAnnealer` fills its length.
+    cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic has
+    the package's slope of one per step, but runs from exactly `baseline` to exactly 1.
     """
 
     total_steps: int  # steps (or epochs, if stepped once an epoch) to full weight, at least 1
@@ -256,9 +247,8 @@ class Annealer(ScheduledAnnealer):
         return self._weight(step % self.total_steps if self.cyclical else step)
 
     @property
-    def finished(self) -> bool:
-        """Whether the weight stays as it is, unless `cyclical` is switched on."""
-        return self.disable or (not self.cyclical and self.current_step >= self.total_steps)
+    def _settled_from(self) -> int | None:  # type: ignore[override]
+        return 0 if self.disable else None if self.cyclical else self.total_steps
 
     def __call__(self, kl: Any) -> Any:
         """Return `kl * value`, or if disabled, `kl` itself."""
@@ -314,10 +304,8 @@ def build_annealer(
     if name != "cyclical":
         return annealer(warmup_steps, max_beta)
     if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
-        raise InputError(
-            f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, got {warmup_steps}; "
-            "in training, warmup_epochs (--warmup-epochs) sets them"
-        )
+        got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
+        raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
     return CyclicalAnnealer(
         num_cycles=num_cycles, total_steps=warmup_steps, ratio=cycle_ratio, max_beta=max_beta
     )

