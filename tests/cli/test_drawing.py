@@ -34,20 +34,18 @@ def test_all_annealers_are_shown_unless_some_are_named() -> None:
     assert out.rstrip().endswith("steps 0 to 5, full height is β = 1")
 
 
+def test_the_warm_up_takes_four_fifths() -> None:
+    weights = [line.split()[1] for line in call("linear", "--steps=5").out.split("\n")[3:9]]
+    assert weights == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.000"]
+    assert "0.000" not in call("linear", "--steps=5", "--warmup-steps=0").out  # 0 is a length too
+
+
 def test_shared_options_reach_the_annealers() -> None:
     options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
     _, out, _ = call("linear", "cyclical", *options, "--cycle-ratio=0.25")
     rows = [line.split() for line in out.split("\n")[3:12]]
     assert [row[1] for row in rows] == [f"{step / 4:.3f}" for step in range(9)]
     assert [row[2] for row in rows] == ["0.000", *["2.000"] * 3] * 2 + ["2.000"]
-
-
-def test_the_warm_up_takes_four_fifths() -> None:
-    _, out, _ = call("linear", "--steps=5")
-    weights = [line.split()[1] for line in out.split("\n")[3:9]]
-    assert weights == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.000"]
-    _, out, _ = call("linear", "--steps=5", "--warmup-steps=0")  # 0 is a length too
-    assert "0.000" not in out
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
@@ -108,10 +106,3 @@ def test_the_python_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (block,) = blocks("python")
     exec(block, {})
     assert (tmp_path / "mine.svg").stat().st_size > 5000
-
-
-def test_the_committed_picture_is_small() -> None:
-    content = (ROOT / "docs" / "schedules.png").read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert len(content) < 60_000
-    assert "](schedules.png)" in DOCS

@@ -33,7 +33,7 @@ def source(text_file: Path) -> str:
 
 
 class Child:
-    """What stands for a process: lives for so many polls, then has an exit code."""
+    """What stands for a process."""
 
     def __init__(self, polls: int = 0, exitcode: int = 0) -> None:
         self.polls, self.exitcode = polls, exitcode

@@ -15,6 +15,7 @@ import pytest
 from experiments import Experiment
 
 from tests.scripts.running import assert_refused
+from tests.sizes import TINY
 from textvae import grammar
 from textvae.config import RunConfig
 from textvae.files import write_json
@@ -138,16 +139,6 @@ def test_options_with_a_scale_are_drawn_over_it(panels: list[Any], tmp_path: Pat
     assert active.curves["mean and range over seeds"][1] == [3, 3]
 
 
-def test_options_without_a_scale_are_drawn_over_training(panels: list[Any], tmp_path: Path) -> None:
-    rows = [row("Adam", 0, 2.0), row("SGD", 0, 1.0), row("Adam", 1, 4.0)]
-    experiments.draw(experiments.EXPERIMENTS["optimizers"], rows, tmp_path / "a.png")
-    _, loss, kl = panels
-    assert (loss.xlabel, loss.ylabel, kl.ylabel) == ("epoch", "−ELBO, nats", "KL, nats")
-    assert kl.curves == {"Adam": ([1, 2], [3.0, 3.0]), "SGD": ([1, 2], [1.0, 1.0])}
-    assert kl.bands["Adam"] == ([2.0, 2.0], [4.0, 4.0])
-    assert loss.curves["SGD"] == ([1, 2], [9.0, 8.0])
-
-
 @pytest.mark.parametrize("recipe", ["grammar", "ptb"])
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
 def test_every_experiment_is_of_options_that_exist(name: str, recipe: str) -> None:
@@ -223,11 +214,6 @@ def test_the_comparison_from_options_to_results(
     assert first["nll"] != rows[0]["nll"]
 
 
-@pytest.fixture
-def linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_annealers, "CONFIGURATIONS", {"linear": {}})
-
-
 def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
     run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +222,7 @@ def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
     lines = [sentence.text for sentence in grammar.sample(50, seed=3)]
     (corpus / "train.txt").write_text("\n".join(lines[:40]))
     (corpus / "valid.txt").write_text("\n".join(lines[40:]))
-    tiny = {"embedding_dim": 4, "encoder_hidden_size": 4, "decoder_hidden_size": 4}
-    options = {**tiny, "latent_dim": 2, "max_epochs": 1}
+    options = {**TINY, "max_epochs": 1}
     monkeypatch.setattr(compare_annealers, "CONFIGURATIONS", {"linear": options})
     answer = run("compare_annealers", f"--data-dir={corpus}", "--seeds=[0]", "--num-samples=1")
     assert answer.code == 0, answer.err
@@ -246,23 +231,6 @@ def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
     assert (content["entropy"], row["above_entropy"], row["factor_accuracy"]) == (None,) * 3
     assert answer.out.startswith("Valid split, ")  # there is no test split
     assert "entropy" not in answer.out.split("\n")[0]
-
-
-@pytest.mark.usefixtures("linear")
-def test_a_diagnosis_cut_short_is_not_kept(
-    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def press(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("textvae.diagnostics.diagnosis.importance_nll", press)
-        assert run("compare_annealers", "--seeds=[0]", "--num-samples=1").code == 130
-    path = tmp_path / "runs" / "experiments" / "grammar" / "seed=0"
-    assert (path / "results.json").exists()
-    assert not list(path.glob("diagnosis*"))
-    assert run("compare_annealers", "--seeds=[0]", "--num-samples=1").code == 0
-    assert (path / "diagnosis-1.json").exists()
 
 
 def test_the_kl_after_warm_up_is_that_of_the_first_epoch_at_full_weight(tmp_path: Path) -> None:
@@ -279,12 +247,3 @@ def test_the_kl_after_warm_up_is_that_of_the_first_epoch_at_full_weight(tmp_path
     assert compare_annealers.figures(swept, 7, 0.25)["above_entropy"] == 0.75
     curve = compare_annealers.figures(swept, 7, None)["curve"]
     assert curve == [(10, 3.0, 1), (20, 2.0, 2), (30, 1.0, 3)]
-
-
-@pytest.mark.parametrize("recipe", ["grammar", "ptb"])
-def test_the_schedules_compared_are_of_options_that_exist(recipe: str) -> None:
-    for name, options in compare_annealers.CONFIGURATIONS.items():
-        config = RunConfig.from_flat("any", {**RECIPES[recipe], **options})
-        assert (config.model.latent_dim == 0) == name.startswith("language model")
-        if name in ("linear", "sigmoid", "cosine", "cyclical"):
-            assert config.training.annealer == name
