@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import chromium
+from textvae.explore import open_session
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
 
@@ -97,30 +98,19 @@ def go_to(opened: Opened, name: str) -> None:
     opened.page.get_by_role("tab", name=name).click()
 
 
-def slide(opened: Opened, value: float) -> None:
-    opened.page.locator("input[type=range]:visible").first.fill(str(value))
-
-
 def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Path) -> None:
-    from textvae.explore import open_session
-
     session = open_session(str(run), str(corpus_file))
-    first, second = "the dog eats a mouse 7", "cat"
-    opened.page.get_by_label("First sentence").fill(first)
-    opened.page.get_by_label("Second sentence").fill(second)
-    slide(opened, 0.5)
-    wait_for(opened, "#between", session.between(first, second, 0.5)[0] or "(an empty sentence)")
     opened.page.get_by_label("First sentence").fill("the zebra <b>")
     wait_for(opened, "#between", "(read as <unk>: zebra <b>)")
     opened.page.get_by_label("First sentence").fill("")
     wait_for(opened, "body", "the first sentence is empty: type one")
     go_to(opened, "Dimensions")
-    assert opened.page.locator("input[type=range]:visible").count() == 3
-    opened.page.get_by_label("Sentence", exact=True).first.fill("the dog eats zebras")
-    wait_for(opened, "#moved", session.reconstructed("the dog eats zebras"))
-    slide(opened, 3)
-    moved = session.moved("the dog eats zebras", [3, *session.sliders("the dog eats zebras")[1:]])
-    wait_for(opened, "#moved", moved)
+    sliders, text = opened.page.locator("input[type=range]:visible"), "the dog eats zebras"
+    assert sliders.count() == 3
+    opened.page.get_by_label("Sentence", exact=True).first.fill(text)
+    wait_for(opened, "#moved", session.reconstructed(text))
+    sliders.first.fill("3")
+    wait_for(opened, "#moved", session.moved(text, [3, *session.sliders(text)[1:]]))
 
 
 def test_the_map(opened: Opened) -> None:
@@ -147,15 +137,3 @@ def test_samples_and_diagnosis(opened: Opened) -> None:
     go_to(opened, "Diagnosis")
     opened.page.get_by_role("button", name="Measure").click()
     wait_for(opened, "#diagnosis", "Next: ")
-
-
-@pytest.mark.parametrize("name", ["Between", "Dimensions", "Map", "Samples", "Diagnosis"])
-def test_nothing_sticks_out(opened: Opened, name: str) -> None:
-    # A narrow screen moves tabs into a menu, some time after it has become narrow.
-    opened.page.set_viewport_size({"width": 1200, "height": 844})
-    go_to(opened, name)
-    for width in (1200, 390):
-        opened.page.set_viewport_size({"width": width, "height": 844})
-        opened.page.wait_for_function(
-            "width => document.documentElement.scrollWidth <= width", arg=width
-        )

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import chromium
 from tests.report.conftest import HOSTILE
 from textvae import recipes, report
 from textvae.diagnostics import Diagnosis, FactorProbe, Verdict
@@ -25,7 +26,7 @@ from textvae.report.pictures import COLORS
 from textvae.run import RunDirectory
 
 EXAMPLES = Examples([HOSTILE], [(HOSTILE, "the cat"), ("a dog", "the dog")], ["the cat", "the dog"])
-VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle"}
+VOID = {"meta", "link", "br", "img"}
 
 
 class Outline(HTMLParser):
@@ -34,7 +35,6 @@ class Outline(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.ids: list[str] = []
         self.addresses: list[str] = []
         self.open: list[str] = []
         self.feed(page)
@@ -42,19 +42,11 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
-        for name, value in attrs:
-            assert not name.startswith("on"), "no script in attributes"
-            if name == "id":
-                self.ids.append(value)
-            if name in ("src", "href", "xlink:href", "action", "data"):
-                self.addresses.append(value)
+        assert not any(name.startswith("on") for name, _ in attrs), "no script in attributes"
+        names = ("src", "href", "xlink:href", "action", "data")
+        self.addresses += [value for name, value in attrs if name in names]
         if tag not in VOID:
             self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in VOID:
@@ -72,21 +64,17 @@ def compared(runs: list[LoadedRun], directory: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(diagnosed: LoadedRun, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of the first run."""
-    return written(diagnosed, tmp_path_factory.mktemp("page"))
+def pages(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The pages of the first run, of the language model, and of all."""
+    path = tmp_path_factory.mktemp("page")
+    floor = written(runs[2], path, recipes.examples_of(runs[2]))
+    return {"run": written(runs[0], path), "floor": floor, "comparison": compared(runs, path)}
 
 
-@pytest.fixture(scope="module")
-def comparison(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of all runs."""
-    return compared(runs, tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def floor(runs: list[LoadedRun], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of the language model."""
-    return written(runs[2], tmp_path_factory.mktemp("page"), recipes.examples_of(runs[2]))
+@pytest.fixture
+def page(pages: dict[str, str]) -> str:
+    """That of the first run."""
+    return pages["run"]
 
 
 def pictures(page: str) -> list[str]:
@@ -142,12 +130,11 @@ def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(
     assert "Training" not in re.findall("<h2>(.*?)</h2>", written(copy, tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["page", "floor", "comparison"])
-def test_a_page_is_sound_and_asks_for_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    page = request.getfixturevalue(kind)
+@pytest.mark.parametrize("kind", ["run", "floor", "comparison"])
+def test_a_page_is_sound_and_asks_for_nothing(kind: str, pages: dict[str, str]) -> None:
+    page = pages[kind]
     outline = Outline(page)
     assert "script" not in outline.tags
-    assert len(outline.ids) == len(set(outline.ids))
     assert all(address.startswith("data:") for address in outline.addresses)
     assert not re.findall(r"url\(|@import", page)
     assert page.count("<style") == 1
@@ -169,7 +156,8 @@ def test_text_of_a_verdict_and_a_name_is_text(
         assert "<code>--lr</code> 1 &lt;script&gt;" in page
 
 
-def test_a_language_model_has_a_page(floor: str) -> None:
+def test_a_language_model_has_a_page(pages: dict[str, str]) -> None:
+    floor = pages["floor"]
     assert "rec" in pictures(floor)
     for heading in ("Latent space", "What the decoder takes", "Reconstructions", "known factors"):
         assert heading not in words(floor)
@@ -177,9 +165,9 @@ def test_a_language_model_has_a_page(floor: str) -> None:
 
 
 def test_an_nll_that_was_cut_short_is_told(
-    page: str, comparison: str, diagnosed: LoadedRun, tmp_path: Path
+    pages: dict[str, str], diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
-    assert "cut short" not in page + comparison
+    assert "cut short" not in "".join(pages.values())
     partial = dataclasses.replace(diagnosed.diagnosis, interrupted=True, nll=None)
     cut = replace(diagnosed, diagnosis=partial)
     assert "was cut short" in written(cut, tmp_path)
@@ -201,7 +189,8 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(
     assert re.findall(r'<td class="number">(\d+%)</td>', page) == ["75%", "50%", "50%", "50%"]
 
 
-def test_runs_side_by_side(comparison: str, runs: list[LoadedRun]) -> None:
+def test_runs_side_by_side(pages: dict[str, str], runs: list[LoadedRun]) -> None:
+    comparison = pages["comparison"]
     assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
         (run.name, run.diagnosis.verdict.verdict) for run in runs
     ]
@@ -260,3 +249,28 @@ def test_the_files_of_a_study(tmp_path: Path) -> None:
     texts = {file.name: file.read_text(encoding="utf-8") for file in path.parent.iterdir()}
     assert json.loads(texts.pop("beta.json")) == content
     assert texts == {"beta.md": "β?\n", "beta.png": "drawn"}
+
+
+@chromium.needed
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
+def test_pages_in_a_browser(pages: dict[str, str], tmp_path: Path, width: int, scheme: str) -> None:
+    pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
+    view: dict[str, Any] = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
+    with chromium.launched() as browser:
+        for kind, content in pages.items():
+            path = tmp_path / f"{kind}.html"
+            path.write_text(content, encoding="utf-8")
+            page = browser.new_page(**view)
+            said, asked = chromium.watched(page)
+            page.goto(path.as_uri())
+            for summary in page.locator("summary").all():
+                summary.click()
+            assert said == []
+            assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            drawn = page.evaluate("[...document.images].map(x => [x.naturalWidth, x.width])")
+            assert len(drawn) >= 2
+            assert all(natural > 0 and wide >= 200 for natural, wide in drawn)  # it could be read
+            paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert paper == {"light": "rgb(253, 253, 252)", "dark": "rgb(21, 24, 28)"}[scheme]

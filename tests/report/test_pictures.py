@@ -15,10 +15,8 @@ import pytest
 import torch
 
 from textvae.checks import InputError
-from textvae.report import pictures
 from textvae.report.pictures import (
     COLORS,
-    INK,
     Panel,
     bars,
     checked_path,
@@ -99,37 +97,6 @@ def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) 
     looks = [(line.get_linestyle(), line.get_color()) for line in lines]
     assert looks == [(line, color) for line in ("-", "--", ":", "-.") for color in COLORS][:20]
     assert [line.get_marker() for line in lines[:4]] == ["o", "o", "", ""]
-
-
-def luminance(color: str) -> float:
-    """As contrast is defined by WCAG 2."""
-    parts = matplotlib.colors.to_rgb(color)
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-@pytest.mark.parametrize("color", [*COLORS, INK])
-def test_colors_can_be_seen_on_light_and_dark_paper(color: str) -> None:
-    least = 4 if color == INK else 2.5  # text must be read
-    page = Path(pictures.__file__).parent / "templates" / "page.html"
-    light, dark = re.findall(r"--paper: (#\w+)", page.read_text(encoding="utf-8"))
-    assert (luminance(light) + 0.05) / (luminance(color) + 0.05) >= least
-    assert (luminance(color) + 0.05) / (luminance(dark) + 0.05) >= least
-
-
-def test_a_crash_leaves_the_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.png"
-    path.write_text("the old one")
-
-    def crash(self: Any, file: Path, **_: Any) -> None:
-        Path(file).write_text("half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", crash)
-    with pytest.raises(OSError, match="disk full"):
-        panel_chart(path, [panel()])
-    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
-    assert path.read_text() == "the old one"
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,14 +55,6 @@ def test_what_can_not_be_drawn(names: list[str], figure: str | None, said: str) 
         drawing(names, figure, **SHARED)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_figures(tmp_path: Path, name: str) -> None:
-    title, panels = drawing(figure=name, **USUAL)
-    picture(tmp_path / "a.png", panels, 100, title=title)
-    assert (tmp_path / "a.png").stat().st_size > 10_000
-    assert listing(panels, 100, title=title).startswith(title)
-
-
 def test_the_shapes_differ_and_meet_at_both_ends() -> None:
     shapes = drawing(figure="shapes", **USUAL)[1][""].values()
     curves = [weights(annealer, range(101)) for annealer in shapes]
@@ -72,7 +63,10 @@ def test_the_shapes_differ_and_meet_at_both_ends() -> None:
     assert [round(curve[20], 3) for curve in curves] == [0.25, 0.146, 0.07, 0.0]
 
 
-def test_the_cycles_follow_the_options() -> None:
+def test_the_figures_can_be_drawn_and_the_cycles_follow_the_options() -> None:
+    for name in FIGURES:
+        title, panels = drawing(figure=name, **USUAL)
+        assert listing(panels, 100, title=title).startswith(title)
     ours, theirs = drawing(figure="cyclical", **SHARED)[1].values()
     same = CyclicalAnnealer(total_steps=40, num_cycles=3, ratio=0.7, shape="cosine", max_beta=0.5)
     assert repr(ours["cosine"]) == repr(same)
@@ -122,8 +116,10 @@ def test_an_annealer_that_can_only_be_stepped() -> None:
 
 def test_a_listing() -> None:
     half = build_annealer("constant", warmup_steps=0, max_beta=0.5)
-    panels = {"": {"up": LinearAnnealer(8), "half": half}}
-    assert listing(panels, 10, title="Two schedules").split("\n") == [
+    panels = {"": {"up": LinearAnnealer(8), "half": half}, "more": {"a": LinearAnnealer(8)}}
+    lines = listing(panels, 10, title="Two schedules").split("\n")
+    assert (lines[18:21], lines[-2]) == (["", "more", "step      a"], "a │ ▁▂▃▄▅▆▇███│")
+    assert lines[:18] == [
         "Two schedules",
         "",
         "step     up   half",
@@ -145,14 +141,6 @@ def test_a_listing() -> None:
     ]
 
 
-def test_panels_are_listed_one_after_the_other() -> None:
-    one = {"a": LinearAnnealer(1)}
-    lines = listing({"first": one, "second": one}, 1, title="Both").split("\n")
-    block = ["step      a", "   0  0.000", "   1  1.000", "", "a │ █│"]
-    scale = "   steps 0 to 1, full height is β = 1"
-    assert lines == ["Both", "", "first", *block, scale, "", "second", *block, scale]
-
-
 @pytest.mark.parametrize(
     ("max_beta", "shown", "scale"),
     [
@@ -170,14 +158,8 @@ def test_weights_of_any_size(max_beta: float, shown: str, scale: str) -> None:
 
 
 def test_little_is_not_nothing() -> None:
-    text = listing({"": {"a": LinearAnnealer(1000)}}, 1000, title="t")
-    bars = text.split("│")[1]
-    assert bars.count(" ") == 1
-    assert bars.startswith(" ▁")
-    assert len(bars) == 60
-    assert [line.split()[0] for line in text.split("\n")[3:14]] == (
-        ["0", *(f"{step}" for step in range(100, 1000, 100)), "1,000"]
-    )
+    bars = listing({"": {"a": LinearAnnealer(1000)}}, 1000, title="t").split("│")[1]
+    assert (bars[:2], bars.count(" "), len(bars)) == (" ▁", 1, 60)
 
 
 @pytest.mark.parametrize(("num_steps", "apart"), [(25, 1), (1000, 1), (10**7, 10**4)])

@@ -227,23 +227,19 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
         "  textvae interpolate 'my runs/1' 'it '\"'\"'s a $ N; profit for the company' "
         "'prices fell again at the end of it'",
     ]
-
-
-@pytest.mark.parametrize("text", ["hm", "a sentence that would fit a line"])
-def test_a_closing_needs_no_more_than_one_sentence(diagnosed: LoadedRun, text: str) -> None:
-    run = of_texts(diagnosed, text)
-    assert report.closing(run, RESULTS, recipes.examples_of(run), "run").count(text) >= 4
+    for only in ("hm", "a sentence that would fit a line"):  # one sentence is enough
+        run = of_texts(diagnosed, only)
+        closing = report.closing(run, RESULTS, recipes.examples_of(run), "run")
+        assert closing.count(only) >= 4
 
 
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
         ([1.0, 3.0], "2.00 ± 1.41"),  # √2: n − 1, not n
-        ([26.3, 26.3, 26.3], "26.30 ± 0.00"),
         ([5], "5.0"),  # of one there is no deviation
         ([0.01, 0.03], "0.020 ± 0.014"),  # a small KL has more digits
         ([-0.01, -0.03], "-0.020 ± 0.014"),
-        ([0.099], "0.099"),
         ([0.1], "0.10"),
         ([0.0], "0.000"),
         ([3.0, None, 5.0], "4.00 ± 1.41"),  # what is not known does not count
