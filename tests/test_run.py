@@ -54,21 +54,14 @@ leaves = (
     | st.sampled_from([torch.bfloat16, torch.uint8, torch.bool]).map(WHOLE.to)
     | st.sampled_from([WHOLE, WHOLE[0], WHOLE[1], WHOLE.t()])  # one memory
 )
-states = st.dictionaries(
-    st.text(),
-    st.recursive(
-        leaves,
-        lambda nodes: (
-            st.lists(nodes, max_size=3)
-            | st.dictionaries(st.text() | st.integers(), nodes, max_size=3)
-        ),
-        max_leaves=8,
-    ),
-    max_size=4,
+nodes = st.recursive(
+    leaves,
+    lambda nodes: st.lists(nodes, max_size=3) | st.dictionaries(st.text() | st.integers(), nodes),
+    max_leaves=8,
 )
 
 
-@given(states)
+@given(st.dictionaries(st.text(), nodes, max_size=4))
 @example({"a": {"b": WHOLE}, "a/b": -WHOLE, "0": WHOLE, "other": {0: WHOLE, "0": -WHOLE}})
 def test_any_state_comes_back(tmp_path_factory: pytest.TempPathFactory, state: Any) -> None:
     run = RunDirectory(tmp_path_factory.getbasetemp(), RunConfig(data_source="any"))

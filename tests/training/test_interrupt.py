@@ -73,24 +73,19 @@ SIZES = flags({**TINY, **STEPS})
 
 def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
     """The command in a process of its own, which gets SIGINT once it has trained some steps."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "textvae", "train", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        deadline = time.monotonic() + 60
-        file = run / "metrics.jsonl"
-        while not (file.exists() and file.read_text().count("\n") >= 10):
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    command = [sys.executable, "-m", "textvae", "train", *arguments]
+    env, pipe = {**os.environ, "OMP_NUM_THREADS": "1"}, subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
+        try:
+            deadline, file = time.monotonic() + 60, run / "metrics.jsonl"
+            while not (file.exists() and file.read_text().count("\n") >= 10):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, out, err
 
 

@@ -64,16 +64,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
         if not directory.exists():
             for name, options in SCENARIOS.items():
                 prepared(directory / "runs" / name, options)
-            train_in_two(directory)
+            ended = run_in_two("tests.training.worker", [str(directory)], directory)
+            assert [process.code for process in ended] == [0, 0], ended
+            assert ["training:" in process.err for process in ended] == [True, False]  # one speaks
     found = (json.loads((directory / f"{rank}.json").read_text()) for rank in (0, 1))
     return Two(directory / "runs", *found)
-
-
-def train_in_two(directory: Path) -> None:
-    first, second = run_in_two("tests.training.worker", [str(directory)], directory)
-    assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert "training:" in first.err
-    assert "training:" not in second.err  # one speaks
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -13,10 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tests.training.building import STEPS, STILL, Build, Theirs, left_behind, lines
-from textvae import runtime
 from textvae.annealers import ANNEALERS
 from textvae.batches import Batch
-from textvae.diagnostics import Evaluation
 from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
 from textvae.training.step import RunningMeans
@@ -37,12 +35,6 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 # Steps
-
-
-def test_the_annealer_weighs_each_batch_then_steps_once(build: Build) -> None:
-    annealer = Theirs([1.0])
-    build(annealer=annealer, max_epochs=2).fit()
-    assert annealer.events == ["call", "step"] * (2 * STEPS)  # validation neither calls nor steps
 
 
 def test_a_step_is_one_gradient_of_the_mean_over_sentences(build: Build) -> None:
@@ -109,11 +101,11 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build: Build) 
     model.encode = watched  # type: ignore[method-assign]
     trainer.fit()
     assert [trained for trained, _ in seen] == ([True] * STEPS + [False] * 3) * 2
-    for start, number in ((0, 48), (STEPS, 12), (STEPS + 3, 48), (2 * STEPS + 3, 12)):
-        stop = start + (STEPS if number == 48 else 3)
-        assert sorted(i for _, indices in seen[start:stop] for i in indices) == list(range(number))
-    orders = [[indices for _, indices in seen[at : at + STEPS]] for at in (0, STEPS + 3)]
-    assert orders[0] != orders[1]
+    batches = [indices for _, indices in seen]
+    for start, steps, number in ((0, 6, 48), (6, 3, 12), (9, 6, 48), (15, 3, 12)):
+        found = [i for indices in batches[start : start + steps] for i in indices]
+        assert sorted(found) == list(range(number))
+    assert batches[:6] != batches[9:15]
 
 
 def test_fewer_sentences_than_a_batch(build: Build) -> None:
@@ -168,19 +160,13 @@ def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build: Bui
 
 
 def test_decays_compound_and_go_back_to_the_best_weights(
-    build: Build, script_elbos: Script, monkeypatch: pytest.MonkeyPatch
+    build: Build, script_elbos: Script
 ) -> None:
     sgd = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.4}
     trainer = build(annealer=constant(1.0), lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
     script_elbos(-50, -40, -41, -42, -43)
-    judged: list[dict[str, Tensor]] = []
-    judge = trainer._judge
-
-    def watch(found: Evaluation) -> None:
-        judge(found)
-        judged.append(snapshot(trainer))
-
-    monkeypatch.setattr(trainer, "_judge", watch)
+    judged, judge = list[dict[str, Tensor]](), trainer._judge
+    trainer._judge = lambda found: (judge(found), judged.append(snapshot(trainer)))  # type: ignore[method-assign, assign]
     assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
     valid = lines(trainer.run, "valid")
     assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
@@ -189,19 +175,17 @@ def test_decays_compound_and_go_back_to_the_best_weights(
     assert same(judged[1], trainer.model.from_pretrained(trainer.run.path).state_dict())
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
-)
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
-    build: Build, script_elbos: Script, name: str, kind: type
+    build: Build, script_elbos: Script, name: str
 ) -> None:
-    trainer = build(optimizer=name, warmup_epochs=0.0, lr_patience=0, weight_decay=0.125)
     script_elbos(-1, -2, -3)
+    trainer = build(optimizer=name.lower(), warmup_epochs=0.0, lr_patience=0, weight_decay=0.125)
     trainer.fit()
-    assert type(trainer.stepper.optimizer) is kind
+    optimizer = trainer.stepper.optimizer
+    assert (type(optimizer).__name__, optimizer.param_groups[0]["weight_decay"]) == (name, 0.125)
     assert trainer.stepper.lr == pytest.approx(0.01 / 4)
-    assert trainer.stepper.optimizer.param_groups[0]["weight_decay"] == 0.125
-    assert not trainer.stepper.optimizer.state  # the last epoch decayed
+    assert not optimizer.state  # the last epoch decayed
 
 
 @pytest.mark.parametrize(
@@ -209,31 +193,24 @@ def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
     [
         # The annealed loss is best where the model is no VAE; so is the ELBO of some early epoch.
         (
-            {"warmup_epochs": 2.0, "lr_patience": 0, "max_epochs": 4, "lr": 0.001},
+            {"warmup_epochs": 2.0, "lr_patience": 0, "max_epochs": 4},
             [-10, -60, -50, -51],
-            ["better", "better", "better", "decay"],
+            "better better better decay",
         ),
         # An autoencoder is never judged.
-        ({"annealer": constant(0.0), "early_stopping": 1}, [-10, -60, -70], ["better"] * 3),
+        ({"max_beta": 0.0, "early_stopping": 1}, [-10, -60, -70], "better better better"),
         # A language model, which has nothing to anneal, from the first epoch.
-        (
-            {"latent_dim": 0, "warmup_epochs": 9.0, "early_stopping": 1},
-            [-10, -11],
-            ["better", "stop"],
-        ),
+        ({"latent_dim": 0, "warmup_epochs": 9.0, "early_stopping": 1}, [-10, -11], "better stop"),
     ],
 )
 def test_the_elbo_judges_only_what_is_trained_by_it(
-    build: Build,
-    script_elbos: Script,
-    options: dict[str, Any],
-    elbos: list[float],
-    verdicts: list[str],
+    build: Build, script_elbos: Script, options: dict[str, Any], elbos: list[float], verdicts: str
 ) -> None:
     script_elbos(*elbos)
     trainer = build(**options)
     trainer.fit()
-    assert [record["verdict"] for record in lines(trainer.run, "valid")] == verdicts
+    found = [record["verdict"] for record in lines(trainer.run, "valid")]
+    assert found == verdicts.split()
 
 
 # What goes wrong
@@ -331,13 +308,12 @@ def test_a_run_that_became_far_slower_says_so_once(
     assert capsys.readouterr().err.count(f"warning: {told}\n") == 1
 
 
-def test_steps_are_at_full_speed(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_onednn_is_quicker", lambda: True)
-    matmul, seen = torch.backends.mkldnn.matmul, list[str]()
-    before = matmul.fp32_precision
-    trainer = build(max_steps=1, precision="fp32")
-    trainer.model.register_forward_hook(lambda *_: seen.append(matmul.fp32_precision))
-    weight = trainer.model.decoder.output.weight
-    weight.register_hook(lambda _: seen.append(matmul.fp32_precision))
+def test_steps_are_at_full_speed(build: Build) -> None:
+    def flushes() -> bool:
+        return float(torch.tensor(1e-30) * torch.tensor(1e-10)) == 0
+
+    trainer, seen = build(max_steps=1), list[bool]()
+    trainer.model.register_forward_hook(lambda *_: seen.append(flushes()))
+    trainer.model.decoder.output.weight.register_hook(lambda _: seen.append(flushes()))
     trainer.fit()
-    assert (seen[:2], matmul.fp32_precision) == (["bf16", "bf16"], before)
+    assert (seen[:2], flushes()) == ([True, True], False)
