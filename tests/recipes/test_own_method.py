@@ -120,12 +120,8 @@ def test_every_parameter_and_buffer_comes_over_from_pretraining(
         return model.from_pretrained(path).state_dict()
 
     monkeypatch.setitem(HEADS, "normalised", NormalisedHead)
-    options = {
-        **OWN,
-        "posterior": "normalised",
-        "autoencoder_epochs": 1,
-        "language_model_epochs": 1,
-    }
+    options = {**OWN, "posterior": "normalised"}
+    options |= {"autoencoder_epochs": 1, "language_model_epochs": 1}
     path = tmp_path / "run"
     phases = recipes.phases(corpus, options, path, model=model)
     for _ in range(2):

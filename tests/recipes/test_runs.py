@@ -126,9 +126,6 @@ def test_any_split_can_be_measured_wherever_it_is(
     assert recipes.evaluate_run(run, data_dir=str(moved)).evaluation == expected
     with pytest.raises(DataError, match="mine has no split 'dev'; it has train, valid, test"):
         recipes.evaluate_run(run, "dev")
-
-
-def test_no_such_run(tmp_path: Path) -> None:
     for open_it in (recipes.evaluate_run, recipes.diagnose_run, recipes.resume):
         with pytest.raises(FileNotFoundError, match="no run"):
             open_it(tmp_path / "typo")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,6 @@ module = importlib.import_module("textvae.recipes.sweep")
 @pytest.fixture(scope="session")
 def source(text_file: Path) -> str:
     return str(text_file)
-
-
-class Child:
-    """What stands for a process."""
-
-    def __init__(self, polls: int = 0, exitcode: int = 0) -> None:
-        self.polls, self.exitcode = polls, exitcode
-        self.pid, self.sentinel, self.is_joined = id(self), 0, False
-
-    def is_alive(self) -> bool:
-        return self.polls > 0
-
-    def join(self) -> None:
-        self.is_joined = True
 
 
 def test_every_configuration_is_trained_with_every_seed(
@@ -133,15 +120,32 @@ def test_a_directory_of_other_runs_is_refused(
     assert left_behind(tmp_path / "runs" / "seed=0") == before
 
 
+class Child:
+    """What stands for a process: lives for so many polls, then has an exit code."""
+
+    def __init__(self, polls: int, exitcode: int) -> None:
+        self.polls, self.exitcode = polls, exitcode
+        self.pid, self.sentinel, self.is_joined = id(self), 0, False
+
+    def is_alive(self) -> bool:
+        return self.polls > 0
+
+    def join(self) -> None:
+        self.is_joined = True
+
+
+FAILED = r"1 ended with exit code 1: \S*1.log says why. .* the same command goes on"
+
+
 @pytest.mark.parametrize(
-    ("polls", "codes", "jobs", "press_at", "expected"),
+    ("polls", "codes", "jobs", "press_at", "error", "expected"),
     [
         # No more at a time than jobs.
-        ([3, 1, 1, 1], {}, 2, None, ["0 begins", "1 begins", "2 begins", "3 begins"]),
+        ([3, 1, 1, 1], {}, 2, None, None, ["0 begins", "1 begins", "2 begins", "3 begins"]),
         # A failed run ends the others.
-        ([9, 2, 9, 9], {1: 1}, 3, None, ["0 begins", "1 begins", "2 begins", "0 ended", "2 ended"]),
+        ([9, 2, 9], {1: 1}, 2, None, TrainingError, ["0 begins", "1 begins", "0 ended"]),
         # Ctrl-C reaches every run once.
-        ([9, 9, 9], {}, 2, 2, ["0 begins", "1 begins", "0 ended", "1 ended"]),
+        ([9, 9, 9], {}, 2, 2, SafeInterrupt, ["0 begins", "1 begins", "0 ended", "1 ended"]),
     ],
 )
 def test_processes_are_watched(
@@ -149,6 +153,7 @@ def test_processes_are_watched(
     codes: dict[int, int],
     jobs: int,
     press_at: int | None,
+    error: type[BaseException] | None,
     expected: list[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -179,14 +184,8 @@ def test_processes_are_watched(
     monkeypatch.setattr("os.kill", kill)
     config = RunConfig.from_flat("any", {"max_epochs": 4})
     runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
-    if codes:
-        said = r"1 ended with exit code 1: \S*1.log says why. .* the same command goes on"
-        with pytest.raises(TrainingError, match=said):  # so a command ends with exit code 1
-            module._train_all(runs, jobs, finish)
-    elif press_at is not None:
-        with pytest.raises(SafeInterrupt):
-            module._train_all(runs, jobs, finish)
-    else:
+    fails = pytest.raises(error, match=FAILED if codes else None) if error else nullcontext()
+    with fails:
         module._train_all(runs, jobs, finish)
     assert events == expected
     assert all(child.is_joined for child in started if child.is_alive())
@@ -206,21 +205,17 @@ def tell_and_fail(path: Path) -> None:
 
 
 def test_a_failing_run_names_its_log(source: str, tmp_path: Path) -> None:
-    path = tmp_path / "seed=0"
+    configurations: dict[str, dict[str, Any]] = {"a": {}, "b": {"lr": 0.5}}
+    options: dict[str, Any] = {"jobs": 1, "afterwards": tell_and_fail}
     with pytest.raises(SweepError, match=r"seed=0 ended with exit code 1: .*seed=0\.log says why"):
-        sweep(source, OPTIONS, {"a": {}, "b": {"lr": 0.5}}, [0], tmp_path, jobs=1,
-              afterwards=tell_and_fail)  # fmt: skip
+        sweep(source, OPTIONS, configurations, [0], tmp_path, **options)
     log = (tmp_path / "seed=0.log").read_text()
     assert "RuntimeError: this is why" in log
     assert "training:" in log  # its bar
     assert not (tmp_path / "lr=0.5,seed=0").exists()
-    assert json.loads((path / "told.json").read_text()) == {
-        "threads": 1,
-        "leads its group": True,
-        "held back": [],
-        "handler": True,
-    }
-    assert len(RunDirectory.open(path).evaluations()) == 2
+    told = json.loads((tmp_path / "seed=0" / "told.json").read_text())
+    assert told == {"threads": 1, "leads its group": True, "held back": [], "handler": True}
+    assert len(RunDirectory.open(tmp_path / "seed=0").evaluations()) == 2
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 

@@ -6,7 +6,6 @@ import runpy
 from typing import Any
 
 import pytest
-import torch
 
 from tests.scripts import running
 
@@ -41,16 +40,6 @@ def test_the_seed_decides() -> None:
     assert first == again != other
 
 
-def test_the_pictures_are_bars_and_blobs_of_zeros_and_ones() -> None:
-    torch.manual_seed(0)
-    pictures = SCRIPT["make_pictures"](600).view(600, 12, 12)
-    assert set(pictures.unique().tolist()) == {0, 1}
-    assert (pictures.sum((1, 2)) > 0).all()
-    rows, columns = pictures.std(2).sum(1) == 0, pictures.std(1).sum(1) == 0
-    for share in (rows, columns, ~(rows | columns)):  # a third of each kind
-        assert 150 < int(share.sum()) < 250
-
-
 def test_squared_errors_serve_too_and_leave_more_pixels_wrong() -> None:
     bce, mse = (train(reconstruction=kind)[-1][-1] for kind in ("bce", "mse"))
     assert bce < mse < 0.15
@@ -62,9 +51,3 @@ def test_squared_errors_serve_too_and_leave_more_pixels_wrong() -> None:
 )
 def test_wrong_input_is_refused(argument: str, named: str) -> None:
     running.assert_refused(running.run_script("anneal_your_own_loop", argument), named)
-
-
-def test_help_teaches() -> None:
-    said = running.run_script("anneal_your_own_loop", "--help")
-    assert said.code == 0
-    assert "epochs of β rising from 0 to 1" in " ".join(said.out.split())

@@ -266,13 +266,6 @@ def test_the_clock_waits_for_an_accelerator_and_steps_do_not(
     assert waits == [ELSEWHERE] * 9  # when the clock starts and stops, and at no step between
 
 
-def test_the_rate_of_products_is_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "SIDE", 4)
-    # 100 s to warm up.
-    monkeypatch.setattr(bench.timeit, "repeat", lambda *_, **__: [100, 2, 4, 8, 1, 16])
-    assert bench.matrix_rate(torch.bfloat16) == 2 * 4**3 / 4
-
-
 ENCODER = 2 * 3 * 4 * (6 + 4)  # three gates of 4 units, from 6 inputs and 4 units
 DECODER = 2 * 4 * 8 * (6 + 8)  # four gates of 8 units; z's part is the same at every token
 OUTPUT = 2 * 8 * 20
@@ -296,12 +289,6 @@ def test_operations_are_those_counted_by_hand(options: dict[str, Any], encoder: 
     assert models.flops_per_token(model, encodings=0.1) == pytest.approx(forward - 0.9 * encoder)
 
 
-@pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
-def test_an_untrained_models_sentences_never_end(strategy: str) -> None:
-    found = inference.our_ids(inference.untrained_model(), torch.randn(8, 3), strategy, 11)
-    assert [len(ids) for ids in found] == [11] * 8
-
-
 def test_results_that_differ_are_refused() -> None:
     assert bench.close("loss", [10.0, 5.0], [10.0, 5.001], 1e-3) == "loss 0.0002 apart"
     for apart in (5.01, float("nan")):
@@ -314,9 +301,3 @@ def test_results_that_differ_are_refused() -> None:
     assert inference.as_likely([-10.0, -20.25], [-10.0, -20.0]) == "mean log p -15.12 and -15.00"
     with pytest.raises(RuntimeError, match="worse sentences: mean log p"):
         inference.as_likely([-10.0, -21.0], [-10.0, -20.0])
-
-
-def test_a_fresh_process_is_another_one() -> None:
-    assert bench.in_fresh_process(os.getpid) != os.getpid()
-    with pytest.raises(ZeroDivisionError):
-        bench.in_fresh_process(divmod, 1, 0)

@@ -15,7 +15,6 @@ from tests.sizes import TINY, flags
 from textvae import cli
 from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
-from textvae.training import SafeInterrupt, Trainer
 
 Run = Callable[..., Answer]
 
@@ -39,6 +38,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
 
     def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
+        assert command == "python scripts/train_ptb.py"
         name = corpus.name if corpus else None
         asked.append({"corpus": name, "options": options, "directory": directory})
 
@@ -129,20 +129,3 @@ def test_resume_takes_up_the_latest_run(
     assert [str(asked["directory"]) for asked in taken] == names
     assert [asked["options"] for asked in taken] == [{}, {}, {}, {"max_steps": 9}]
     assert {asked["corpus"] for asked in taken} == {None}
-
-
-def test_ctrl_c_tells_how_to_go_on(train_ptb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = Trainer.fit
-
-    def press(trainer: Trainer) -> str:
-        raise SafeInterrupt
-
-    monkeypatch.setattr(Trainer, "fit", press)
-    answer = train_ptb("--corpus=grammar", *flags(GIVEN))
-    assert (answer.code, answer.out) == (130, "")
-    command = "python scripts/train_ptb.py --output-dir runs/grammar-1 --resume"
-    assert answer.err.rstrip().endswith(f"interrupted; to go on: {command}")
-    monkeypatch.setattr(Trainer, "fit", fit)
-    resumed = train_ptb(*command.split()[2:])
-    assert resumed.code == 0
-    assert "EMBEDDED CORPUS" in resumed.out
