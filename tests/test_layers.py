@@ -111,13 +111,10 @@ def test_light_rooms_need_the_standard_library_only(module: Path) -> None:
     ("room", "source", "fault"),
     [
         ("corpus", "from . import batches", "relative import of batches"),
-        ("corpus", "from .batches import Batch", "relative import of Batch"),
         ("losses", "import textvae.model.decoder", "losses imports model, which is below it"),
         ("model", "def f():\n    from textvae import cli", "model imports cli, which is below it"),
-        ("model", "from textvae import SentenceVAE", "import of SentenceVAE from the package root"),
         ("model", "import textvae", "import of textvae from the package root"),
         ("report", "from textvae import __version__", "import of __version__ from the package"),
-        ("model", "from textvae.plots import draw", "import of draw from the package root"),
     ],
 )
 def test_what_this_test_finds(room: str, source: str, fault: str) -> None:
