@@ -1,19 +1,32 @@
-"""Tests of `textvae.losses.objective`: the terms of a batch on one scale, and free bits."""
+"""The terms of a batch on one scale; free bits, by hand on docs/losses.md; that page's code."""
 
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 import torch
-from hypothesis import given, settings
+import torch.nn.functional as F
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.draws import draws64
 from textvae.config import TrainingConfig
-from textvae.losses import FREE_BITS, StepTerms, free_bits_per_dimension, objective
+from textvae.losses import (
+    FREE_BITS,
+    StepTerms,
+    free_bits_per_dimension,
+    kl_divergence,
+    kl_per_dimension,
+    objective,
+    vae_loss,
+)
+
+PAGE = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
 
 few = settings(max_examples=40)
 
@@ -42,16 +55,6 @@ def test_weights_are_1_where_none_are_given_and_samples_are_averaged_too() -> No
     terms = objective({"rec": rec, "more": more}, random(5, 3, seed=2))
     assert terms.rec.item() == pytest.approx(rec.mean().item())
     assert terms.loss.item() == pytest.approx(sum(scalars(terms)[i] for i in (1, 2, 4)))
-
-
-@pytest.mark.parametrize("kind", FREE_BITS)
-def test_the_scale_stays_when_a_batch_is_repeated_or_permuted(kind: str) -> None:
-    terms, kl = {"rec": random(5), "more": random(5, seed=3)}, random(5, 3, seed=1)
-    once = objective(terms, kl, free_bits=0.4, free_bits_kind=kind)
-    for rows in (torch.tensor([3, 0, 4, 1, 2]), torch.arange(5).repeat(3)):
-        some = {name: values[rows] for name, values in terms.items()}
-        again = objective(some, kl[rows], free_bits=0.4, free_bits_kind=kind)
-        assert scalars(again) == pytest.approx(scalars(once))
 
 
 @pytest.mark.parametrize("kind", FREE_BITS)
@@ -102,47 +105,42 @@ def test_shapes_that_disagree_are_refused(name: str, shape: tuple[int, ...]) -> 
 
 # Free bits
 
-KL_TABLE = torch.tensor(
-    [
-        # dimension 0: both under, 1: both over, 2: one over, mean over, 3: one over, mean under
-        [0.1, 2.0, 3.0, 0.6],
-        [0.3, 4.0, 0.2, 0.2],
-    ]
-)
+
+def table_under(heading: str) -> list[list[str]]:
+    """The cells of the table whose head begins so, row by row, without their backticks."""
+    (body,) = re.findall(
+        rf"^\| *{re.escape(heading)} *\|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, flags=re.MULTILINE
+    )
+    return [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in body.splitlines()]
 
 
-ALL, NONE = [[0.5] * 4] * 2, [[0.0] * 4] * 2  # means over two sentences
-ABOVE_HALF = [[0.0, 0.5, 0.5, 0.5], [0.0, 0.5, 0.0, 0.0]]
+def numbers(cell: str) -> list[float]:
+    return [float(number) for number in cell.split()]
 
 
-@pytest.mark.parametrize(
-    ("kind", "nats", "value", "gradient"),
-    [
-        ("batch", 0.0, 0.2 + 3.0 + 1.6 + 0.4, ALL),  # no floor: the plain KL
-        # The lowest dimension costs the floor.
-        ("batch", 0.3, 0.3 + 3.0 + 1.6 + 0.4, [[0.0, 0.5, 0.5, 0.5]] * 2),
-        # 0.6 in one sentence does not save its dimension's mean, nor does 0.2 sink the other's.
-        ("batch", 0.5, 0.5 + 3.0 + 1.6 + 0.5, [[0.0, 0.5, 0.5, 0.0]] * 2),
-        ("batch", 9.0, 4 * 9.0, NONE),  # all under: a constant, nothing is pushed to the prior
-        # 0.5 + 2 + 3 + 0.6 in one sentence, 0.5 + 4 + 0.5 + 0.5 in the other
-        ("max", 0.5, (6.1 + 5.5) / 2, ABOVE_HALF),
-        ("max", 9.0, 36.0, NONE),
-        # 2 + 3 + 0.6 and 4: what is under the floor costs nothing at all
-        ("mask", 0.5, (5.6 + 4.0) / 2, ABOVE_HALF),
-        ("mask", 9.0, 0.0, NONE),
-        ("total", 5.0, 5.2, ALL),  # 5.7 and 4.7: one sentence over, the mean over
-        ("total", 5.5, 5.5, NONE),  # one sentence over, the mean under
-        ("target", 5.0, 0.2, ALL),  # too much
-        ("target", 6.0, 0.8, [[-0.5] * 4] * 2),  # too little: pushed away from the prior
-    ],
-)
-def test_free_bits_by_hand(
-    kind: str, nats: float, value: float, gradient: list[list[float]]
-) -> None:
+EXAMPLE = [numbers(" ".join(row[1:])) for row in table_under("| dimension 0")]
+KL_TABLE = torch.tensor([row[:4] for row in EXAMPLE[:2]])
+
+
+def test_the_example_adds_up() -> None:
+    assert [row[4] for row in EXAMPLE[:2]] == pytest.approx(KL_TABLE.sum(1).tolist())
+    assert EXAMPLE[2][:4] == pytest.approx(KL_TABLE.mean(0).tolist())
+    assert EXAMPLE[2][4] == pytest.approx(KL_TABLE.sum(1).mean().item())
+
+
+@pytest.mark.parametrize("row", table_under("kind"), ids=lambda row: f"{row[0]}-{row[2]}")
+def test_values_and_gradients_of_free_bits(row: list[str]) -> None:
+    kind, function, nats, value, *gradient = row
+    assert FREE_BITS[kind].__name__ == function
     kl = KL_TABLE.clone().requires_grad_()
-    found = FREE_BITS[kind](kl, nats)
-    assert found.item() == pytest.approx(value, abs=1e-6)
-    assert torch.autograd.grad(found, kl)[0].tolist() == gradient
+    found = FREE_BITS[kind](kl, float(nats))
+    assert found.item() == pytest.approx(float(value), abs=1e-6)
+    assert torch.autograd.grad(found, kl)[0].tolist() == [numbers(cell) for cell in gradient]
+
+
+def test_every_kind_is_shown() -> None:
+    assert {row[0] for row in table_under("kind")} == set(FREE_BITS)
+    assert re.findall(r"^- `(\w+)`", PAGE, flags=re.MULTILINE) == list(FREE_BITS)
 
 
 tables = st.integers(1, 5).flatmap(
@@ -166,6 +164,7 @@ def plain(kind: str, rows: list[list[float]], nats: float) -> float:
 @pytest.mark.parametrize("kind", FREE_BITS)
 @few
 @given(tables, st.just(0.0) | st.floats(0, 10))  # at 0 the raw KL
+@example([[0.5, 2.0]], 0.5)  # at the floor
 def test_every_kind_equals_a_plain_loop(kind: str, rows: list[list[float]], nats: float) -> None:
     value = FREE_BITS[kind](torch.tensor(rows, dtype=torch.float64), nats).item()
     assert value == pytest.approx(plain(kind, rows, nats), rel=1e-9, abs=1e-9)
@@ -189,3 +188,42 @@ def test_what_free_bits_refuse(kind: str) -> None:
 def test_the_configuration_knows_every_kind() -> None:
     hint = get_type_hints(TrainingConfig)["free_bits_kind"]
     assert get_args(hint) == tuple(FREE_BITS)
+
+
+# The other numbers of docs/losses.md, and its code
+
+
+def gradients_ratio(reconstruction: Tensor, kl: Tensor, recon: Tensor, mu: Tensor) -> float:
+    """Size of the KL's gradient against that of the reconstruction's."""
+    (pull,) = torch.autograd.grad(kl, mu)
+    (push,) = torch.autograd.grad(reconstruction, recon, retain_graph=True)
+    return (pull.norm() / push.norm()).item()
+
+
+def test_real_betas_of_the_reductions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    recon, x = torch.rand(2, 5, 784, generator=generator, dtype=torch.float64)
+    mu, logvar = torch.randn(2, 5, 32, generator=generator, dtype=torch.float64)
+    recon.requires_grad_()
+    mu.requires_grad_()
+    average = F.binary_cross_entropy(recon, x, reduction="mean")
+    ratios = [
+        gradients_ratio(*terms, recon, mu)
+        for terms in (
+            vae_loss(recon, x, mu, logvar, "sum")[1:],
+            vae_loss(recon, x, mu, logvar, "mean")[1:],
+            (average, kl_divergence(mu, logvar) / 5),
+            (average, kl_per_dimension(mu, logvar).mean()),
+        )
+    ]
+    shown = [float(row[3]) for row in table_under("| reconstruction")]
+    assert [ratio / ratios[0] for ratio in ratios] == pytest.approx(shown)
+
+
+def test_the_code_runs() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Tensor] = {}
+    exec(code, names)
+    assert names["kl"].item() == 0
+    # 32 dimensions at a floor of 0.1 nats, β = 4.
+    assert (names["total"] - names["recon"]).item() == pytest.approx(4 * 32 * 0.1, rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,6 @@ from tests.draws import draws64
 from textvae.annealers import LinearAnnealer
 from textvae.losses import (
     FREE_BITS,
-    RECONSTRUCTIONS,
     VAELoss,
     VAETerms,
     bce_reconstruction,
@@ -29,7 +29,6 @@ from textvae.losses import (
     kl_per_dimension,
     mse_reconstruction,
     nats_per_dimension,
-    token_nll,
     vae_loss,
     vae_loss_free_bits,
 )
@@ -77,10 +76,9 @@ def test_kl_is_never_negative_in_fp32() -> None:
     assert kl_per_dimension(torch.zeros_like(logvar), logvar).min() == 0
 
 
-def test_no_dimensions_cost_nothing() -> None:
-    nothing = torch.zeros(4, 0)
-    assert kl_per_dimension(nothing, nothing).shape == (4, 0)
-    assert kl_divergence(nothing, nothing, "none").tolist() == [0] * 4
+def test_an_unknown_reduction_is_refused() -> None:
+    with pytest.raises(ValueError, match="one of sum, mean, none, got 'batchmean'"):
+        kl_divergence(torch.ones(2, 3), torch.ones(2, 3), "batchmean")
 
 
 # Reconstruction
@@ -166,25 +164,6 @@ def test_cross_entropy_equals_its_oracles(seed: int) -> None:
     assert by_default.item() == pytest.approx(sum(rows))
 
 
-def test_cross_entropy_is_what_token_nll_is() -> None:
-    hidden, weight, bias = draws64(6, 3), draws64(5, 3, seed=1), draws64(5, seed=2)
-    targets = torch.tensor([0, 4, 2, 2, 1, 3])
-    scores = (hidden @ weight.T + bias).view(2, 3, 5)
-    torch.testing.assert_close(
-        cross_entropy_reconstruction(scores, targets.view(2, 3)),
-        token_nll(hidden, weight, bias, targets).sum(),
-    )
-
-
-def test_what_is_padding_gets_no_gradient() -> None:
-    scores, targets, lengths = text()
-    scores.requires_grad_()
-    loss = cross_entropy_reconstruction(scores, targets, lengths=lengths)
-    (gradient,) = torch.autograd.grad(loss, scores)
-    real = torch.arange(4) < lengths[:, None]
-    assert (gradient.abs().sum(2) > 0).equal(real)
-
-
 def test_what_cross_entropy_refuses() -> None:
     scores, targets, _ = text()
     for wrong, message in (
@@ -195,26 +174,10 @@ def test_what_cross_entropy_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             cross_entropy_reconstruction(*wrong)
-
-
-@pytest.mark.parametrize("lengths", [[4, 1], [4, 1, 5], [4, 1, -1], [[4], [1], [1]]])
-def test_cross_entropy_refuses_lengths_of_other_sentences(lengths: list[int]) -> None:
-    scores, targets, _ = text()
-    with pytest.raises(ValueError, match="3 numbers between 0 and the 4 tokens of targets") as e:
-        cross_entropy_reconstruction(scores, targets, lengths=torch.tensor(lengths))
-    assert str(e.value).endswith(f"got {lengths}")
-
-
-def test_unknown_reductions_are_refused() -> None:
-    half, ids = torch.full((2, 3), 0.5), torch.zeros(2, 3, dtype=torch.long)
-    for function, tensors in (
-        (kl_divergence, (half, half)),
-        (bce_reconstruction, (half, half)),
-        (mse_reconstruction, (half, half)),
-        (cross_entropy_reconstruction, (torch.zeros(2, 3, 4), ids)),
-    ):
-        with pytest.raises(ValueError, match="one of sum, mean, none, got 'batchmean'"):
-            function(*tensors, "batchmean")
+    for lengths in ([4, 1], [4, 1, 5], [4, 1, -1], [[4], [1], [1]]):
+        message = rf"3 numbers between 0 and the 4 tokens of targets, got {re.escape(str(lengths))}"
+        with pytest.raises(ValueError, match=message):
+            cross_entropy_reconstruction(scores, targets, lengths=torch.tensor(lengths))
 
 
 # The whole loss
@@ -253,19 +216,6 @@ def test_sums_and_means_equal_the_oracles(seed: int, beta: float, floor: float) 
             assert plain(terms) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-def test_defaults_are_those_of_the_textbook() -> None:
-    bce, kls = oracle()
-    kl, clamped = kls.sum().item(), kls.clamp_min(0.1).sum().item()
-    assert clamped > kl
-    for loss, total in (
-        (vae_loss, bce + kl),
-        (beta_vae_loss, bce + 4 * kl),
-        (vae_loss_free_bits, bce + clamped),
-        (VAELoss(), bce + kl),
-    ):
-        assert loss(*case()).total.item() == pytest.approx(total)
-
-
 @pytest.mark.parametrize("kind", FREE_BITS)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_every_kind_of_free_bits_scales_with_the_reconstruction(kind: str, reduction: str) -> None:
@@ -279,23 +229,6 @@ def test_every_kind_of_free_bits_scales_with_the_reconstruction(kind: str, reduc
     assert kl == pytest.approx(scale * oracle()[1].sum().item() / 4)  # raw
     same = vae_loss_free_bits(*tensors, 0.4, reduction, free_bits_kind=kind)
     assert same.total.item() == pytest.approx(recon + floored)
-
-
-def test_gradients_are_those_of_the_formula() -> None:
-    recon, x, mu, logvar = (tensor.requires_grad_() for tensor in case())
-    total = beta_vae_loss(recon, x.detach(), mu, logvar, beta=3.0).total
-    gradients = torch.autograd.grad(total, (recon, mu, logvar))
-    slope = (recon - x) / (recon * (1 - recon))
-    torch.testing.assert_close(gradients, (slope, 3 * mu, 1.5 * (logvar.exp() - 1)))
-
-
-@pytest.mark.parametrize("kind", ["bce", "mse"])
-def test_the_module_takes_data_of_any_shape(kind: str) -> None:
-    recon, x, mu, logvar = case()
-    flat = VAELoss(kind)(recon, x, mu, logvar)
-    pictures = VAELoss(kind)(recon.view(4, 1, 2, 3), x.view(4, 1, 2, 3), mu, logvar)
-    assert plain(pictures) == pytest.approx(plain(flat))
-    assert flat.recon.item() == pytest.approx(RECONSTRUCTIONS[kind](recon, x, "sum").item())
 
 
 def test_the_module_takes_tokens() -> None:
@@ -316,15 +249,15 @@ def test_an_annealer_may_set_beta_or_weigh_the_floored_kl() -> None:
         loss = criterion.reconstruction_loss(recon, x) + annealer(criterion.kl_loss(mu, logvar))
         assert loss.item() == pytest.approx(total.item())
         annealer.step()
+    criterion.beta = -0.5
+    with pytest.raises(ValueError, match=r"beta must be at least 0, got -0\.5"):
+        criterion(recon, x, mu, logvar)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"reconstruction_type": "l1"},
-            "reconstruction_type must be one of bce, mse, cross_entropy, got 'l1'",
-        ),
+        ({"reconstruction_type": "l1"}, "one of bce, mse, cross_entropy, got 'l1'"),
         ({"reduction": "none"}, "reduction must be one of sum, mean, got 'none'"),
         ({"free_bits_kind": "min"}, "free_bits_kind must be one of batch, .*, got 'min'"),
         ({"beta": -1.0}, r"beta must be at least 0, got -1\.0"),
@@ -337,13 +270,6 @@ def test_options_are_checked_when_built(options: dict[str, Any], message: str) -
         VAELoss(**options)
 
 
-def test_a_beta_that_was_set_is_checked_too() -> None:
-    criterion = VAELoss()
-    criterion.beta = -0.5
-    with pytest.raises(ValueError, match=r"beta must be at least 0, got -0\.5"):
-        criterion(*case())
-
-
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -353,7 +279,6 @@ def test_a_beta_that_was_set_is_checked_too() -> None:
         ([(4, 6), (4, 6), (4, 3), (4, 1)], r"mu and logvar .* got \(4, 3\) and \(4, 1\)"),
         # Summed over its last dimension, (B,) would be one example of four dimensions.
         ([(4, 6), (4, 6), (4,), (4,)], r"mu and logvar must be \(B, Z\), got \(4,\)"),
-        ([(4, 6), (4, 6), (4, 2, 2), (4, 2, 2)], r"must be \(B, Z\), got \(4, 2, 2\)"),
     ],
 )
 def test_shapes_that_disagree_are_both_named(shapes: list[tuple[int, ...]], message: str) -> None:
@@ -368,13 +293,6 @@ def test_nan_comes_through(place: int) -> None:
     for kind in (None, *FREE_BITS):
         criterion = VAELoss("mse", free_bits=kind and 0.5, free_bits_kind=kind or "max")
         assert criterion(*tensors).total.isnan()
-
-
-def test_the_module_says_what_it_is() -> None:
-    assert repr(VAELoss("mse", free_bits=0.1)) == (
-        "VAELoss(reconstruction_type='mse', beta=1.0, free_bits=0.1, reduction='sum', "
-        "free_bits_kind='max')"
-    )
 
 
 def test_nats_per_dimension() -> None:
