@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from random import Random
@@ -46,14 +45,6 @@ def test_self_bleu_is_sacrebleus_in_any_order(texts: list[str], random: Random) 
     assert self_bleu(texts) == pytest.approx(quadratic_self_bleu(texts), abs=1e-9)
     shuffled = random.sample(texts, len(texts))
     assert self_bleu(shuffled) == pytest.approx(self_bleu(texts), abs=1e-9)
-
-
-def test_self_bleu_takes_linear_time() -> None:
-    random = Random(0)
-    texts = [" ".join(random.choices("abcdefghij", k=12)) for _ in range(3000)]
-    began = time.perf_counter()
-    self_bleu(texts)
-    assert time.perf_counter() - began < 10  # every pair compared takes minutes
 
 
 @pytest.mark.parametrize(

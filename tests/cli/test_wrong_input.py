@@ -101,6 +101,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ),
         ("schedules --plot=a.xyz", "must end in one of .png, .svg, .pdf, got 'a.xyz'"),
         ("schedules --plot=nowhere/a.png", "no directory nowhere to write a.png to"),
+        ("explore LANGUAGE", "is a language model (latent_dim 0): it has no z to explore"),
         ("explore RUN --port=70000", "port must be at least 1 and at most 65535, got 70000"),
     ],
 )

@@ -15,8 +15,6 @@ from textvae.explore import Sentences, Session
 from textvae.model import SentenceVAE
 from textvae.tokenizer import EOS_ID, Tokenizer
 
-SIZES = {**TINY, "latent_dim": 3, "batch_size": 16}
-
 
 @pytest.fixture(scope="session")
 def lively_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
@@ -46,13 +44,5 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VAE trained for an epoch on all of it."""
     path = tmp_path_factory.mktemp("runs") / "tiny"
-    recipes.start(load_corpus(corpus_file), SIZES, path).fit()
-    return path
-
-
-@pytest.fixture(scope="session")
-def floor(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model on the same."""
-    path = tmp_path_factory.mktemp("runs") / "floor"
-    recipes.start(load_corpus(corpus_file), {**SIZES, "latent_dim": 0}, path).fit()
+    recipes.start(load_corpus(corpus_file), {**TINY, "latent_dim": 3, "batch_size": 16}, path).fit()
     return path

@@ -37,12 +37,11 @@ def test_visitors_are_served_in_turn_and_no_one_else(blocks: Any) -> None:
         assert event.api_visibility == "private" or event.renderable  # the map
 
 
-def test_nothing_is_told_to_anyone_and_nothing_fetched(blocks: Any) -> None:
+def test_what_the_page_begins_with_and_that_nothing_is_told_to_anyone(
+    blocks: Any, session: Session
+) -> None:
     assert blocks.analytics_enabled is False
     assert "http" not in Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
-
-
-def test_what_the_page_begins_with(blocks: Any, session: Session) -> None:
     said = str(blocks.get_config_file()["components"])
     assert "# lively" in said
     assert "6 sentences of six sentences" in said
@@ -76,17 +75,11 @@ def test_two_sentences_and_the_path_between(
     assert shown[-1] == ("(read as <unk>: zebra)", "other")
 
 
-@pytest.mark.parametrize(
-    ("name", "inputs", "said"),
-    [
-        ("show 0", ("", "a dog", 0.5), "the first sentence is empty: type one"),
-        ("ask", ("",), "the sentence is empty: type one"),
-        ("show 2", (1000, "sample", 1.0, 0), "number must be from 1 to 50, got 1000"),
-    ],
-)
-def test_a_fault_is_said(blocks: Any, name: str, inputs: Any, said: str) -> None:
-    with pytest.raises(gradio.Error, match=said):
-        call(blocks, name, *inputs)
+def test_a_fault_is_said(blocks: Any) -> None:
+    with pytest.raises(gradio.Error, match="the first sentence is empty: type one"):
+        call(blocks, "show 0", "", "a dog", 0.5)
+    with pytest.raises(gradio.Error, match="number must be from 1 to 50, got 1000"):
+        call(blocks, "show 2", 1000, "sample", 1.0, 0)
 
 
 def test_sliders_left_alone_leave_the_sentence_alone(
@@ -118,19 +111,14 @@ def test_the_diagnosis(blocks: Any, session: Session) -> None:
     assert len(bars.value["data"]) == 3
 
 
-@pytest.mark.parametrize(
-    ("text", "marked"),
-    [
-        ("a b c", [("a b c", None)]),
-        ("a x y c", [("a", None), ("x y", "new"), ("c", None)]),
-        ("", [("(an empty sentence)", None)]),
-    ],
-)
-def test_new_words_are_marked(
-    session: Session, monkeypatch: pytest.MonkeyPatch, text: str, marked: list[Any]
-) -> None:
+def test_new_words_are_marked(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "reconstructed", lambda text: "a b c")
-    assert page._sentence(session, text, "the dog") == marked
+    for text, marked in {
+        "a b c": [("a b c", None)],
+        "a x y c": [("a", None), ("x y", "new"), ("c", None)],
+        "": [("(an empty sentence)", None)],
+    }.items():
+        assert page._sentence(session, text, "the dog") == marked
 
 
 def test_the_heading_takes_names_for_text(session: Session, monkeypatch: Any) -> None:
@@ -155,7 +143,5 @@ def test_an_address_is_checked_beforehand() -> None:
     with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
         check_address("192.0.2.1", port)
     for wrong in (0, -1, 65536):
-        with pytest.raises(
-            InputError, match=f"port must be at least 1 and at most 65535, got {wrong}"
-        ):
+        with pytest.raises(InputError, match=f"^port must be .* at most 65535, got {wrong}"):
             check_address("127.0.0.1", wrong)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import pickle
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +16,11 @@ import pytest
 
 from textvae.batches import collate
 from textvae.checks import InputError
+from textvae.config import RunConfig
+from textvae.corpus import DataError
 from textvae.diagnostics import evaluate
-from textvae.explore import Sentences, Session
-from textvae.explore.session import MAX_SAMPLES
+from textvae.explore import Sentences, Session, open_session, read_sentences
+from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
 from textvae.generation import encode, generate_text, neighbours, reconstruct, sample, traverse
 from textvae.model import SentenceVAE
 from textvae.tokenizer import Tokenizer
@@ -33,6 +40,8 @@ def test_between_goes_straight_from_one_reconstruction_to_the_other(
         z = (start + share * (end - start))[None]
         assert session.between(first, second, share) == generate_text(lively_model, z, **LIMIT)
     assert session.reconstructed(first) == ends[0]
+    assert isinstance(session.reconstructed("a " * 500), str)  # the longest there may be
+    assert session.unknown_words("the zebra", "a zebra yawns") == ["zebra", "yawns"]
 
 
 @pytest.mark.parametrize(
@@ -60,11 +69,6 @@ def test_a_text_that_can_not_be_read_is_refused_everywhere(
         session.between(text, texts[0], 0.5)
     with pytest.raises(InputError, match=which.replace("first", "second") + message):
         session.between(texts[0], text, 0.5)
-
-
-def test_words_and_lengths_at_their_limits(session: Session) -> None:
-    assert isinstance(session.reconstructed("a " * 500), str)
-    assert session.unknown_words("the zebra", "a zebra yawns") == ["zebra", "yawns"]
 
 
 def test_the_busiest_dimensions_come_first(
@@ -112,20 +116,16 @@ def test_the_map_holds_the_two_directions_of_most_variance(
     assert session.lengths == [len(text.split()) for text in texts]
 
 
-@pytest.mark.parametrize(("latent_dim", "number"), [(1, 6), (1, 1), (3, 1), (3, 2)])
 def test_a_map_of_next_to_nothing(
-    make_model: Callable[..., SentenceVAE],
-    word_tokenizer: Tokenizer,
-    texts: list[str],
-    latent_dim: int,
-    number: int,
+    make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer, texts: list[str]
 ) -> None:
-    size = word_tokenizer.vocab_size
-    model = make_model(size, latent_dim=latent_dim, tokenizer=word_tokenizer)
-    session = Session(model, Sentences("", texts[:number]))
-    assert session.points.shape == (number, 2)
-    assert session.points[:, 1].abs().max() < 1e-5  # there is but one direction, or none
-    assert session.explained == pytest.approx(1)
+    for latent_dim, number in ((1, 6), (1, 1), (3, 1), (3, 2)):
+        size = word_tokenizer.vocab_size
+        model = make_model(size, latent_dim=latent_dim, tokenizer=word_tokenizer)
+        session = Session(model, Sentences("", texts[:number]))
+        assert session.points.shape == (number, 2)
+        assert session.points[:, 1].abs().max() < 1e-5  # there is but one direction, or none
+        assert session.explained == pytest.approx(1)
 
 
 def test_neighbours_are_the_nearest_others(
@@ -197,3 +197,103 @@ def test_what_no_session_can_be_made_of(
         Session(lively_model, Sentences("", []))
     with pytest.raises(InputError, match="num_sentences must be at least 2, got 1"):
         print(Session(lively_model, Sentences("", ["a dog"])).diagnosis)
+
+
+# Which run, which sentences, and what is known of them
+
+CONFIG = RunConfig.from_flat("grammar", {})
+
+
+def test_all_of_a_file_or_some_the_same_every_time(tmp_path: Path) -> None:
+    path = tmp_path / "my.txt"
+    path.write_text("one\n\n  two  \nthree\n" + "x" * (MAX_CHARACTERS + 1) + "\n")
+    found = read_sentences(str(path), CONFIG)
+    assert (found.name, found.texts, found.labels) == ("my", ["one", "two", "three"], {})
+    path.write_text("\n".join(f"sentence {i:03}" for i in range(200)))
+    texts = read_sentences(str(path), CONFIG, num_sentences=50).texts
+    assert texts == read_sentences(str(path), CONFIG, num_sentences=50).texts
+    assert texts == sorted(set(texts))
+    assert (len(texts), texts[-1] > "sentence 150") == (50, True)  # from all over
+
+
+def test_labels_of_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "my.jsonl"
+    rows = [
+        {"text": "good", "stars": 5, "fun": True, "id": "a", "same": "x", "more": [1], "rare": "r"},
+        {"text": " bad ", "stars": 1, "fun": False, "id": "b", "same": "x", "more": [2]},
+        {"text": "", "stars": 9, "fun": False, "id": "c", "same": "x", "more": [3]},
+    ]
+    rows += [{"text": f"so {i}", "stars": 3, "fun": True, "id": f"{i}", "same": "x", "more": []}
+             for i in range(11)]  # fmt: skip
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    found = read_sentences(str(path), CONFIG)
+    assert found.texts[:3] == ["good", "bad", "so 0"]
+    # Not `id`, of 13 values; nor `same`, of one; nor what is no plain value, or not everywhere.
+    assert list(found.labels) == ["stars", "fun"]
+    assert found.labels["stars"][:3] == ["5", "1", "3"]
+    assert found.labels["fun"][:3] == ["True", "False", "True"]
+
+
+def test_the_embedded_corpus_brings_its_factors() -> None:
+    found = read_sentences(None, CONFIG, num_sentences=40)
+    assert "EMBEDDED CORPUS" in found.name
+    assert "topic" in found.labels
+    assert all(len(values) == 40 for values in found.labels.values())
+
+
+def test_a_run_is_opened_with_its_held_out_sentences_or_any(run: Path, corpus_file: Path) -> None:
+    session = open_session(str(run))
+    assert (session.name, session.sentences.notice) == ("tiny", "")
+    assert session.sentences.name == "sixty, test split"
+    assert len(session.sentences.texts) == 3
+    assert not session.model.training
+    assert session.diagnosis.verdict
+    session = open_session(str(run), str(corpus_file), num_sentences=20)
+    assert (session.sentences.name, len(session.sentences.texts)) == ("sixty", 20)
+
+
+def test_a_corpus_that_is_gone_is_made_up_for(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    config = moved / "config.json"
+    config.write_text(config.read_text().replace("sixty.txt", "gone.txt"))
+    session = open_session(str(moved))
+    assert "gone.txt" in session.sentences.notice
+    assert "sentences of the model's own" in session.sentences.notice
+    assert len(session.sentences.texts) > 10
+    with pytest.raises(DataError, match="no file or directory"):
+        open_session(str(moved), data_dir=str(tmp_path / "nowhere.txt"))
+
+
+def test_what_can_not_be_opened(run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "a"}\n{"text": 1}\n')
+    with pytest.raises(DataError, match=r"line 2 of .* with a string in 'text'"):
+        read_sentences(str(broken), CONFIG)
+    with pytest.raises(InputError, match="either corpus or data_dir can be given, got 'a' and 'b'"):
+        read_sentences("a", CONFIG, data_dir="b")
+    with pytest.raises(FileNotFoundError):
+        open_session(str(tmp_path / "none"))
+    with pytest.raises(DataError, match="no file or directory"):
+        open_session(str(run), str(tmp_path / "none.txt"))
+    for number in (1, 20_001):
+        said = f"num_sentences must be at least 2 and at most 20000, got {number}"
+        with pytest.raises(InputError, match=said):
+            open_session(str(run), num_sentences=number)
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("executed",)
+
+
+def test_a_strangers_run_executes_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        theirs = shutil.copytree(run, tmp_path / name)
+        (theirs / name).write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(ValueError):  # noqa: PT011 - each file has words of its own
+            open_session(str(theirs))
+    assert not (tmp_path / "executed").exists()

@@ -177,18 +177,19 @@ def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
     assert scale(curves=units, logx=True, mark=0.01, from_zero=True, whole=True) == [0, 1, 2, 3]
 
 
-ODD = [([], []), ([3], [1.0]), ([1, 2], [math.nan, math.inf]), ([1, 2], [0.0, 0.0])]
+@pytest.mark.parametrize(
+    "curve", [([], []), ([3], [1.0]), ([1, 2], [math.nan, math.inf]), ([1, 2], [0.0, 0.0])]
+)
+@pytest.mark.parametrize(
+    "look", [{"from_zero": True, "faint": ([1], [math.nan])}, {"training": True}]
+)
+def test_no_curve_is_too_odd_to_draw(curve: Any, look: dict[str, Any]) -> None:
+    assert "nan" not in svg(curves, panel(curves={"_": curve}, **look)).lower()
 
 
 @pytest.mark.parametrize(
     ("draw", "given"),
     [
-        *((curves, [panel(curves={"_": curve}, training=True)]) for curve in ODD),
-        *(
-            (curves, [panel(curves={"_": c}, from_zero=True, faint=([1, 2], [50.0, math.nan]))])
-            for c in ODD
-        ),
-        (curves, [panel(curves={"_": ([0.01, 1], [0, 0])}, logx=True, mark=0.01)]),
         (bars, [[0.0, 0.0]]),
         (bars, [[math.nan, math.inf, 1.0]]),
         (bars, [[0.1] * 300]),
@@ -196,10 +197,8 @@ ODD = [([], []), ([3], [1.0]), ([1, 2], [math.nan, math.inf]), ([1, 2], [0.0, 0.
         (cloud, [torch.full((2, 2), math.nan), (0, 1)]),
     ],
 )
-def test_nothing_is_too_odd_to_draw(draw: Callable[..., None], given: list[Any]) -> None:
-    drawn = svg(draw, *given)
-    assert drawn.rstrip().endswith("</svg>")
-    assert "nan" not in drawn.lower()
+def test_nothing_else_is_too_odd_to_draw(draw: Callable[..., None], given: list[Any]) -> None:
+    assert "nan" not in svg(draw, *given).lower()
 
 
 def test_a_panel_of_seeds_has_the_points_that_all_of_them_have() -> None:

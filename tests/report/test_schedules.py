@@ -141,20 +141,16 @@ def test_a_listing() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("max_beta", "shown", "scale"),
-    [
-        (1.0, "0.500", "1"),
+def test_weights_of_any_size() -> None:
+    for max_beta, shown, scale in (
         (250.0, "125.000", "250"),
         (0.002, "0.00100", "0.002"),  # a small weight keeps its digits
         (0.0, "0.000", "1"),  # never anything: blank, and no division by 0
-    ],
-)
-def test_weights_of_any_size(max_beta: float, shown: str, scale: str) -> None:
-    text = listing({"": {"a": LinearAnnealer(2, max_beta)}}, 2, title="t")
-    assert text.split("\n")[4].split() == ["1", shown]
-    assert text.endswith(f"full height is β = {scale}")
-    assert ("█" in text) == (max_beta > 0)
+    ):
+        text = listing({"": {"a": LinearAnnealer(2, max_beta)}}, 2, title="t")
+        assert text.split("\n")[4].split() == ["1", shown]
+        assert text.endswith(f"full height is β = {scale}")
+        assert ("█" in text) == (max_beta > 0)
 
 
 def test_little_is_not_nothing() -> None:
@@ -167,17 +163,12 @@ def test_every_step_is_drawn_or_1000_of_many(
     monkeypatch: pytest.MonkeyPatch, num_steps: int, apart: int
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(
-        schedules, "panel_chart", lambda *asked, title: drawn.append((*asked, title))
-    )
-    annealer = CyclicalAnnealer(10, 2)
-    start = time.perf_counter()
+    monkeypatch.setattr(schedules, "panel_chart", lambda path, panels, title: drawn.extend(panels))
+    annealer, start = CyclicalAnnealer(10, 2), time.perf_counter()
     picture("a.png", {"p": {"cycles": annealer}}, num_steps, title="t")
     assert time.perf_counter() - start < 1
-    ((path, (panel,), title),) = drawn
-    assert (path, title, panel.title) == ("a.png", "t", "p")
-    steps, values = panel.curves["cycles"]
-    assert steps == list(range(0, num_steps + 1, apart))
+    steps, values = drawn[0].curves["cycles"]
+    assert (drawn[0].title, steps) == ("p", list(range(0, num_steps + 1, apart)))
     assert values == [annealer.value_at(step) for step in steps]
 
 

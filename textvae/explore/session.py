@@ -159,9 +159,10 @@ def open_session(
     Where the run's own corpus can't be had, the model writes some sentences itself.
     """
     num_sentences = integer("num_sentences", num_sentences, 2, 20_000)
-    model, directory = SentenceVAE.from_pretrained(run), RunDirectory.open(find_pretrained(run))
+    model = SentenceVAE.from_pretrained(run)
     if model.latent_dim == 0:
         raise InputError(f"{run} is a language model (latent_dim 0): it has no z to explore")
+    directory = RunDirectory.open(find_pretrained(run))
     try:
         sentences = read_sentences(corpus, directory.config, data_dir, num_sentences)
     except DataError as error:
