@@ -295,6 +295,7 @@ CASES = [
     (dict(kl=2.5, mi=1.8, least=0.9), "healthy", ""),
     (POINTS, "autoencoder", "KL is 36.8 nats in 8 dimensions, where 8.2 tell all sentences apart"),
     ({**POINTS, "kl": 16.0}, "healthy", ""),
+    ({**POINTS, "kl": 17.0, "latent_dim": 4, "au": 4, "num_active": 4}, "autoencoder", "4 dimens"),
     ({**POINTS, "latent_dim": 32, "au": 32, "num_active": 32}, "healthy", ""),
     # Paid for little, in three ways.
     (

@@ -145,6 +145,10 @@ def test_a_path_goes_from_mean_to_mean(
     )
 
 
+def test_jitter_gives_five_unless_told(lively_model: SentenceVAE) -> None:
+    assert len(gen.jittered_codes(lively_model, ONE)) == len(gen.jitter(lively_model, ONE)) == 5
+
+
 def test_traversing_sets_one_dimension(lively_model: SentenceVAE) -> None:
     z = gen.traversal_codes(lively_model, "a dog runs", 1, low=-4.0, high=2.0, steps=4)
     expected = gen.encode(lively_model, ["a dog runs"]).mean.repeat(4, 1)
