@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import Any
 
@@ -51,16 +50,8 @@ def test_every_option_is_passed_on(asked: dict[str, Any]) -> None:
     }
 
 
-def test_what_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explore.page, "_gradio", lambda: None)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        said = call("explore", "no-such-run", f"--port={port}")
-    expected = f"textvae: error: can't listen at 127.0.0.1, port {port}: address "
-    assert (said.code, said.err.startswith(expected)) == (2, True)
-    monkeypatch.undo()
+def test_the_extra_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     said = call("explore", "no-such-run")
-    assert said.err == 'textvae: error: the page needs gradio: pip install "textvae[demo]"\n'
+    expected = 'textvae: error: the page needs gradio: pip install "textvae[demo]"\n'
+    assert (said.code, said.err) == (2, expected)
