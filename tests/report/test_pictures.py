@@ -15,17 +15,8 @@ import pytest
 import torch
 
 from textvae.checks import InputError
-from textvae.report.pictures import (
-    COLORS,
-    Panel,
-    bars,
-    checked_path,
-    cloud,
-    curves,
-    panel_chart,
-    picture,
-    seeds_panel,
-)
+from textvae.report import pictures
+from textvae.report.pictures import COLORS, Panel, bars, cloud, curves, panel_chart, picture
 
 CURVES = {"first": ([0, 1, 2], [0.0, 0.5, 1.0]), "second": ([1, 10, 100], [3.0, 2.0, 1.0])}
 BEGINNINGS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
@@ -102,13 +93,13 @@ def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("a.xyz", "a", ".png", "a.png.txt"):
         with pytest.raises(InputError, match=r"end in one of \.png, \.svg, \.pdf, got '.*" + name):
-            checked_path(tmp_path / name)
+            pictures.checked_path(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere to write a\.png to"):
         panel_chart(tmp_path / "nowhere" / "a.png", [panel()])
     (tmp_path / "b.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"b\.png is a directory, not a file"):
         panel_chart(tmp_path / "b.png", [panel()])
-    assert checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
+    assert pictures.checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
 
 def svg(draw: Callable[..., None], *given: Any, **options: Any) -> str:
@@ -204,7 +195,7 @@ def test_nothing_else_is_too_odd_to_draw(draw: Callable[..., None], given: list[
 def test_a_panel_of_seeds_has_the_points_that_all_of_them_have() -> None:
     seeds = [[(3, 1.0), (1, 5.0), (2, 0.0)], [(1, 7.0), (3, 2.0)], [(9, 0.0), (3, 6.0), (1, 0.0)]]
     several = {"a": seeds, "b": [[(1, 2.0)], [(2, 2.0)]], "none": [[]]}
-    made = seeds_panel(several, xlabel="epoch", logx=True)
+    made = pictures.seeds_panel(several, xlabel="epoch", logx=True)
     empty = ([], [])
     assert made.curves == {"a": ([1, 3], [4.0, 3.0]), "b": empty, "none": empty}
     assert made.bands == {"a": ([0.0, 1.0], [7.0, 6.0]), "b": empty, "none": empty}

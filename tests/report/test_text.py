@@ -15,17 +15,6 @@ from textvae.corpus import Corpus
 from textvae.diagnostics import Ablation, Diagnosis, Evaluation, Verdict
 from textvae.quality import PathStep, ReconstructionFigures, TextFigures
 from textvae.recipes import Examples, Grammaticality, LoadedRun, Perplexities, Quality
-from textvae.report.text import (
-    examples_text,
-    figures_row,
-    kl_bars,
-    markdown,
-    quality_text,
-    run_names,
-    spread,
-    summary,
-    table,
-)
 
 TERMS = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
 RESULTS = {"beta": 1.0, "epochs": 3, "best_epoch": 2, "minutes": 0.5}
@@ -41,16 +30,7 @@ def known(diagnosed: LoadedRun) -> LoadedRun:
     found = diagnosed.diagnosis
     return changed(
         diagnosed,
-        elbo=replace(
-            found.elbo,
-            rec=20.125,
-            kl=2.5,
-            elbo=-22.625,
-            elbo_ppl=4.0,
-            au=1,
-            active_dimensions=2,
-            kl_per_dim=[0.5, 2.0, 0.0],
-        ),
+        elbo=Evaluation(20.125, 2.5, -22.625, 4.0, 0, 0, 1, 2, [0.5, 2.0, 0.0], 12, 70),
         nll=replace(found.nll, nll=22.0, se=0.25, ppl=3.5, effective_samples=2.5),
         mi=found.mi._replace(mi=1.75, mi_max=math.log(12)),
         au_curve={0.0001: 3, 0.01: 1, 1.0: 0},
@@ -97,7 +77,7 @@ def test_an_nll_that_was_cut_short(
 ) -> None:
     estimate = None if se is None else replace(known.diagnosis.nll, se=se)
     found = changed(known, interrupted=interrupted, nll=estimate)
-    row = figures_row(found.diagnosis)
+    row = report.text.figures_row(found.diagnosis)
     assert (row["NLL"], row["PPL"]) == (nll, ppl)
     assert ("* cut short: NLL" in report.diagnosis_text(found)) == ("*" in nll)
     assert ("* cut short: NLL" in report.comparison_text([known, found])) == ("*" in nll)
@@ -109,7 +89,7 @@ def test_a_language_model_has_nothing_to_say_of_z(runs: list[LoadedRun]) -> None
     assert "verdict: language model" in text or "verdict: never trained" in text
     for word in ("active units", "what the decoder takes", "log N", "linear probe"):
         assert word not in text
-    assert figures_row(runs[2].diagnosis)["AU"] == "–"
+    assert report.text.figures_row(runs[2].diagnosis)["AU"] == "–"
 
 
 def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
@@ -123,7 +103,7 @@ def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
     assert lines[5:7] == ["", "KL per dimension"]
     assert [line.split()[0] for line in lines[7:]] == ["annealed", "plain", "floor"]
     # Those of one name are told apart by their paths.
-    assert run_names([runs[0]] * 2) == [str(runs[0].run.path)] * 2
+    assert report.text.run_names([runs[0]] * 2) == [str(runs[0].run.path)] * 2
 
 
 def test_a_table_is_aligned_to_the_right() -> None:
@@ -131,13 +111,13 @@ def test_a_table_is_aligned_to_the_right() -> None:
         {"rec": 101.2345, "AU": "3/32", "note": "collapsed"},
         {"rec": 5.0, "AU": 12, "note": "β"},
     ]
-    assert table(rows).split("\n") == [
+    assert report.text.table(rows).split("\n") == [
         "   rec    AU       note",
         "101.23  3/32  collapsed",
         "  5.00    12          β",
     ]
-    assert table([{"active dimensions": 3}]) == "active dimensions\n                3"
-    assert table([]) == ""
+    assert report.text.table([{"active dimensions": 3}]) == "active dimensions\n                3"
+    assert report.text.table([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -153,12 +133,12 @@ def test_a_table_is_aligned_to_the_right() -> None:
     ],
 )
 def test_kl_bars(kl_per_dim: list[float], bars: str) -> None:
-    assert kl_bars(kl_per_dim) == bars
+    assert report.text.kl_bars(kl_per_dim) == bars
 
 
 def test_examples() -> None:
     pairs = [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]
-    assert examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
+    assert report.text.examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
         "samples from the prior",
         *("  s", "  t"),
         "",
@@ -168,7 +148,7 @@ def test_examples() -> None:
         "interpolation between “a” and “d”",
         *("  A", "  M", "  D"),
     ]
-    only_samples = examples_text(Examples(["s"], [], []))
+    only_samples = report.text.examples_text(Examples(["s"], [], []))
     assert only_samples == "samples from the prior\n  s"
 
 
@@ -247,7 +227,7 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
     ],
 )
 def test_a_spread(values: list[float | None], shown: str) -> None:
-    assert spread(values) == shown
+    assert report.text.spread(values) == shown
 
 
 def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown() -> None:
@@ -256,32 +236,25 @@ def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown(
         {"name": "none", "kl": 0.0, "au": None},
         {"name": "linear", "kl": 4.0, "au": 4},
     ]
-    lines = summary(rows, {"KL": "kl", "units": "au"})
+    lines = report.text.summary(rows, {"KL": "kl", "units": "au"})
     assert lines == [
         {"": "linear", "seeds": "2", "KL": "3.00 ± 1.41", "units": "3.5 ± 0.7"},
         {"": "none", "seeds": "1", "KL": "0.000", "units": ""},
     ]
-    assert markdown(lines).split("\n") == [
+    assert report.text.markdown(lines).split("\n") == [
         "|  | seeds | KL | units |",
         "| --- | --- | --- | --- |",
         "| linear | 2 | 3.00 ± 1.41 | 3.5 ± 0.7 |",
         "| none | 1 | 0.000 |  |",
     ]
-    assert markdown(summary([], {"KL": "kl"})) == ""
+    assert report.text.markdown(report.text.summary([], {"KL": "kl"})) == ""
 
 
 # How good sentences are
 
 SAMPLES = TextFigures(
-    num_sentences=1000,
-    self_bleu=61.234,
-    distinct=(0.0512, 0.3, 0.5, 0.75),
-    duplicates=0.002,
-    novelty=0.998,
-    novel_4grams=0.25,
-    length_mean=17.125,
-    length_sd=1.5,
-    length_distance=0.0625,
+    *(1000, 61.234, (0.0512, 0.3, 0.5, 0.75), 0.002, 0.998, 0.25),
+    *(17.125, 1.5, 0.0625),  # of lengths
 )
 REAL = replace(SAMPLES, self_bleu=58.5, distinct=(0.06, 0.31, 0.52, 1.0), duplicates=0.0)
 PATH = (
@@ -290,21 +263,15 @@ PATH = (
     PathStep("the bold nurses", True, {"temper": ("shy", "bold"), "number": ("one", "many")}),
 )
 QUALITY = Quality(
-    run="runs/mine-1",
-    corpus="grammar",
-    split="test",
-    seed=3,
-    temperature=0.9,
-    samples=SAMPLES,
-    real=REAL,
-    reconstruction=ReconstructionFigures(1000, 34.567, 0.0125),
-    perplexities=Perplexities("runs/lm", 3.95, 4.251),
-    grammar=Grammaticality(0.875, PATH),
+    *("runs/mine-1", "grammar", "test", 3, 0.9, SAMPLES, REAL),
+    ReconstructionFigures(1000, 34.567, 0.0125),
+    Perplexities("runs/lm", 3.95, 4.251),
+    Grammaticality(0.875, PATH),
 )
 
 
 def test_the_text_of_a_quality() -> None:
-    lines = quality_text(QUALITY).split("\n")
+    lines = report.text.quality_text(QUALITY).split("\n")
     assert lines[0] == (
         "runs/mine-1: EMBEDDED CORPUS (made by a grammar, no real text), test split, "
         "temperature 0.9, seed 3"
@@ -343,11 +310,13 @@ def test_the_text_of_a_quality() -> None:
 
 def test_the_parts_of_a_quality_that_may_be_missing() -> None:
     bare = replace(QUALITY, corpus="mine", reconstruction=None, perplexities=None, grammar=None)
-    lines = quality_text(bare).split("\n")
+    lines = report.text.quality_text(bare).split("\n")
     assert lines[0].startswith("runs/mine-1: mine, test split")
     assert (len(lines), lines[-1][:15]) == (13, "length distance")
-    text = quality_text(replace(QUALITY, grammar=Grammaticality(0.5, None)))  # a language model
+    text = report.text.quality_text(
+        replace(QUALITY, grammar=Grammaticality(0.5, None))
+    )  # a language model
     assert ("grammatical" in text, "interpolation" in text) == (True, False)
-    few = quality_text(replace(QUALITY, real=replace(REAL, num_sentences=20)))
+    few = report.text.quality_text(replace(QUALITY, real=replace(REAL, num_sentences=20)))
     warning = "The split has fewer sentences than there are samples"
     assert (warning in few, warning in text) == (True, False)
