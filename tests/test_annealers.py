@@ -42,13 +42,10 @@ CASES: dict[str, tuple[Callable[[], ScheduledAnnealer], float, float, int | None
     "linear": (lambda: LinearAnnealer(7, 0.9), 0.0, 0.9, 7),
     "linear at once": (lambda: LinearAnnealer(0), 1.0, 1.0, 0),
     "sigmoid": (lambda: SigmoidAnnealer(7, 2.0), 0.0, 2.0, 7),
-    "sigmoid at once": (lambda: SigmoidAnnealer(0), 1.0, 1.0, 0),
     "sigmoid steep": (lambda: SigmoidAnnealer(9, k=30), 0.0, 1.0, 9),
     "cosine": (lambda: CosineAnnealer(7, 0.7), 0.0, 0.7, 7),
-    "cosine at once": (lambda: CosineAnnealer(0), 1.0, 1.0, 0),
     "cycles": (lambda: CyclicalAnnealer(6, 2, max_beta=0.7), 0.0, 0.7, 9),
     "cycles, sigmoid": (lambda: CyclicalAnnealer(6, 2, shape="sigmoid"), 0.0, 1.0, 9),
-    "cycles, cosine": (lambda: CyclicalAnnealer(6, 2, shape="cosine"), 0.0, 1.0, 9),
     "cycles, all rise": (lambda: CyclicalAnnealer(5, 2, ratio=1.0), 0.0, 1.0, 9),
     "cycles, uneven": (lambda: CyclicalAnnealer(num_cycles=3, total_steps=11), 0.0, 1.0, 9),
     "cycles at once": (lambda: CyclicalAnnealer(num_cycles=3, total_steps=0), 1.0, 1.0, 0),
@@ -89,11 +86,9 @@ def weights(annealer: ScheduledAnnealer, steps: int) -> list[float]:
         (linear_annealing(5, 10, 4.0), 2.0),  # half-way, scaled by max_beta
         (linear_annealing(10, 10), 1.0),  # full exactly at its end
         (linear_annealing(0, 0, 0.5), 0.5),  # no warm-up: full from the first step
-        (linear_annealing(0, 1), 0.0),  # a warm-up of one step spares one batch
         (sigmoid_annealing(0, 100), 1 / (1 + math.exp(5))),  # x = -k / 2: 0.0067, not 0
         (sigmoid_annealing(50, 100, 0.5), 0.25),  # half-way: x = 0
         (sigmoid_annealing(60, 100), 1 / (1 + math.exp(-1))),  # a k-th of the warm-up later: x = 1
-        (sigmoid_annealing(100, 100), 1 / (1 + math.exp(-5))),  # x = k / 2: 0.9933, not 1
         (sigmoid_annealing(200, 100), 1 / (1 + math.exp(-15))),  # it rises on after the warm-up
         (sigmoid_annealing(10**9, 1), 1.0),  # far beyond, where exp(x) would overflow
         (sigmoid_annealing(0, 10**9, k=5000), 0.0),  # far below, where exp(-x) would overflow
@@ -113,7 +108,6 @@ def weights(annealer: ScheduledAnnealer, steps: int) -> list[float]:
         (cyclical_annealing(0, 10, 0.05), 1.0),  # a rise of half a step is none
         (cyclical_annealing(9, 10, 1.0), 0.9),  # rising all the time, it never gets there
         (cyclical_annealing(2500), 0.5),  # by default, half of 10,000 steps rise
-        (cyclical_annealing(7500), 1.0),
     ],
 )
 def test_closed_forms_by_hand(weight: float, expected: float) -> None:
@@ -258,7 +252,6 @@ def test_warmups_rise_between_exact_ends_at_any_length(
             CyclicalAnnealer(num_cycles=3, total_steps=10, ratio=1.0),
             [0, 0.5, 1, 0, 0.5, 1, 0, 1 / 3, 2 / 3, 1, 1, 1],
         ),
-        (CyclicalAnnealer(num_cycles=3, total_steps=3), [1, 1, 1, 1]),  # as many as steps
         # the quarter and three quarters of half a cosine wave
         (
             CyclicalAnnealer(8, 1, shape="cosine", max_beta=2.0),
@@ -288,20 +281,6 @@ def test_every_cycle_reaches_full_weight(
         assert cycle[-1] == 0.7
         assert cycle == sorted(cycle)
         assert cycle[0] in (0.0, 0.7)
-
-
-@given(lengths, lengths, counts, ratios, st.sampled_from(["linear", "sigmoid", "cosine"]))
-def test_cycles_stay_in_range_at_any_length(
-    length: int, num_cycles: int, step: int, ratio: float, shape: str
-) -> None:
-    num_cycles = min(num_cycles, length)
-    for annealer in (
-        CyclicalAnnealer(length, ratio=ratio, shape=shape),
-        CyclicalAnnealer(length, num_cycles, ratio=ratio, shape=shape),
-        CyclicalAnnealer(total_steps=length, num_cycles=num_cycles, ratio=ratio, shape=shape),
-    ):
-        assert 0 <= annealer.value_at(step) <= 1
-    assert annealer.value_at(length - 1) == annealer.value_at(length) == 1
 
 
 @pytest.mark.parametrize(
@@ -338,25 +317,19 @@ def test_package_stays_between_baseline_and_1(
     assert annealer.value_at(total_steps) == 1.0
 
 
-@pytest.mark.parametrize(
-    ("cyclical", "counter"), [(False, [1, 2, 3, 3, 3, 3]), (True, [1, 2, 0, 1, 2, 0])]
-)
-def test_package_counter_stops_or_starts_again_at_total_steps(
-    cyclical: bool, counter: list[int]
-) -> None:
+@pytest.mark.parametrize(("cyclical", "counter"), [(False, [1, 2, 3, 3]), (True, [1, 2, 0, 1])])
+def test_package_counter_stops_or_starts_again(cyclical: bool, counter: list[int]) -> None:
     annealer = Annealer(3, cyclical=cyclical)
     assert [after(annealer, 1).current_step for _ in counter] == counter
 
 
-@pytest.mark.parametrize("setter", ["set_cyclical", "cyclical_setter"])
-def test_package_cycles_can_be_switched_off_and_on(setter: str) -> None:
+def test_package_cycles_can_be_switched_off_and_on() -> None:
     annealer = Annealer(2, cyclical=True)
-    switch = getattr(annealer, setter)
     assert weights(annealer, 3) == [0, 0.5, 0]  # cycling
-    switch(False)
+    annealer.set_cyclical(False)
     assert weights(annealer, 3) == [0.5, 1, 1]  # goes on from where it is, and holds
     assert annealer.finished
-    switch(True)
+    annealer.cyclical_setter(True)
     assert not annealer.finished
     assert annealer.value == 1.0  # the coming batch still sees the weight that was held
     assert annealer.value_at(annealer.current_step) == 0.0  # a fresh one would have started again
@@ -404,14 +377,12 @@ def test_build_fills_the_warmup_with_cycles() -> None:
         (lambda: cosine_annealing(1, 5, -0.1), r"max_beta .* got -0\.1"),
         (lambda: sigmoid_annealing(-1, 5), "^step must be at least 0, got -1"),
         (lambda: sigmoid_annealing(1, -1), "warmup_steps must be at least 0, got -1"),
-        (lambda: sigmoid_annealing(1, 5, -1), "max_beta .* got -1"),
         (lambda: sigmoid_annealing(1, 5, k=0), r"k must be in \[1e-6, inf\), got 0"),
         (lambda: cyclical_annealing(-1), "^step must be at least 0, got -1"),
         (lambda: cyclical_annealing(1, 0), "cycle_length must be at least 1, got 0"),
         (lambda: cyclical_annealing(1, 9, 1.7), r"ratio .* got 1\.7"),
         (lambda: cyclical_annealing(1, 9, 0.5, -1), "max_beta .* got -1"),
         (lambda: ConstantAnnealer(-1), r"^beta must be in \[0, inf\), got -1"),
-        (lambda: LinearAnnealer(-1), "warmup_steps must be at least 0, got -1"),
         (lambda: CosineAnnealer(2, math.nan), "max_beta .* got nan"),
         (lambda: SigmoidAnnealer(2, k=-1), "k must be .* got -1"),
         (lambda: CyclicalAnnealer(), r"exactly one .* got \(None, None\)"),
@@ -421,7 +392,6 @@ def test_build_fills_the_warmup_with_cycles() -> None:
         (lambda: CyclicalAnnealer(total_steps=-9, num_cycles=3), "total_steps must be .* got -9"),
         (lambda: CyclicalAnnealer(total_steps=2, num_cycles=3), "at least 1 and at most 2, got 3"),
         (lambda: CyclicalAnnealer(5, ratio=0), r"ratio must be in \(0, 1\], got 0"),
-        (lambda: CyclicalAnnealer(5, max_beta=-2), "max_beta .* got -2"),
         (lambda: CyclicalAnnealer(5, shape="logistic"), "shape must be .* sigmoid, got 'logistic'"),
         (lambda: Annealer(0), "total_steps must be at least 1, got 0"),
         (lambda: Annealer(10, "sigmoid"), "shape must be .* cosine, logistic, got 'sigmoid'"),
