@@ -402,7 +402,7 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
     parts = np.split(order, np.cumsum([*sizes.values()]))
     splits = {**corpus.splits}
     for split, rows in zip([*sizes, "train"], parts, strict=True):
-        is_chosen = np.isin(np.arange(total), rows)
+        is_chosen = np.isin(np.arange(total, dtype=np.int32), rows)
         splits[split] = mapped(dataset, _chosen, f"drawing {split}", is_chosen=is_chosen)
     return replace(corpus, splits=splits)
 

@@ -22,10 +22,8 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; put it in `path`'s place if nothing raised.
 
-    A crash at any moment leaves either the old file or the new one.
-
-    Raises:
-        OSError: At once where no file can be put: at a directory, or in one that does not exist.
+    A crash at any moment leaves either the old file or the new one. Where no file can be put, an
+    OSError says so at once.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file to write to, it is a directory")
@@ -99,11 +97,9 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
 
 
 def find_pretrained(name: str | Path) -> Path:
-    """The directory that holds a model's files: a local one, or a hub repository's downloaded copy.
+    """The directory of a model's files, a local one or a hub repository's downloaded copy.
 
-    Raises:
-        FileNotFoundError: If there is no such directory and it can't be fetched from the hub, or
-            if a file is missing in it.
+    Where there is none, or files are missing in it, a FileNotFoundError says why.
     """
     directory = Path(name)
     if not directory.is_dir():

@@ -80,10 +80,9 @@ class Tokenizer:
 
         Args:
             texts: The training sentences.
-            kind: `"word"` splits at whitespace only, `"char"` at every character, `"bpe"` learns
-                byte-level pieces of words.
-            vocab_size: Most ids in all, the four special ones included; the most frequent tokens
-                are kept. Default: no limit for words and characters, 8000 for BPE.
+            kind: `"word"` splits at whitespace, `"char"` everywhere, `"bpe"` learns parts of words.
+            vocab_size: Most ids in all, special ones included; the most frequent tokens are kept.
+                Default: no limit for words and characters, 8000 for BPE.
             min_count: Words and characters seen less often become `<unk>`; for BPE, pairs seen
                 less often are not merged.
         """
