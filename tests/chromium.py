@@ -13,13 +13,8 @@ PATH = shutil.which("chromium") or shutil.which("google-chrome")
 needed = pytest.mark.skipif(PATH is None, reason="there is no Chromium")
 
 ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
 ]
 
 

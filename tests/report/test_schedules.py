@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from textvae.annealers import ANNEALERS, Annealer, CyclicalAnnealer, LinearAnnealer, build_annealer
 from textvae.checks import InputError
@@ -92,20 +90,6 @@ def test_switching_is_the_documented_loop() -> None:
     assert (found[19], found[20], found[39]) == (end, 0.0, end)
     assert set(found[40:72]) == {1.0}
     assert found[72] == 0.0
-
-
-@given(
-    st.sampled_from([*ANNEALERS, "vae-annealing"]),
-    st.lists(st.integers(0, 60), unique=True).map(sorted),
-)
-def test_weights_are_those_of_stepping(name: str, steps: list[int]) -> None:
-    annealer = drawing([name], **SHARED)[1][""][name]
-    asked = weights(annealer, steps)
-    stepped = []
-    for _ in range(61):
-        stepped.append(annealer(1.0))
-        annealer.step()
-    assert asked == [stepped[step] for step in steps]
 
 
 def test_an_annealer_that_can_only_be_stepped() -> None:
