@@ -16,8 +16,6 @@ from textvae.checks import InputError
 from textvae.cli.command import Json, Run, print_result, say
 from textvae.config import Options, option
 
-DataDir = Annotated[str | None, "where the corpus is now (default: where it was)"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Options):
@@ -158,7 +156,7 @@ def explore(
         "sentences of the map: file, directory, grammar, ptb, or a hub id (default: held-out "
         "ones of the run's own corpus)",
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[str | None, "where the corpus is now (default: where it was)"] = None,
     host: Annotated[str, "address to listen at; 0.0.0.0 for all"] = "127.0.0.1",
     port: Annotated[int, "port to listen at"] = 7860,
     num_sentences: Annotated[int, "most sentences of the map"] = 2000,

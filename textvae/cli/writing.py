@@ -46,27 +46,18 @@ class Texts:
         """The model and the texts, all fit for it and `count` in number."""
         from textvae.generation import TextVAE, check_texts
 
-        model, texts = TextVAE.from_pretrained(self.run), list(self.read())
+        model, texts = TextVAE.from_pretrained(self.run), list(self.texts)
+        if self.input is not None and texts:
+            raise InputError("texts must be arguments or --input, got both")
+        if texts in ([], ["-"]):
+            texts = list(_read_lines("-" if self.input is None else self.input))
         if count is not None and len(texts) != count:
             raise InputError(f"texts must be {count} in number, got {len(texts)}")
-        check_texts(model, texts, max_tokens=self.longest)
-        return model, list(_report_unknown_words(model, texts))
-
-    def read(self) -> Iterable[str]:
-        """The texts of the arguments, of `--input`, or of standard input."""
-        if self.input is not None and self.texts:
-            raise InputError("texts must be arguments or --input, got both")
-        if self.texts and list(self.texts) != ["-"]:
-            return self.texts
-        return _read_lines("-" if self.input is None else self.input)
-
-    @property
-    def longest(self) -> int | None:
-        """Most tokens of a sentence that the run was trained on, None if it does not say."""
         config = read_json(find_pretrained(self.run) / "config.json")
         # A run that was saved before runs noted it has its limit, a model alone has neither.
-        limit: int | None = config.get("run", {}).get("data", {}).get("max_length")
-        return config.get("longest_sentence") or limit
+        limit = config.get("run", {}).get("data", {}).get("max_length")
+        check_texts(model, texts, max_tokens=config.get("longest_sentence") or limit)
+        return model, list(_report_unknown_words(model, texts))
 
 
 def _read_lines(source: str) -> Iterator[str]:
