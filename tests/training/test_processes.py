@@ -99,7 +99,7 @@ def test_both_see_the_same(two: Two, name: str) -> None:
 
 def test_they_decay_have_dropout_of_their_own_and_stop_at_a_loss_not_finite(two: Two) -> None:
     assert "decay" in {line.get("verdict") for line in metrics(two.runs / "decaying")}
-    masks = RunDirectory.open(two.runs / "dropout").load_state()["optimizer"]["masks"]
+    masks = RunDirectory.open(two.runs / "plain").load_state()["optimizer"]["masks"]
     assert not masks[0]["cpu"].equal(masks[1]["cpu"])
     assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
 
