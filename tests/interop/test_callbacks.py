@@ -1,9 +1,10 @@
-"""The callbacks in the libraries' own trainers: which weight each batch sees, what resumes."""
+"""The callbacks in the libraries' own trainers, and the code of docs/your-own-loop.md."""
 
 from __future__ import annotations
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ Train = Callable[..., tuple[list[float], list[float]]]
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator is found:UserWarning"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*GPU available but not used:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before:UserWarning"),
@@ -214,3 +216,31 @@ def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(
     callbacks.insert(0, trainer.pop_callback(transformers.KLAnnealingCallback))
     trainer.train()
     assert reported == weights(range(16))
+
+
+DOC = Path(__file__).parents[2] / "docs" / "your-own-loop.md"
+BLOCKS = re.findall(
+    r"^```python ?(\w*)\n(.*?)^```$", DOC.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+STEPS = {0: 50, 1: 30, 2: 30}
+"""Optimizer steps that the block of this position takes."""
+
+
+def test_every_block_is_looked_at() -> None:
+    assert [library for library, _ in BLOCKS] == ["", "lightning", "transformers", ""]
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_blocks_run(position: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, code = BLOCKS[position]
+    if library:
+        pytest.importorskip(library, reason="needs the extra interop")
+    monkeypatch.chdir(tmp_path)
+    code = code.replace("Trainer(max_epochs", "Trainer(logger=False, max_epochs")
+    names: dict[str, object] = {"__name__": "doc"}
+    exec(code, names)
+    annealer = names.get("annealer")
+    if position in STEPS:
+        assert isinstance(annealer, ScheduledAnnealer)
+        assert annealer.current_step == STEPS[position]
+        assert annealer.finished

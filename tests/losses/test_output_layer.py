@@ -102,6 +102,14 @@ def test_large_scores_stay_finite() -> None:
     assert hidden.grad.isfinite().all()
 
 
+def test_autocast_gives_no_token_more_than_all_of_the_probability() -> None:
+    hidden, weight, bias, _ = (tensor.detach() for tensor in numbers(40, 16, 30))
+    hidden, weight, bias = hidden.float(), 5 * weight.float(), bias.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nll = token_nll(hidden, weight, bias, (hidden @ weight.T + bias).argmax(-1))
+    assert nll.min() > -1e-5, "a target's own score must not be rounded"
+
+
 @pytest.mark.parametrize("max_scores", [2**25, 200])
 def test_autocast_comes_close_and_stays_fp32(max_scores: int) -> None:
     *inputs, targets = numbers(40, 16, 30, dtype=torch.float32)

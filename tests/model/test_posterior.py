@@ -90,6 +90,8 @@ def test_batch_normalised_means_are_those_of_pytorch() -> None:
         gradients = [torch.autograd.grad(x.square().sum(), hidden)[0] for x in (found, expected)]
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(head.running_mean, theirs.running_mean)
+    of_sample = 0.9**3 + (theirs.running_var - 0.9**3) * 5 / 6  # PyTorch's divides by B − 1
+    torch.testing.assert_close(head.running_variance, of_sample, rtol=1e-4, atol=1e-5)
     hidden = draws64(6, 4, seed=9).float()
     alone = torch.cat([head.eval()(hidden[[i]]).mean for i in range(6)])
     torch.testing.assert_close(head(hidden).mean, alone)  # in evaluation no sentence sees another
