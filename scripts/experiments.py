@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from textvae import cli
-from textvae.recipes import SweptRun, source_and_recipe, sweep
+from textvae.recipes import SweptRun, source_and_sizes, sweep
 from textvae.report import pictures
 from textvae.report.page import check_study, write_study
 from textvae.report.text import markdown, summary
@@ -53,6 +53,7 @@ WARMUPS, BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.1, 1.0, 4.0, 10.0)
 RATES, FLOORS = (1e-2, 1e-3, 1e-4, 1e-5), (0.0, 0.02, 0.05, 0.1, 0.2)
 
 # Other kinds of free bits, each at a budget of 1.6 nats.
+STUDIED = {"word_dropout": 0.3}  # so that there is a KL to be studied
 KINDS = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}
 ALONE = {"annealer": "constant"}
 
@@ -167,11 +168,12 @@ def train_all(
     study: Study, name: str, configurations: Mapping[str, Any], **more: Any
 ) -> tuple[Path, list[SweptRun]]:
     """Train what is not trained yet; gives where results go, too."""
-    corpus, source, recipe = source_and_recipe(study.data_dir)
+    corpus, source, sizes = source_and_sizes(study.data_dir)
     path = Path(study.results_dir) / corpus / name
     check_study(path)
     runs = Path(study.runs_dir) / corpus
-    return path, sweep(source, recipe, configurations, study.seeds, runs, jobs=study.jobs, **more)
+    base = {**sizes, **STUDIED}
+    return path, sweep(source, base, configurations, study.seeds, runs, jobs=study.jobs, **more)
 
 
 def report(experiment: Experiment, rows: Rows) -> str:

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from textvae import cli
 from textvae.corpus import Corpus, CorpusNotFound, load_corpus
-from textvae.recipes import RECIPES
+from textvae.recipes import SIZES
 from textvae.runtime import is_first, join
 
 
@@ -59,22 +59,23 @@ def train_ptb(
     ] = "auto",
     output_dir: cli.OutputDir = None,
     resume: cli.Resume = False,
-    given: cli.Given = RECIPES["ptb"],
+    recipe: cli.RecipeName = None,
+    given: cli.Given = SIZES["ptb"],
 ) -> None:
     """Train a sentence VAE on Penn Treebank, see that it has not collapsed, sample, interpolate."""
     command = "python scripts/train_ptb.py"
     if resume:
         directory = Path(output_dir or latest_directory(corpus))
-        cli.train_run(None, given, directory, command=command)
+        cli.train_run(None, given, directory, recipe=recipe, command=command)
         return
     processes = join(cpu=given.get("device") == "cpu")
     found = processes.in_turn(lambda: find_corpus(corpus, data_dir))
     name = output_dir or processes.first(lambda: cli.run_directory(found.name, is_new=True))
-    cli.train_run(found, {**RECIPES[found.name], **given}, Path(name), command=command)
+    cli.train_run(found, given, Path(name), recipe=recipe, command=command)
 
 
 def main() -> int:
-    """Parse, find the corpus, train with the corpus' recipe."""
+    """Parse, find the corpus, train."""
     return cli.run(train_ptb)
 
 

@@ -32,5 +32,7 @@ SMALL: dict[str, Any] = {
 
 
 def flags(options: dict[str, Any]) -> list[str]:
-    """Options as a command takes them."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    """Options as a command that trains takes them, without a remedy."""
+    return ["--recipe=linear"] + [
+        f"--{name.replace('_', '-')}={value}" for name, value in options.items()
+    ]

@@ -12,7 +12,7 @@ from textvae.diagnostics import Evaluation
 
 
 def trained(directory: Path, **options: Any) -> Evaluation:
-    recipe = recipes.RECIPES["grammar"]
+    recipe = recipes.SIZES["grammar"] | recipes.combined("word-dropout")
     recipes.start(load_corpus("grammar"), {**recipe, **options}, directory).fit()
     return recipes.evaluate_run(directory).evaluation
 

@@ -13,13 +13,13 @@ import torch
 from textvae import grammar
 from textvae.corpus import load_corpus
 from textvae.diagnostics import importance_nll
-from textvae.recipes import RECIPES, LoadedRun, start
+from textvae.recipes import SIZES, LoadedRun, start
 
 
 def advantage(directory: Path, options: Mapping[str, Any]) -> tuple[float, float, float]:
     """NLL of a language model, what it has over the grammar, and the standard error of that."""
     corpus = load_corpus("grammar")
-    recipe = {**RECIPES["grammar"], "latent_dim": 0, "word_dropout": 0.0}
+    recipe = {**SIZES["grammar"], "latent_dim": 0}
     start(corpus, {**recipe, **options}, directory).fit()
     run = LoadedRun.open(directory)
     measured = importance_nll(run.model, run.loader.epoch(0))

@@ -20,7 +20,7 @@ from textvae import Batch, BatchLoader, SentenceVAE, grammar, load_corpus
 from textvae.batches import encode_split
 from textvae.corpus import train_tokenizer
 from textvae.files import replacing
-from textvae.recipes import source_and_recipe
+from textvae.recipes import source_and_sizes
 
 SPLITS = ("test", "valid", "train")
 
@@ -31,7 +31,7 @@ SMALL_MODEL = {"embedding_dim": 64, "encoder_hidden_size": 64, "decoder_hidden_s
 
 def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32) -> None:
     """From text to batches."""
-    name, source, _ = source_and_recipe(data_dir)
+    name, source, _ = source_and_sizes(data_dir)
     corpus, num_tokens = load_corpus(source), 0
     with tempfile.TemporaryDirectory(prefix="textvae-benchmark-") as directory:
         texts, cache = Path(directory), Path(directory, "cache")

@@ -10,7 +10,7 @@ from torch import nn
 
 from textvae import SentenceVAE, Tokenizer, load_corpus
 from textvae.corpus import train_tokenizer
-from textvae.recipes import source_and_recipe
+from textvae.recipes import source_and_sizes
 
 PTB_SIZE: dict[str, Any] = {
     "vocab_size": 10_000,
@@ -31,7 +31,7 @@ def some_sentences(
     data_dir: str | None, split: str, number: int, tokenizer: Tokenizer | None = None
 ) -> tuple[Ids, str]:
     """Ids of random sentences of a split, without special tokens, and what they are, in words."""
-    name, source, _ = source_and_recipe(data_dir)
+    name, source, _ = source_and_sizes(data_dir)
     corpus = load_corpus(source)
     if tokenizer is None:
         tokenizer = train_tokenizer(corpus["train"], vocab_size=PTB_SIZE["vocab_size"])

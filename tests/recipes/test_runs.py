@@ -16,7 +16,7 @@ from textvae.annealers import ConstantAnnealer
 from textvae.checks import InputError
 from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError, load_corpus
-from textvae.recipes import RECIPES
+from textvae.recipes import RECIPES, SIZES, combined
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 from textvae.training import SafeInterrupt
@@ -25,9 +25,11 @@ PRETRAINED = {**OPTIONS, "autoencoder_epochs": 1, "language_model_epochs": 1}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_options(name: str) -> None:
-    flat = RunConfig.from_flat(name, RECIPES[name]).flat()
-    assert {option: flat[option] for option in RECIPES[name]} == RECIPES[name]
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_recipes_and_sizes_are_options(name: str, sizes: dict[str, Any]) -> None:
+    options = {**sizes, **combined(name)}
+    flat = RunConfig.from_flat("any", options).flat()
+    assert {option: flat[option] for option in options} == options
 
 
 def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_processes_are_watched(
     runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
     fails = pytest.raises(error, match=FAILED if codes else None) if error else nullcontext()
     with fails:
-        module._train_all(runs, jobs, finish)
+        list(module._train_all(runs, jobs, finish))
     assert events == expected
     assert all(child.is_joined for child in started if child.is_alive())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

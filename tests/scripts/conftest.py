@@ -84,5 +84,5 @@ def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch, small_grammar: None, spawned: list[str]) -> list[str]:
     """Names of the runs that a sweep trains: tiny ones, in this process."""
-    monkeypatch.setattr("textvae.recipes.options.RECIPES", {"grammar": OPTIONS, "ptb": OPTIONS})
+    monkeypatch.setattr("textvae.recipes.named.SIZES", {"grammar": OPTIONS, "ptb": OPTIONS})
     return spawned

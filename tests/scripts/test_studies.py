@@ -1,31 +1,30 @@
-"""Tests of `compare_annealers.py` and `experiments.py`, with tiny models and without processes."""
+"""Tests of `remedies.py` and `experiments.py`, with tiny models and without processes."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import compare_annealers
 import experiments
 import pytest
+import remedies
 from experiments import Experiment
 
 from tests.scripts.running import assert_refused
-from tests.sizes import TINY
 from textvae import grammar
 from textvae.config import RunConfig
-from textvae.files import write_json
-from textvae.recipes import RECIPES, SweptRun
+from textvae.recipes import SIZES, combined
 from textvae.report import pictures
 from textvae.run import RunDirectory
 
 Run = Callable[..., Any]
 
-SCRIPTS = {"compare_annealers": [], "experiments": ["beta"]}
+SCRIPTS = {"remedies": ["grammar"], "experiments": ["beta"]}
 """Each, with the arguments that it must have."""
 
 
@@ -62,7 +61,7 @@ def test_wrong_input_is_refused_before_anything_is_trained(
     if not argument.startswith("--"):
         assert_refused(run("experiments", *argument.split()), named)
     else:
-        assert_refused(run("compare_annealers", argument), named)
+        assert_refused(run("remedies", "grammar", argument), named)
         if "samples" not in argument:
             assert_refused(run("experiments", "beta", argument), named)
     assert trained == []
@@ -144,7 +143,7 @@ def test_every_experiment_is_of_options_that_exist(name: str, recipe: str) -> No
     asked = experiments.EXPERIMENTS[name]
     assert asked.question.endswith("?")
     configs = [
-        RunConfig.from_flat("any", {**RECIPES[recipe], **options})
+        RunConfig.from_flat("any", {**SIZES[recipe], **options})
         for options in asked.configurations.values()
     ]
     assert len(set(configs)) == len(configs)  # no two are the same
@@ -160,80 +159,115 @@ def test_every_experiment_is_of_options_that_exist(name: str, recipe: str) -> No
             assert config.training.lr == float(rate)
 
 
-def test_the_comparison_from_options_to_results(
-    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    two = {"no annealing": {"annealer": "constant"}, "language model": {"latent_dim": 0}}
-    monkeypatch.setattr(compare_annealers, "CONFIGURATIONS", two)
-    command = ("compare_annealers", "--num-samples=2", "--jobs=1", "--runs-dir=r")
-    answer = run(*command, "--seeds=[0,1]", "--results-dir=o")
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"language model": {"latent_dim": 0}, "vanilla": {"annealer": "constant"}}
+    monkeypatch.setattr(remedies, "ROWS", rows)
+
+
+COMMAND = ("remedies", "grammar", "--num-samples=2", "--jobs=1", "--runs-dir=r", "--results-dir=o")
+
+
+@pytest.mark.usefixtures("two")
+def test_remedies_from_options_to_results(run: Run, trained: list[str], tmp_path: Path) -> None:
+    answer = run(*COMMAND, "--seeds=[0,1]")
     assert answer.code == 0, answer.err
-    runs = [f"{name},seed={s}" for name in ("annealer=constant", "latent_dim=0") for s in (0, 1)]
-    assert trained == runs
+    assert trained == [
+        f"{n},seed={s}" for s in (0, 1) for n in ("latent_dim=0", "annealer=constant")
+    ]
+
     results = tmp_path / "o" / "grammar"
-    content = json.loads((results / "annealers.json").read_text())
+    assert sorted(p.name for p in results.iterdir()) == [
+        f"remedies.{x}" for x in ("json", "md", "png")
+    ]
+    content = json.loads((results / "remedies.json").read_text())
     assert content["entropy"] == pytest.approx(grammar.entropy())
     rows = content["runs"]
-    assert [(row["name"], row["seed"]) for row in rows] == [(n, s) for n in two for s in (0, 1)]
+    names = ["language model"] * 2 + ["vanilla"] * 2
+    assert [(row["name"], row["seed"]) for row in rows] == list(zip(names, [0, 1] * 2, strict=True))
     for row in rows:
         assert row["loss"] == pytest.approx(row["rec"] + row["kl"])
+        assert row["mismatch"] == pytest.approx(row["kl"] - row["mi"])
         assert row["above_entropy"] == pytest.approx(row["nll"] - grammar.entropy())
         assert (row["split"], row["num_samples"]) == ("test", 2)
-    model, floor = rows[0], rows[2]
+        assert row["minutes"] > 0
+    floor, model = rows[0], rows[2]
     assert model["factor_accuracy"] == pytest.approx(fmean(model["factors"].values()))
     assert (floor["kl"], floor["factor_accuracy"]) == (0, None)
 
-    text = (results / "annealers.md").read_text()
-    assert answer.out == f"{text}\nwritten: o/grammar/annealers.md, .json, .png\n"
+    text = (results / "remedies.md").read_text()
+    assert answer.out == f"{text}\n"
     lines = text.split("\n")
-    assert lines[0] == (
-        "Test split, nats per sentence, mean ± sd over seeds; IW-NLL from 2 importance samples; "
-        f"the corpus' entropy, which no model can go below, is {grammar.entropy():.2f}; factors: "
-        "mean accuracy of linear probes of z, where always naming the commonest value is right in "
-        f"{model['factor_majority']:.2f}."
+    assert lines[0].startswith(
+        "`python scripts/remedies.py grammar`: test split, nats per sentence"
     )
-    recs = [row["rec"] for row in rows[:2]]
-    assert lines[4].startswith(f"| no annealing | 2 | {fmean(recs):.2f} ± {stdev(recs):.2f} | ")
-    assert lines[5].startswith("| language model | 2 | ")
-
-    # Other samples are another measurement of the same run.
-    other = ("compare_annealers", "--num-samples=3", "--runs-dir=r", "--seeds=[0]")
-    assert run(*other, "--results-dir=o").code == 0
-    first = json.loads((results / "annealers.json").read_text())["runs"][0]
-    assert first["rec"] == rows[0]["rec"]
-    assert first["nll"] != rows[0]["nll"]
+    assert f"is {grammar.entropy():.2f}" in lines[0]
+    recs = [row["rec"] for row in rows[2:]]
+    assert lines[4].startswith("| language model | 2 | ")
+    assert lines[5].startswith(f"| vanilla | 2 | {fmean(recs):.2f} ± {stdev(recs):.2f} | ")
 
 
-def test_a_corpus_of_ones_own_has_neither_entropy_nor_factors(
+@pytest.mark.usefixtures("two")
+def test_rows_that_results_hold_are_not_trained_again(
     run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus = tmp_path / "grammar"  # only named so
-    corpus.mkdir()
-    lines = [sentence.text for sentence in grammar.sample(50, seed=3)]
-    (corpus / "train.txt").write_text("\n".join(lines[:40]))
-    (corpus / "valid.txt").write_text("\n".join(lines[40:]))
-    options = {**TINY, "max_epochs": 1}
-    monkeypatch.setattr(compare_annealers, "CONFIGURATIONS", {"linear": options})
-    answer = run("compare_annealers", f"--data-dir={corpus}", "--seeds=[0]", "--num-samples=1")
-    assert answer.code == 0, answer.err
-    content = json.loads((tmp_path / "results" / "grammar" / "annealers.json").read_text())
-    row = content["runs"][0]
-    assert (content["entropy"], row["above_entropy"], row["factor_accuracy"]) == (None,) * 3
-    assert answer.out.startswith("Valid split, ")  # there is no test split
-    assert "entropy" not in answer.out.split("\n")[0]
+    assert run(*COMMAND, "--seeds=[0]", "--rows=[vanilla]").code == 0
+    shutil.rmtree(tmp_path / "r")  # as in a fresh checkout
+    assert run(*COMMAND, "--seeds=[0]").code == 0
+    assert trained == ["annealer=constant,seed=0", "latent_dim=0,seed=0"]
+    # Of other options, a row is another.
+    monkeypatch.setitem(remedies.ROWS, "vanilla", {"annealer": "cosine"})
+    assert run(*COMMAND, "--seeds=[0]", "--rows=[vanilla]").code == 0
+    assert trained[2:] == ["annealer=cosine,seed=0"]
+    rows = json.loads((tmp_path / "o" / "grammar" / "remedies.json").read_text())["runs"]
+    assert [row["name"] for row in rows] == ["language model", "vanilla"]
+    assert rows[1]["options"] == {"annealer": "cosine"}
 
 
-def test_the_kl_after_warm_up_is_that_of_the_first_epoch_at_full_weight(tmp_path: Path) -> None:
-    config = RunConfig.from_flat("any", {"warmup_epochs": 1.5, "max_epochs": 3})
-    run = RunDirectory.create(tmp_path / "run", config)
-    keys = ("rec", "elbo", "nll", "nll_se", "ppl", "mi", "mi_max", "au")
-    found = {**dict.fromkeys(keys, 1.0), "kl": 0.5, "verdict": {}, "split": "test", "factors": []}
-    write_json(run.path / "diagnosis-7.json", found)
-    swept, seen = SweptRun("a", 0, run), []
-    for epoch, kl in enumerate((3.0, 2.0, 1.0), 1):
-        run.log({"split": "valid", "step": 10 * epoch, "epoch": epoch, "kl": kl, "au": epoch})
-        seen.append(compare_annealers.figures(swept, 7, None)["kl_after_warmup"])
-    assert seen == [None, 2.0, 2.0]
-    assert compare_annealers.figures(swept, 7, 0.25)["above_entropy"] == 0.75
-    curve = compare_annealers.figures(swept, 7, None)["curve"]
-    assert curve == [(10, 3.0, 1), (20, 2.0, 2), (30, 1.0, 3)]
+def test_recipes_can_be_put_together_in_a_row() -> None:
+    together = remedies.options_of("pool+bow", "grammar")
+    assert together == {**combined("pool"), **combined("bow")}
+    assert remedies.options_of("pretrain", "ptb")["free_bits"] == 5 / 32  # as published
+    assert remedies.options_of("pretrain", "grammar") == combined("pretrain")
+
+
+@pytest.mark.usefixtures("two")
+def test_a_diagnosis_cut_short_is_not_kept(
+    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = (*COMMAND, "--seeds=[0]", "--rows=[vanilla]")
+    with monkeypatch.context() as patch:
+        patch.setattr("textvae.diagnostics.diagnosis.importance_nll", press)
+        assert run(*command).code == 130
+    path = tmp_path / "r" / "grammar" / "annealer=constant,seed=0"
+    assert (path / "results.json").exists()
+    assert not list(path.glob("diagnosis*"))
+    assert not (tmp_path / "o" / "grammar" / "remedies.json").exists()
+    assert run(*command).code == 0
+    assert (path / "diagnosis-2.json").exists()
+
+
+def test_minutes_are_of_all_phases(tmp_path: Path) -> None:
+    for path, seconds in ((tmp_path / "run", 60), (tmp_path / "run" / "autoencoder", 30)):
+        run = RunDirectory.create(path, RunConfig.from_flat("any", {}))
+        run.log({"split": "valid", "step": 1, "epoch": 1, "seconds": seconds})
+    assert remedies.minutes(tmp_path / "run") == 1.5
+
+
+def test_the_picture_shows_kl_over_training_and_rec_against_kl(
+    panels: list[Any], tmp_path: Path
+) -> None:
+    rows = [
+        {"name": "linear", "kl": 2.0, "rec": 20.0, "curve": [(10, 1.0, 4), (20, 2.0, 5)]},
+        {"name": "linear", "kl": 3.0, "rec": 19.0, "curve": [(10, 3.0, 4), (20, 2.0, 6)]},
+        {"name": "language model", "kl": 0.0, "rec": 25.0, "curve": [(10, 0.0, 0)]},
+    ]
+    remedies.draw(rows, 24.0, tmp_path / "a.png")
+    _, kl, plane = panels
+    assert kl.curves == {"linear": ([10, 20], [2.0, 2.0])}
+    assert kl.bands == {"linear": ([1.0, 2.0], [3.0, 2.0])}
+    assert plane.curves["linear"] == ([2.0, 3.0], [20.0, 19.0])
+    assert plane.curves["_entropy"] == ([0.0, 3.0], [24.0, 21.0])

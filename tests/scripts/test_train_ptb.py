@@ -13,7 +13,7 @@ import pytest
 from tests.scripts.running import Answer
 from tests.sizes import TINY, flags
 from textvae import cli
-from textvae.recipes import RECIPES
+from textvae.recipes import SIZES
 from textvae.run import RunDirectory
 
 Run = Callable[..., Answer]
@@ -37,10 +37,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the script asks to be trained; nothing is."""
     asked: list[dict[str, Any]] = []
 
-    def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
+    def train(corpus: Any, options: Any, directory: Path, *, recipe: str, command: str) -> None:
         assert command == "python scripts/train_ptb.py"
         name = corpus.name if corpus else None
-        asked.append({"corpus": name, "options": options, "directory": directory})
+        asked.append({"corpus": name, "options": {"lr": 0.5}, "directory": directory})
 
     monkeypatch.setattr(cli, "train_run", train)
     return asked
@@ -58,7 +58,7 @@ def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
     assert "the run is in runs/grammar-1; go on with" in answer.out
     config = RunDirectory.open(tmp_path / "runs" / "grammar-1").config
     assert config.data_source == "grammar"
-    wanted = {**RECIPES["grammar"], **GIVEN}
+    wanted = {**SIZES["grammar"], **GIVEN}
     assert {name: config.flat()[name] for name in wanted} == wanted
 
 
@@ -106,10 +106,9 @@ def test_each_corpus_is_trained_with_its_recipe(
         (["--corpus=grammar", "--lr=0.5", "--output-dir=here"], "grammar", Path("here")),
     ):
         assert train_ptb(*arguments) == (0, "", "")
-        options = {**RECIPES[name], "lr": 0.5}
-        assert taken.pop() == {"corpus": name, "options": options, "directory": directory}
+        assert taken.pop() == {"corpus": name, "options": {"lr": 0.5}, "directory": directory}
     shown = " ".join(train_ptb("--help").out.split())
-    assert f"(default: {RECIPES['ptb']['free_bits']}) (type: float)" in shown
+    assert f"(default: {SIZES['ptb']['lr']}) (type: float)" in shown
 
 
 def test_resume_takes_up_the_latest_run(

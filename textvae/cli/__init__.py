@@ -16,13 +16,28 @@ from jsonargparse import ArgumentParser
 from textvae import __version__
 from textvae.cli import measuring, writing
 from textvae.cli.command import Given, call, config_first, exit_code_of, parser_of, run
-from textvae.cli.training import OutputDir, Resume, run_directory, train, train_run
+from textvae.cli.training import (
+    OutputDir,
+    RecipeName,
+    Resume,
+    recipes,
+    run_directory,
+    train,
+    train_run,
+)
 from textvae.runtime import shorten_spin
 
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
     for command in (
-        *(train, measuring.evaluate, measuring.diagnose, measuring.compare, measuring.quality),
+        *(
+            train,
+            recipes,
+            measuring.evaluate,
+            measuring.diagnose,
+            measuring.compare,
+            measuring.quality,
+        ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
         *(writing.analogy, writing.jitter, writing.encode, writing.neighbours),
         *(measuring.schedules, measuring.explore),

@@ -160,7 +160,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
     return 0
 
 
-def print_result(as_json: bool, content: dict[str, Any], text: str) -> None:
+def print_result(as_json: bool, content: Any, text: str) -> None:
     """Print what a command found: all of it as an object in a line, or as people read it."""
     print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text)
 

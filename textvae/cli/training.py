@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textvae.checks import InputError
-from textvae.cli.command import Given, say
+from textvae.cli.command import Given, Json, print_result, say
 from textvae.config import RunConfig
 from textvae.runtime import ALONE, current, is_first, join, leave
 
@@ -16,18 +17,35 @@ if TYPE_CHECKING:
 
 OutputDir = Annotated[str | None, "directory of the run (default: runs/CORPUS-N)"]
 Resume = Annotated[bool, "continue the run (default: the latest one)"]
+RecipeName = Annotated[
+    str | None, "remedies, a+b for several: see textvae recipes (default: default)"
+]
+
+JUDGED = 1000  # sentences that the verdict after training is from
 
 
 def train_run(
-    corpus: Corpus | None, options: dict[str, Any], directory: Path, *, command: str
+    corpus: Corpus | None,
+    given: dict[str, Any],
+    directory: Path,
+    *,
+    recipe: str | None,
+    command: str,
 ) -> None:
-    """Train, measure on the test split, and print what a person wants to see.
+    """Train, measure on the test split, judge, and print what a person wants to see.
 
     Of several processes all must call this; the first prints. Without a corpus the run in the
     directory is resumed; `command` is what to type, but for options, to do so.
     """
     from textvae import recipes, report
 
+    if corpus is None:
+        options = (recipes.combined(recipe) if recipe else {}) | given
+    else:
+        options = recipes.chosen(corpus, given, recipe or recipes.DEFAULT)
+        ours = {name: value for name, value in options.items() if name not in given}
+        told = ", ".join(f"{name} {value}" for name, value in ours.items())
+        say(f"recipe {recipe or recipes.DEFAULT}; chosen for {corpus.name}: {told}")
     try:
         for trainer in recipes.phases(corpus, options, directory):
             say(*report.run_heading(trainer, corpus).split("\n"))
@@ -40,7 +58,10 @@ def train_run(
     run, results = recipes.finish(directory)
     leave()
     if is_first():
-        print(report.closing(run, results, recipes.examples_of(run), directory))
+        say("judging the run on a sample of the validation split")
+        judged = recipes.diagnose_run(directory, "valid", most=JUDGED, num_samples=10).diagnosis
+        examples = recipes.examples_of(run)
+        print(report.closing(run, results, examples, directory, judged.verdict))
 
 
 def run_directory(name: str, *, is_new: bool) -> Path:
@@ -57,9 +78,14 @@ def train(
     *,
     output_dir: OutputDir = None,
     resume: Resume = False,
+    recipe: RecipeName = None,
     given: Given,
 ) -> None:
-    """Train a sentence VAE on a corpus."""
+    """Train a sentence VAE on a corpus.
+
+    What isn't given is chosen: remedies against posterior collapse by --recipe; epochs, warm-up and
+    the rarest word kept by the size of the corpus. Both are printed and kept in config.json.
+    """
     from textvae import recipes, run
 
     if data is None and not (resume and output_dir):
@@ -77,4 +103,18 @@ def train(
             raise InputError(f"{directory} was trained on {source}, got {corpus.source}")
         corpus = None
     command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
-    train_run(corpus, given, directory, command=command)
+    train_run(corpus, given, directory, recipe=recipe, command=command)
+
+
+def recipes(*, json: Json = False) -> None:
+    """List the remedies against posterior collapse that --recipe knows."""
+    from textvae.recipes import RECIPES
+
+    known = [{"name": name, **asdict(recipe)} for name, recipe in RECIPES.items()]
+    lines = []
+    for each in known:
+        options = " ".join(f"{name}={value}" for name, value in each["options"].items())
+        lines.append(f"{each['name']}: {each['summary']}\n    {each['paper']}")
+        lines.append(f"    {each['cost']:g} × the time of linear; {options}")
+    lines.append("combine them: textvae train my.txt --recipe pool+bow; any option wins over them")
+    print_result(json, known, "\n".join(lines))

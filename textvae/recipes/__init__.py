@@ -14,6 +14,15 @@ from textvae.recipes.loaded import (
     quality_run,
     readable,
 )
-from textvae.recipes.options import EXTENDABLE, PRETRAINING, RECIPES, Phase, source_and_recipe
+from textvae.recipes.named import (
+    DEFAULT,
+    RECIPES,
+    SIZES,
+    Recipe,
+    chosen,
+    combined,
+    source_and_sizes,
+)
+from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.recipes.runs import open_corpus, phases, resume, start
-from textvae.recipes.sweep import SweepError, SweptRun, sweep
+from textvae.recipes.sweep import SweepError, SweptRun, refuse_like_seeds, sweep

@@ -73,17 +73,22 @@ class LoadedRun:
         *,
         data_dir: str | None = None,
         model: type[SentenceVAE] = SentenceVAE,
+        most: int | None = None,
     ) -> Self:
         """Load a saved run's model and one split of its corpus.
 
         `name` is a run directory or a hub id, `data_dir` where the corpus is now, if not where
-        the run found it, `model` the class of its model. More than half of the corpus' tokens
+        the run found it, `model` the class of its model; `most` leaves it at so many sentences,
+        the split's first. More than half of the corpus' tokens
         unknown to the model are a DataError (a model of byte-level BPE knows all).
         """
         directory = find_pretrained(name)
         loaded = model.from_pretrained(directory)
         run = RunDirectory.open(directory, model=model.Config)
         corpus = open_corpus(run.config.data_source, run.config.data, data_dir)
+        if most is not None:
+            some = corpus[split].select(range(min(most, len(corpus[split]))))
+            corpus = replace(corpus, splits={**corpus.splits, split: some})
         loader = evaluation_loader(corpus, split, loaded.tokenizer, run.config.data)
         _refuse_other_vocabulary(corpus, split, loaded.tokenizer)
         called = directory.resolve().name if directory == Path(name) else str(name)

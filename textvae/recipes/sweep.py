@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -51,6 +51,7 @@ def sweep(
     jobs: int | None = None,
     afterwards: Callable[[Path], object] = finish,
     leaves: str = "results.json",
+    done: Callable[[SweptRun], object] = lambda run: None,
 ) -> list[SweptRun]:
     """Train every configuration with every seed, several runs at a time, one thread each.
 
@@ -61,13 +62,12 @@ def sweep(
     `configurations` are, by name, the options that differ from `base`; each is trained with each of
     the `seeds`, `jobs` runs at a time (by default one per core). `afterwards` (picklable) is called
     on each trained run's directory, in the run's own process; it writes the file that it `leaves`
-    last, and a run that has that file is done.
+    last, and a run that has that file is done: `done` is called here with each, as soon as it is.
 
     Raises `SweepError` if a run fails, and `InputError` if one in `directory` has other options.
     """
     at_least(1, jobs=jobs)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds must be at least one, no two alike, got {list(seeds)}")
+    refuse_like_seeds(seeds)
     usual = RunConfig.from_flat(source, dict(base))
     # Loaded here once, so that runs side by side find it cached.
     corpus = open_corpus(source, usual.data)
@@ -82,13 +82,26 @@ def sweep(
         runs.append(SweptRun(name, seed, RunDirectory(path, config)))
     # By path: two names may stand for the same options.
     undone = {run.path: run for _, _, run in runs if not (run.path / leaves).exists()}
-    _train_all(list(undone.values()), jobs or os.cpu_count() or 1, afterwards)
+    for swept in runs:
+        if swept.run.path not in undone:
+            done(swept)
+    for path in _train_all(list(undone.values()), jobs or os.cpu_count() or 1, afterwards):
+        for swept in runs:
+            if swept.run.path == path:
+                done(swept)
     return runs
+
+
+def refuse_like_seeds(seeds: Sequence[int]) -> None:
+    """An `InputError` if there are none, or two alike."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds must be at least one, no two alike, got {list(seeds)}")
 
 
 def _train_all(
     runs: Sequence[RunDirectory], jobs: int, afterwards: Callable[[Path], object]
-) -> None:
+) -> Iterator[Path]:
+    """Train runs, some at a time; gives the path of each as it is done."""
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
         bar = tqdm(total=len(runs), bar_format=BAR, dynamic_ncols=True, disable=not runs)
@@ -105,6 +118,7 @@ def _train_all(
                             f"the run {path} ended with exit code {code}: {path}.log says why. The "
                             "other runs' states are saved; the same command goes on"
                         )
+                    yield path
                 bar.n = len(runs) - len(waiting) - len(working)
                 for run in (run for run in runs if run.path in working):
                     bar.n += min(len(run.evaluations()) / run.config.training.max_epochs, 0.99)

@@ -55,6 +55,7 @@ class Panel:
     faint: Curve | None = None  # only the ground for the others
     from_zero: bool = False
     whole: bool = False  # for values that are counts
+    scattered: bool = False  # points; a curve that begins with an underscore is a line
     training: bool = False  # for x that are steps of a training
     mark: float | None = None  # an x to be marked
 
@@ -144,7 +145,10 @@ def curves(axes: Axes, panel: Panel) -> None:
         axes.axvline(panel.mark, color=INK, lw=0.8, ls=(0, (2, 2)))
     for name, (x, y) in panel.curves.items():
         marker = "o" if len(x) <= MOST_MARKED else ""
-        (line,) = axes.plot(x, y, label=name, marker=marker)
+        look = {"ls": "", "marker": "o"} if panel.scattered else {"marker": marker}
+        if panel.scattered and name.startswith("_"):
+            look = {"color": INK, "lw": 0.8}
+        (line,) = axes.plot(x, y, label=name, **look)
         if name in panel.bands:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
     if panel.faint is not None:

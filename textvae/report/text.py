@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
-    from textvae.diagnostics import Diagnosis, Evaluation
+    from textvae.diagnostics import Diagnosis, Evaluation, Verdict
     from textvae.quality import PathStep
     from textvae.recipes import Examples, LoadedRun, Quality
     from textvae.training import Trainer
@@ -126,7 +126,11 @@ def evaluation(run: LoadedRun, **more: Any) -> str:
 
 
 def closing(
-    run: LoadedRun, results: Mapping[str, Any], examples: Examples, path: str | Path
+    run: LoadedRun,
+    results: Mapping[str, Any],
+    examples: Examples,
+    path: str | Path,
+    verdict: Verdict,
 ) -> str:
     """All that a finished training in `path` shows; `results` are those of `recipes.finish`."""
     epochs = f"{results['epochs']} (best {results['best_epoch']})"
@@ -140,7 +144,13 @@ def closing(
     if texts:
         lines.append(f"  textvae reconstruct {name} {texts[0]}")
         lines.append(f"  textvae interpolate {name} {' '.join((texts * 2)[:2])}")
-    return "\n\n".join([f"\n{measured}", examples_text(examples), "\n".join(lines)])
+    parts = f"\n{measured}", examples_text(examples), verdict_text(verdict), "\n".join(lines)
+    return "\n\n".join(parts)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """A verdict, why, and what to try next, each in a line."""
+    return f"verdict: {verdict.verdict}\n{verdict.explanation}\nnext: {verdict.advice}"
 
 
 def examples_text(examples: Examples) -> str:
@@ -179,7 +189,7 @@ def run_names(runs: Sequence[LoadedRun]) -> list[str]:
 
 def diagnosis_text(run: LoadedRun) -> str:
     """Everything that was found of a diagnosed run, the verdict last."""
-    found, verdict, nll = run.diagnosis, run.diagnosis.verdict, run.diagnosis.nll
+    found, nll = run.diagnosis, run.diagnosis.nll
     has_z = bool(found.elbo.kl_per_dim)
     notes = "a language model: its NLL is exact"
     if has_z:
@@ -193,7 +203,7 @@ def diagnosis_text(run: LoadedRun) -> str:
         notes,
         f"KL per dimension {kl_bars(found.elbo.kl_per_dim)}",
         *(_of_z(found) if has_z else ()),
-        f"verdict: {verdict.verdict}\n{verdict.explanation}\nnext: {verdict.advice}",
+        verdict_text(found.verdict),
     ]
     return "\n\n".join(filter(None, parts))
 

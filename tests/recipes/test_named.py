@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from textvae.recipes import RECIPES, source_and_recipe
+from textvae.recipes import SIZES, source_and_sizes
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_a_corpus_and_its_recipe(
         (home / "my data" / "ptb.train.txt").write_text("no it was n't\n")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
-    expected = (said, {}) if source is None else (source.format(home=home), RECIPES[name])
-    assert source_and_recipe(said) == (name, *expected)
+    expected = (said, {}) if source is None else (source.format(home=home), SIZES[name])
+    assert source_and_sizes(said) == (name, *expected)

@@ -1,0 +1,196 @@
+"""Remedies by one word, the sizes they are tried at, and what a corpus' own size decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textvae.checks import choose
+from textvae.corpus import Corpus
+
+DEFAULT = "default"
+"""The recipe of a training that names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Options under one word, at the settings that their authors published.
+
+    `cost` is the time of a training beside that of `linear`, on the embedded corpus.
+    """
+
+    summary: str
+    paper: str
+    cost: float
+    options: Mapping[str, Any]
+
+
+def _recipe(summary: str, paper: str, cost: float, **options: Any) -> Recipe:
+    return Recipe(summary=summary, paper=paper, cost=cost, options=options)
+
+
+BOWMAN = "Bowman et al. 2016, arXiv:1511.06349"
+LI = "Li et al. 2019, arXiv:1909.00868"
+
+RECIPES: dict[str, Recipe] = {
+    "default": _recipe(
+        "an autoencoder first, pooling, a floor of 7 nats under the KL, a little bag of words",
+        f"{LI}; Bosc & Vincent 2020; Zhao et al. 2017, put together here",
+        1.5,
+        autoencoder_epochs=3,
+        bidirectional=True,
+        pooling="max",
+        free_bits=7.0,
+        free_bits_kind="total",
+        bag_of_words=0.1,
+    ),
+    "vanilla": _recipe(
+        "no remedy: the full KL weight from the first step",
+        "Kingma & Welling 2014, arXiv:1312.6114",
+        1.0,
+        annealer="constant",
+    ),
+    "linear": _recipe("the KL weight rises on a straight line", BOWMAN, 1.0, annealer="linear"),
+    "sigmoid": _recipe("the KL weight rises on an S", BOWMAN, 1.0, annealer="sigmoid"),
+    "cosine": _recipe("the KL weight rises on half a cosine", BOWMAN, 1.0, annealer="cosine"),
+    "cyclical": _recipe(
+        "the KL weight rises and falls back four times",
+        "Fu et al. 2019, arXiv:1903.10145",
+        1.0,
+        annealer="cyclical",
+    ),
+    "word-dropout": _recipe(
+        "three in ten of the decoder's input words are hidden", BOWMAN, 1.0, word_dropout=0.3
+    ),
+    "free-bits": _recipe(
+        "KL below a floor costs nothing more, dimension by dimension",
+        "Kingma et al. 2016, arXiv:1606.04934",
+        1.0,
+        free_bits=0.25,
+        free_bits_kind="batch",
+    ),
+    "target-kl": _recipe(
+        "the KL is drawn to 5 nats from both sides",
+        "Burgess et al. 2018, arXiv:1804.03599",
+        1.0,
+        free_bits=5.0,
+        free_bits_kind="target",
+    ),
+    "pretrain": _recipe(
+        "an autoencoder first, whose encoder is kept; then free bits",
+        LI,
+        1.4,
+        autoencoder_epochs=3,
+        free_bits_kind="mask",
+        free_bits=0.25,
+    ),
+    "pool": _recipe(
+        "the encoder reads both ways and keeps each unit's largest value",
+        "Long et al. 2019, arXiv:1911.03976; Bosc & Vincent 2020",
+        1.1,
+        bidirectional=True,
+        pooling="max",
+    ),
+    "batch-norm": _recipe(
+        "batch-normalised means: the KL can't fall below a bound",
+        "Zhu et al. 2020, arXiv:2004.12585",
+        1.0,
+        posterior="batch-norm",
+        batch_norm_gamma=0.6,
+        annealer="constant",
+    ),
+    "lagging": _recipe(
+        "up to 100 updates of the encoder alone before each step, until MI stops rising",
+        "He et al. 2019, arXiv:1901.05534",
+        5.0,
+        aggressive_updates=100,
+    ),
+    "bow": _recipe(
+        "z has to tell the sentence's words, in whatever order",
+        "Zhao et al. 2017, arXiv:1703.10960",
+        1.1,
+        bag_of_words=1.0,
+    ),
+}
+"""By one word: every remedy. `combined("a+b")` puts several together."""
+
+SIZES: dict[str, Mapping[str, Any]] = {
+    # The published size (one layer of 256 units, embedding 256, 32 dimensions: the defaults), and
+    # plain SGD halved on plateaus.
+    "ptb": {
+        "embedding_dropout": 0.4,
+        "output_dropout": 0.4,
+        "optimizer": "sgd",
+        "lr": 1.0,
+        "lr_patience": 1,
+        "max_lr_decays": 4,
+        "warmup_epochs": 8.0,
+        "max_epochs": 45,
+    },
+    "grammar": {
+        "latent_dim": 16,
+        "embedding_dim": 64,
+        "encoder_hidden_size": 64,
+        "decoder_hidden_size": 128,
+        "embedding_range": 1.7,
+        "embedding_dropout": 0.0,
+        "output_dropout": 0.0,
+        "warmup_epochs": 5.0,
+        "max_epochs": 10,
+    },
+}
+"""Options that have nothing to do with remedies, by the corpus they were found to be good for."""
+
+STEPS = 12_000  # that a training takes, about
+BIG_VOCABULARY = 10_000  # above which words that are seen once are left out
+SAMPLE = 50_000  # sentences in which words are counted for that
+
+
+def combined(names: str) -> dict[str, Any]:
+    """The options of a recipe, or of several put together, `"a+b"`: later ones win.
+
+    Raises:
+        InputError: If there is no recipe of that name.
+    """
+    options: dict[str, Any] = {}
+    for name in names.split("+"):
+        options |= choose(RECIPES, "recipe", name).options
+    return options
+
+
+def sized(corpus: Corpus, batch_size: int = 32) -> dict[str, Any]:
+    """What the size of a corpus decides: epochs, warm-up, and which words are too rare to keep."""
+    if corpus.name in SIZES:
+        return dict(SIZES[corpus.name])
+    sentences = corpus["train"]
+    epochs = min(40, max(4, round(STEPS * batch_size / len(sentences))))
+    some = sentences.select(range(min(len(sentences), SAMPLE)))["text"]
+    words = {word for text in some for word in text.split()}
+    return {
+        "max_epochs": epochs,
+        "warmup_epochs": min(10.0, epochs / 2),
+        "min_count": 2 if len(words) > BIG_VOCABULARY else 1,
+    }
+
+
+def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any]:
+    """All options of a training: what the corpus' size decides, the recipe's, then those given."""
+    batch_size = given.get("batch_size", 32)
+    return sized(corpus, batch_size) | combined(recipe) | dict(given)
+
+
+def source_and_sizes(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:
+    """What a study runs on: its name, what `load_corpus` finds it by, and its entry of `SIZES`.
+
+    `data_dir` is a directory of Penn Treebank's files, or whatever else `load_corpus` takes; None
+    is the embedded corpus. Where no options are known to be good, there are none.
+    """
+    if data_dir in (None, "grammar"):
+        return "grammar", "grammar", SIZES["grammar"]
+    path = Path(data_dir).expanduser()
+    source = f"ptb:{path}" if (path / "ptb.train.txt").is_file() else data_dir
+    if source.split(":")[0] == "ptb":
+        return "ptb", source, SIZES["ptb"]
+    return path.resolve().stem, data_dir, {}
