@@ -7,7 +7,7 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 
 from textvae.annealers import (
     ANNEALERS,
+    CONTROLLERS,
     Annealer,
     ConstantAnnealer,
     CosineAnnealer,
     CyclicalAnnealer,
+    FeedbackAnnealer,
     KLAnnealer,
+    LagrangeAnnealer,
     LinearAnnealer,
+    PIAnnealer,
     ScheduledAnnealer,
     SigmoidAnnealer,
     build_annealer,
@@ -422,3 +426,91 @@ def test_wrong_values_and_types_are_refused(call: Callable[[], object], message:
 def test_integers_of_torch_are_integers() -> None:
     assert linear_annealing(torch.tensor(3), 4) == 0.75
     assert type(linear_annealing(torch.tensor(3), 4)) is float
+
+
+# Controllers
+
+
+def follow(annealer: FeedbackAnnealer, kls: Sequence[float]) -> list[float]:
+    """The weights that a controller applies to these KLs, one after the other."""
+    weights = []
+    for kl in kls:
+        weights.append(annealer(kl) / kl)
+        annealer.step()
+    return [*weights, annealer.value]
+
+
+def test_a_pi_controller_by_hand() -> None:
+    # e = 5 - 6 = -1, then 5 - 3 = 2: P = kp / (1 + exp(e)), I = -ki (sum of e).
+    betas = follow(PIAnnealer(5.0, kp=0.1, ki=0.2, max_beta=2.0), [6.0, 6.0, 3.0])
+    rising = 0.1 / (1 + math.exp(-1))
+    falling = 0.1 / (1 + math.exp(2))
+    assert betas == pytest.approx([0.0, rising + 0.2, rising + 0.4, falling])
+
+
+def test_a_pi_controller_comes_back_at_once_from_a_bound() -> None:
+    annealer = PIAnnealer(5.0, kp=0.0, ki=0.1)
+    assert follow(annealer, [9.0] * 50)[-1] == 1.0  # 50 errors would have summed to 20
+    annealer(4.0)
+    annealer.step()
+    assert annealer.value < 1.0
+
+
+def test_a_lagrange_multiplier_by_hand() -> None:
+    annealer = LagrangeAnnealer(5.0)
+    assert annealer.value == pytest.approx(-0.01)
+    # RMSprop: the first step is lr g / sqrt(0.01 g^2) = 10 lr, away from a KL that is too small.
+    assert follow(annealer, [3.0])[-1] == pytest.approx(-0.01 - 0.01)
+    square = 0.99 * 0.01 * 2.0**2 + 0.01 * 1.0**2
+    assert follow(annealer, [6.0])[-1] == pytest.approx(-0.02 + 1e-3 / math.sqrt(square))
+    assert follow(annealer, [6.0] * 10_000)[-1] == 1.0  # the multiplier is never negative
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_controllers_hold_the_rate_and_resume(name: str) -> None:
+    """A plant whose KL falls as its weight rises: at 5 nats, the weight is 0.5."""
+
+    def run(annealer: FeedbackAnnealer, steps: int) -> float:
+        for _ in range(steps):
+            annealer(10.0 * (1 - annealer.value))
+            annealer.step()
+        return annealer.value
+
+    def build() -> FeedbackAnnealer:
+        return build_annealer(name, warmup_steps=3, target_rate=5.0)
+
+    whole = build()
+    assert not whole.finished
+    assert run(whole, 20_000) == pytest.approx(0.5, abs=0.02)
+    assert whole.finished
+    first = build()
+    run(first, 700)
+    rest = build()
+    rest.load_state_dict(first.state_dict())
+    assert run(rest, 900) == run(first, 900)
+    with pytest.raises(InputError, match="state must have the keys"):
+        rest.load_state_dict({"value": 1.0})
+
+
+@pytest.mark.parametrize("name", ["linear", "sigmoid", "cosine", "cyclical"])
+def test_a_schedule_may_hold_and_begin_above_zero(name: str) -> None:
+    plain = build_annealer(name, warmup_steps=8, max_beta=2.0, num_cycles=2)
+    raised = build_annealer(
+        name, warmup_steps=8, max_beta=2.0, num_cycles=2, start_beta=0.5, hold_steps=3
+    )
+    weights = [raised.value_at(step) for step in range(14)]
+    assert weights[:4] == [0.5] * 4
+    assert weights[3:] == pytest.approx([0.5 + 0.75 * plain.value_at(step) for step in range(11)])
+    settled = next(step for step in range(14) if weights[step:] == [2.0] * (14 - step))
+    for step in range(14):
+        assert (raised.value, raised.finished) == (weights[step], step >= settled)
+        raised.step()
+
+
+def test_options_of_one_schedule() -> None:
+    steep = build_annealer("sigmoid", warmup_steps=8, sigmoid_k=40)
+    assert steep.value_at(3) < build_annealer("sigmoid", warmup_steps=8).value_at(3)
+    round_ = build_annealer(
+        "cyclical", warmup_steps=8, num_cycles=1, cycle_ratio=1, cycle_shape="cosine"
+    )
+    assert round_.value_at(1) == pytest.approx((1 - math.cos(math.pi / 7)) / 2)

@@ -81,9 +81,16 @@ class KLAnnealer(Protocol):
 
 
 class ScheduledAnnealer(ABC):
-    """An annealer whose weight is a pure function of one counter, which is all its state."""
+    """An annealer whose weight is a pure function of one counter, which is all its state.
+
+    Attributes:
+        start_beta: Weight from which it rises, instead of 0.
+        hold_steps: Steps for which it stays there first.
+    """
 
     current_step: int = 0
+    start_beta: float = 0.0
+    hold_steps: int = 0
     _settled_from: int | None = 0  # first step from which the weight stays as it is; None: never
 
     @abstractmethod
@@ -91,17 +98,26 @@ class ScheduledAnnealer(ABC):
 
     def value_at(self, step: int) -> float:
         """Return the weight of the batch after `step` optimizer steps, the first being at 0."""
-        return self._weight(integer("step", step, 0))
+        return self._raised(integer("step", step, 0))
 
     @property
     def value(self) -> float:
         """The weight of the coming batch."""
-        return self._weight(self.current_step)
+        return self._raised(self.current_step)
+
+    def _raised(self, step: int) -> float:
+        weight = self._weight(max(step - self.hold_steps, 0))
+        if not self.start_beta:
+            return weight
+        return self.start_beta + weight * (1 - self.start_beta / getattr(self, "max_beta", 1.0))
 
     @property
     def finished(self) -> bool:
         """Whether the schedule is over, so that stepping will not change the weight again."""
-        return self._settled_from is not None and self.current_step >= self._settled_from
+        return (
+            self._settled_from is not None
+            and self.current_step >= self.hold_steps + self._settled_from
+        )
 
     def __call__(self, kl: Any) -> Any:
         """Return `kl * value`, for any `kl` that can be multiplied by a float."""
@@ -277,12 +293,119 @@ class Annealer(ScheduledAnnealer):
         return self.baseline + (1.0 - self.baseline) * curve(progress)
 
 
+class FeedbackAnnealer(ABC):
+    """An annealer that follows the KL it is called on, so as to hold it near a target, in nats.
+
+    The weight changes in `step`, by the KL of the last call. `finished` is only whether the first
+    `warmup_steps` are over: the weight never comes to rest.
+    """
+
+    def __init__(self, target: float, warmup_steps: int, start: float) -> None:
+        self.target = number("target", target, "[0, inf)")
+        self.warmup_steps = integer("warmup_steps", warmup_steps, 0)
+        self.value, self.current_step = start, 0
+        self._kl = self.target
+
+    def __call__(self, kl: Any) -> Any:
+        """Note the KL, a mean over sentences, and return `kl * value`."""
+        self._kl = float(kl)
+        return kl * self.value
+
+    def step(self) -> None:
+        """Move on by one optimizer step."""
+        self.current_step += 1
+        self.value = self._updated(self._kl)
+
+    @abstractmethod
+    def _updated(self, kl: float) -> float: ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the warm-up is over."""
+        return self.current_step >= self.warmup_steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes during training."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        if not isinstance(state, Mapping) or set(state) != set(vars(self)):
+            raise InputError(f"state must have the keys {list(vars(self))}, got {state!r}")
+        vars(self).update(state)
+
+
+class PIAnnealer(FeedbackAnnealer):
+    """A PI controller: β = P + I, within [`min_beta`, `max_beta`], with e = `target` - KL.
+
+    P = kp / (1 + exp(e)), and I sums -ki e over the steps, except where that would push a weight
+    further that is at its bound already (the paper's code sums on, and takes long to come back).
+
+    Reference:
+        Shao et al. (2020), ControlVAE, arXiv:2004.05988, equations 9-11.
+    """
+
+    def __init__(
+        self,
+        target: float,
+        warmup_steps: int = 0,
+        *,
+        max_beta: float = 1.0,
+        min_beta: float = 0.0,
+        kp: float = 0.01,
+        ki: float = 0.0001,
+    ) -> None:
+        super().__init__(target, warmup_steps, number("min_beta", min_beta, "[0, inf)"))
+        self.min_beta, self.max_beta = min_beta, number("max_beta", max_beta, "[0, inf)")
+        self.kp, self.ki = number("kp", kp, "[0, inf)"), number("ki", ki, "[0, inf)")
+        self._integral = 0.0
+
+    def _updated(self, kl: float) -> float:
+        error = self.target - kl
+        proportional = self.kp * (0.5 - 0.5 * math.tanh(0.5 * error))  # kp / (1 + exp(e))
+        beta = self.min_beta + proportional + self._integral - self.ki * error
+        if self.min_beta <= beta <= self.max_beta or (beta > self.max_beta) == (error > 0):
+            self._integral -= self.ki * error
+        return min(max(beta, self.min_beta), self.max_beta)
+
+
+class LagrangeAnnealer(FeedbackAnnealer):
+    """A minimum desired rate, KL >= `target`: β = 1 - λ, with a multiplier λ >= 0 that ascends.
+
+    λ follows the gradient `target` - KL by RMSprop (decay 0.99), one step of size `lr` at a time:
+    it falls to 0, and β rises to 1, once the KL stays above the rate.
+
+    Reference:
+        Pelsmaeker & Aziz (2020), Effective Estimation of Deep Generative Language Models,
+        arXiv:1904.08194, section 3: rate 5, λ = 1.01 at the start, lr 1e-3.
+    """
+
+    def __init__(
+        self, target: float, warmup_steps: int = 0, *, lr: float = 1e-3, start: float = 1.01
+    ) -> None:
+        self.multiplier = number("start", start, "[0, inf)")
+        super().__init__(target, warmup_steps, 1.0 - start)
+        self.lr, self._square = number("lr", lr, "(0, inf)"), 0.0
+
+    def _updated(self, kl: float) -> float:
+        gradient = self.target - kl
+        self._square = 0.99 * self._square + 0.01 * gradient**2
+        self.multiplier += self.lr * gradient / (math.sqrt(self._square) + 1e-8)
+        self.multiplier = max(0.0, self.multiplier)
+        return 1.0 - self.multiplier
+
+
 ANNEALERS: dict[str, Callable[..., ScheduledAnnealer]] = {
     "constant": ConstantAnnealer,
     "linear": LinearAnnealer,
     "sigmoid": SigmoidAnnealer,
     "cosine": CosineAnnealer,
     "cyclical": CyclicalAnnealer,
+}
+
+CONTROLLERS: dict[str, Callable[..., FeedbackAnnealer]] = {
+    "control": PIAnnealer,
+    "mdr": LagrangeAnnealer,
 }
 
 
@@ -293,19 +416,35 @@ def build_annealer(
     max_beta: float = 1.0,
     num_cycles: int = 4,
     cycle_ratio: float = 0.5,
-) -> ScheduledAnnealer:
-    """Return a new annealer of `ANNEALERS` whose weight is full for good after `warmup_steps`.
+    cycle_shape: str = "linear",
+    sigmoid_k: float = 10,
+    target_rate: float = 5.0,
+    start_beta: float = 0.0,
+    hold_steps: int = 0,
+) -> ScheduledAnnealer | FeedbackAnnealer:
+    """Return a new annealer or controller that is `finished` after `hold_steps + warmup_steps`.
 
-    `num_cycles`, which fill the warm-up, and `cycle_ratio` are for 'cyclical' only.
+    The schedules begin at `start_beta`, stay there for `hold_steps`, and have risen to `max_beta`
+    `warmup_steps` later. `num_cycles`, which fill the warm-up, `cycle_ratio` and `cycle_shape` are
+    for 'cyclical' only, `sigmoid_k` for 'sigmoid'; 'control' and 'mdr' hold the KL at
+    `target_rate`, nats per sentence.
     """
+    if name in CONTROLLERS:
+        bounds = {"max_beta": max_beta} if name == "control" else {}
+        return CONTROLLERS[name](target_rate, warmup_steps, **bounds)
     annealer = choose(ANNEALERS, "name", name)
+    made: ScheduledAnnealer
     if name == "constant":
         return annealer(max_beta)
-    if name != "cyclical":
-        return annealer(warmup_steps, max_beta)
-    if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
-        got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
-        raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
-    return CyclicalAnnealer(
-        num_cycles=num_cycles, total_steps=warmup_steps, ratio=cycle_ratio, max_beta=max_beta
-    )
+    if name == "cyclical":
+        if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
+            got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
+            raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
+        cycles = {"total_steps": warmup_steps, "ratio": cycle_ratio, "shape": cycle_shape}
+        made = CyclicalAnnealer(num_cycles=num_cycles, max_beta=max_beta, **cycles)
+    else:
+        more = {"k": sigmoid_k} if name == "sigmoid" else {}
+        made = annealer(warmup_steps, max_beta, **more)
+    made.start_beta = number("start_beta", start_beta, f"[0, {max_beta}]")
+    made.hold_steps = integer("hold_steps", hold_steps, 0)
+    return made

@@ -127,8 +127,8 @@ class DataConfig(Options):
 class TrainingConfig(Options):
     """Objective, optimisation and bookkeeping of one training."""
 
-    annealer: Literal["constant", "linear", "sigmoid", "cosine", "cyclical"] = option(
-        "linear", "schedule of the KL weight"
+    annealer: Literal["constant", "linear", "sigmoid", "cosine", "cyclical", "control", "mdr"] = (
+        option("linear", "schedule of the KL weight; control and mdr follow the KL itself")
     )
     warmup_epochs: float = option(5.0, "epochs until the schedule has its full weight", "[0, inf)")
     num_cycles: int = option(4, "cycles of the cyclical schedule within the warm-up")
@@ -136,6 +136,11 @@ class TrainingConfig(Options):
     max_beta: float = option(
         1.0, "full KL weight; evaluation is at 1 whatever this says", "[0, inf)"
     )
+    start_beta: float = option(0.0, "KL weight from which schedules rise", "[0, inf)")
+    hold_epochs: float = option(0.0, "epochs for which it stays there first", "[0, inf)")
+    sigmoid_k: float = option(10.0, "how steep the sigmoid schedule is", "[1e-6, inf)")
+    cycle_shape: Literal["linear", "cosine", "sigmoid"] = option("linear", "rise of each cycle")
+    target_rate: float = option(5.0, "KL that control and mdr hold, nats", "[0, inf)")
     free_bits: float = option(
         0.0,
         "floor under the KL, nats: per dimension, or per sentence for total and target",

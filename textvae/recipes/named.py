@@ -61,6 +61,20 @@ RECIPES: dict[str, Recipe] = {
         1.0,
         annealer="cyclical",
     ),
+    "control": _recipe(
+        "a PI controller sets the KL weight so that the KL is 5 nats",
+        "Shao et al. 2020, arXiv:2004.05988",
+        1.0,
+        annealer="control",
+        target_rate=5.0,
+    ),
+    "mdr": _recipe(
+        "a Lagrange multiplier takes weight off the KL until it is 5 nats",
+        "Pelsmaeker & Aziz 2020, arXiv:1904.08194",
+        1.0,
+        annealer="mdr",
+        target_rate=5.0,
+    ),
     "word-dropout": _recipe(
         "three in ten of the decoder's input words are hidden", BOWMAN, 1.0, word_dropout=0.3
     ),

@@ -71,6 +71,11 @@ def configured_annealer(config: TrainingConfig, steps_per_epoch: int) -> KLAnnea
         max_beta=config.max_beta,
         num_cycles=config.num_cycles,
         cycle_ratio=config.cycle_ratio,
+        cycle_shape=config.cycle_shape,
+        sigmoid_k=config.sigmoid_k,
+        target_rate=config.target_rate,
+        start_beta=config.start_beta,
+        hold_steps=round(config.hold_epochs * steps_per_epoch),
     )
 
 
