@@ -75,12 +75,6 @@ def test_an_experiments_table_is_that_of_its_runs(name: str) -> None:
     assert written(name) == script["report"](experiment, content["runs"])
 
 
-def test_the_studys_table_is_that_of_its_runs() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "compare_annealers.py"))
-    content = read_json(RESULTS / "grammar" / "annealers.json")
-    assert written("annealers") == script["report"](content["runs"], content["entropy"])
-
-
 @pytest.mark.parametrize(("name", "heading"), HEADINGS.items())
 def test_results_show_an_experiments_table(name: str, heading: str) -> None:
     shown = part(OF_RESULTS, heading)

@@ -103,7 +103,7 @@ def warmup_experiment() -> None:
 
 
 def compare() -> None:
-    assert "Which schedules keep the KL term from vanishing" in help_of("compare_annealers")
+    assert "Every remedy on one corpus" in help_of("remedies")
 
 
 def package_annealer() -> None:

@@ -19,6 +19,7 @@ from textvae import cli
 from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import PARTS
 from textvae.corpus import CorpusNotFound
+from textvae.recipes import RECIPES
 from textvae.run import RunDirectory
 from textvae.training import SafeInterrupt, Trainer, TrainingError
 
@@ -33,7 +34,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `train` was asked for; nothing is trained."""
     asked: list[dict[str, Any]] = []
 
-    def train(corpus: Any, options: Any, directory: Path, *, command: str) -> None:
+    def train(corpus: Any, options: Any, directory: Path, *, recipe: Any, command: str) -> None:
         asked.append({"options": options, "directory": directory, "command": command})
 
     monkeypatch.setattr("textvae.cli.training.train_run", train)
@@ -298,3 +299,30 @@ def test_help_tells_every_option_with_its_text() -> None:
         for name, field in config.__dataclass_fields__.items():
             assert f"--{name.replace('_', '-')}" in text
             assert " ".join(field.metadata["help"].split()) in text
+
+
+def test_recipes_are_listed() -> None:
+    listed = json.loads(call("recipes", "--json").out)
+    assert [each["name"] for each in listed] == list(RECIPES)
+    text = call("recipes").out
+    for each in listed:
+        assert {"summary", "paper", "cost", "options"} < set(each)
+        assert f"{each['name']}: {each['summary']}\n    {each['paper']}\n" in text
+
+
+def test_a_recipe_is_said_and_followed(fifty: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("train", str(fifty), f"--output-dir={run}")
+    answer = call(*command, *SIZES, "--recipe=pool+bow", "--max-steps=2", "--bag-of-words=0.5")
+    assert answer.code == 0
+    assert "recipe pool+bow; chosen for fifty: " in answer.err
+    assert "pooling max" in answer.err
+    assert "verdict: " in answer.out
+    assert answer.out.index("verdict: ") < answer.out.index("the run is in")
+    flat = RunDirectory.open(run).config.flat()
+    assert (flat["pooling"], flat["bag_of_words"], flat["bidirectional"]) == ("max", 0.5, True)
+    assert call(*command, "--resume", "--recipe=pool", "--max-steps=3").code == 0
+    refused = call(*command, "--resume", "--recipe=lagging")
+    assert refused.code == 2
+    assert "aggressive_updates is 0" in refused.err
+    assert call(*command, "--recipe=pol").code == 2

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
-from textvae.recipes import SIZES, source_and_sizes
+from textvae.checks import InputError
+from textvae.corpus import Corpus
+from textvae.recipes import SIZES, chosen, combined, source_and_sizes
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,27 @@ def test_a_corpus_and_its_recipe(
     monkeypatch.chdir(home)
     expected = (said, {}) if source is None else (source.format(home=home), SIZES[name])
     assert source_and_sizes(said) == (name, *expected)
+
+
+def test_recipes_are_put_together_and_later_ones_win() -> None:
+    together = combined("batch-norm+linear+bow")
+    assert together == {**combined("batch-norm"), **combined("linear"), **combined("bow")}
+    assert together["annealer"] == "linear"
+    with pytest.raises(InputError, match=r"recipe must be one of .*vanilla.*, got 'nonsense'"):
+        combined("pool+nonsense")
+
+
+@pytest.mark.parametrize(
+    ("num_sentences", "epochs", "warmup"), [(40, 40, 10.0), (30_000, 13, 6.5), (500_000, 4, 2.0)]
+)
+def test_the_size_of_a_corpus_decides(num_sentences: int, epochs: int, warmup: float) -> None:
+    words = [f"word{i} and word{i}" for i in range(12_000)]
+    texts = (words * (num_sentences // len(words) + 1))[:num_sentences]
+    corpus = Corpus("mine", {"train": Dataset.from_dict({"text": texts})}, "mine.txt", {})
+    options = chosen(corpus, {"latent_dim": 3}, "pool")
+    assert (options["max_epochs"], options["warmup_epochs"]) == (epochs, warmup)
+    assert options["min_count"] == (2 if num_sentences >= 12_000 else 1)
+    assert (options["latent_dim"], options["pooling"]) == (3, "max")
+    assert chosen(corpus, {"max_epochs": 2})["max_epochs"] == 2  # what is given wins
+    assert chosen(corpus, {}) == chosen(corpus, {}, "default")
+    assert chosen(replace(corpus, name="grammar"), {}, "linear")["latent_dim"] == 16

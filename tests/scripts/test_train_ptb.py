@@ -40,7 +40,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def train(corpus: Any, options: Any, directory: Path, *, recipe: str, command: str) -> None:
         assert command == "python scripts/train_ptb.py"
         name = corpus.name if corpus else None
-        asked.append({"corpus": name, "options": {"lr": 0.5}, "directory": directory})
+        asked.append({"corpus": name, "options": options, "directory": directory})
 
     monkeypatch.setattr(cli, "train_run", train)
     return asked
