@@ -193,11 +193,15 @@ def of_texts(run: LoadedRun, *texts: str) -> LoadedRun:
     return replace(run, corpus=Corpus("mine", splits, "source", {}), evaluation=TERMS)
 
 
+FOUND = Verdict("healthy", "All is well.", "Go on.")
+
+
 def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun) -> None:
     run = of_texts(
         diagnosed, "it 's a $ N; profit for the company", "prices fell again at the end of it"
     )
-    text = report.closing(run, RESULTS, recipes.examples_of(run), "my runs/1")
+    text = report.closing(run, RESULTS, recipes.examples_of(run), "my runs/1", FOUND)
+    assert "\n\nverdict: healthy\nAll is well.\nnext: Go on.\n\n" in text
     assert "3 (best 2)" in text
     assert text.split("\n")[-5:] == [
         "the run is in my runs/1; go on with",
@@ -209,7 +213,7 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
     ]
     for only in ("hm", "a sentence that would fit a line"):  # one sentence is enough
         run = of_texts(diagnosed, only)
-        closing = report.closing(run, RESULTS, recipes.examples_of(run), "run")
+        closing = report.closing(run, RESULTS, recipes.examples_of(run), "run", FOUND)
         assert closing.count(only) >= 4
 
 
