@@ -36,15 +36,18 @@ LI = "Li et al. 2019, arXiv:1909.00868"
 
 RECIPES: dict[str, Recipe] = {
     "default": _recipe(
-        "an autoencoder first, pooling, a floor of 7 nats under the KL, a little bag of words",
+        "an autoencoder first, pooling, a floor of 8 nats under the KL, a bag of words of its own",
         f"{LI}; Bosc & Vincent 2020; Zhao et al. 2017, put together here",
         1.5,
         autoencoder_epochs=3,
         bidirectional=True,
         pooling="max",
-        free_bits=7.0,
+        free_bits=8.0,
         free_bits_kind="total",
-        bag_of_words=0.1,
+        # The sum of two ELBOs, of sentences and half of one of bags of words, would have β = 1.5:
+        # the words alone would pay for details that the decoder can find by itself.
+        bag_of_words=0.5,
+        max_beta=1.25,
     ),
     "vanilla": _recipe(
         "no remedy: the full KL weight from the first step",
@@ -149,10 +152,11 @@ SIZES: dict[str, Mapping[str, Any]] = {
         "encoder_hidden_size": 64,
         "decoder_hidden_size": 128,
         "embedding_range": 1.7,
-        "embedding_dropout": 0.0,
-        "output_dropout": 0.0,
+        "embedding_dropout": 0.1,
+        "output_dropout": 0.1,
+        "lr_patience": 0,
         "warmup_epochs": 5.0,
-        "max_epochs": 10,
+        "max_epochs": 20,
     },
 }
 """Options that have nothing to do with remedies, by the corpus they were found to be good for."""
