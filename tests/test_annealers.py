@@ -488,7 +488,7 @@ def test_controllers_hold_the_rate_and_resume(name: str) -> None:
     rest = build()
     rest.load_state_dict(first.state_dict())
     assert run(rest, 900) == run(first, 900)
-    with pytest.raises(InputError, match="state must have the keys"):
+    with pytest.raises(InputError, match="state must be a mapping with the keys"):
         rest.load_state_dict({"value": 1.0})
 
 

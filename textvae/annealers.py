@@ -65,6 +65,12 @@ def _logistic(progress: float, k: float = 10) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
 
 
+def _refuse_other_keys(state: Mapping[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(state, Mapping) or set(state) != set(old):
+        raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
+    return old
+
+
 _Curve = Callable[[float], float]
 _CURVES: dict[str, _Curve] = {"linear": float, "cosine": _cosine, "sigmoid": _logistic}
 
@@ -133,9 +139,7 @@ class ScheduledAnnealer(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken; a malformed state raises and changes nothing."""
-        old = self.state_dict()
-        if not isinstance(state, Mapping) or set(state) != set(old):
-            raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
+        old = _refuse_other_keys(state, self.state_dict())
         checks: dict[type, Callable[..., Any]] = {int: partial(integer, low=0), bool: switch}
         vars(self).update({name: checks[type(old[name])](name, state[name]) for name in old})
 
@@ -330,8 +334,7 @@ class FeedbackAnnealer(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        if not isinstance(state, Mapping) or set(state) != set(vars(self)):
-            raise InputError(f"state must have the keys {list(vars(self))}, got {state!r}")
+        _refuse_other_keys(state, vars(self))
         vars(self).update(state)
 
 
@@ -440,8 +443,8 @@ def build_annealer(
         if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
             got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
             raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
-        cycles = {"total_steps": warmup_steps, "ratio": cycle_ratio, "shape": cycle_shape}
-        made = CyclicalAnnealer(num_cycles=num_cycles, max_beta=max_beta, **cycles)
+        cycles: dict[str, Any] = {"total_steps": warmup_steps, "num_cycles": num_cycles}
+        made = CyclicalAnnealer(**cycles, ratio=cycle_ratio, shape=cycle_shape, max_beta=max_beta)
     else:
         more = {"k": sigmoid_k} if name == "sigmoid" else {}
         made = annealer(warmup_steps, max_beta, **more)

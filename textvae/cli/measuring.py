@@ -114,8 +114,8 @@ def quality(
     """How good a run's sentences are: varied, new, likely; BLEU of reconstructions."""
     from textvae import recipes, report
 
-    options = {"temperature": temperature, "language_model": language_model}
-    found = recipes.quality_run(run, num_samples=num_samples, **options, **asdict(measurement))
+    options = {"temperature": temperature, "language_model": language_model, **asdict(measurement)}
+    found = recipes.quality_run(run, num_samples=num_samples, **options)
     print_result(json, asdict(found), report.quality_text(found))
 
 

@@ -144,10 +144,9 @@ def curves(axes: Axes, panel: Panel) -> None:
     if panel.mark is not None:
         axes.axvline(panel.mark, color=INK, lw=0.8, ls=(0, (2, 2)))
     for name, (x, y) in panel.curves.items():
-        marker = "o" if len(x) <= MOST_MARKED else ""
-        look = {"ls": "", "marker": "o"} if panel.scattered else {"marker": marker}
-        if panel.scattered and name.startswith("_"):
-            look = {"color": INK, "lw": 0.8}
+        look: dict[str, Any] = {"marker": "o" if len(x) <= MOST_MARKED else ""}
+        if panel.scattered:
+            look = {"color": INK, "lw": 0.8} if name.startswith("_") else {"ls": "", "marker": "o"}
         (line,) = axes.plot(x, y, label=name, **look)
         if name in panel.bands:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)

@@ -65,18 +65,11 @@ class Plateau(Stateful):
 
 def configured_annealer(config: TrainingConfig, steps_per_epoch: int) -> KLAnnealer:
     """The configured schedule, its epochs turned into steps."""
-    return build_annealer(
-        config.annealer,
-        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        max_beta=config.max_beta,
-        num_cycles=config.num_cycles,
-        cycle_ratio=config.cycle_ratio,
-        cycle_shape=config.cycle_shape,
-        sigmoid_k=config.sigmoid_k,
-        target_rate=config.target_rate,
-        start_beta=config.start_beta,
-        hold_steps=round(config.hold_epochs * steps_per_epoch),
-    )
+    same = ("max_beta", "num_cycles", "cycle_ratio", "cycle_shape", "sigmoid_k", "target_rate")
+    options = {name: getattr(config, name) for name in (*same, "start_beta")}
+    for name in ("warmup", "hold"):
+        options[f"{name}_steps"] = round(getattr(config, f"{name}_epochs") * steps_per_epoch)
+    return build_annealer(config.annealer, **options)
 
 
 class KLWeight:
