@@ -52,9 +52,8 @@ WARMUPS, BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.1, 1.0, 4.0, 10.0)
 
 RATES, FLOORS = (1e-2, 1e-3, 1e-4, 1e-5), (0.0, 0.02, 0.05, 0.1, 0.2)
 
-# Other kinds of free bits, each at a budget of 1.6 nats.
 STUDIED = {"word_dropout": 0.3}  # so that there is a KL to be studied
-KINDS = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}
+KINDS = {"max": 0.1, "mask": 0.1, "total": 1.6, "target": 1.6}  # each of 1.6 nats
 ALONE = {"annealer": "constant"}
 
 EXPERIMENTS = {
@@ -164,18 +163,6 @@ class Study:
     results_dir: Annotated[str, "where results are written"] = "results"
 
 
-def train_all(
-    study: Study, name: str, configurations: Mapping[str, Any], **more: Any
-) -> tuple[Path, list[SweptRun]]:
-    """Train what is not trained yet; gives where results go, too."""
-    corpus, source, sizes = source_and_sizes(study.data_dir)
-    path = Path(study.results_dir) / corpus / name
-    check_study(path)
-    runs = Path(study.runs_dir) / corpus
-    base = {**sizes, **STUDIED}
-    return path, sweep(source, base, configurations, study.seeds, runs, jobs=study.jobs, **more)
-
-
 def report(experiment: Experiment, rows: Rows) -> str:
     """What was asked and measured, and the table."""
     what = "Validation data, nats per sentence, mean ± sd over seeds."
@@ -186,8 +173,11 @@ def report(experiment: Experiment, rows: Rows) -> str:
 def run(experiment: Annotated[Literal[*EXPERIMENTS], "which one"], *, study: Study) -> None:
     """Exercises of VAE courses as experiments: train what is not trained yet, then write."""
     asked = EXPERIMENTS[experiment]
-    path, swept = train_all(study, experiment, asked.configurations)
-    rows = [figures(one) for one in swept]
+    corpus, source, sizes = source_and_sizes(study.data_dir)
+    path = Path(study.results_dir) / corpus / experiment
+    check_study(path)
+    parts = {**sizes, **STUDIED}, asked.configurations, study.seeds, Path(study.runs_dir) / corpus
+    rows = [figures(one) for one in sweep(source, *parts, jobs=study.jobs)]
     content, text = {"question": asked.question, "runs": rows}, report(asked, rows)
     print(write_study(path, text, content, partial(draw, asked, rows)))
 

@@ -74,9 +74,7 @@ class Bench:
         self.content |= {**header, "pairs": self.pairs, "also": self.also}
         print("\n".join(f"{name}: {value}" for name, value in header.items()), flush=True)
 
-    def compare(
-        self, name: str, unit: str, agreement: str, ours: Side, reference: Side, **more: str
-    ) -> None:
+    def compare(self, name: str, unit: str, agreement: str, ours: Side, reference: Side) -> None:
         """Measure two sides in turn (A B A B …); `agreement` says how their results compare."""
         rounds = [(measured(ours), measured(reference)) for _ in range(self.rounds)]
         mine, theirs = zip(*rounds, strict=True)
@@ -90,7 +88,6 @@ class Bench:
             "ratio": median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
-            **more,
         }
         if ours.flops and self.reference != "usual loop":  # a smaller piece of the same kind
             growths = [reference.flops / ours.flops / ratio for ratio in ratios]

@@ -5,8 +5,8 @@ and log-softmax are taken at every position, losses read back at each step; NLL 
 sentences are decoded one by one. The layers are those of a `SentenceVAE` with one GRU and one LSTM
 layer; what is done with them is not textvae's.
 
-Shapes: B sentences, T tokens, H hidden, V vocabulary, Z latent, K open hypotheses or importance
-samples, S samples decoded at a time.
+Shapes: B sentences, T tokens, H hidden, V vocabulary, Z latent, K importance samples,
+S decoded at a time.
 """
 
 from __future__ import annotations
@@ -145,38 +145,3 @@ def one_at_a_time(
             sentence.append(token)
         sentences.append(sentence)
     return sentences
-
-
-class Hypothesis(NamedTuple):
-    """A sentence that beam search has begun: log p, ids from BOS on, the decoder's state."""
-
-    score: float
-    ids: list[int]
-    state: tuple[Tensor, ...]
-
-
-@torch.no_grad()
-def beam_of_one(model: SentenceVAE, code: Tensor, beams: int, max_length: int) -> Hypothesis:
-    """Beam search for one code (1, Z): the open hypotheses are a batch, all else is lists.
-
-    It ends when as many sentences are complete as there are beams, as the search of He et al.
-    (2019), Lagging Inference Networks and Posterior Collapse in Variational Autoencoders, does.
-    """
-    live, done = [Hypothesis(0.0, [BOS_ID], model.initial_state(code))], list[Hypothesis]()
-    for _ in range(max_length):
-        ids = torch.tensor([one.ids[-1] for one in live])
-        states = zip(*(one.state for one in live), strict=True)
-        state = tuple(torch.cat(parts, dim=1) for parts in states)
-        scores, state = model.step(ids, state, code.expand(len(live), -1))
-        sums = torch.log_softmax(scores, -1) + torch.tensor([one.score for one in live])[:, None]
-        best = sums.flatten().topk(min(beams - len(done), sums.numel()))
-        grown = list[Hypothesis]()
-        for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            parent, token = divmod(index, scores.shape[1])
-            own = tuple(part[:, parent : parent + 1] for part in state)
-            one = Hypothesis(score, [*live[parent].ids, token], own)
-            (done if token == EOS_ID else grown).append(one)
-        live = grown
-        if not live:
-            break
-    return max([*done, *live], key=lambda one: one.score)

@@ -50,17 +50,13 @@ def test_decode_from_options_to_results(measure: Measure) -> None:
     assert (found["threads"], found["rounds"], found["precision"]) == (1, 2, "fp32")
     assert f"torch {torch.__version__}" in found["versions"]
     assert "all are cut at 25 tokens (vocab_size 20, " in found["model"]
-    names = ["sampling, 6 sentences", "greedy, 6 sentences", "beam of 5, 3 sentences"]
+    names = ["sampling, 6 sentences", "greedy, 6 sentences"]
     assert [pair["name"] for pair in found["pairs"]] == names
-    assert [pair["unit"] for pair in found["pairs"]] == ["tokens/s", "tokens/s", "sentences/s"]
-    random, identical, likely = [pair["agreement"] for pair in found["pairs"]]
-    assert (random, identical) == ("random", "2 of 2 identical")
-    assert likely.startswith("mean log p -")
+    assert [pair["unit"] for pair in found["pairs"]] == ["tokens/s"] * 2
+    assert [pair["agreement"] for pair in found["pairs"]] == ["random", "2 of 2 identical"]
     for pair in found["pairs"]:
-        searches = pair["unit"] == "sentences/s"
-        assert searches == ("hypotheses" in pair.get("no_limit", ""))
         for side in (pair["ours"], pair["reference"]):
-            assert (side["share_of_limit"] is None) == searches
+            assert side["share_of_limit"] > 0
             assert 0 < side["min"] <= side["median"] <= side["max"]
 
     columns, _, *rows = found["told"].split("\nmedian (least–most):\n\n")[1].splitlines()
@@ -298,6 +294,3 @@ def test_results_that_differ_are_refused() -> None:
     assert inference.identical([*usual[1:], [6]], usual) == "99 of 100 identical"
     with pytest.raises(RuntimeError, match="don't do the same: 98 of 100 identical"):
         inference.identical([*usual[2:], [6], [6]], usual)
-    assert inference.as_likely([-10.0, -20.25], [-10.0, -20.0]) == "mean log p -15.12 and -15.00"
-    with pytest.raises(RuntimeError, match="worse sentences: mean log p"):
-        inference.as_likely([-10.0, -21.0], [-10.0, -20.0])
