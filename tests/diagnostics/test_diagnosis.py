@@ -37,6 +37,7 @@ from textvae.diagnostics import (
 )
 from textvae.diagnostics.information import AU_THRESHOLDS
 from textvae.model import Gaussian, Posterior, SentenceVAE
+from textvae.recipes import combined
 
 COMMITTED = Path(__file__).parents[2] / "results" / "ptb-vae" / "diagnosis.json"
 SPLIT = batches([[3, 1, 0], [4, 5, 7], [6, 2]])
@@ -376,12 +377,15 @@ def test_every_rule_has_its_case() -> None:
     assert RULES[-1].applies(estimates(rec=math.nan)), "the last always applies"
 
 
-def test_advice_names_options_that_exist() -> None:
+def test_advice_names_options_and_recipes_that_exist() -> None:
     options = {
         f"--{field.name.replace('_', '-')}"
         for config in (ModelConfig, DataConfig, TrainingConfig)
         for field in dataclasses.fields(config)
     }
     advised = {option for rule in RULES for option in re.findall(r"--[a-z-]+", rule.advice)}
-    assert advised <= options
-    assert {"--word-dropout", "--free-bits", "--warmup-epochs", "--max-beta"} <= advised
+    assert advised <= options | {"--recipe"}
+    assert {"--recipe", "--free-bits", "--warmup-epochs", "--max-beta"} <= advised
+    for rule in RULES:
+        for names in re.findall(r"--recipe ([a-z+-]+)", rule.advice):
+            assert combined(names)

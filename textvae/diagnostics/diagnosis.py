@@ -149,16 +149,16 @@ class Rule(NamedTuple):
 
 
 PRETRAIN = (
-    "Give the encoder something to say before the KL term is heard (--autoencoder-epochs 2), make "
-    "the decoder need it (--word-dropout 0.3), and lower --free-bits, if that floor keeps KL up."
+    "Give the encoder something to say before the KL term is heard (--recipe pretrain), and lower "
+    "--free-bits, if that floor keeps KL up."
 )
 FULL_WEIGHT = (
     "Train on with the full KL weight (--max-beta 1, --warmup-epochs well below --max-epochs), or "
     "with a lower --free-bits if it was the floor that was so high."
 )
 KEEP_KL = (
-    "Anneal the KL term (--annealer linear --warmup-epochs 10) and make the decoder need z "
-    "(--word-dropout 0.3); if KL is lost again, hold it with --free-bits 0.1."
+    "Keep the KL up: --recipe default has an autoencoder first, then a floor under the KL; where "
+    "that was the recipe, raise its floor, --free-bits."
 )
 
 PAID_FOR_LITTLE = Rule(
@@ -209,7 +209,7 @@ RULES = (
         lambda e: e.ablation.used < COLLAPSED_KL,
         "The decoder ignores z: of {e.mi.mi:.2f} nats about the sentence, at a KL of "
         "{e.elbo.kl:.2f}, it takes no more than {e.ablation.used:.3f}{e.trained_with}.",
-        "Make the decoder need z: --word-dropout 0.3, or a smaller --decoder-hidden-size.",
+        "Make the decoder need z: --recipe word-dropout, or a smaller --decoder-hidden-size.",
     ),
     # Partly collapsed: KL is paid for codes that are hardly heard, or that say little.
     PAID_FOR_LITTLE._replace(applies=lambda e: e.ablation.used < HALF * e.mi.mi),
@@ -247,8 +247,8 @@ RULES = (
         "Most dimensions have collapsed: {e.num_used} of {e.elbo.latent_dim} are in use. Those "
         "carry {e.mi.mi:.2f} nats about the sentence, and the decoder listens: another sentence's "
         "z costs it {e.ablation.used:.2f}.",
-        "Give every dimension its share with --free-bits 0.1 or a longer --warmup-epochs; or take "
-        "fewer (--latent-dim), if what z says is enough.",
+        "Give every dimension its share: --recipe default+free-bits; or take fewer dimensions "
+        "(--latent-dim), if what z says is enough.",
     ),
     Rule(
         "partly collapsed",
