@@ -1,4 +1,4 @@
-"""The documents quote the results: README.md, results/README.md and the files in results/ agree.
+"""The documents quote the results: README.md, docs/, results/README.md and the files in results/.
 
 What is written down is compared with what the results give when they are rounded as it is, so that
 a digit changed on either side shows.
@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from textvae.files import read_json
+from textvae.report.text import markdown, summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "results"
 OF_RESULTS = (RESULTS / "README.md").read_text(encoding="utf-8")
+OF_REMEDIES = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
 
 HEADINGS = {
     "warmup": "Warm-up",
@@ -82,16 +84,35 @@ def test_results_show_an_experiments_table(name: str, heading: str) -> None:
     assert f"![{heading}](grammar/{name}.png)" in shown
 
 
-# The study in the README
+# Remedies, and the earlier study of schedules
 
 
-def test_the_readme_shows_the_studys_table() -> None:
-    shown = part(README, "The case that annealing was made for")
+def test_the_remedies_table_is_that_of_its_runs() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
+    content = read_json(RESULTS / "grammar" / "remedies.json")
+    report = script["report"](content["runs"], "grammar", content["entropy"])
+    assert written("remedies") == report
+    assert table(part(OF_REMEDIES, "The embedded corpus")) == table(report)
+
+
+def test_the_readmes_rows_of_remedies() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
+    shown = table(README[README.index("## Evidence") : README.index("## As a library")])
+    names = [line.split(" | ")[0].strip("| ") for line in shown[2:]]
+    titles = shown[0].strip("| ").split(" | ")[2:]
+    runs = read_json(RESULTS / "grammar" / "remedies.json")["runs"]
+    rows = [row for row in runs if row["name"] in names]
+    columns = {title: script["COLUMNS"][title] for title in titles}
+    assert shown == markdown(summary(rows, columns)).splitlines()
+
+
+def test_the_study_of_schedules_is_shown() -> None:
+    shown = part(OF_RESULTS, "The case that annealing was made for")
     assert table(shown) == table(written("annealers"))
 
 
-def test_what_the_readme_says_of_the_study() -> None:
-    said = prose(part(README, "The case that annealing was made for"))
+def test_what_is_said_of_the_study_of_schedules() -> None:
+    said = prose(part(OF_RESULTS, "The case that annealing was made for"))
     content = read_json(RESULTS / "grammar" / "annealers.json")
     kl, after_warmup, nll = means("kl"), means("kl_after_warmup"), means("nll")
     guessed = [run["factor_majority"] for run in content["runs"] if run["factors"]]
@@ -113,7 +134,7 @@ def test_what_the_readme_says_of_the_study() -> None:
     assert f"entropy {content['entropy']:.2f} nats" in prose(OF_RESULTS)
 
 
-# Penn Treebank in the README
+# Penn Treebank
 
 
 @pytest.fixture
@@ -133,10 +154,8 @@ def language_model() -> dict[str, Any]:
     return found
 
 
-def test_the_readmes_rows_of_our_models(
-    vae: dict[str, Any], language_model: dict[str, Any]
-) -> None:
-    ours = [line for line in table(part(README, "Penn Treebank")) if "ours**" in line]
+def test_the_rows_of_our_models(vae: dict[str, Any], language_model: dict[str, Any]) -> None:
+    ours = [line for line in table(part(OF_REMEDIES, "Penn Treebank")) if "ours**" in line]
     assert ours == [
         "| **language model, ours** | **{rec:.2f}** (exact) | – | – | – | – | **{rec:.2f}** "
         "| {elbo_ppl:.2f} | `python scripts/train_ptb.py --latent-dim 0` |".format(
@@ -149,10 +168,8 @@ def test_the_readmes_rows_of_our_models(
     ]
 
 
-def test_what_the_readme_says_of_our_models(
-    vae: dict[str, Any], language_model: dict[str, Any]
-) -> None:
-    said = prose(part(README, "Penn Treebank"))
+def test_what_is_said_of_our_models(vae: dict[str, Any], language_model: dict[str, Any]) -> None:
+    said = prose(part(OF_REMEDIES, "Penn Treebank"))
     run = read_json(RESULTS / "ptb-vae" / "config.json")["run"]
     model, training = run["model"], run["training"]
     rate = re.findall(r'"lr": ([\d.]+)', (RESULTS / "ptb-vae" / "metrics.jsonl").read_text())[-1]

@@ -45,8 +45,8 @@ def pair(benchmark: str, name: str) -> dict[str, Any]:
     return found
 
 
-def test_what_the_readme_says_of_speed() -> None:
-    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+def test_what_the_page_says_in_short() -> None:
+    said = " ".join(PAGE.split())
     fp32, bf16 = (pair("train", f"training, {name}") for name in ("fp32", "bf16"))
     greedy = pair("decode", "greedy, 512 sentences")
     memory = read_json(ROOT / "results" / "speed" / "memory.json")["also"]
