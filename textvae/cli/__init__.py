@@ -24,6 +24,7 @@ from textvae.cli.training import (
     run_directory,
     train,
     train_run,
+    tune,
 )
 from textvae.runtime import shorten_spin
 
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     for command in (
         *(
             train,
+            tune,
             recipes,
             measuring.evaluate,
             measuring.diagnose,

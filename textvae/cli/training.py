@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from jsonargparse.typing import PositiveFloat, PositiveInt
+
 from textvae.checks import InputError
 from textvae.cli.command import Given, Json, print_result, say
 from textvae.config import RunConfig
@@ -118,3 +120,30 @@ def recipes(*, json: Json = False) -> None:
         lines.append(f"    {each['cost']:g} × the time of linear; {options}")
     lines.append("combine them: textvae train my.txt --recipe pool+bow; any option wins over them")
     print_result(json, known, "\n".join(lines))
+
+
+def tune(
+    data: Annotated[str, "file, directory, grammar, ptb, or hub id"],
+    *,
+    minutes: Annotated[PositiveFloat, "of the search, in this call"] = 60.0,
+    max_trials: Annotated[PositiveInt | None, "trainings at most (default: as time allows)"] = None,
+    output_dir: Annotated[str | None, "directory of the search (default: runs/CORPUS-tune)"] = None,
+    json: Json = False,
+    given: Given,
+) -> None:
+    """Find the recipe and settings of the best healthy model, by validation NLL, within a time.
+
+    Called again this goes on; several processes or machines that share the directory work on one
+    search. Options that are given are not searched. The winner is a run directory like any other.
+    """
+    from textvae import recipes, report
+
+    config = RunConfig.from_flat("", given)
+    corpus = recipes.open_corpus(data, config.data)
+    directory = Path(output_dir or f"runs/{corpus.name}-tune")
+    limits = {"minutes": minutes, "max_trials": max_trials, "seed": config.training.seed}
+    found = recipes.tune(corpus, given, directory, **limits)
+    winner = recipes.best(found)
+    text = report.write_search(directory / "search", found, winner)
+    content = {"best": winner and winner.directory, "trials": [each._asdict() for each in found]}
+    print_result(json, content, text)

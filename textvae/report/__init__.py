@@ -3,7 +3,7 @@
 Everything here returns text or writes the file it is given. No model is run, and no torch loaded.
 """
 
-from textvae.report.page import check_page, write_comparison, write_page
+from textvae.report.page import check_page, write_comparison, write_page, write_search
 from textvae.report.text import (
     closing,
     comparison_text,

@@ -17,14 +17,15 @@ from textvae.checks import imported
 from textvae.files import replacing, write_json
 from textvae.report import pictures
 from textvae.report.pictures import COLORS, Curve, Curves, Panel, picture
-from textvae.report.text import ablation_rows, figures_row, heading, run_names
+from textvae.report.text import ablation_rows, figures_row, heading, markdown, run_names
 
 if TYPE_CHECKING:
     from textvae.diagnostics import Diagnosis
-    from textvae.recipes import Examples, LoadedRun
+    from textvae.recipes import Examples, LoadedRun, Trial
 
 MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
+NONE_HEALTHY = "none is healthy yet: the same command with more --minutes goes on"
 WATCHED = {  # what is drawn over steps: key of a record, title and unit
     "beta": ("β", "weight of the KL term"),
     "rec": ("rec", "nats per sentence"),
@@ -187,3 +188,33 @@ def write_study(
     write_json(path.with_suffix(".json"), content)
     draw(path.with_suffix(".png"))
     return f"{text}\nwritten: {path}.md, .json, .png"
+
+
+def write_search(path: Path, trials: Sequence[Trial], best: Trial | None) -> str:
+    """Write a search's trials as `write_study` does, NLL drawn over KL; what to say of it."""
+    rows = [
+        {
+            "trial": str(trial.number),
+            "recipe": trial.recipe,
+            "options": ", ".join(f"{name} {value:.3g}" for name, value in trial.options.items()),
+            "NLL": "" if trial.nll is None else f"{trial.nll:.2f}",
+            "KL": "" if trial.kl is None else f"{trial.kl:.2f}",
+            "MI": "" if trial.mi is None else f"{trial.mi:.2f}",
+            "AU": "" if trial.au is None else str(trial.au),
+            "minutes": "" if trial.minutes is None else f"{trial.minutes:.1f}",
+            "verdict": trial.verdict or {"pruned": "stopped early"}.get(trial.state, trial.state),
+        }
+        for trial in trials
+    ]
+    told = f"the best healthy model is in {best.directory}" if best else NONE_HEALTHY
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    for trial in trials:
+        if trial.kl is not None and trial.nll is not None:
+            xs, ys = points.setdefault(trial.recipe, ([], []))
+            xs.append(trial.kl)
+            ys.append(trial.nll)
+    ylabel = "NLL of validation, nats per sentence"
+    panel = Panel(curves=points, scattered=True, xlabel="KL, nats per sentence", ylabel=ylabel)
+    content = {"best": best and best.directory, "trials": [trial._asdict() for trial in trials]}
+    text = f"{markdown(rows)}\n\n{told}\n"
+    return write_study(path, text, content, lambda to: pictures.panel_chart(to, [panel]))

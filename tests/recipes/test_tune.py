@@ -1,0 +1,100 @@
+"""The search: what it tries, what it drops, and that it goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae import load_corpus, recipes
+from textvae.config import RunConfig
+from textvae.corpus import Corpus
+from textvae.recipes import SPACE, Trial, best, combined, tune
+from textvae.run import RunDirectory
+from textvae.training import Trainer
+
+TINY = {"latent_dim": 2, "embedding_dim": 4, "encoder_hidden_size": 4, "decoder_hidden_size": 4}
+QUICK = {**TINY, "max_epochs": 1, "warmup_epochs": 0.0, "autoencoder_epochs": 0}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    lines = [f"{who} {what} {where}\n" for who in "abcde" for what in "fghij" for where in "klm"]
+    (tmp_path / "some.txt").write_text("".join(lines), encoding="utf-8")
+    return load_corpus(tmp_path / "some.txt")
+
+
+def test_recipes_and_their_options_exist(corpus: Corpus) -> None:
+    for recipe, options in SPACE.items():
+        combined(recipe)
+        for name, (low, high) in options.items():
+            assert 0 < low < high
+            RunConfig.from_flat("", recipes.chosen(corpus, {name: low}, recipe))
+
+
+def test_it_begins_with_the_default_and_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+    found = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    (first,) = found
+    assert (first.recipe, first.state, first.number) == ("default", "complete", 0)
+    own = recipes.RECIPES["default"].options
+    assert {name: first.options[name] for name in SPACE["default"]} == {
+        name: own[name] for name in SPACE["default"]
+    }
+    config = RunDirectory.open(first.directory).config
+    assert config.model.bag_of_words == own["bag_of_words"]
+    assert config.model.latent_dim == 2
+
+    both = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    assert both[0] == first
+    assert [trial.number for trial in both] == [0, 1]
+    assert both[1].directory == str(tmp_path / "t" / "trial-1")
+
+
+def test_given_options_are_not_searched(corpus: Corpus, tmp_path: Path) -> None:
+    given = {**QUICK, "lr": 0.01, "free_bits": 1.0}
+    (trial,) = tune(corpus, given, tmp_path / "t", minutes=5, max_trials=1)
+    training = RunDirectory.open(trial.directory).config.training
+    assert (training.lr, training.free_bits) == (0.01, 1.0)
+
+
+def test_what_time_ends_is_dropped_but_the_first(corpus: Corpus, tmp_path: Path) -> None:
+    (first,) = tune(corpus, QUICK, tmp_path / "t", minutes=1e-6, max_trials=1)
+    assert first.state == "complete"
+    _, second = tune(corpus, QUICK, tmp_path / "t", minutes=1e-6, max_trials=1)
+    assert (second.state, second.nll) == ("pruned", None)
+
+
+def test_an_interrupted_training_goes_on(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = Trainer.fit
+
+    def interrupted(trainer: Trainer) -> str:
+        monkeypatch.setattr(Trainer, "fit", fit)
+        trainer.save()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    found = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    assert [trial.state for trial in found] == ["fail", "complete"]
+    assert found[0].directory == found[1].directory
+    assert found[0].options == found[1].options
+
+
+def trial(number: int, nll: float | None, verdict: str | None, state: str = "complete") -> Trial:
+    figures: dict[str, Any] = {"kl": 1.0, "mi": 1.0, "au": 1, "minutes": 1.0}
+    return Trial(number, "default", {}, f"t/{number}", state, nll, verdict=verdict, **figures)
+
+
+def test_the_best_is_healthy() -> None:
+    found = [
+        trial(0, 9.0, "collapsed"),
+        trial(1, 11.0, "healthy"),
+        trial(2, 10.0, "healthy"),
+        trial(3, None, None, "pruned"),
+    ]
+    assert best(found) == found[2]
+    assert best(found[:1]) is None
