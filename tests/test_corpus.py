@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +111,19 @@ def test_short_work_prints_nothing_and_lies_in_cache_dir(
         ("a.txt", b"fine\nna\xefve", "line 2 of .*a.txt is not UTF-8: .* byte 0xef in position 2"),
         ("a.jsonl", b'{"body": "x"}', "line 1 .*a.jsonl must be a .* in 'text', got {.body"),
         ("a.jsonl", b'{"text": "x"}\n{oops', "line 2 of .* a JSON object .* 'text', got {oops"),
-        ("a.jsonl", b'{"text": "x"}\n[1]', r"line 2 of .* must be a JSON object .* got \[1\]"),
+        ("a.jsonl", b'{"text": "x"}\n[[1]]', r"line 2 of .* must be a JSON object .* got \[\[1\]"),
+        (
+            "a.csv",
+            b"text\n" + b"a\n" * 9 + b"b,c\n",
+            "a.csv: .* Expected 1 fields in line 11, saw 2",
+        ),
+        ("a.tsv", b"", "a.tsv is empty"),
+        (
+            "a.tsv.gz",
+            gzip.compress(b"text\nna\xefve", mtime=0),
+            "line 2 of .*a.tsv.gz is not UTF-8",
+        ),
+        ("a.csv", b"text,n\nx <pad>,1\n", "row 1 of .*a.csv contains the reserved token <pad>"),
         ("a.json", b'{"text": "x"}\n\n{"text": 5}', "line 3 of .* a string in 'text', got .*5}"),
         ("a.ndjson", b'{"text": null}', "line 1 of .* a string in 'text', got .*null}"),
         ("a.jsonl", b'{"text": "a <eos>"}', "line 1 of .* contains the reserved token <eos>"),
@@ -142,15 +158,17 @@ def test_fractions_out_of_range(hundred: Path, shares: tuple[float, float], mess
         ("train.txt", "valid.txt", "test.txt"),
         ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
         ("my_train.json", "my_dev.jsonl", "my_test.txt"),
-        ("a-training.txt", "a-val.txt", "a-test.ndjson"),
+        ("a-training.txt", "a-val.txt.gz", "a-test.ndjson"),
     ],
 )
 def test_a_directory_has_a_file_for_each_split(
     tmp_path: Path, train: str, valid: str, test: str
 ) -> None:
     for name, word in ((train, "a"), (valid, "b"), (test, "c")):
-        line = word if name.endswith(".txt") else json.dumps({"body": word, "more": {"x": [1]}})
-        write_lines(tmp_path / name, [line, ""])
+        line = word if ".txt" in name else json.dumps({"body": word, "more": {"x": [1]}})
+        path = write_lines(tmp_path / name, [line, ""])
+        if name.endswith(".gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
     write_lines(tmp_path / "notes.txt", ["ignored"])
     corpus = load_corpus(tmp_path, text_field="body")
     found = {name: texts(corpus, name) for name in corpus.splits}
@@ -161,6 +179,127 @@ def test_a_directory_has_a_file_for_each_split(
     assert load_corpus(corpus.source, text_field="body").splits.keys() == corpus.splits.keys()
     alone = load_corpus(tmp_path / test, text_field="body", **WHOLE)
     assert texts(alone) == ["c"]  # a file by itself
+
+
+ROWS = [
+    ('so, "odd"', "good", "1.5"),
+    ("a\u2028b", "bad", "2"),
+    ("", "bad", "3"),
+    ("NA", "good", "4"),
+]
+
+
+def written_as(directory: Path, name: str) -> Path:
+    """`ROWS` as a table of whatever kind its name says."""
+    path, columns = directory / name, ("grade", "body", "score")
+    table = [(grade, body, score) for body, grade, score in ROWS]
+    if name.endswith(".parquet"):
+        values = dict(zip(columns, map(list, zip(*table, strict=True)), strict=True))
+        values["score"] = [float(score) for score in values["score"]]
+        datasets.Dataset.from_dict(values).to_parquet(path)
+    elif ".jsonl" in name:
+        objects = [{"grade": g, "body": b, "score": float(s), "n": [{}]} for g, b, s in table]
+        path.write_text("".join(json.dumps(each) + "\n" for each in objects))
+    else:
+        text = io.StringIO()
+        is_csv = ".csv" in name
+        options = (
+            {} if is_csv else {"quoting": csv.QUOTE_NONE, "delimiter": "\t", "quotechar": None}
+        )
+        csv.writer(text, **options).writerows([columns, *table])  # type: ignore[call-overload]
+        path.write_text("\ufeff" + text.getvalue(), encoding="utf-8")
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "a.parquet", "a.jsonl", "a.csv.gz", "a.tsv.gz", "a.jsonl.gz"]
+)
+def test_tables_of_all_kinds_keep_labels(tmp_path: Path, name: str) -> None:
+    path = written_as(tmp_path, name)
+    corpus = load_corpus(path, text_field="body", label_fields=("grade", "score"), **WHOLE)
+    assert corpus["train"][:] == {
+        "text": ['so, "odd"', "a\u2028b", "NA"],
+        "grade": ["good", "bad", "good"],
+        "score": [1.5, 2.0, 4.0],
+    }
+    assert (corpus.labels, corpus.factors) == (("grade", "score"), ("grade",))
+    assert (corpus.name, corpus.skipped) == ("a", {"train": 1})
+    if "json" not in name:
+        ways = "it has grade, body, score: name the sentence's with --text-field and labels with"
+        with pytest.raises(DataError, match=rf"{name} has no column text; {ways}"):
+            load_corpus(path)
+        with pytest.raises(DataError, match=f"{name} has no column grades; it has grade, body, sc"):
+            load_corpus(path, text_field="body", label_fields=("grades",))
+
+
+def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.csv", ["review", '"a, b"', "c"])
+    assert texts(load_corpus(path, **WHOLE)) == ["a, b", "c"]
+    path = write_lines(tmp_path / "a.txt", ["x", "y"])
+    with pytest.raises(DataError, match=r"a\.txt has no column label; it has text"):
+        load_corpus(path, label_fields=("label",))
+    with pytest.raises(DataError, match=r"line 1 .*'text', 'label', got {.text"):
+        load_corpus(write_lines(tmp_path / "a.jsonl", ['{"text": "x"}']), label_fields=["label"])
+    with pytest.raises(DataError, match="grammar has no column moods; it has text, topic"):
+        load_corpus("grammar", label_fields=("moods",))
+    assert load_corpus("grammar", label_fields=("mood",)).labels == ("mood",)
+
+
+def test_a_type_that_changes_far_down_is_no_fault(tmp_path: Path) -> None:
+    # Guessed from its first 10,000 rows this would be a column of numbers.
+    path = write_lines(tmp_path / "a.csv", ["text,label", *["12,1"] * 12_000, "a dozen,x"])
+    corpus = load_corpus(path, label_fields=("label",), **WHOLE)
+    assert corpus["train"][-1] == {"text": "a dozen", "label": "x"}
+
+
+def test_splits_are_stratified_by_classes_and_labels_go_with_their_sentences(
+    tmp_path: Path,
+) -> None:
+    kinds = ["a"] * 70 + ["b"] * 20 + ["c"] * 10  # in order, as labelled files often are
+    lines = [f"{kind}\t{i % 2}\t{kind} {i}" for i, kind in enumerate(kinds)]
+    path = write_lines(tmp_path / "a.tsv", ["kind\tpart\ttext", *lines])
+    held_out = {"valid_fraction": 0.1, "test_fraction": 0.2}
+    for seed in (0, 1):
+        corpus = load_corpus(path, label_fields=("kind",), seed=seed, **held_out)
+        assert Counter(corpus["valid"]["kind"]) == {"a": 7, "b": 2, "c": 1}
+        assert Counter(corpus["test"]["kind"]) == {"a": 14, "b": 4, "c": 2}
+    corpus = load_corpus(path, label_fields=("kind", "part"), **held_out)
+    for split in corpus.splits.values():
+        assert [text.split()[0] for text in split["text"]] == list(split["kind"])
+        assert [int(text.split()[1]) % 2 for text in split["text"]] == list(split["part"])
+
+
+def test_lists_of_tokens_become_json_arrays(tmp_path: Path) -> None:
+    lists = [["New York", 'is "big"'], ["é"], []]
+    expected = ['["New York", "is \\"big\\""]', '["é"]']
+    write_lines(tmp_path / "a.jsonl", list(map(json.dumps, lists)))
+    write_lines(tmp_path / "b.jsonl", [json.dumps({"text": each}) for each in lists])
+    datasets.Dataset.from_dict({"text": lists}).to_parquet(tmp_path / "c.parquet")
+    for name in ("a.jsonl", "b.jsonl", "c.parquet"):
+        corpus = load_corpus(tmp_path / name, **WHOLE)
+        assert (texts(corpus), corpus.skipped) == (expected, {"train": 1})
+
+
+def test_sentences_are_a_corpus_that_is_found_again(tmp_path: Path) -> None:
+    sentences = ["a b", "c\u2028, d", " ", "e"]
+    corpus = load_corpus(sentences, cache_dir=str(tmp_path), **WHOLE)
+    assert texts(corpus) == ["a b", "c\u2028, d", "e"]
+    assert corpus.name == "sentences"
+    assert texts(load_corpus(corpus.source, **WHOLE)) == texts(corpus)
+    with pytest.raises(DataError, match=r"line 2 of .* a string in 'text', got .*5}"):
+        load_corpus(["a", 5], cache_dir=str(tmp_path))  # type: ignore[list-item]
+
+
+def test_names_of_classes_on_the_hub_are_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = datasets.Dataset.from_dict(
+        {"text": ["a", "b", "c"], "label": [1, 0, -1], "more": [1, 2, 3]}
+    )
+    rows = rows.cast_column("label", datasets.ClassLabel(names=["neg", "pos"]))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: {"train": rows})
+    corpus = load_corpus("owner/name", label_fields=("label",), **WHOLE)
+    assert corpus["train"][:] == {"text": ["a", "b", "c"], "label": ["pos", "neg", ""]}
 
 
 def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
@@ -227,7 +366,7 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch
     ("split", "column", "rows", "message"),
     [
         ("odd", "text", ["a"], "'owner/name' has no split train; it has odd"),
-        ("train", "body", ["a"], r"\(train\) must have strings in 'text', one of its body"),
+        ("train", "body", [{"a": 1}], r"\(train\) must have strings in 'body', one of its body"),
         ("training", "text", [1, 2], r"\(training\) must have strings in 'text', one of its text"),
         (
             "train",

@@ -18,13 +18,19 @@ from hypothesis import strategies as st
 from textvae.checks import InputError
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Kind, Tokenizer, find_reserved
 
-KINDS: tuple[Kind, ...] = ("word", "char", "bpe")
+KINDS: tuple[Kind, ...] = ("word", "text", "char", "bpe")
 PTB_LIKE = [
     "the <unk> company does n't say",
     "u.s. sales of the <unk> rose N %",
     "the company 's u.s. unit",
 ]
 TRAINED = {kind: Tokenizer.train(PTB_LIKE, kind) for kind in KINDS}
+RAW = [  # quotes, clitics, numbers, dashes, brackets, symbols, scripts, marks that must compose
+    "Teresa, Mildrid, and Vonda arrived.",
+    "“I don't know,” she said; “it’s the teachers' half-hour!”",
+    "Rock 'n' roll (the '90s…) -- what?! $3.50/kg, 1,000,000 or 5%: e@mail.com #1 l'homme",
+    "¿Qué? «Oui»... हिन्दी, ок?—да! 日本。 a_b c++ <i>x</i> ❤️ 😀.",
+]
 
 texts = st.text().filter(lambda text: find_reserved(text) is None)
 
@@ -133,7 +139,6 @@ def test_it_comes_back_from_its_file_and_from_pickle(kind: Kind, tmp_path: Path)
     tokenizer = TRAINED[kind]
     tokenizer.save(path)
     for loaded in (Tokenizer.load(path), pickle.loads(pickle.dumps(tokenizer))):
-        assert loaded.kind == kind
         assert loaded.fingerprint == tokenizer.fingerprint
         assert loaded.encode_batch(PTB_LIKE) == tokenizer.encode_batch(PTB_LIKE)
     assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]
@@ -157,7 +162,10 @@ def test_reserved_tokens_are_refused_with_their_line(kind: Kind, token: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "words"}, "kind must be one of word, char, bpe, got 'words'"),
+        ({"kind": "words"}, "kind must be one of word, text, char, .* got 'words'"),
+        ({"kind": "regex"}, "a pattern goes with kind 'regex' only, got None with regex"),
+        ({"pattern": "smiles"}, "a pattern goes with kind 'regex' only, got 'smiles' with word"),
+        ({"kind": "regex", "pattern": "(a"}, "pattern must be a regular expression: .*parenthesis"),
         ({"vocab_size": 4}, "vocab_size of a word tokenizer must be at least 5, got 4"),
         ({"kind": "bpe", "vocab_size": 259}, "of a bpe tokenizer must be at least 260, got 259"),
         ({"min_count": 0}, "min_count must be at least 1, got 0"),
@@ -179,17 +187,14 @@ def test_loading_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
 
 
 def test_loading_refuses_other_tokenizers(tmp_path: Path) -> None:
-    def load(vocabulary: dict[str, int], *, split: bool = True) -> Tokenizer:
+    def load(vocabulary: dict[str, int]) -> Tokenizer:
         backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-        if split:
-            backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
         backend.save(str(tmp_path / "tokenizer.json"))
         return Tokenizer.load(tmp_path / "tokenizer.json")
 
     specials = {"<pad>": 0, "<unk>": 1, "<bos>": 2, "<eos>": 3}
     assert len(load(specials)) == 4
-    with pytest.raises(InputError, match="model and pre-tokenizer must be one of"):
-        load(specials, split=False)
     for vocabulary, got in (
         ({**specials, "<eos>": 9}, "'<eos>': 9} and 4 tokens with ids up to 9"),
         ({**specials, "a": 5}, "'<eos>': 3} and 5 tokens with ids up to 5"),
@@ -197,3 +202,121 @@ def test_loading_refuses_other_tokenizers(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=f"no holes and start with <pad>, .* got .*{got}"):
             load(vocabulary)
+
+
+@pytest.mark.parametrize("text", RAW)
+def test_raw_text_comes_back_as_it_was(text: str) -> None:
+    tokenizer = Tokenizer.train(RAW, "text")
+    assert UNK_ID not in tokenizer.encode(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@given(st.lists(st.text("ab.,'’-(é️<unk>", min_size=1), max_size=6).map(" ".join))
+def test_any_raw_text_comes_back_but_for_whitespace(text: str) -> None:
+    assume(find_reserved(text) is None)
+    tokenizer = Tokenizer.train([text], "text")
+    assert tokenizer.decode(tokenizer.encode(text)) == text.replace("e\u0301", "é")
+
+
+def test_punctuation_is_a_token_that_knows_whether_it_touches() -> None:
+    tokenizer = Tokenizer.train(RAW, "text")
+    known = tokenizer.encode("know, don't half - half-hour I ,")
+    assert len(known) == 11
+    assert known[4] == known[6]  # a word has one form, whatever touches it
+    assert tokenizer.unknown_words("the zoo don't yak!? #5") == ["zoo", "yak"]
+    lower = Tokenizer.train(["THE Cat."], "text", lowercase=True)
+    assert lower.decode(lower.encode("the CAT.")) == "the cat."
+    assert Tokenizer.train(["e\u0301"], "text").unknown_words("é") == []  # NFC
+    # The mark that tells is read as another square.
+    assert Tokenizer.train(["a￭b"], "text").unknown_words("a■b") == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "tokens"),
+    [
+        ("smiles", "C[C@@H](Cl)Br%12c", ["C", "[C@@H]", "(", "Cl", ")", "Br", "%12", "c"]),
+        ("selfies", "[C][=O].[Branch1]", ["[C]", "[=O]", ".", "[Branch1]"]),
+        (
+            "log",
+            "12:05 ERROR x=1234\ty",
+            [*["12", ":", "05"], " ERROR", " x", "=", "123", "4", "\t", "y"],
+        ),
+        (r"\w+", "so, so <unk>", ["so", ", ", "so", " ", "<unk>"]),  # what is left between, too
+    ],
+)
+def test_patterns(pattern: str, text: str, tokens: list[str]) -> None:
+    tokenizer = Tokenizer.train([text], "regex", pattern=pattern)
+    ids = tokenizer.encode(text)
+    assert [tokenizer.decode([one]) for one in ids] == tokens
+    assert tokenizer.decode(ids) == text
+
+
+def test_arrays_are_split_already() -> None:
+    arrays = ['["New York", "a \\"b\\" ]", "é", 60, -1.5, "<unk>"]', '["x"]']
+    tokenizer = Tokenizer.train(arrays, "pre-split")
+    assert [len(ids) for ids in tokenizer.encode_batch(arrays)] == [6, 1]
+    assert tokenizer.encode(arrays[0])[-1] == UNK_ID
+    for array in arrays:
+        assert tokenizer.decode(tokenizer.encode(array)) == array
+    assert tokenizer.decode(tokenizer.encode('["x", "no, no", "x"]')) == '["x", "<unk>", "x"]'
+    assert tokenizer.unknown_words('["x", "no, no"]') == ['"no, no"']
+
+
+def others() -> dict[str, tokenizers.Tokenizer]:
+    """Tokenizers of other people, with special tokens and habits of their own."""
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    byte, piece, unigram = (
+        tokenizers.Tokenizer(model)
+        for model in (models.BPE(), models.WordPiece(unk_token="[UNK]"), models.Unigram())
+    )
+    byte.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    options: dict[str, Any] = {"vocab_size": 300, "show_progress": False}
+    learned = trainers.BpeTrainer(special_tokens=["<eos>"], initial_alphabet=alphabet, **options)
+    byte.train_from_iterator(PTB_LIKE, learned)
+    piece.pre_tokenizer = pre_tokenizers.Whitespace()
+    piece.decoder = decoders.WordPiece()
+    learned = trainers.WordPieceTrainer(special_tokens=["[PAD]", "[UNK]", "[CLS]"], **options)
+    piece.train_from_iterator(["the company said so"], learned)
+    piece.post_processor = processors.TemplateProcessing("[CLS] $A", None, [("[CLS]", 2)])
+    piece.enable_padding()
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    unigram.decoder = decoders.Metaspace()
+    learned = trainers.UnigramTrainer(special_tokens=["<s>", "<unk>"], unk_token="<unk>", **options)
+    unigram.train_from_iterator(["the company said so"] * 9, learned)
+    return {"byte": byte, "piece": piece, "unigram": unigram}
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "unknown"),
+    [
+        ("byte", 3, []),  # had an <eos> before all else
+        ("piece", 4, ["Zoë"]),
+        ("unigram", 3, ["Z", "ë"]),  # had an <unk>
+    ],
+)
+def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(
+    name: str, shift: int, unknown: list[str], tmp_path: Path
+) -> None:
+    other, path = others()[name], tmp_path / "tokenizer.json"
+    other.save(str(path))
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json is not a tokenizer of textvae: ids must"
+    ):
+        Tokenizer.load(path)
+    tokenizer = Tokenizer.load(path, add_specials=True)
+    text = "the company said so"
+    theirs = other.encode(text, add_special_tokens=False)
+    _, (backend,) = tokenizer.__reduce__()
+    assert [backend.id_to_token(one) for one in tokenizer.encode(text)] == theirs.tokens
+    shifts = {ours - id_ for ours, id_ in zip(tokenizer.encode(text), theirs.ids, strict=True)}
+    assert shifts == {shift}
+    assert tokenizer.decode([BOS_ID, *tokenizer.encode(text), EOS_ID, 9]) == text
+    assert tokenizer.encode("<unk>") == [UNK_ID]
+    assert tokenizer.unknown_words("the Zoë") == unknown
+    tokenizer.save(path)
+    for add_specials in (False, True):
+        again = Tokenizer.load(path, add_specials=add_specials)
+        assert again.fingerprint == tokenizer.fingerprint

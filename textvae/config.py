@@ -108,19 +108,41 @@ class ModelConfig(Options):
 class DataConfig(Options):
     """Where sentences come from and how they become token ids."""
 
-    tokenizer: Literal["word", "char", "bpe"] = option("word", "what a token is")
+    tokenizer: Literal["word", "text", "char", "bpe", "regex", "pre-split"] = option(
+        "word", "what a token is: word splits at whitespace, text (raw) also splits punctuation off"
+    )
+    pattern: str | None = option(
+        None, "of tokenizer regex: smiles, selfies, log, or an expression of your own"
+    )
+    lowercase: bool = option(False, "lower-case all text")
+    tokenizer_file: str | None = option(None, "anyone's tokenizer.json, to take as it is")
     vocab_size: int | None = option(
         None, "keep this many tokens at most (default: all)", "[5, inf)"
     )
     min_count: int = option(1, "keep tokens seen at least this often")
     max_length: int | None = option(None, "longest sentence in tokens (default: no limit)")
     too_long: Literal["cut", "drop"] = option("cut", "what to do with longer sentences")
-    text_field: str = option("text", "field of the sentence in JSON lines and hub data sets")
+    text_field: str = option("text", "column or field of the sentence where there are several")
+    label_field: str | None = option(None, "columns to keep as labels: NAME or NAME,NAME")
     valid_fraction: float = option(
         0.05, "share held out for validation where there is no split", "(0, 1)"
     )
     test_fraction: float = option(0.05, "share held out for test where there is no split", "(0, 1)")
     split_seed: int = option(0, "seed of held-out shares and of the embedded corpus", "[0, inf)")
+
+    def faults(self) -> Iterator[str]:
+        """A tokenizer's file leaves nothing to choose."""
+        yield from super().faults()
+        choices = ("tokenizer", "pattern", "lowercase", "vocab_size", "min_count")
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in choices if getattr(self, name) != usual[name]]
+        if self.tokenizer_file is not None and given:
+            yield f"tokenizer_file decides all of a tokenizer: leave out {', '.join(given)}"
+
+    @property
+    def label_fields(self) -> tuple[str, ...]:
+        """The names in `label_field`."""
+        return () if self.label_field is None else tuple(self.label_field.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

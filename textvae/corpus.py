@@ -1,18 +1,20 @@
 """Anything with sentences → splits for training, validation and test: `load_corpus`.
 
-A split is a `datasets.Dataset` with a column `text`, memory-mapped, so that a corpus may be larger
-than memory. `datasets` reads it once and keeps what was read in its cache.
+A split is a `datasets.Dataset` with a column `text` and one for each label, memory-mapped, so that
+a corpus may be larger than memory. `datasets` reads it once and keeps what was read in its cache.
 """
 
 from __future__ import annotations
 
+import csv
 import glob
+import gzip
 import hashlib
 import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,7 @@ from tqdm import tqdm
 
 from textvae import grammar
 from textvae.checks import InputError, number
-from textvae.files import first_line, require_repository
+from textvae.files import first_line, replacing, require_repository
 from textvae.tokenizer import Kind, Tokenizer, find_reserved
 
 if TYPE_CHECKING:
@@ -41,7 +43,12 @@ ROWS_AT_ONCE = 100_000  # read, cleaned or made ids of together: some ten megaby
 LONG_WORK = 300_000  # sentences that take seconds, so that a terminal shows progress
 _VERSION = 6  # counted up when the same data would give others, so that no old cache is taken
 _JSON = (".jsonl", ".ndjson", ".json")
-
+_TABLES: Mapping[str, Mapping[str, Any]] = {
+    ".csv": {"sep": ",", "quoting": csv.QUOTE_MINIMAL},
+    ".tsv": {"sep": "\t", "quoting": csv.QUOTE_NONE},
+    ".parquet": {},  # says by itself how to read it
+}
+MAX_CLASSES = 100  # values of a label above which it names no classes
 
 PTB_HUB_ID = "ptb-text-only/ptb_text_only"
 PTB_WAYS = (
@@ -72,14 +79,22 @@ class CorpusNotFound(DataError):  # noqa: N818 - reads as what it is where it is
 class Corpus:
     """Sentences in splits: `"train"`, `"valid"`, `"test"`, as far as there are.
 
-    Each has a column `text` of sentences without surrounding whitespace, none of them empty; the
-    embedded corpus has a column for every factor too.
+    Each has a column `text` of sentences without surrounding whitespace, none of them empty, and a
+    column for every label: numbers, if all are, or strings.
     """
 
     name: str  # what to call it in tables
     splits: Mapping[str, Dataset]
     source: str  # what `load_corpus` finds the same corpus by, from any directory
     skipped: dict[str, int]  # empty lines left out of each split
+    labels: tuple[str, ...] = ()  # of the embedded corpus, its factors
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The labels that name classes: no fractions, and of at most `MAX_CLASSES` values."""
+        train = self["train"]
+        whole = (name for name in self.labels if train.features[name].dtype != "float64")
+        return tuple(name for name in whole if len(train.unique(name)) <= MAX_CLASSES)
 
     def __getitem__(self, split: str) -> Dataset:
         """One split; a `DataError` if there is none of that name."""
@@ -89,9 +104,10 @@ class Corpus:
 
 
 def load_corpus(
-    source: str | Path,
+    source: str | Path | Sequence[str],
     *,
     text_field: str = "text",
+    label_fields: Sequence[str] = (),
     valid_fraction: float = 0.05,
     test_fraction: float = 0.05,
     seed: int = 0,
@@ -101,11 +117,16 @@ def load_corpus(
 
     Args:
         source: `"grammar"`, the embedded corpus; `"ptb"`, Penn Treebank wherever it is, or
-            `"ptb:DIR"`; a text file in UTF-8, a sentence a line; a file of JSON lines (`.jsonl`,
-            `.ndjson`, `.json`); a directory with such files for train, valid and test, named like
+            `"ptb:DIR"`; a file in UTF-8: a table (`.csv`, `.tsv`, both with a header, `.parquet`),
+            JSON lines (`.jsonl`, `.ndjson`, `.json`) or, of any other name, a sentence a line, each
+            also as `.gz`; a directory with such files for train, valid and test, named like
             `train.txt` or `my.valid.jsonl` (`validation`, `val` and `dev` do as well; test may be
-            missing); or, where there is no such path, a hub data set's id, `owner/name`.
-        text_field: Field of the sentence in JSON lines and hub data sets.
+            missing); where there is no such path, a hub data set's id, `owner/name`; or
+            sentences, which are written to the cache.
+        text_field: Where several columns or fields are, that of the sentence: a string, or a list
+            of tokens, which becomes a JSON array (for the tokenizer `"pre-split"`).
+        label_fields: Columns or fields to keep as labels. Splits are drawn so that each has its
+            share of every class.
         valid_fraction: Share held out where the source has no split of its own; 0 for none.
         test_fraction: The same for test.
         seed: Draws the held-out sentences, and the embedded corpus itself.
@@ -117,23 +138,25 @@ def load_corpus(
     shares = {"valid": valid_fraction, "test": test_fraction}
     for split, share in shares.items():
         number(f"{split}_fraction", share, "[0, 1)")
-    name, path = str(source), Path(source).expanduser()
+    if not isinstance(source, str | Path):
+        source = _written(source, text_field, cache_dir)
+    name, path, fields = str(source), Path(source).expanduser(), (text_field, *label_fields)
     if name == "grammar":
-        return _draw(seed)
+        corpus = _draw(seed)
+        raw = {split: (name, rows) for split, rows in corpus.splits.items()}
+        return _clean(name, name, raw, ("text", *label_fields)) if label_fields else corpus
     if name == "ptb" or name.startswith("ptb:"):
         return _load_ptb(name[4:] or None, cache_dir)
     if path.is_dir():
-        return _read_files(path, _files_of_splits(path), text_field, cache_dir)
+        return _read_files(path, _files_of_splits(path), fields, cache_dir)
     if path.is_file():
-        corpus = _read_files(path, {"train": path}, text_field, cache_dir)
+        corpus = _read_files(path, {"train": path}, fields, cache_dir)
     else:
-        corpus = _read_hub(name, text_field, cache_dir)
+        corpus = _read_hub(name, fields, cache_dir)
     return _hold_out(corpus, shares, seed)
 
 
-def train_tokenizer(
-    dataset: Dataset, kind: Kind = "word", *, vocab_size: int | None = None, min_count: int = 1
-) -> Tokenizer:
+def train_tokenizer(dataset: Dataset, kind: Kind = "word", **options: Any) -> Tokenizer:
     """`Tokenizer.train` on the column `text` of a data set; kept beside its files, if any."""
     from datasets.fingerprint import Hasher
 
@@ -141,11 +164,11 @@ def train_tokenizer(
     bar = {"desc": "taking the vocabulary", "total": len(dataset), "delay": 1, "leave": False}
     texts = tqdm((text for piece in pieces for text in piece["text"]), disable=None, **bar)
     if not dataset.cache_files:
-        return Tokenizer.train(texts, kind, vocab_size=vocab_size, min_count=min_count)
-    key = Hasher.hash((_VERSION, dataset, kind, vocab_size, min_count))
+        return Tokenizer.train(texts, kind, **options)
+    key = Hasher.hash((_VERSION, dataset, kind, options))
     path = Path(dataset.cache_files[0]["filename"]).with_name(f"vocabulary-{key}.json")
     if not path.is_file():
-        Tokenizer.train(texts, kind, vocab_size=vocab_size, min_count=min_count).save(path)
+        Tokenizer.train(texts, kind, **options).save(path)
     return Tokenizer.load(path)
 
 
@@ -196,21 +219,22 @@ def _draw(seed: int) -> Corpus:
         split: Dataset.from_list([{"text": text, **factors} for text, factors in sentences])
         for split, sentences in grammar.splits(seed)._asdict().items()
     }
-    return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0))
+    factors = tuple(splits["train"].column_names[1:])
+    return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0), factors)
 
 
 def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
     import datasets
 
     if files := _find_ptb(data_dir):
-        corpus = _read_files(files["train"].parent, files, "text", cache_dir)
+        corpus = _read_files(files["train"].parent, files, ("text",), cache_dir)
         corpus = replace(corpus, name="ptb", source=f"ptb:{corpus.source}")
     else:
         options = {"data_files": _download_ptb(), "cache_dir": cache_dir}
         with progress(False):
             loaded = datasets.load_dataset("parquet", **options)
         raw = {split: (f"{PTB_HUB_ID} ({split})", rows) for split, rows in loaded.items()}
-        corpus = _clean("ptb", "ptb", raw)
+        corpus = _clean("ptb", "ptb", raw, ("text",))
     _check_ptb(corpus, files)
     return corpus
 
@@ -265,7 +289,7 @@ def _check_ptb(corpus: Corpus, files: Mapping[str, Path]) -> None:
 
 
 @progress(is_long=True)
-def _read_hub(name: str, text_field: str, cache_dir: str | None) -> Corpus:
+def _read_hub(name: str, fields: Sequence[str], cache_dir: str | None) -> Corpus:
     import datasets
 
     try:
@@ -281,44 +305,60 @@ def _read_hub(name: str, text_field: str, cache_dir: str | None) -> Corpus:
     raw: dict[str, tuple[str, Dataset]] = {}
     for split, aliases in SPLIT_NAMES.items():
         for alias in [alias for alias in aliases if alias in loaded][:1]:
-            where, rows = f"the data set {name!r} ({alias})", loaded[alias]
-            if "string" not in getattr(rows.features.get(text_field), "dtype", ""):
-                fields = ", ".join(rows.column_names)
-                raise DataError(f"{where} must have strings in {text_field!r}, one of its {fields}")
-            raw[split] = where, rows.select_columns(text_field)
+            raw[split] = f"the data set {name!r} ({alias})", loaded[alias]
     if "train" not in raw:
         raise DataError(f"the data set {name!r} has no split train; it has {', '.join(loaded)}")
-    return _clean(name, name, raw)
+    return _clean(name, name, raw, fields)
 
 
 def _read_files(
-    path: Path, files: Mapping[str, Path], text_field: str, cache_dir: str | None
+    path: Path, files: Mapping[str, Path], fields: Sequence[str], cache_dir: str | None
 ) -> Corpus:
-    """The corpus at a path, with a file for each split and a sentence a line."""
+    """The corpus at a path, with a file for each split."""
     import datasets
 
-    size = sum(file.stat().st_size for file in files.values())
-    options: dict[str, Any] = {"encoding": "utf-8-sig", "writer_batch_size": ROWS_AT_ONCE}
-    options["data_files"] = {k: [glob.escape(str(file.resolve()))] for k, file in files.items()}
-    with progress(size > 100 * LONG_WORK):
-        try:
-            # Lines of JSON too are read as text: only so can a fault be told with its line. A byte
-            # order mark, as some editors write it, would else become part of the first word.
-            loaded = datasets.load_dataset("text", cache_dir=cache_dir, **options)
-        except datasets.exceptions.DatasetGenerationError:
-            for file in files.values():
+    raw: dict[str, tuple[str, Dataset]] = {}
+    with progress(sum(file.stat().st_size for file in files.values()) > 100 * LONG_WORK):
+        for split, file in files.items():
+            options = {"data_files": glob.escape(str(file.resolve())), "cache_dir": cache_dir}
+            try:
+                rows = datasets.load_dataset(split="train", **_format(file), **options)
+            except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
                 _explain(file)
-            raise
+                reason = getattr(error, "__cause__", None) or error
+                raise DataError(f"{file}: {first_line(reason)}") from None
+            raw[split] = str(file), rows
         name = path.name.split(".")[0] if path.is_file() else path.resolve().name
-        raw = {split: (str(file), loaded[split]) for split, file in files.items()}
-        return _clean(name, str(path.resolve()), raw, text_field)
+        return _clean(name, str(path.resolve()), raw, fields)
+
+
+def _suffix(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _format(file: Path) -> dict[str, Any]:
+    """What `datasets` reads a file with."""
+    import pandas as pd
+    from datasets import Features, Value
+
+    # A byte order mark, as some editors write it, would else become part of the first word.
+    options: dict[str, Any] = {"encoding": "utf-8-sig", **_TABLES.get(_suffix(file.name), {})}
+    if _suffix(file.name) == ".parquet":
+        return {"path": "parquet"}
+    if "sep" not in options:
+        # Lines of JSON too: only so can a fault be told with its line.
+        return {"path": "text", "writer_batch_size": ROWS_AT_ONCE, **options}
+    # All columns as strings: types guessed from the first rows may not be those of the last.
+    columns = pd.read_csv(file, nrows=0, **options).columns
+    strings = Features(dict.fromkeys(columns, Value("string")))
+    return {"path": "csv", "features": strings, "keep_default_na": False, **options}
 
 
 def _explain(path: Path) -> None:
     """Refuse an empty file, or one for its first line that is not UTF-8."""
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
-    with path.open("rb") as lines:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for count, line in enumerate(lines, start=1):
             try:
                 line.decode()
@@ -326,48 +366,109 @@ def _explain(path: Path) -> None:
                 raise DataError(f"line {count} of {path} is not UTF-8: {fault}") from None
 
 
+def _written(sentences: Sequence[str], field: str, cache_dir: str | None) -> Path:
+    """A file of these sentences, where a run finds them again."""
+    import datasets
+
+    lines = "".join(json.dumps({field: each}) + "\n" for each in sentences)
+    key = hashlib.sha256(lines.encode()).hexdigest()
+    directory = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "textvae" / key
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(path := directory / "sentences.jsonl") as temporary:
+        temporary.write_text(lines, encoding="utf-8")
+    return path
+
+
 def _clean(
-    name: str, source: str, raw: Mapping[str, tuple[str, Dataset]], field: str = "text"
+    name: str, source: str, raw: Mapping[str, tuple[str, Dataset]], fields: Sequence[str]
 ) -> Corpus:
     """Strip sentences and leave out empty ones; each split has a place, for messages, and rows."""
+    from datasets import Value
+
     splits: dict[str, Dataset] = {}
     skipped: dict[str, int] = {}
     for split, (where, rows) in raw.items():
-        kept = mapped(rows, _cleaned, f"reading {where}", where=where, field=field)
+        if _suffix(where) not in _JSON:
+            rows = _selected(where, rows, fields)
+        options = {"where": where, "fields": list(fields), "features": rows.features}
+        kept = mapped(rows, _cleaned, f"reading {where}", **options)
         if not len(kept):
             raise DataError(f"{where} holds no sentences: {len(rows)} lines, all empty")
         splits[split], skipped[split] = kept, len(rows) - len(kept)
-    return Corpus(name, splits, source, skipped)
+    for label in fields[1:]:
+        for kind in ("float64", "int64"):
+            with suppress(pa.ArrowInvalid), progress(False):
+                splits |= {k: rows.cast_column(label, Value(kind)) for k, rows in splits.items()}
+    return Corpus(name, splits, source, skipped, tuple(fields[1:]))
 
 
-def _cleaned(table: pa.Table, rows: list[int], where: str, field: str) -> pa.Table:
-    texts = table.column(0).cast(pa.string())
-    if where.endswith(_JSON):
-        lines = zip(rows, texts.to_pylist(), strict=True)
-        sentences = [_sentence(line, f"line {row + 1} of {where}", field) for row, line in lines]
-        texts = pa.array(sentences, pa.string())
-    texts = pc.utf8_trim_whitespace(pc.fill_null(texts, ""))
+def _selected(where: str, rows: Dataset, fields: Sequence[str]) -> Dataset:
+    """The columns of a table that are asked for; where there is but one, it holds the sentences."""
+    names = rows.column_names
+    chosen = [names[0] if len(names) == 1 else fields[0], *fields[1:]]
+    if missing := [field for field in chosen if field not in names]:
+        ways = "name the sentence's with --text-field and labels with --label-field"
+        raise DataError(
+            f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}: {ways}"
+        )
+    kind = rows.features[chosen[0]]
+    if "string" not in getattr(kind, "dtype", "") and not hasattr(kind, "feature"):
+        raise DataError(
+            f"{where} must have strings in {chosen[0]!r}, one of its {', '.join(names)}"
+        )
+    return rows.select_columns(chosen)
+
+
+def _cleaned(
+    table: pa.Table, rows: list[int], where: str, fields: list[str], features: Mapping[str, Any]
+) -> pa.Table:
+    columns = [table.column(name) for name in table.column_names]
+    if _suffix(where) in _JSON:
+        lines = zip(rows, columns[0].to_pylist(), strict=True)
+        found = [_fields(line, f"line {row + 1} of {where}", fields) for row, line in lines]
+        columns = [pa.array(column, pa.string()) for column in zip(*found, strict=True)]
+    elif pa.types.is_list(columns[0].type):
+        columns[0] = pa.array(map(_text, columns[0].to_pylist()), pa.string())
+    for i, name in enumerate(table.column_names):
+        if names := getattr(features[name], "names", None):  # of classes; -1 is none
+            columns[i] = pa.array([names[k] if k >= 0 else "" for k in columns[i].to_pylist()])
+    columns = [pc.fill_null(column.cast(pa.string()), "") for column in columns]
+    texts = columns[0] = pc.utf8_trim_whitespace(columns[0])
     found = pc.index(pc.match_substring_regex(texts, "<(pad|bos|eos)>"), True).as_py()
     if found >= 0:
+        unit = "row" if _suffix(where) in _TABLES else "line"
         raise DataError(
-            f"line {rows[found] + 1} of {where} contains the reserved token "
+            f"{unit} {rows[found] + 1} of {where} contains the reserved token "
             f"{find_reserved(texts[found].as_py())}; remove it or write it otherwise"
         )
-    return pa.table({"text": texts.filter(pc.not_equal(texts, ""))})
+    return pa.table(dict(zip(("text", *fields[1:]), columns, strict=True))).filter(
+        pc.not_equal(texts, "")
+    )
 
 
-def _sentence(line: str, where: str, field: str) -> str:
-    """The sentence in a line of JSON; an empty line holds an empty one."""
+def _fields(line: str, where: str, fields: Sequence[str]) -> list[str]:
+    """Sentence and labels in a line of JSON, an object or a list; an empty line has empty ones."""
     if not line.strip():
-        return ""
+        return [""] * len(fields)
     try:
-        text = json.loads(line)[field]
+        found = json.loads(line)
+        text, *labels = [found] if isinstance(found, list) else [found[name] for name in fields]
     except (ValueError, LookupError, TypeError):
-        text = None
-    if not isinstance(text, str):
+        text, labels = None, []
+    text = _text(text)
+    if text is None or len(labels) < len(fields) - 1:
         got = line.strip()[:80]
-        raise DataError(f"{where} must be a JSON object with a string in {field!r}, got {got}")
-    return text
+        also = "".join(f", {name!r}" for name in fields[1:])
+        asked = f"a JSON object with a string in {fields[0]!r}{also}"
+        raise DataError(f"{where} must be {asked}, got {got}; other names: --text-field")
+    return [text, *(one if isinstance(one, str) else json.dumps(one) for one in labels)]
+
+
+def _text(value: Any) -> str | None:
+    """A string, or a list of tokens as a JSON array; None for anything else."""
+    if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return value if isinstance(value, str) else None
 
 
 def _files_of_splits(directory: Path) -> dict[str, Path]:
@@ -376,7 +477,8 @@ def _files_of_splits(directory: Path) -> dict[str, Path]:
         found = [
             path
             for path in sorted(directory.glob("[!.]*"))
-            if path.suffix in (".txt", *_JSON) and {*re.split("[._-]", path.name)} & {*aliases}
+            if _suffix(path.name) in (".txt", *_JSON, *_TABLES)
+            and {*re.split("[._-]", path.name)} & {*aliases}
         ]
         if len(found) > 1 or (not found and split != "test"):
             names = ", ".join(path.name for path in found) or "none"
@@ -399,12 +501,26 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
         raise DataError(f"{corpus.source} has too few sentences: {total}, less {held_out}")
     order = np.arange(total, dtype=np.int32)
     np.random.default_rng(seed).shuffle(order)
+    if factors := corpus.factors:
+        kinds = zip(*(dataset[name][:] for name in factors), strict=True)
+        order = _stratified(
+            order, np.unique([repr(kind) for kind in kinds], return_inverse=True)[1]
+        )
     parts = np.split(order, np.cumsum([*sizes.values()]))
     splits = {**corpus.splits}
     for split, rows in zip([*sizes, "train"], parts, strict=True):
         is_chosen = np.isin(np.arange(total, dtype=np.int32), rows)
         splits[split] = mapped(dataset, _chosen, f"drawing {split}", is_chosen=is_chosen)
     return replace(corpus, splits=splits)
+
+
+def _stratified(order: NDArray[np.int32], classes: NDArray[np.integer]) -> NDArray[np.int32]:
+    """An order of which any part has its share of each row's class, drawn as `order` is."""
+    of = classes[order]
+    counts, by_class = np.bincount(of), np.argsort(of, kind="stable")
+    place = np.empty(len(order))  # of each among its class, in (0, 1)
+    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts) + 0.5
+    return order[np.argsort(place / counts[of], kind="stable")]
 
 
 def _chosen(table: pa.Table, rows: list[int], is_chosen: NDArray[np.bool_]) -> pa.Table:

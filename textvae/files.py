@@ -15,7 +15,9 @@ from textvae.checks import InputError
 
 MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 SECONDS = 3.0  # in which the hub answers, or it counts as out of reach
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl)(?<!\.ndjson)")
+_HUB_ID = re.compile(
+    r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl)(?<!\.ndjson)(?<!\.[ct]sv)(?<!\.parquet)(?<!\.gz)"
+)
 
 
 @contextmanager

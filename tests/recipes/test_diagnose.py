@@ -82,10 +82,11 @@ def test_factors_go_with_their_sentences(
         names = [("cat", "dog")[(i + shift) % 2] for i in range(count)]
         # Every third is too long and is dropped.
         texts = [f"the {n} runs" + " on and on" * (i % 3 == 2) for i, n in enumerate(names)]
-        return Dataset.from_dict({"text": texts, "animal": names})
+        others = {"weight": [i / 7 for i in range(count)], "note": texts}  # not asked for
+        return Dataset.from_dict({"text": texts, "animal": names, **others})
 
     splits = {"train": rows(24, 0), "valid": rows(15, 0), "test": rows(12, 1)}
-    animals = Corpus("animals", splits, "animals", {})
+    animals = Corpus("animals", splits, "animals", {}, ("animal", "weight"))
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: animals)
     options = {**OPTIONS, "max_length": 5, "too_long": "drop"}
     recipes.start(animals, options, tmp_path / "run").fit()

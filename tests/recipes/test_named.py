@@ -68,4 +68,34 @@ def test_the_size_of_a_corpus_decides(num_sentences: int, epochs: int, warmup: f
     assert (options["latent_dim"], options["pooling"]) == (3, "max")
     assert chosen(corpus, {"max_epochs": 2})["max_epochs"] == 2  # what is given wins
     assert chosen(corpus, {}) == chosen(corpus, {}, "default")
-    assert chosen(replace(corpus, name="grammar"), {}, "linear")["latent_dim"] == 16
+    named = chosen(replace(corpus, name="grammar"), {}, "linear")
+    assert (named["latent_dim"], named.get("tokenizer")) == (16, None)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokenizer"),
+    [
+        (["Is it raw?", "Yes, it is.", "He said “no.”", "no mark at all"], "text"),
+        (["it is n't raw , mr. smith said", "the u.s. corp.", "no", "no no"], "word"),
+        (["prices rose N % at acme corp.", *["no marks at all"] * 9], "word"),
+        (['["a", "b"]', "[60, 62]"], "pre-split"),
+        (["C[C@H](N)C", "CCl"], "char"),
+    ],
+)
+def test_the_look_of_sentences_decides_on_the_tokenizer(texts: list[str], tokenizer: str) -> None:
+    corpus = Corpus("mine", {"train": Dataset.from_dict({"text": texts * 300})}, "mine.txt", {})
+    assert chosen(corpus, {})["tokenizer"] == tokenizer
+    assert chosen(corpus, {"tokenizer": "bpe"})["tokenizer"] == "bpe"
+
+
+def test_rare_tokens_are_counted_as_the_tokenizer_splits_them() -> None:
+    # 10,500 words with their punctuation, 5,252 without.
+    texts = [f"Word{i // 2}{'.?'[i % 2]}" for i in range(10_500)]
+    texts = [f"See {text}" for text in texts]
+    corpus = Corpus("mine", {"train": Dataset.from_dict({"text": texts})}, "mine.txt", {})
+    options = chosen(corpus, {})
+    assert (options["tokenizer"], options["min_count"]) == ("text", 1)
+    assert chosen(corpus, {"tokenizer": "word"})["min_count"] == 2
+    for given in ({"tokenizer": "bpe"}, {"tokenizer": "regex", "pattern": "log"}):
+        assert chosen(corpus, given)["min_count"] == 1
+    assert "min_count" not in chosen(corpus, {"tokenizer_file": "mine.json"})

@@ -171,10 +171,10 @@ def diagnose_runs(
     """Saved runs with their `diagnosis`: measured in every way there is, and judged.
 
     All must predict the same tokens, so that their NLLs can be compared. Ctrl-C leaves an NLL of
-    the sentences done by then, and runs that were still to come are left out. On the embedded
-    corpus, whose factors are known, probes are fitted on the validation split (on the test split
-    if that is the one measured). `num_samples`, `seed` and `progress` are as for
-    `diagnostics.diagnose`, further options as for `LoadedRun.open`.
+    the sentences done by then, and runs that were still to come are left out. Where
+    labels name classes, as the embedded corpus' factors do, probes are fitted on the validation
+    split (on the test split if that is the one measured). `num_samples`, `seed` and `progress` are
+    as for `diagnostics.diagnose`, further options as for `LoadedRun.open`.
     """
     if len({Path(name).resolve() for name in names}) < len(names):
         raise InputError(f"runs must be each another, got {', '.join(map(str, names))}")
@@ -218,8 +218,7 @@ def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:
 def _factors(run: LoadedRun) -> FactorLabels | None:
     """Labels and sentences to fit probes on; None if there are none, or nothing to probe."""
     corpus, fit_split = run.corpus, "test" if run.split == "valid" else "valid"
-    known = set(corpus[run.split].column_names) > {"text"}
-    if not known or fit_split not in corpus.splits or run.model.latent_dim == 0:
+    if not corpus.factors or fit_split not in corpus.splits or run.model.latent_dim == 0:
         return None
     loader = evaluation_loader(corpus, fit_split, run.model.tokenizer, run.config.data)
     labels = _labels(corpus, fit_split, loader), _labels(corpus, run.split, run.loader)
@@ -229,7 +228,7 @@ def _factors(run: LoadedRun) -> FactorLabels | None:
 def _labels(corpus: Corpus, split: str, loader: BatchLoader) -> dict[str, list[str]]:
     """Each factor's values, of the sentences that were not left out for their length."""
     rows = corpus[split].select(loader.split.rows)
-    return {name: rows[name][:] for name in rows.column_names if name != "text"}
+    return {name: rows[name][:] for name in corpus.factors}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from textvae.checks import choose
 from textvae.corpus import Corpus
+from textvae.tokenizer import SPECIALS, Kind, Tokenizer
 
 DEFAULT = "default"
 """The recipe of a training that names none."""
@@ -162,8 +165,13 @@ SIZES: dict[str, Mapping[str, Any]] = {
 """Options that have nothing to do with remedies, by the corpus they were found to be good for."""
 
 STEPS = 12_000  # that a training takes, about
-BIG_VOCABULARY = 10_000  # above which words that are seen once are left out
-SAMPLE = 50_000  # sentences in which words are counted for that
+BIG_VOCABULARY = 10_000  # above which tokens that are seen once are left out
+SAMPLE = 50_000  # sentences in which tokens are counted for that
+LOOKED_AT = 1000  # sentences by which raw text is known
+RAW = 0.2  # share of them with punctuation at a word's end from which it is
+# Periods elsewhere than at the end may be abbreviations, which pre-tokenized text has too.
+_TOUCHING = re.compile(r"\w[,;:!?](\s|$)|\w[.!?…][\"'”’)]*$")
+_APART = re.compile(r"\s[.,;:!?](\s|$)")
 
 
 def combined(names: str) -> dict[str, Any]:
@@ -178,25 +186,49 @@ def combined(names: str) -> dict[str, Any]:
     return options
 
 
-def sized(corpus: Corpus, batch_size: int = 32) -> dict[str, Any]:
-    """What the size of a corpus decides: epochs, warm-up, and which words are too rare to keep."""
+def evident_tokenizer(texts: Sequence[str]) -> Kind:
+    """By the look of some texts: raw, JSON arrays, without spaces, or of words."""
+    some = texts[:: max(1, len(texts) // LOOKED_AT)]
+    if all(map(_is_array, some)):
+        return "pre-split"
+    if not any(" " in text for text in some):
+        return "char"
+    touching, apart = (sum(map(bool, map(one.search, some))) for one in (_TOUCHING, _APART))
+    return "text" if touching > max(RAW * len(some), apart) else "word"
+
+
+def _is_array(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
+
+
+def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a corpus decides: epochs, warm-up, its tokenizer, and which tokens are too rare to keep.
+
+    The last is by what is `given` of how tokens are made.
+    """
     if corpus.name in SIZES:
         return dict(SIZES[corpus.name])
-    sentences = corpus["train"]
+    sentences, batch_size = corpus["train"], given.get("batch_size", 32)
     epochs = min(40, max(4, round(STEPS * batch_size / len(sentences))))
-    some = sentences.select(range(min(len(sentences), SAMPLE)))["text"]
-    words = {word for text in some for word in text.split()}
-    return {
-        "max_epochs": epochs,
-        "warmup_epochs": min(10.0, epochs / 2),
-        "min_count": 2 if len(words) > BIG_VOCABULARY else 1,
-    }
+    options = {"max_epochs": epochs, "warmup_epochs": min(10.0, epochs / 2)}
+    if given.get("tokenizer_file"):
+        return options
+    some = sentences.select(range(min(len(sentences), SAMPLE)))["text"][:]
+    kind = given.get("tokenizer") or evident_tokenizer(some)
+    options |= {"tokenizer": kind, "min_count": 1}
+    if kind != "bpe":
+        how = {name: given[name] for name in ("lowercase", "pattern") if name in given}
+        num_tokens = len(Tokenizer.train(some, kind, **how)) - len(SPECIALS)
+        options["min_count"] = 2 if num_tokens > BIG_VOCABULARY else 1
+    return options
 
 
 def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any]:
-    """All options of a training: what the corpus' size decides, the recipe's, then those given."""
-    batch_size = given.get("batch_size", 32)
-    return sized(corpus, batch_size) | combined(recipe) | dict(given)
+    """All options of a training: what the corpus decides, the recipe's, then those given."""
+    return sized(corpus, given) | combined(recipe) | dict(given)
 
 
 def source_and_sizes(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:

@@ -32,6 +32,7 @@ def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) ->
     return load_corpus(
         source,
         text_field=config.text_field,
+        label_fields=config.label_fields,
         valid_fraction=config.valid_fraction,
         test_fraction=config.test_fraction,
         seed=config.split_seed,
@@ -137,9 +138,12 @@ def _planned(
     RunDirectory.refuse_if_taken(output_dir)
     config = RunConfig.from_flat(corpus.source, options, model=model.Config)
     data = config.data
-    tokenizer = train_tokenizer(
-        corpus["train"], data.tokenizer, vocab_size=data.vocab_size, min_count=data.min_count
-    )
+    if data.tokenizer_file is not None:
+        tokenizer = Tokenizer.load(data.tokenizer_file, add_specials=True)
+    else:
+        names = ("vocab_size", "min_count", "lowercase", "pattern")
+        how = {name: getattr(data, name) for name in names}
+        tokenizer = train_tokenizer(corpus["train"], data.tokenizer, **how)
     torch.manual_seed(config.training.seed)
     return config, model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
 
