@@ -39,9 +39,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
             measuring.diagnose,
             measuring.compare,
             measuring.quality,
+            measuring.score,
         ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
-        *(writing.analogy, writing.jitter, writing.encode, writing.neighbours),
+        *(writing.analogy, writing.jitter, writing.encode, writing.decode, writing.neighbours),
         *(measuring.schedules, measuring.explore),
     )
 }

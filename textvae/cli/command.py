@@ -11,7 +11,8 @@ import json
 import os
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, getdoc, signature
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -163,6 +164,26 @@ def exit_code_of(command: Callable[[], None]) -> int:
 def print_result(as_json: bool, content: Any, text: str) -> None:
     """Print what a command found: all of it as an object in a line, or as people read it."""
     print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text)
+
+
+def read_lines(source: str) -> Iterator[str]:
+    """The lines of a file in UTF-8, or of standard input if it is called "-"."""
+    from tqdm import tqdm
+
+    is_typed = source == "-" and sys.stdin.isatty()
+    if is_typed:
+        say("sentences, one a line, and Ctrl-D at the end:")
+    name, line = "standard input" if source == "-" else source, None
+    # utf-8-sig: a byte order mark, as some editors write it, would else belong to the first word.
+    with nullcontext(sys.stdin) if source == "-" else open(source, encoding="utf-8-sig") as lines:
+        try:
+            bar = {"unit": " sentences", "leave": False, "delay": 1, "disable": is_typed or None}
+            for line in tqdm(lines, **bar):
+                yield line.removesuffix("\n")
+        except UnicodeDecodeError as fault:
+            raise InputError(f"{name} is not UTF-8: {fault.reason}") from None
+    if line is None:
+        raise InputError(f"{name} is empty: it must hold at least one sentence, a line each")
 
 
 def say(*lines: str) -> None:

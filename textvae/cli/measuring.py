@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
 
 from textvae.annealers import ANNEALERS
-from textvae.checks import InputError
-from textvae.cli.command import Json, Run, print_result, say
-from textvae.config import Options, option
+from textvae.checks import InputError, one_of
+from textvae.cli.command import Json, Run, print_result, read_lines, say
+from textvae.config import DataConfig, Options, option
+from textvae.files import replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,78 @@ def quality(
     options = {"temperature": temperature, "language_model": language_model, **asdict(measurement)}
     found = recipes.quality_run(run, num_samples=num_samples, **options)
     print_result(json, asdict(found), report.quality_text(found))
+
+
+SORTS = ("nll", "nll_per_token", "rec", "kl")
+ENDINGS = (".jsonl", ".csv", ".parquet")
+
+
+def score(
+    run: Run,
+    file: Annotated[str, "sentences, in any file that can be trained on; - for standard input"],
+    *,
+    num_samples: Annotated[int, "importance samples K of the NLL"] = 100,
+    tokens: Annotated[bool, "also −log p of each token, given those before it and a z"] = False,
+    sort: Annotated[str | None, f"largest first: {', '.join(SORTS)}"] = None,
+    output: Annotated[str | None, f"write to a file instead: {', '.join(ENDINGS)}"] = None,
+    text_field: Annotated[str, "column of the sentence where there are several"] = "text",
+    label_field: Annotated[str | None, "columns to keep beside: NAME or NAME,NAME"] = None,
+    seed: Annotated[int, "of all noise: the same seed, the same results"] = 0,
+    json: Json = False,
+) -> None:
+    """How surprising each sentence of a file is: NLL, ELBO, KL, in nats.
+
+    example: textvae score runs/my-1 new.csv --sort nll_per_token --output scores.csv
+    """
+    from tqdm import tqdm
+
+    from textvae import recipes
+
+    if sort is not None:
+        one_of("sort", sort, SORTS)
+    if output is not None:
+        one_of("the ending of output", Path(output).suffix, ENDINGS)
+        if tokens and output.endswith(".csv"):
+            raise InputError("tokens must go to .jsonl or .parquet, got .csv")
+    records = recipes.score_run(
+        run,
+        list(filter(str.strip, read_lines(file))) if file == "-" else file,
+        num_samples=num_samples,
+        tokens=tokens,
+        seed=seed,
+        text_field=text_field,
+        label_fields=DataConfig(label_field=label_field).label_fields,
+        progress=partial(tqdm, unit=" batches", leave=False, disable=None),
+    )
+    if sort is not None:
+        records.sort(key=lambda record: record[sort], reverse=True)
+    if output is None:
+        for record in records:
+            print_result(json, record, _score_line(record))
+    else:
+        _write_records(records, Path(output))
+        say(f"{output} written: {len(records):,} sentences")
+
+
+def _score_line(record: dict[str, Any]) -> str:
+    text = " ".join(record["text"].splitlines())
+    pairs = zip(record.get("tokens", ()), record.get("token_nll", ()), strict=True)
+    shown = "  ".join(f"{token} {nll:.1f}" for token, nll in pairs)
+    return "{nll:.2f}\t{nll_per_token:.2f}\t{kl:.2f}\t".format_map(record) + (shown or text)
+
+
+def _write_records(records: list[dict[str, Any]], path: Path) -> None:
+    from datasets import Dataset
+
+    table = Dataset.from_list(records)
+    with replacing(path) as temporary:
+        if path.suffix == ".jsonl":
+            lines = (f"{dumps(record, ensure_ascii=False)}\n" for record in records)
+            temporary.write_text("".join(lines), encoding="utf-8")
+        elif path.suffix == ".csv":
+            table.to_csv(temporary)
+        else:
+            table.to_parquet(temporary)
 
 
 def schedules(

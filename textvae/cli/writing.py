@@ -6,15 +6,14 @@ object a line.
 
 from __future__ import annotations
 
-import sys
+import json as json_lines
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textvae.checks import InputError
-from textvae.cli.command import Json, Run, print_result, say
+from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Decoding
 from textvae.files import find_pretrained, read_json, replacing
 
@@ -50,7 +49,7 @@ class Texts:
         if self.input is not None and texts:
             raise InputError("texts must be arguments or --input, got both")
         if texts in ([], ["-"]):
-            texts = list(_read_lines("-" if self.input is None else self.input))
+            texts = list(read_lines("-" if self.input is None else self.input))
         if count is not None and len(texts) != count:
             raise InputError(f"texts must be {count} in number, got {len(texts)}")
         config = read_json(find_pretrained(self.run) / "config.json")
@@ -60,32 +59,12 @@ class Texts:
         return model, list(_report_unknown_words(model, texts))
 
 
-def _read_lines(source: str) -> Iterator[str]:
-    """The lines of a file in UTF-8, or of standard input if it is called "-"."""
-    from tqdm import tqdm
-
-    is_typed = source == "-" and sys.stdin.isatty()
-    if is_typed:
-        say("sentences, one a line, and Ctrl-D at the end:")
-    name, line = "standard input" if source == "-" else source, None
-    # utf-8-sig: a byte order mark, as some editors write it, would else belong to the first word.
-    with nullcontext(sys.stdin) if source == "-" else open(source, encoding="utf-8-sig") as lines:
-        try:
-            bar = {"unit": " sentences", "leave": False, "delay": 1, "disable": is_typed or None}
-            for line in tqdm(lines, **bar):
-                yield line.removesuffix("\n")
-        except UnicodeDecodeError as fault:
-            raise InputError(f"{name} is not UTF-8: {fault.reason}") from None
-    if line is None:
-        raise InputError(f"{name} is empty: it must hold at least one sentence, a line each")
-
-
 def _read_corpus(source: str) -> Iterator[tuple[int, str]]:
     """The sentences of a file and their lines' numbers, without empty lines and space around."""
     from textvae.tokenizer import find_reserved
 
     name, sentence = "standard input" if source == "-" else source, ""
-    for number, line in enumerate(_read_lines(source), start=1):
+    for number, line in enumerate(read_lines(source), start=1):
         reserved = find_reserved(line)
         if reserved is not None:
             raise InputError(f"line {number} of {name} contains the reserved token {reserved}")
@@ -284,6 +263,53 @@ def _show_places(given: Texts, texts: list[str], posterior: Posterior) -> None:
         busiest = "  ".join(f"z[{dim}] {mu[dim]:+.2f} ±{deviations[dim]:.2f}" for dim in dims)
         record = {"text": text, "kl": total, "mu": mu, "logvar": logvar}
         _show(given.json, [record], f"KL {total:.2f}  {busiest}\t{{text}}")
+
+
+CODES = ("z", "mu")
+
+
+def decode(
+    run: Run,
+    codes: Annotated[str, ".npz with an array z or mu, or JSON lines of them; - too"],
+    *,
+    json: Json = False,
+    decoding: Decoding = LIKELIEST,
+) -> None:
+    """The sentence of each latent code: the way back from `encode`.
+
+    example: textvae decode runs/my-1 my.npz --strategy beam
+    """
+    import torch
+
+    from textvae.generation import TextVAE
+
+    model = TextVAE.from_pretrained(run)
+    try:
+        z = torch.tensor(_read_codes(codes), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{codes} must hold numbers, as many for each code: {error}") from None
+    if not z.isfinite().all():
+        raise InputError(f"{codes} must hold finite numbers")
+    _show(json, _written(model, z, decoding, [{}] * len(z)))
+
+
+def _read_codes(source: str) -> Any:
+    """Codes of a file: an array, or what each of its lines has."""
+    import numpy as np
+
+    if source.endswith(".npz"):
+        with np.load(source, allow_pickle=False) as arrays:
+            return _codes_in(arrays, source)
+    lines = enumerate(map(json_lines.loads, read_lines(source)), start=1)
+    return [_codes_in(one, f"line {n} of {source}") for n, one in lines]
+
+
+def _codes_in(found: Any, where: str) -> Any:
+    if isinstance(found, list):
+        return found
+    if not (names := [name for name in CODES if name in found]):
+        raise InputError(f"{where} must have {' or '.join(CODES)}, it has {', '.join(found)}")
+    return found[names[0]]
 
 
 def neighbours(

@@ -25,10 +25,12 @@ from textvae.diagnostics.likelihood import (
     Evaluation,
     ImportanceNLL,
     Progress,
+    Scores,
     evaluate,
     importance_nll,
     perplexity,
     posteriors,
+    score,
     unwrapped,
     z_ablation,
 )

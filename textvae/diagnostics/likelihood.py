@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textvae.batches import Batch
@@ -347,3 +348,58 @@ def _standard_error(batches: list[Tensor], split: list[Batch]) -> float:
         between = sums.square().sum() * num_batches / (num_batches - 1)
         variance = variance + missing * between / len(values) ** 2
     return float(variance.sqrt())
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What each of M sentences costs, nats: (M,) fp64; their means are those of a diagnosis."""
+
+    nll: Tensor  # importance-weighted, as `ImportanceNLL.per_sentence`
+    rec: Tensor  # −log p(x|z) with a z drawn from the posterior; its mean is that of `evaluate`
+    kl: Tensor  # raw; −ELBO is rec + kl
+    tokens: list[
+        list[float]
+    ]  # what each predicted token adds to rec, with the same z; if asked for
+
+
+def score(
+    model: SentenceVAE,
+    batches: Iterable[Batch],
+    num_sentences: int,
+    *,
+    num_samples: int = 100,
+    tokens: bool = False,
+    seed: int = 0,
+    progress: Progress = unwrapped,
+) -> Scores:
+    """Measure each sentence by itself; arguments are those of `importance_nll` and `evaluate`.
+
+    Raises:
+        KeyboardInterrupt: If cut short.
+    """
+    split = list(batches)
+    posterior = posteriors(model, split, num_sentences)
+    z = posterior.sample(sentence_noise(num_sentences, model.latent_dim, seed))
+    rec = nll_given_z(model, split, z[None])[:, 0]
+    nll = importance_nll(model, split, num_samples=num_samples, seed=seed, progress=progress)
+    if nll.is_partial:
+        raise KeyboardInterrupt
+    found = _token_nlls(model, split, z) if tokens else []
+    return Scores(nll.per_sentence, rec, posterior.kl().double().sum(-1), found)
+
+
+@torch.no_grad()
+def _token_nlls(model: SentenceVAE, split: Sequence[Batch], codes: Tensor) -> list[list[float]]:
+    """−log p(x_t | x_<t, z) of every predicted token of M sentences, for their codes (M, Z)."""
+    found: list[list[float]] = [[] for _ in codes]
+    with evaluation_mode(model):
+        for batch in split:
+            z, on_device = codes[batch.indices].to(model.device), batch.to(model.device)
+            state, steps = model.initial_state(z), []
+            for ids, targets in zip(on_device.input_ids.T, on_device.target_ids.T, strict=True):
+                scores, state = model.step(ids, state, z)
+                steps.append(F.cross_entropy(scores, targets, reduction="none"))
+            rows = zip(batch.indices, batch.lengths, torch.stack(steps, 1).tolist(), strict=True)
+            for index, length, row in rows:
+                found[index] = row[:length]
+    return found

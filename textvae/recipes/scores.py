@@ -1,0 +1,55 @@
+"""Sentences of any file under a saved run: what each costs, by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from textvae.batches import BatchLoader, EncodedSplit
+from textvae.corpus import load_corpus
+from textvae.diagnostics import Progress, score, unwrapped
+from textvae.files import find_pretrained, read_json
+from textvae.model import SentenceVAE
+from textvae.tokenizer import UNK_ID
+
+
+def score_run(
+    name: str | Path,
+    source: str | Path | Sequence[str],
+    *,
+    num_samples: int = 100,
+    tokens: bool = False,
+    seed: int = 0,
+    text_field: str = "text",
+    label_fields: Sequence[str] = (),
+    progress: Progress = unwrapped,
+) -> list[dict[str, Any]]:
+    """A record for each sentence of a source, as `load_corpus` takes it, in its order.
+
+    It holds the text, its labels, `nll`, `elbo`, `rec` and `kl`, nats, `num_tokens` (EOS counted),
+    `num_unknown` of them and `nll_per_token`; with `tokens` also each predicted token, and what it
+    adds to rec in `token_nll`. Sentences are cut where the run's `max_length` says so. Of a run's
+    own split the means are those of its diagnosis, with as many samples and the same seed.
+    """
+    directory = find_pretrained(name)
+    data = read_json(directory / "config.json").get("run", {}).get("data", {})
+    model = SentenceVAE.from_pretrained(directory)
+    fields: dict[str, Any] = {"text_field": text_field, "label_fields": label_fields}
+    rows = load_corpus(source, valid_fraction=0, test_fraction=0, **fields)["train"]
+    ids = model.tokenizer.encode_batch(rows["text"][:])
+    split = EncodedSplit.from_ids(ids, max_length=data.get("max_length"))
+    # The batches of a diagnosis: in others, sums would be rounded otherwise.
+    loader = BatchLoader(split, batch_size=64, shuffle=False)
+    options: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "progress": progress}
+    found = score(model, loader, loader.num_sentences, tokens=tokens, **options)
+    records: list[dict[str, Any]] = []
+    columns = (one.tolist() for one in (found.nll, found.rec, found.kl, split.lengths))
+    for row, own, nll, rec, kl, length in zip(rows, ids, *columns, strict=True):
+        nats = {"nll": nll, "nll_per_token": nll / length, "elbo": -(rec + kl)}
+        nats |= {"rec": rec, "kl": kl}
+        records.append({**row, **nats, "num_tokens": length, "num_unknown": own.count(UNK_ID)})
+    for record, sentence, token_nll in zip(records, ids, found.tokens, strict=False):
+        predicted = [*model.tokenizer.decode_batch([one] for one in sentence), "<eos>"]
+        record |= {"tokens": predicted[: len(token_nll)], "token_nll": token_nll}
+    return records
