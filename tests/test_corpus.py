@@ -218,7 +218,7 @@ def written_as(directory: Path, name: str) -> Path:
 )
 def test_tables_of_all_kinds_keep_labels(tmp_path: Path, name: str) -> None:
     path = written_as(tmp_path, name)
-    corpus = load_corpus(path, text_field="body", label_fields=("grade", "score"), **WHOLE)
+    corpus = load_corpus(path, text_field="body", label_field="grade,score", **WHOLE)
     assert corpus["train"][:] == {
         "text": ['so, "odd"', "a\u2028b", "NA"],
         "grade": ["good", "bad", "good"],
@@ -227,30 +227,36 @@ def test_tables_of_all_kinds_keep_labels(tmp_path: Path, name: str) -> None:
     assert (corpus.labels, corpus.factors) == (("grade", "score"), ("grade",))
     assert (corpus.name, corpus.skipped) == ("a", {"train": 1})
     if "json" not in name:
-        ways = "it has grade, body, score: name the sentence's with --text-field and labels with"
-        with pytest.raises(DataError, match=rf"{name} has no column text; {ways}"):
+        ways = "it has grade, body, score: name the sentence's with --text-field, labels with"
+        with pytest.raises(DataError, match=rf"{name} must have .* text \(of strings\); {ways}"):
             load_corpus(path)
-        with pytest.raises(DataError, match=f"{name} has no column grades; it has grade, body, sc"):
-            load_corpus(path, text_field="body", label_fields=("grades",))
+        with pytest.raises(
+            DataError, match=r"columns body \(of strings\), grades; it has grade, bo"
+        ):
+            load_corpus(path, text_field="body", label_field="grades")
 
 
 def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.csv", ["review", '"a, b"', "c"])
     assert texts(load_corpus(path, **WHOLE)) == ["a, b", "c"]
     path = write_lines(tmp_path / "a.txt", ["x", "y"])
-    with pytest.raises(DataError, match=r"a\.txt has no column label; it has text"):
-        load_corpus(path, label_fields=("label",))
+    with pytest.raises(
+        DataError, match=r"a\.txt must have .* text \(of strings\), label; it has text"
+    ):
+        load_corpus(path, label_field="label")
     with pytest.raises(DataError, match=r"line 1 .*'text', 'label', got {.text"):
-        load_corpus(write_lines(tmp_path / "a.jsonl", ['{"text": "x"}']), label_fields=["label"])
-    with pytest.raises(DataError, match="grammar has no column moods; it has text, topic"):
-        load_corpus("grammar", label_fields=("moods",))
-    assert load_corpus("grammar", label_fields=("mood",)).labels == ("mood",)
+        load_corpus(write_lines(tmp_path / "a.jsonl", ['{"text": "x"}']), label_field="label")
+    with pytest.raises(DataError, match=r"grammar \(train\) must have .*, moods; it has text, to"):
+        load_corpus("grammar", label_field="moods")
+    assert load_corpus("grammar", label_field="mood").labels == ("mood",)
+    with pytest.raises(InputError, match="label_field must not have 'text'"):
+        load_corpus(path, text_field="review", label_field="mood,text")
 
 
 def test_a_type_that_changes_far_down_is_no_fault(tmp_path: Path) -> None:
     # Guessed from its first 10,000 rows this would be a column of numbers.
     path = write_lines(tmp_path / "a.csv", ["text,label", *["12,1"] * 12_000, "a dozen,x"])
-    corpus = load_corpus(path, label_fields=("label",), **WHOLE)
+    corpus = load_corpus(path, label_field="label", **WHOLE)
     assert corpus["train"][-1] == {"text": "a dozen", "label": "x"}
 
 
@@ -262,10 +268,10 @@ def test_splits_are_stratified_by_classes_and_labels_go_with_their_sentences(
     path = write_lines(tmp_path / "a.tsv", ["kind\tpart\ttext", *lines])
     held_out = {"valid_fraction": 0.1, "test_fraction": 0.2}
     for seed in (0, 1):
-        corpus = load_corpus(path, label_fields=("kind",), seed=seed, **held_out)
+        corpus = load_corpus(path, label_field="kind", seed=seed, **held_out)
         assert Counter(corpus["valid"]["kind"]) == {"a": 7, "b": 2, "c": 1}
         assert Counter(corpus["test"]["kind"]) == {"a": 14, "b": 4, "c": 2}
-    corpus = load_corpus(path, label_fields=("kind", "part"), **held_out)
+    corpus = load_corpus(path, label_field="kind,part", **held_out)
     for split in corpus.splits.values():
         assert [text.split()[0] for text in split["text"]] == list(split["kind"])
         assert [int(text.split()[1]) % 2 for text in split["text"]] == list(split["part"])
@@ -298,7 +304,7 @@ def test_names_of_classes_on_the_hub_are_labels(monkeypatch: pytest.MonkeyPatch)
     )
     rows = rows.cast_column("label", datasets.ClassLabel(names=["neg", "pos"]))
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: {"train": rows})
-    corpus = load_corpus("owner/name", label_fields=("label",), **WHOLE)
+    corpus = load_corpus("owner/name", label_field="label", **WHOLE)
     assert corpus["train"][:] == {"text": ["a", "b", "c"], "label": ["pos", "neg", ""]}
 
 
@@ -366,8 +372,8 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch
     ("split", "column", "rows", "message"),
     [
         ("odd", "text", ["a"], "'owner/name' has no split train; it has odd"),
-        ("train", "body", [{"a": 1}], r"\(train\) must have strings in 'body', one of its body"),
-        ("training", "text", [1, 2], r"\(training\) must have strings in 'text', one of its text"),
+        ("train", "body", [{"a": 1}], r"must have the columns body \(of strings\); it has body"),
+        ("training", "text", [1, 2], r"\(training\) must have .* \(of strings\); it has text"),
         (
             "train",
             "text",

@@ -133,16 +133,10 @@ class DataConfig(Options):
     def faults(self) -> Iterator[str]:
         """A tokenizer's file leaves nothing to choose."""
         yield from super().faults()
-        choices = ("tokenizer", "pattern", "lowercase", "vocab_size", "min_count")
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
-        given = [name for name in choices if getattr(self, name) != usual[name]]
+        names, usual = ("tokenizer", "pattern", "lowercase", "vocab_size", "min_count"), type(self)
+        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
         if self.tokenizer_file is not None and given:
             yield f"tokenizer_file decides all of a tokenizer: leave out {', '.join(given)}"
-
-    @property
-    def label_fields(self) -> tuple[str, ...]:
-        """The names in `label_field`."""
-        return () if self.label_field is None else tuple(self.label_field.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ def load_corpus(
     source: str | Path | Sequence[str],
     *,
     text_field: str = "text",
-    label_fields: Sequence[str] = (),
+    label_field: str | None = None,
     valid_fraction: float = 0.05,
     test_fraction: float = 0.05,
     seed: int = 0,
@@ -125,8 +125,8 @@ def load_corpus(
             sentences, which are written to the cache.
         text_field: Where several columns or fields are, that of the sentence: a string, or a list
             of tokens, which becomes a JSON array (for the tokenizer `"pre-split"`).
-        label_fields: Columns or fields to keep as labels. Splits are drawn so that each has its
-            share of every class.
+        label_field: Columns or fields to keep as labels, `"NAME"` or `"NAME,NAME"`. Splits are
+            drawn so that each has its share of every class.
         valid_fraction: Share held out where the source has no split of its own; 0 for none.
         test_fraction: The same for test.
         seed: Draws the held-out sentences, and the embedded corpus itself.
@@ -140,13 +140,15 @@ def load_corpus(
         number(f"{split}_fraction", share, "[0, 1)")
     if not isinstance(source, str | Path):
         source = _written(source, text_field, cache_dir)
-    name, path, fields = str(source), Path(source).expanduser(), (text_field, *label_fields)
-    if name == "grammar":
-        corpus = _draw(seed)
-        raw = {split: (name, rows) for split, rows in corpus.splits.items()}
-        return _clean(name, name, raw, ("text", *label_fields)) if label_fields else corpus
-    if name == "ptb" or name.startswith("ptb:"):
-        return _load_ptb(name[4:] or None, cache_dir)
+    name, path = str(source), Path(source).expanduser()
+    fields = [text_field, *(label_field.split(",") if label_field else ())]
+    if "text" in fields[1:]:
+        raise InputError("label_field must not have 'text', which is the sentence's column")
+    if name == "grammar" or name.split(":")[0] == "ptb":
+        corpus = _draw(seed) if name == "grammar" else _load_ptb(name[4:] or None, cache_dir)
+        for split, rows in corpus.splits.items():
+            _selected(f"{name} ({split})", rows, ["text", *fields[1:]])
+        return replace(corpus, labels=tuple(fields[1:]) or corpus.labels)
     if path.is_dir():
         return _read_files(path, _files_of_splits(path), fields, cache_dir)
     if path.is_file():
@@ -227,14 +229,14 @@ def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
     import datasets
 
     if files := _find_ptb(data_dir):
-        corpus = _read_files(files["train"].parent, files, ("text",), cache_dir)
+        corpus = _read_files(files["train"].parent, files, ["text"], cache_dir)
         corpus = replace(corpus, name="ptb", source=f"ptb:{corpus.source}")
     else:
         options = {"data_files": _download_ptb(), "cache_dir": cache_dir}
         with progress(False):
             loaded = datasets.load_dataset("parquet", **options)
         raw = {split: (f"{PTB_HUB_ID} ({split})", rows) for split, rows in loaded.items()}
-        corpus = _clean("ptb", "ptb", raw, ("text",))
+        corpus = _clean("ptb", "ptb", raw, ["text"])
     _check_ptb(corpus, files)
     return corpus
 
@@ -289,7 +291,7 @@ def _check_ptb(corpus: Corpus, files: Mapping[str, Path]) -> None:
 
 
 @progress(is_long=True)
-def _read_hub(name: str, fields: Sequence[str], cache_dir: str | None) -> Corpus:
+def _read_hub(name: str, fields: list[str], cache_dir: str | None) -> Corpus:
     import datasets
 
     try:
@@ -312,7 +314,7 @@ def _read_hub(name: str, fields: Sequence[str], cache_dir: str | None) -> Corpus
 
 
 def _read_files(
-    path: Path, files: Mapping[str, Path], fields: Sequence[str], cache_dir: str | None
+    path: Path, files: Mapping[str, Path], fields: list[str], cache_dir: str | None
 ) -> Corpus:
     """The corpus at a path, with a file for each split."""
     import datasets
@@ -380,7 +382,7 @@ def _written(sentences: Sequence[str], field: str, cache_dir: str | None) -> Pat
 
 
 def _clean(
-    name: str, source: str, raw: Mapping[str, tuple[str, Dataset]], fields: Sequence[str]
+    name: str, source: str, raw: Mapping[str, tuple[str, Dataset]], fields: list[str]
 ) -> Corpus:
     """Strip sentences and leave out empty ones; each split has a place, for messages, and rows."""
     from datasets import Value
@@ -390,7 +392,7 @@ def _clean(
     for split, (where, rows) in raw.items():
         if _suffix(where) not in _JSON:
             rows = _selected(where, rows, fields)
-        options = {"where": where, "fields": list(fields), "features": rows.features}
+        options = {"where": where, "fields": fields, "features": rows.features}
         kept = mapped(rows, _cleaned, f"reading {where}", **options)
         if not len(kept):
             raise DataError(f"{where} holds no sentences: {len(rows)} lines, all empty")
@@ -402,20 +404,16 @@ def _clean(
     return Corpus(name, splits, source, skipped, tuple(fields[1:]))
 
 
-def _selected(where: str, rows: Dataset, fields: Sequence[str]) -> Dataset:
+def _selected(where: str, rows: Dataset, fields: list[str]) -> Dataset:
     """The columns of a table that are asked for; where there is but one, it holds the sentences."""
     names = rows.column_names
     chosen = [names[0] if len(names) == 1 else fields[0], *fields[1:]]
-    if missing := [field for field in chosen if field not in names]:
-        ways = "name the sentence's with --text-field and labels with --label-field"
-        raise DataError(
-            f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}: {ways}"
-        )
-    kind = rows.features[chosen[0]]
-    if "string" not in getattr(kind, "dtype", "") and not hasattr(kind, "feature"):
-        raise DataError(
-            f"{where} must have strings in {chosen[0]!r}, one of its {', '.join(names)}"
-        )
+    kind = rows.features.get(chosen[0])
+    is_text = "string" in getattr(kind, "dtype", "") or hasattr(kind, "feature")
+    if not is_text or not {*chosen} <= {*names}:
+        asked = ", ".join([f"{chosen[0]} (of strings)", *fields[1:]])
+        ways = "name the sentence's with --text-field, labels with --label-field"
+        raise DataError(f"{where} must have the columns {asked}; it has {', '.join(names)}: {ways}")
     return rows.select_columns(chosen)
 
 
@@ -441,12 +439,10 @@ def _cleaned(
             f"{unit} {rows[found] + 1} of {where} contains the reserved token "
             f"{find_reserved(texts[found].as_py())}; remove it or write it otherwise"
         )
-    return pa.table(dict(zip(("text", *fields[1:]), columns, strict=True))).filter(
-        pc.not_equal(texts, "")
-    )
+    return pa.table(columns, ["text", *fields[1:]]).filter(pc.not_equal(texts, ""))
 
 
-def _fields(line: str, where: str, fields: Sequence[str]) -> list[str]:
+def _fields(line: str, where: str, fields: list[str]) -> list[str]:
     """Sentence and labels in a line of JSON, an object or a list; an empty line has empty ones."""
     if not line.strip():
         return [""] * len(fields)
@@ -457,10 +453,9 @@ def _fields(line: str, where: str, fields: Sequence[str]) -> list[str]:
         text, labels = None, []
     text = _text(text)
     if text is None or len(labels) < len(fields) - 1:
-        got = line.strip()[:80]
-        also = "".join(f", {name!r}" for name in fields[1:])
-        asked = f"a JSON object with a string in {fields[0]!r}{also}"
-        raise DataError(f"{where} must be {asked}, got {got}; other names: --text-field")
+        asked = ", ".join(map(repr, fields))
+        got = f"{line.strip()[:80]} (--text-field, --label-field)"
+        raise DataError(f"{where} must be a JSON object with a string in {asked}, got {got}")
     return [text, *(one if isinstance(one, str) else json.dumps(one) for one in labels)]
 
 
@@ -502,10 +497,8 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
     order = np.arange(total, dtype=np.int32)
     np.random.default_rng(seed).shuffle(order)
     if factors := corpus.factors:
-        kinds = zip(*(dataset[name][:] for name in factors), strict=True)
-        order = _stratified(
-            order, np.unique([repr(kind) for kind in kinds], return_inverse=True)[1]
-        )
+        kinds = list(map(repr, zip(*(dataset[name][:] for name in factors), strict=True)))
+        order = _stratified(order, np.unique(kinds, return_inverse=True)[1])
     parts = np.split(order, np.cumsum([*sizes.values()]))
     splits = {**corpus.splits}
     for split, rows in zip([*sizes, "train"], parts, strict=True):

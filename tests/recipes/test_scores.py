@@ -42,7 +42,7 @@ def test_tokens_add_up_to_rec_and_labels_stay(run: Path, corpus: Corpus, tmp_pat
     text = corpus["train"]["text"][0]
     path = tmp_path / "new.tsv"
     path.write_text(f"text\tkind\n{text}\tgood\n\tempty\n{text} qqq\tbad\n")
-    records = recipes.score_run(run, path, num_samples=2, tokens=True, label_fields=("kind",))
+    records = recipes.score_run(run, path, num_samples=2, tokens=True, label_field="kind")
     assert [record["kind"] for record in records] == ["good", "bad"]
     assert [record["num_unknown"] for record in records] == [0, 1]
     assert records[0]["tokens"] == [*text.split(), "<eos>"]

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 from textvae.annealers import ANNEALERS
 from textvae.checks import InputError, one_of
 from textvae.cli.command import Json, Run, print_result, read_lines, say
-from textvae.config import DataConfig, Options, option
+from textvae.config import Options, option
 from textvae.files import replacing
 
 
@@ -123,7 +122,7 @@ def quality(
 
 
 SORTS = ("nll", "nll_per_token", "rec", "kl")
-ENDINGS = (".jsonl", ".csv", ".parquet")
+ENDINGS = (".csv", ".parquet")
 
 
 def score(
@@ -133,7 +132,7 @@ def score(
     num_samples: Annotated[int, "importance samples K of the NLL"] = 100,
     tokens: Annotated[bool, "also −log p of each token, given those before it and a z"] = False,
     sort: Annotated[str | None, f"largest first: {', '.join(SORTS)}"] = None,
-    output: Annotated[str | None, f"write to a file instead: {', '.join(ENDINGS)}"] = None,
+    output: Annotated[str | None, f"write to a file instead, {' or '.join(ENDINGS)}"] = None,
     text_field: Annotated[str, "column of the sentence where there are several"] = "text",
     label_field: Annotated[str | None, "columns to keep beside: NAME or NAME,NAME"] = None,
     seed: Annotated[int, "of all noise: the same seed, the same results"] = 0,
@@ -143,6 +142,7 @@ def score(
 
     example: textvae score runs/my-1 new.csv --sort nll_per_token --output scores.csv
     """
+    from datasets import Dataset
     from tqdm import tqdm
 
     from textvae import recipes
@@ -152,7 +152,7 @@ def score(
     if output is not None:
         one_of("the ending of output", Path(output).suffix, ENDINGS)
         if tokens and output.endswith(".csv"):
-            raise InputError("tokens must go to .jsonl or .parquet, got .csv")
+            raise InputError("tokens need --json or a .parquet file, got .csv")
     records = recipes.score_run(
         run,
         list(filter(str.strip, read_lines(file))) if file == "-" else file,
@@ -160,7 +160,7 @@ def score(
         tokens=tokens,
         seed=seed,
         text_field=text_field,
-        label_fields=DataConfig(label_field=label_field).label_fields,
+        label_field=label_field,
         progress=partial(tqdm, unit=" batches", leave=False, disable=None),
     )
     if sort is not None:
@@ -168,9 +168,11 @@ def score(
     if output is None:
         for record in records:
             print_result(json, record, _score_line(record))
-    else:
-        _write_records(records, Path(output))
-        say(f"{output} written: {len(records):,} sentences")
+        return
+    table = Dataset.from_list(records)
+    with replacing(Path(output)) as temporary:
+        (table.to_csv if output.endswith(".csv") else table.to_parquet)(temporary)
+    say(f"{output} written: {len(records):,} sentences")
 
 
 def _score_line(record: dict[str, Any]) -> str:
@@ -178,20 +180,6 @@ def _score_line(record: dict[str, Any]) -> str:
     pairs = zip(record.get("tokens", ()), record.get("token_nll", ()), strict=True)
     shown = "  ".join(f"{token} {nll:.1f}" for token, nll in pairs)
     return "{nll:.2f}\t{nll_per_token:.2f}\t{kl:.2f}\t".format_map(record) + (shown or text)
-
-
-def _write_records(records: list[dict[str, Any]], path: Path) -> None:
-    from datasets import Dataset
-
-    table = Dataset.from_list(records)
-    with replacing(path) as temporary:
-        if path.suffix == ".jsonl":
-            lines = (f"{dumps(record, ensure_ascii=False)}\n" for record in records)
-            temporary.write_text("".join(lines), encoding="utf-8")
-        elif path.suffix == ".csv":
-            table.to_csv(temporary)
-        else:
-            table.to_parquet(temporary)
 
 
 def schedules(

@@ -265,9 +265,6 @@ def _show_places(given: Texts, texts: list[str], posterior: Posterior) -> None:
         _show(given.json, [record], f"KL {total:.2f}  {busiest}\t{{text}}")
 
 
-CODES = ("z", "mu")
-
-
 def decode(
     run: Run,
     codes: Annotated[str, ".npz with an array z or mu, or JSON lines of them; - too"],
@@ -294,21 +291,17 @@ def decode(
 
 
 def _read_codes(source: str) -> Any:
-    """Codes of a file: an array, or what each of its lines has."""
     import numpy as np
 
     if source.endswith(".npz"):
         with np.load(source, allow_pickle=False) as arrays:
-            return _codes_in(arrays, source)
-    lines = enumerate(map(json_lines.loads, read_lines(source)), start=1)
-    return [_codes_in(one, f"line {n} of {source}") for n, one in lines]
-
-
-def _codes_in(found: Any, where: str) -> Any:
-    if isinstance(found, list):
-        return found
-    if not (names := [name for name in CODES if name in found]):
-        raise InputError(f"{where} must have {' or '.join(CODES)}, it has {', '.join(found)}")
+            found = dict(arrays)
+    else:
+        lines = map(json_lines.loads, read_lines(source))
+        rows = [line if isinstance(line, dict) else {"z": line} for line in lines]
+        found = {name: [row.get(name) for row in rows] for name in rows[0]}
+    if not (names := [name for name in ("z", "mu") if name in found]):
+        raise ValueError(f"neither z nor mu, but {', '.join(found)}")
     return found[names[0]]
 
 

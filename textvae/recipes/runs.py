@@ -32,7 +32,7 @@ def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) ->
     return load_corpus(
         source,
         text_field=config.text_field,
-        label_fields=config.label_fields,
+        label_field=config.label_field,
         valid_fraction=config.valid_fraction,
         test_fraction=config.test_fraction,
         seed=config.split_seed,

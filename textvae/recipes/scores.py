@@ -22,7 +22,7 @@ def score_run(
     tokens: bool = False,
     seed: int = 0,
     text_field: str = "text",
-    label_fields: Sequence[str] = (),
+    label_field: str | None = None,
     progress: Progress = unwrapped,
 ) -> list[dict[str, Any]]:
     """A record for each sentence of a source, as `load_corpus` takes it, in its order.
@@ -35,8 +35,9 @@ def score_run(
     directory = find_pretrained(name)
     data = read_json(directory / "config.json").get("run", {}).get("data", {})
     model = SentenceVAE.from_pretrained(directory)
-    fields: dict[str, Any] = {"text_field": text_field, "label_fields": label_fields}
-    rows = load_corpus(source, valid_fraction=0, test_fraction=0, **fields)["train"]
+    whole: dict[str, Any] = {"valid_fraction": 0, "test_fraction": 0}
+    corpus = load_corpus(source, text_field=text_field, label_field=label_field, **whole)
+    rows = corpus["train"]
     ids = model.tokenizer.encode_batch(rows["text"][:])
     split = EncodedSplit.from_ids(ids, max_length=data.get("max_length"))
     # The batches of a diagnosis: in others, sums would be rounded otherwise.
