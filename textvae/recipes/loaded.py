@@ -40,13 +40,14 @@ from textvae.quality import (
     reconstruction_figures,
     text_figures,
 )
-from textvae.recipes.runs import encoded, evaluation_loader, open_corpus
+from textvae.recipes.runs import (
+    encoded,
+    evaluation_loader,
+    open_corpus,
+    refuse_other_vocabulary,
+)
 from textvae.run import RunDirectory
 from textvae.runtime import current
-from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
-
-MAX_UNKNOWN = 0.5  # share of tokens above which a corpus is of another vocabulary than the model
-MAX_CHECKED = 10_000  # sentences looked at to find that share
 
 PATH_STEPS = 7  # sentences of the interpolation whose factors are read, both ends included
 
@@ -90,7 +91,7 @@ class LoadedRun:
             some = corpus[split].select(range(min(most, len(corpus[split]))))
             corpus = replace(corpus, splits={**corpus.splits, split: some})
         loader = evaluation_loader(corpus, split, loaded.tokenizer, run.config.data)
-        _refuse_other_vocabulary(corpus, split, loaded.tokenizer)
+        refuse_other_vocabulary(corpus, split, loaded.tokenizer)
         called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
 
@@ -98,18 +99,6 @@ class LoadedRun:
     def config(self) -> RunConfig:
         """The run's configuration."""
         return self.run.config
-
-
-def _refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -> None:
-    """An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other."""
-    texts = corpus[split]["text"][:MAX_CHECKED]
-    encoded = tokenizer.encode_batch(texts)
-    num_tokens = sum(map(len, encoded))
-    unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
-    if unknown > MAX_UNKNOWN * num_tokens:
-        share = f"{unknown / num_tokens:.0%} of the tokens of its {split} split are unknown to it"
-        other = f"{corpus.name} is of another vocabulary than the model"
-        raise DataError(f"{other}: {share}, at most {MAX_UNKNOWN:.0%} may be")
 
 
 def evaluate_run(

@@ -16,13 +16,16 @@ from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader, EncodedSplit, encode_split
 from textvae.checks import InputError
 from textvae.config import DataConfig, RunConfig
-from textvae.corpus import Corpus, load_corpus, train_tokenizer
+from textvae.corpus import Corpus, DataError, load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
-from textvae.tokenizer import Tokenizer
+from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
 from textvae.training import Remedy, Trainer
+
+MAX_UNKNOWN = 0.5  # share of tokens above which a corpus is of another vocabulary than the model
+MAX_CHECKED = 10_000  # sentences looked at to find that share
 
 
 def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) -> Corpus:
@@ -37,6 +40,18 @@ def open_corpus(source: str, config: DataConfig, data_dir: str | None = None) ->
         test_fraction=config.test_fraction,
         seed=config.split_seed,
     )
+
+
+def refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) -> None:
+    """An `<unk>` that stands in the text, as in Penn Treebank, is a word like any other."""
+    texts = corpus[split]["text"][:MAX_CHECKED]
+    encoded = tokenizer.encode_batch(texts)
+    num_tokens = sum(map(len, encoded))
+    unknown = sum(ids.count(UNK_ID) for ids in encoded) - sum(x.count(UNK_TOKEN) for x in texts)
+    if unknown > MAX_UNKNOWN * num_tokens:
+        share = f"{unknown / num_tokens:.0%} of the tokens of its {split} split are unknown to it"
+        other = f"{corpus.name} is of another vocabulary than the model"
+        raise DataError(f"{other}: {share}, at most {MAX_UNKNOWN:.0%} may be")
 
 
 def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig) -> EncodedSplit:
@@ -140,6 +155,7 @@ def _planned(
     data = config.data
     if data.tokenizer_file is not None:
         tokenizer = Tokenizer.load(data.tokenizer_file, add_specials=True)
+        refuse_other_vocabulary(corpus, "train", tokenizer)
     else:
         names = ("vocab_size", "min_count", "lowercase", "pattern")
         how = {name: getattr(data, name) for name in names}

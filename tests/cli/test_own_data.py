@@ -1,0 +1,63 @@
+"""Tests of `textvae train` on files as people have them: raw text, tables, labels, tokenizers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+
+from tests.cli.calling import SIZES, call
+from textvae import grammar
+from textvae.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Sixty raw sentences, with a class, a number and a column of no use."""
+    path = tmp_path / "mine.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["kind", "weight", "note", "body"])
+        for i, sentence in enumerate(grammar.sample(60, seed=4)):
+            kind = ("plain", "asked")[i % 2]
+            rows.writerow([kind, i / 7, f"note {i}", sentence.text.capitalize() + ".?"[i % 2]])
+    return path
+
+
+def test_a_table_of_raw_text_with_labels(table: Path) -> None:
+    run = table.with_name("run")
+    fields = ["--text-field=body", "--label-field=kind,weight"]
+    shares = ["--valid-fraction=0.2", "--test-fraction=0.2"]
+    said = call("train", str(table), *SIZES, *fields, *shares, f"--output-dir={run}")
+    assert said.code == 0
+    assert "tokenizer text, min_count 1" in said.err
+    tokenizer = Tokenizer.load(run / "tokenizer.json")
+    assert tokenizer.unknown_words("The pilot, however...") != []
+    found = json.loads(call("diagnose", str(run), "--num-samples=1", "--json").out)
+    assert [factor["name"] for factor in found["factors"]] == ["kind"]
+
+
+def test_a_tokenizer_of_ones_own(table: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    own = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    learned = tokenizers.trainers.WordPieceTrainer(special_tokens=["[UNK]"], show_progress=False)
+    own.train_from_iterator(table.read_text(encoding="utf-8").splitlines(), learned)
+    own.save(str(file))
+    run, options = tmp_path / "run", [*SIZES, "--text-field=body", f"--tokenizer-file={file}"]
+    said = call("train", str(table), *options, f"--output-dir={run}")
+    assert said.code == 0
+    expected = Tokenizer.load(file, add_specials=True).fingerprint
+    assert Tokenizer.load(run / "tokenizer.json").fingerprint == expected
+    said = call("train", str(table), *options, "--lowercase", f"--output-dir={tmp_path / 'other'}")
+    assert said.code == 2
+    assert "tokenizer_file decides all of a tokenizer: leave out lowercase" in said.err
+    own.train_from_iterator(["Oui."], learned)
+    own.save(str(file))
+    said = call("train", str(table), *options, f"--output-dir={tmp_path / 'other'}")
+    assert said.code == 2
+    assert "another vocabulary than the model" in said.err
+    assert not (tmp_path / "other").exists()
