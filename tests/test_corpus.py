@@ -119,6 +119,11 @@ def test_short_work_prints_nothing_and_lies_in_cache_dir(
         ),
         ("a.tsv", b"", "a.tsv is empty"),
         (
+            "a.csv",
+            b"text,n\na,1,\nb,2,\n",
+            "a.csv: Length of header or names does not match length",
+        ),
+        (
             "a.tsv.gz",
             gzip.compress(b"text\nna\xefve", mtime=0),
             "line 2 of .*a.tsv.gz is not UTF-8",
@@ -248,6 +253,13 @@ def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path: Pa
         load_corpus(write_lines(tmp_path / "a.jsonl", ['{"text": "x"}']), label_field="label")
     with pytest.raises(DataError, match=r"grammar \(train\) must have .*, moods; it has text, to"):
         load_corpus("grammar", label_field="moods")
+    nulls = write_lines(tmp_path / "b.jsonl", ['{"text": "x", "n": null}', '{"text": "y", "n": 1}'])
+    assert load_corpus(nulls, label_field="n", **WHOLE)["train"]["n"][:] == ["", "1"]
+    datasets.Dataset.from_dict({"text": ["x"], "n": [[1]]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"must have the columns text \(of strings\), n; it has text, n"
+    ):
+        load_corpus(tmp_path / "a.parquet", label_field="n")
     assert load_corpus("grammar", label_field="mood").labels == ("mood",)
     with pytest.raises(InputError, match="label_field must not have 'text'"):
         load_corpus(path, text_field="review", label_field="mood,text")

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -318,9 +319,14 @@ def _read_files(
 ) -> Corpus:
     """The corpus at a path, with a file for each split."""
     import datasets
+    from pandas.errors import ParserWarning
 
     raw: dict[str, tuple[str, Dataset]] = {}
-    with progress(sum(file.stat().st_size for file in files.values()) > 100 * LONG_WORK):
+    with (
+        warnings.catch_warnings(),
+        progress(sum(file.stat().st_size for file in files.values()) > 100 * LONG_WORK),
+    ):
+        warnings.simplefilter("error", ParserWarning)  # fields left out
         for split, file in files.items():
             options = {"data_files": glob.escape(str(file.resolve())), "cache_dir": cache_dir}
             try:
@@ -353,7 +359,9 @@ def _format(file: Path) -> dict[str, Any]:
     # All columns as strings: types guessed from the first rows may not be those of the last.
     columns = pd.read_csv(file, nrows=0, **options).columns
     strings = Features(dict.fromkeys(columns, Value("string")))
-    return {"path": "csv", "features": strings, "keep_default_na": False, **options}
+    # Else a surplus field in every row would make the first column an index.
+    options |= {"keep_default_na": False, "index_col": False}
+    return {"path": "csv", "features": strings, **options}
 
 
 def _explain(path: Path) -> None:
@@ -410,7 +418,8 @@ def _selected(where: str, rows: Dataset, fields: list[str]) -> Dataset:
     chosen = [names[0] if len(names) == 1 else fields[0], *fields[1:]]
     kind = rows.features.get(chosen[0])
     is_text = "string" in getattr(kind, "dtype", "") or hasattr(kind, "feature")
-    if not is_text or not {*chosen} <= {*names}:
+    plain = {name for name, feature in rows.features.items() if hasattr(feature, "dtype")}
+    if not is_text or not {*fields[1:]} <= plain:
         asked = ", ".join([f"{chosen[0]} (of strings)", *fields[1:]])
         ways = "name the sentence's with --text-field, labels with --label-field"
         raise DataError(f"{where} must have the columns {asked}; it has {', '.join(names)}: {ways}")
@@ -456,7 +465,8 @@ def _fields(line: str, where: str, fields: list[str]) -> list[str]:
         asked = ", ".join(map(repr, fields))
         got = f"{line.strip()[:80]} (--text-field, --label-field)"
         raise DataError(f"{where} must be a JSON object with a string in {asked}, got {got}")
-    return [text, *(one if isinstance(one, str) else json.dumps(one) for one in labels)]
+    labels = ["" if label is None else label for label in labels]
+    return [text, *(label if isinstance(label, str) else json.dumps(label) for label in labels)]
 
 
 def _text(value: Any) -> str | None:
