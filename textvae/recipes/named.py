@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textvae.checks import choose
-from textvae.corpus import Corpus
-from textvae.tokenizer import SPECIALS, Kind, Tokenizer
+from textvae.corpus import Corpus, train_tokenizer
+from textvae.tokenizer import SPECIALS, Kind
 
 DEFAULT = "default"
 """The recipe of a training that names none."""
@@ -216,12 +216,12 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
     options = {"max_epochs": epochs, "warmup_epochs": min(10.0, epochs / 2)}
     if given.get("tokenizer_file"):
         return options
-    some = sentences.select(range(min(len(sentences), SAMPLE)))["text"][:]
-    kind = given.get("tokenizer") or evident_tokenizer(some)
+    some = sentences.select(range(min(len(sentences), SAMPLE)))
+    kind = given.get("tokenizer") or evident_tokenizer(some["text"][:])
     options |= {"tokenizer": kind, "min_count": 1}
     if kind != "bpe":
         how = {name: given[name] for name in ("lowercase", "pattern") if name in given}
-        num_tokens = len(Tokenizer.train(some, kind, **how)) - len(SPECIALS)
+        num_tokens = len(train_tokenizer(some, kind, **how)) - len(SPECIALS)
         options["min_count"] = 2 if num_tokens > BIG_VOCABULARY else 1
     return options
 
