@@ -70,9 +70,10 @@ class ModelConfig(Options):
 
     latent_dim: int = option(32, "dimensions of z; 0: a language model, the floor", "[0, inf)")
     posterior: str = option(
-        "gaussian", "how the encoder's summary becomes q(z|x): gaussian or batch-norm"
+        "gaussian", "how the encoder's summary becomes q(z|x): gaussian, batch-norm or delta"
     )
     batch_norm_gamma: float = option(0.6, "deviation of batch-normalised means", "[0, inf)")
+    minimum_rate: float = option(0.2, "delta: least KL of every dimension, nats", "(0, 10]")
     embedding_dim: int = option(256, "width of the word embeddings")
     encoder_cell: Literal["gru", "lstm"] = option("gru", "recurrent cell of the encoder")
     encoder_hidden_size: int = option(256, "units per encoder layer and direction")

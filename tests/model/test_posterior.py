@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
@@ -107,6 +109,38 @@ def test_they_keep_the_kl_above_the_papers_bound(gamma: float) -> None:
     with torch.no_grad():  # at the prior's variance nothing is above it
         head.logvar.weight.zero_(), head.logvar.bias.zero_()
     assert float(head(hidden).kl().sum(1).mean().detach()) == pytest.approx(bound, rel=1e-3)
+
+
+def minimum_rate(rate: float) -> nn.Module:
+    """A head of one dimension that reads mu's square root and the variance's logit as they are."""
+    head = HEADS["delta"](2, ModelConfig(latent_dim=1, posterior="delta", minimum_rate=rate))
+    with torch.no_grad():
+        head.mu.weight.copy_(torch.tensor([[1.0, 0.0]])), head.mu.bias.zero_()
+        head.logvar.weight.copy_(torch.tensor([[0.0, 1.0]])), head.logvar.bias.zero_()
+    return head
+
+
+def test_means_that_keep_the_rate_by_hand() -> None:
+    # δ = ½ (e − 2): the larger root of 2δ + 1 + ln v − v is e, and v = ½ (e + the smaller) at 0.
+    rate, low = (math.e - 2) / 2, 0.2
+    for _ in range(50):
+        low = math.exp(low - 2 * rate - 1)  # v = exp(v − 2δ − 1), a contraction
+    variance = (low + math.e) / 2
+    floor = 2 * rate + 1 + math.log(variance) - variance
+    posterior = minimum_rate(rate)(torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 60.0]]))
+    mean = math.sqrt(floor + 9)
+    assert posterior.mean[:2, 0].tolist() == pytest.approx([mean, -mean])
+    assert posterior.variance[:, 0].tolist() == pytest.approx([variance, variance, math.e])
+    assert posterior.kl()[2].item() == pytest.approx(rate, abs=1e-5)
+
+
+@settings(max_examples=200)
+@given(st.floats(0.001, 10), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
+def test_no_input_brings_the_kl_under_its_rate(rate: float, mu: float, logit: float) -> None:
+    summary = torch.tensor([[mu, logit]], requires_grad=True)
+    kl = minimum_rate(rate)(summary).kl()
+    assert kl.item() >= rate * (1 - 1e-5) - 1e-6
+    assert torch.autograd.grad(kl.sum(), summary)[0].isfinite().all()
 
 
 def test_one_sentence_alone_is_its_shift() -> None:

@@ -153,7 +153,7 @@ def test_faults_are_named_at_once() -> None:
         SentenceVAE(4)  # four special ids, no word
     with pytest.raises(InputError, match=r"^latent_dim must be .+; encoder_cell must be .+$"):
         SentenceVAE(9, encoder_cell="rnn", latent_dim=-1)
-    with pytest.raises(InputError, match=r"^posterior must be one of gaussian, batch-norm"):
+    with pytest.raises(InputError, match=r"^posterior must be one of gaussian, batch-norm, delta"):
         SentenceVAE(9, posterior="flow")
 
 

@@ -5,6 +5,7 @@ Shapes: S samples, B sentences, Z latent dimensions, H width of the encoder's su
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -167,9 +168,42 @@ class BatchNormHead(GaussianHead):
         return Gaussian(scale * (mu - mean) + self.shift, logvar)
 
 
+class MinimumRateHead(GaussianHead):
+    """Posteriors whose KL is at least δ nats in every dimension (Razavi et al. 2019, δ-VAE).
+
+    KL ≥ δ where mu² ≥ 2δ + 1 + ln s² − s². Variances s² keep between the roots of the right side,
+    which is never negative there, and mu = ± sqrt(right side + the linear layer's square).
+    """
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__(input_size, config)
+        self.rate = config.minimum_rate
+        self.low, self.high = _variances_of_rate(self.rate)
+
+    def forward(self, summary: Tensor) -> Gaussian:
+        """(B, H) → the posteriors of B sentences."""
+        mu, logit = super().forward(summary).parameters
+        variance = self.low + (self.high - self.low) * torch.sigmoid(logit)
+        logvar = variance.log()
+        # Not quite 0, where the square root has no gradient.
+        floor = (2 * self.rate + 1 + logvar - variance).clamp_min(1e-6)
+        return Gaussian((floor + mu.square()).sqrt().copysign(mu), logvar)
+
+
+def _variances_of_rate(rate: float) -> list[float]:
+    """The two variances at which a Gaussian of mean 0 has that KL, in nats, by Newton's method."""
+    variances = []
+    for logvar in (-1 - 2 * rate, 2 * math.sqrt(rate)):  # outside both: convex, so neither passed
+        for _ in range(60):
+            logvar -= (math.expm1(logvar) - logvar - 2 * rate) / math.expm1(logvar)
+        variances.append(math.exp(logvar))
+    return variances
+
+
 HEADS: dict[str, Callable[[int, ModelConfig], Any]] = {
     "gaussian": GaussianHead,
     "batch-norm": BatchNormHead,
+    "delta": MinimumRateHead,
 }
 """By the names of the option `posterior`: modules that turn the encoder's summary (B, H) into a
 `Posterior`, built from H and the model's configuration. Enter one of your own before you train."""

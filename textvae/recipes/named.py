@@ -121,6 +121,14 @@ RECIPES: dict[str, Recipe] = {
         batch_norm_gamma=0.6,
         annealer="constant",
     ),
+    "delta": _recipe(
+        "a KL of 0.2 nats at least in every dimension, whatever the sentence",
+        "Razavi et al. 2019, arXiv:1901.03416",
+        1.0,
+        posterior="delta",
+        minimum_rate=0.2,
+        annealer="constant",
+    ),
     "lagging": _recipe(
         "up to 100 updates of the encoder alone before each step, until MI stops rising",
         "He et al. 2019, arXiv:1901.05534",
