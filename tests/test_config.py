@@ -44,7 +44,7 @@ REAL = {  # an interval: its fields, each with a value outside
         ("encoder_cell", "rnn", "must be one of gru, lstm, got 'rnn'"),
         ("decoder_cell", "GRU", "must be one of lstm, gru, got 'GRU'"),
         ("pooling", "sum", "must be one of last, mean, max, got 'sum'"),
-        ("latent_to", "none", "must be one of state, input, both, got 'none'"),
+        ("latent_to", "none", "must be one of state, input, both, skip, got 'none'"),
         ("vocab_size", 4, "must be at least 5, got 4"),  # four are special
         *((name, 0, "must be at least 1, got 0") for name in COUNTS),
         *((name, -1, "must be at least 0, got -1") for name in FROM_0),

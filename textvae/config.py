@@ -83,7 +83,9 @@ class ModelConfig(Options):
     decoder_cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell of the decoder")
     decoder_hidden_size: int = option(256, "units per decoder layer")
     decoder_num_layers: int = option(1, "decoder layers")
-    latent_to: Literal["state", "input", "both"] = option("both", "how z enters the decoder")
+    latent_to: Literal["state", "input", "both", "skip"] = option(
+        "both", "how z enters the decoder; skip: at every layer and the output"
+    )
     word_dropout: float = option(
         0.0, "share of the decoder's input words replaced by <unk> in training", "[0, 1]"
     )

@@ -90,7 +90,10 @@ def decoder(vocab_size: int = 10, latent_dim: int = 3, **arguments: Any) -> Deco
     return made.eval()
 
 
-@pytest.fixture(params=itertools.product(("lstm", "gru"), (1, 2), ("state", "input", "both")))
+WAYS = ("state", "input", "both", "skip")
+
+
+@pytest.fixture(params=itertools.product(("lstm", "gru"), (1, 2), WAYS))
 def model(request: pytest.FixtureRequest) -> Decoder:
     """One of each kind."""
     cell, layers, latent_to = request.param
@@ -180,7 +183,9 @@ def test_many_codes_of_each_sentence_equal_a_loop_over_samples(
         ("state", 3, True, False),
         ("input", 3, False, True),
         ("both", 3, True, True),
+        ("skip", 3, True, True),
         ("both", 0, False, False),  # a language model
+        ("skip", 0, False, False),
     ],
 )
 def test_z_enters_where_it_is_sent(
@@ -199,6 +204,21 @@ def test_z_enters_where_it_is_sent(
     assert scores.shape == (2, 10)
     assert [part.shape for part in after] == [part.shape for part in state]
     assert model.step(ids, state, other)[0].equal(scores) is not in_steps
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_skips_by_hand(cell: str) -> None:
+    model, z, ids = decoder(cell=cell, num_layers=2, latent_to="skip"), draws(2, 3), [5, 6]
+    state, below = model.initial_state(z), model.embedding(torch.tensor(ids))
+    for layer, rnn in enumerate([model.rnn, model.upper[0]]):
+        kind = torch.nn.LSTMCell if cell == "lstm" else torch.nn.GRUCell
+        by_hand = kind(rnn.input_size, 4)
+        by_hand.load_state_dict({k.removesuffix("_l0"): v for k, v in rnn.state_dict().items()})
+        begin = [part[layer] for part in state]
+        end = by_hand(torch.cat([below, z], 1), tuple(begin) if cell == "lstm" else begin[0])
+        below = end[0] if cell == "lstm" else end
+    expected = model.output(below + z @ model.latent_to_output.weight.T)
+    torch.testing.assert_close(model.step(torch.tensor(ids), state, z)[0], expected)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -142,6 +142,17 @@ def test_every_parameter_and_buffer_comes_over_from_pretraining(
     assert begun["auxiliaries.length.of_z.weight"].shape == (1, 2)
 
 
+def test_a_decoder_with_skips_takes_a_language_model_over(corpus: Corpus, tmp_path: Path) -> None:
+    deep = {"latent_to": "skip", "decoder_num_layers": 2, "language_model_epochs": 1}
+    phases = recipes.phases(corpus, {**OPTIONS, **deep}, tmp_path / "run")
+    next(phases).fit()
+    begun = next(phases).model.state_dict()
+    learned = SentenceVAE.from_pretrained(tmp_path / "run" / "language_model").state_dict()
+    assert "decoder.upper.0.weight_ih_l0" in learned
+    for name, weights in learned.items():
+        assert torch.equal(begun[name][..., : weights.shape[-1]], weights), name
+
+
 def test_a_warm_start_from_another_run(
     corpus: Corpus, model: type[SentenceVAE], tmp_path: Path
 ) -> None:

@@ -59,3 +59,9 @@ def test_delta_keeps_its_rate(trained: Trained, vanilla: Evaluation) -> None:
     assert min(found.kl_per_dim) >= 0.2 - 1e-5
     assert found.mi > 5 * max(vanilla.mi, 0.01)
     assert found.au >= 2
+
+
+def test_skips_keep_z_in_use(trained: Trained) -> None:
+    found = trained("skip", decoder_num_layers=2, max_steps=300)
+    assert found.mi > 0.1
+    assert found.au >= 3

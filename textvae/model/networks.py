@@ -73,6 +73,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Token by token, with z in the initial state, in the input at each step, or in both.
 
+    By "skip" z is in both, in the input of the upper layers too, and a linear function of it is
+    added to what the output layer reads (Dieng et al. 2019, Avoiding Latent Variable Collapse with
+    Generative Skip Models).
+
     Word dropout (Bowman et al. 2016) makes it ask z for what it can no longer read. With a z of no
     dimensions it is a plain recurrent language model.
     """
@@ -83,16 +87,22 @@ class Decoder(nn.Module):
         self.cell, self.word_dropout = config.decoder_cell, config.word_dropout
         self.num_layers, self.hidden_size = config.decoder_num_layers, config.decoder_hidden_size
         latent_dim = config.latent_dim
-        self.latent_to_input = latent_dim > 0 and config.latent_to in ("input", "both")
-        self.latent_to_state = latent_dim > 0 and config.latent_to in ("state", "both")
+        has_skips = config.latent_to == "skip"
+        self.latent_to_input = latent_dim > 0 and config.latent_to != "state"
+        self.latent_to_state = latent_dim > 0 and config.latent_to != "input"
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.rnn = CELLS[self.cell](
             config.embedding_dim + (latent_dim if self.latent_to_input else 0),
             self.hidden_size,
-            num_layers=self.num_layers,
-            dropout=config.output_dropout if self.num_layers > 1 else 0.0,
+            num_layers=1 if has_skips else self.num_layers,
+            dropout=config.output_dropout if self.num_layers > 1 and not has_skips else 0.0,
             batch_first=True,
+        )
+        # A language model of the same option has the same layers, so that it can be kept.
+        self.upper = nn.ModuleList(
+            CELLS[self.cell](self.hidden_size + latent_dim, self.hidden_size, batch_first=True)
+            for _ in range(self.num_layers - 1 if has_skips else 0)
         )
         self.output_dropout = nn.Dropout(config.output_dropout)
         self.output = nn.Linear(self.hidden_size, vocab_size)
@@ -100,6 +110,9 @@ class Decoder(nn.Module):
             self.output.weight = self.embedding.weight
         if self.latent_to_state:
             self.latent_to_cell = nn.Linear(latent_dim, self.num_layers * self.hidden_size)
+        self.latent_to_output: nn.Linear | None = None
+        if has_skips and latent_dim > 0:
+            self.latent_to_output = nn.Linear(latent_dim, self.hidden_size, bias=False)
 
     def initial_state(self, z: Tensor) -> DecoderState:
         """The state before the first token, for z (B, Z).
@@ -139,16 +152,18 @@ class Decoder(nn.Module):
         return -per_token.sum(-1).view(*samples, len(batch.lengths))
 
     def _run(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
-        inputs = self.embedding_dropout(self.embedding(ids))  # (B, T, E)
-        if self.latent_to_input:
-            every_step = z[:, None].expand(-1, ids.shape[1], -1)
-            inputs = torch.cat([inputs, every_step.to(inputs.dtype)], dim=-1)
-        if self.cell == "lstm":
-            outputs, state = self.rnn(inputs, state)
-        else:
-            outputs, hidden = self.rnn(inputs, state[0])
-            state = (hidden,)
-        return self.output_dropout(outputs), state
+        outputs = self.embedding_dropout(self.embedding(ids))  # (B, T, E)
+        every_step = z[:, None].expand(-1, ids.shape[1], -1)
+        layers, ends = [self.rnn, *self.upper], []
+        for rnn, *begin in zip(layers, *(part.chunk(len(layers)) for part in state), strict=True):
+            if self.latent_to_input:
+                outputs = torch.cat([outputs, every_step.to(outputs.dtype)], dim=-1)
+            outputs, end = rnn(outputs, tuple(begin) if self.cell == "lstm" else begin[0])
+            ends.append(end if self.cell == "lstm" else (end,))
+            outputs = self.output_dropout(outputs)
+        if self.latent_to_output is not None:
+            outputs = outputs + self.latent_to_output(z)[:, None]
+        return outputs, tuple(map(torch.cat, zip(*ends, strict=True)))
 
     def _drop_words(self, ids: Tensor) -> Tensor:
         if not self.training or self.word_dropout == 0:

@@ -135,6 +135,12 @@ RECIPES: dict[str, Recipe] = {
         5.0,
         aggressive_updates=100,
     ),
+    "skip": _recipe(
+        "z enters every layer of the decoder, and what its output layer reads",
+        "Dieng et al. 2019, arXiv:1807.04863",
+        1.0,
+        latent_to="skip",
+    ),
     "bow": _recipe(
         "z has to tell the sentence's words, in whatever order",
         "Zhao et al. 2017, arXiv:1703.10960",
