@@ -169,6 +169,9 @@ class TrainingConfig(Options):
         "batch", "floor under each dimension's batch mean, each KL (max, mask) or all; or a target"
     )
 
+    word_dropout_epochs: float = option(
+        0.0, "epochs over which word dropout falls to 0; 0: it stays", "[0, inf)"
+    )
     aggressive_updates: int = option(
         0,
         "updates of the encoder alone before a step, until MI stops rising (paper: 100)",

@@ -70,6 +70,16 @@ def test_it_ends_for_good_when_mi_stops_rising(build: Build) -> None:
     resumed.before_step(trainer)  # asks for no update
 
 
+def test_word_dropout_falls_to_0_over_some_epochs(build: Build) -> None:
+    trainer, seen = build(word_dropout=0.6, word_dropout_epochs=1.5, max_epochs=2), []
+    act = lambda: seen.append(trainer.model.decoder.word_dropout)  # noqa: E731
+    update = trainer.stepper.update
+    trainer.stepper.update = lambda local: (act(), update(local))[1]  # type: ignore[method-assign]
+    trainer.fit()
+    # 1.5 epochs are 9 steps: 0.6 in the first, a ninth less in each, none from the tenth on.
+    assert seen == pytest.approx([0.6 * (9 - step) / 9 for step in range(9)] + [0.0] * 3)
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_an_update_of_one_part_leaves_the_other_alone(build: Build, part: Any) -> None:
     trainer = build(weight_decay=0.1)

@@ -31,6 +31,7 @@ PRETRAINING = (
             # Its decoder will be thrown away, so it may be blinded: every second word has to
             # come through z. Adam finds out how sooner than SGD.
             "word_dropout": 0.5,
+            "word_dropout_epochs": 0.0,
             "optimizer": "adam",
             "lr": 1e-3,
         },

@@ -74,7 +74,21 @@ class AggressiveEncoder(Remedy):
         self.best_mi = max(self.best_mi, evaluation.mi)
 
 
+class FadingWordDropout(Remedy):
+    """Has word dropout fall to 0 on a straight line, over the first `word_dropout_epochs`."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.epochs = config.word_dropout_epochs
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Set the share of words dropped: a function of the steps done, and so resumed by them."""
+        done = trainer.progress.step / (self.epochs * len(trainer.train))
+        model = trainer.model
+        model.decoder.word_dropout = model.config.word_dropout * max(0.0, 1 - done)
+
+
 REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {
+    "word_dropout_epochs": FadingWordDropout,  # first: the next one's updates drop words, too
     "aggressive_updates": AggressiveEncoder,
 }
 """By the names of the options that ask for them: remedies, built from the configuration where that
