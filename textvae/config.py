@@ -169,6 +169,12 @@ class TrainingConfig(Options):
         "batch", "floor under each dimension's batch mean, each KL (max, mask) or all; or a target"
     )
 
+    importance_samples: int = option(
+        1, "codes of each sentence in training; of several the importance-weighted bound"
+    )
+    encoder_follows: Literal["bound", "elbo"] = option(
+        "bound", "what trains the encoder where there are several codes: that bound, or the ELBO"
+    )
     word_dropout_epochs: float = option(
         0.0, "epochs over which word dropout falls to 0; 0: it stays", "[0, inf)"
     )
@@ -217,6 +223,13 @@ class TrainingConfig(Options):
     log_every: int = option(50, "steps between lines in metrics.jsonl")
     save_every: int = option(2000, "steps between saved training states, besides each epoch's end")
     tensorboard: bool = option(False, "also write TensorBoard events (extra: track)")
+
+    def faults(self) -> Iterator[str]:
+        """The importance-weighted bound has no KL to put a floor under; the ELBO has."""
+        yield from super().faults()
+        if self.importance_samples > 1 and self.encoder_follows == "bound" and self.free_bits:
+            got = f"got {self.importance_samples} and {self.free_bits}"
+            yield f"importance_samples with free_bits needs encoder_follows 'elbo', {got}"
 
 
 @dataclass(frozen=True, kw_only=True)

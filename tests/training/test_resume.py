@@ -99,6 +99,7 @@ def killed_before_the_state_is_saved(trainer: Trainer) -> None:
         ({"posterior": "batch-norm", "bag_of_words": 0.5}, [ctrl_c(8)], 8),
         ({"aggressive_updates": 3, "max_epochs": 2}, [ctrl_c(8)], 8),
         ({"word_dropout_epochs": 2.0, "aggressive_updates": 2}, [ctrl_c(8)], 8),
+        ({"importance_samples": 2, "max_epochs": 2}, [ctrl_c(8)], 8),
         ({"save_every": 4, "log_every": 1}, [killed(2)], 0),
         ({"save_every": 4, "log_every": 1}, [killed(5)], 4),
         ({"save_every": 4, "log_every": 1}, [killed(STEPS + 1)], STEPS),

@@ -12,6 +12,7 @@ NaN comes through. Shapes: S samples, B examples or sentences, T tokens, V vocab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
@@ -88,8 +89,11 @@ def objective(
     weights: Mapping[str, float] = MappingProxyType({}),
     free_bits: float = 0.0,
     free_bits_kind: str = "batch",
+    encoder_follows: str = "bound",
 ) -> StepTerms:
     """The loss of a batch: mean over sentences of rec + β · KL + Σ weight · auxiliary term.
+
+    Where there is a `log_ratio`, `importance_weighted` takes the place of rec + β · KL.
 
     Args:
         terms: Nats per sentence by name, (B,) or (S, B): `rec`, −log p(x|z) summed over tokens,
@@ -99,6 +103,7 @@ def objective(
         weights: Weights of the other terms; 1 where none is given.
         free_bits: Floor (or target) of the KL, nats; 0 leaves the raw KL.
         free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
+        encoder_follows: Under a `log_ratio`, what the KL's gradient is of: see `split_gradient`.
 
     Raises:
         InputError: If a term has not one value per sentence, or free bits can't be these.
@@ -111,11 +116,51 @@ def objective(
     raw = kl.sum(-1).mean()
     kl_objective = floored(kl, free_bits) if free_bits else raw
     rec = terms["rec"].mean()
-    loss = rec + annealer(kl_objective)
-    auxiliary = {name: values.mean() for name, values in terms.items() if name != "rec"}
+    weighed = annealer(kl_objective)
+    loss = rec + weighed
+    if (log_ratio := terms.get("log_ratio")) is not None:
+        beta = (weighed / kl_objective).detach().nan_to_num(1.0)
+        if encoder_follows == "elbo":
+            bound = importance_weighted(terms["rec"], log_ratio.detach(), beta)
+            loss = bound.mean() + weighed - weighed.detach()
+        else:
+            loss = importance_weighted(terms["rec"], log_ratio, beta).mean()
+    of_elbo = ("rec", "log_ratio")
+    auxiliary = {name: values.mean() for name, values in terms.items() if name not in of_elbo}
     for name, value in auxiliary.items():
         loss = loss + weights.get(name, 1.0) * value
     return StepTerms(loss, rec, raw, kl_objective, auxiliary)
+
+
+def importance_weighted(rec: Tensor, log_ratio: Tensor, beta: Tensor | float = 1.0) -> Tensor:
+    """−log (1/S) Σ_s exp(−rec_s − β · log_ratio_s): Burda et al. (2016), equation 8.
+
+    Of S codes z_s of each sentence, (S, B) → (B,), nats: log_ratio is log q(z_s|x) − log p(z_s).
+    """
+    return math.log(len(rec)) - (-rec - beta * log_ratio).logsumexp(0)
+
+
+def split_gradient(rec: Tensor, z: Tensor, encoder_follows: str) -> None:
+    """Give codes another gradient of an `importance_weighted` loss than the decoder; see there.
+
+    Code s has the weight w_s ∝ p(x, z_s) / q(z_s|x) in the decoder's gradient. What reaches z, and
+    by it the encoder, has w_s² (DReG: Tucker et al. 2019, equation 8; `log_ratio` must depend on
+    the encoder by z alone), or, if it follows the "elbo", 1 / S (PIWAE: Rainforth et al. 2018).
+
+    Args:
+        rec: (S, B), computed from z and not yet differentiated.
+        z: (S, B, Z); all that reads it counts.
+        encoder_follows: "bound" or "elbo".
+    """
+    weights: list[Tensor] = []
+    # The gradient of rec is its weight, but for a factor: that of the mean over sentences.
+    rec.register_hook(lambda d_rec: weights.append((d_rec / d_rec.sum(0)).nan_to_num()))  # type: ignore[no-untyped-call]
+
+    def of_encoder(d_z: Tensor) -> Tensor:
+        w = weights.pop()[..., None]
+        return d_z * w if encoder_follows == "bound" else d_z / (len(w) * w.clamp_min(1e-30))
+
+    z.register_hook(of_encoder)  # type: ignore[no-untyped-call]
 
 
 class VAETerms(NamedTuple):

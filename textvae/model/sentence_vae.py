@@ -29,8 +29,8 @@ class VAEOutput(NamedTuple):
 
     posterior: Posterior  # q(z|x)
     z: Tensor  # codes drawn from it, (B, Z), or (S, B, Z)
-    # Nats per sentence by name, (B,) or (S, B): first `rec`, −log p(x|z), then the auxiliary
-    # losses, which are computed in training only.
+    # Nats per sentence by name, (B,) or (S, B): first `rec`, −log p(x|z), then, in training only,
+    # the auxiliary losses, and log q(z|x) − log p(z) of S codes, `log_ratio`, as a function of z.
     terms: dict[str, Tensor]
 
 
@@ -110,10 +110,14 @@ class SentenceVAE(nn.Module):
         sentence; if not given, by (B, Z) from the global generator.
         """
         posterior = self.encode(batch)
-        z = posterior.sample(noise)
+        codes = z = posterior.sample(noise)
+        if z.ndim == 3:
+            z = codes.view_as(codes)  # apart from what auxiliaries read, for `split_gradient`
         terms = {"rec": -self.log_likelihood(batch, z)}
         if self.training:
-            terms |= {name: loss(batch, z) for name, loss in self.auxiliaries.items()}
+            terms |= {name: loss(batch, codes) for name, loss in self.auxiliaries.items()}
+            if z.ndim == 3:
+                terms["log_ratio"] = posterior.map(Tensor.detach).log_ratio(z)
         return VAEOutput(posterior, z, terms)
 
     def initial_state(self, z: Tensor) -> DecoderState:

@@ -129,6 +129,12 @@ RECIPES: dict[str, Recipe] = {
         minimum_rate=0.2,
         annealer="constant",
     ),
+    "iwae": _recipe(
+        "the importance-weighted bound of five codes of each sentence",
+        "Burda et al. 2016, arXiv:1509.00519; Tucker et al. 2019, arXiv:1810.04152",
+        3.0,
+        importance_samples=5,
+    ),
     "lagging": _recipe(
         "up to 100 updates of the encoder alone before each step, until MI stops rising",
         "He et al. 2019, arXiv:1901.05534",

@@ -5,7 +5,8 @@ the whole. Value and gradient are those of the whole: of means over its sentence
 mean of its parts' losses, for parts differ in size, and a floor under a batch's mean KL is not the
 mean of floors.
 
-Shapes: B sentences of the whole batch, b of a process's part, Z latent dimensions, K terms.
+Shapes: B sentences of the whole batch, b of a process's part, Z latent dimensions, K terms, S
+codes of a sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from textvae.batches import Batch, BatchLoader
 from textvae.checks import InputError
 from textvae.config import TrainingConfig
 from textvae.diagnostics import GradientNorms, gradient_norms
-from textvae.losses import StepTerms, objective
+from textvae.losses import StepTerms, objective, split_gradient
 from textvae.model import SentenceVAE, VAEOutput
 from textvae.runtime import Processes, autocast, resolve_precision, sum_of_all
 from textvae.training.schedule import KLWeight, Stateful
@@ -90,6 +91,7 @@ class Stepper:
         self._processes, self._device = processes, accelerator.device
         self._parallel = accelerator.prepare_model(model)  # which it moves to the device
         self._noise: torch.Generator | None = None  # of several processes
+        self._num_codes = config.importance_samples if model.latent_dim > 0 else 1  # of a sentence
         self.precision = resolve_precision(config.precision, self._device)
         self.restart(config.lr)
 
@@ -124,6 +126,8 @@ class Stepper:
         # Forward.
         with autocast(self._device, self.precision):
             out = self._parallel(local.batch.to(self._device), self._noise_of(local))
+        if self._num_codes > 1:
+            split_gradient(out.terms["rec"], out.z, self._config.encoder_follows)
         # Objective, of the whole batch.
         terms = objective(
             *self._of_all(out, local),
@@ -131,6 +135,7 @@ class Stepper:
             weights=self._model.term_weights,
             free_bits=self._config.free_bits,
             free_bits_kind=self._config.free_bits_kind,
+            encoder_follows=self._config.encoder_follows,
         )
         # Backward.
         terms.loss.backward()  # type: ignore[no-untyped-call]
@@ -155,26 +160,29 @@ class Stepper:
         kl = own.posterior.kl()
         if self._processes.world == 1:
             return own.terms, kl
-        columns = [values[:, None] for values in own.terms.values()]
+        columns = [values.reshape(-1, len(kl)).T for values in own.terms.values()]  # (b, 1 or S)
+        widths = [column.shape[1] for column in columns]
         rows = torch.cat([*columns, kl], 1)[: local.num_own]  # (b, K + Z)
         of_all = rows.new_zeros(local.num_sentences, rows.shape[1])  # (B, K + Z)
         of_all[self._processes.rank :: self._processes.world] = rows
         # Its gradient is summed too. The parameters', of which processes take the mean, is right.
-        of_all = sum_of_all(of_all)
-        return dict(zip(own.terms, of_all.T, strict=False)), of_all[:, len(columns) :]
+        *terms, kl = torch.split(sum_of_all(of_all), [*widths, kl.shape[1]], 1)
+        return {name: term.T for name, term in zip(own.terms, terms, strict=True)}, kl
 
     def _noise_of(self, local: LocalBatch) -> Tensor | None:
-        """Noise of this process's rows, (b, Z); None where the model is to draw it itself."""
+        """Noise of this process's rows, (b, Z) or (S, b, Z); None where the model is to draw it."""
         rank, world, device = self._processes.rank, self._processes.world, self._device
-        if world == 1:
+        if world == 1 and self._num_codes == 1:
             return None
-        if self._noise is None:  # the first step: from here on the default generators differ
+        if (
+            self._noise is None and world > 1
+        ):  # the first step: from here on the default generators differ
             self._noise = torch.Generator(device)
             self._noise.set_state(self._generators()[device.type])
             torch.manual_seed(self._config.seed + 1 + rank)
-        shape = local.num_sentences, self._model.latent_dim
-        of_all = torch.randn(shape, generator=self._noise, device=device)
-        return of_all[rank::world] if local.num_own else of_all[:1]
+        shape = [self._num_codes, local.num_sentences, self._model.latent_dim]
+        of_all = torch.randn(shape[self._num_codes == 1 :], generator=self._noise, device=device)
+        return of_all[..., rank::world, :] if local.num_own else of_all[..., :1, :]
 
     def _generators(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
