@@ -95,6 +95,9 @@ class ModelConfig(Options):
     bag_of_words: float = option(
         0.0, "weight of a loss that has z tell the sentence's words (try 0.1)", "[0, inf)"
     )
+    mmd: float = option(
+        0.0, "weight of MMD² between codes and prior, nats per sentence (try 10)", "[0, inf)"
+    )
     # How loud words are beside z, whose dimensions have variance 1, at the decoder's input.
     embedding_range: float = option(0.1, "embeddings start uniform in ± this", "(0, inf)")
 

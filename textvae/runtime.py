@@ -145,6 +145,18 @@ def sum_of_all(own: Tensor) -> Tensor:
     return total
 
 
+def rows_of_all(own: Tensor) -> Tensor:
+    """Tensors (…, b, Z) of all processes, one after the other, (…, N, Z), with their gradients."""
+    processes = current()
+    if processes == ALONE:
+        return own
+    from torch.nn.functional import pad
+
+    sizes = processes.gather(own.shape[-2])
+    before, after = sum(sizes[: processes.rank]), sum(sizes[processes.rank + 1 :])
+    return sum_of_all(pad(own, (0, 0, before, after)))
+
+
 def leave() -> None:
     """Part from the others, at the end."""
     if current() != ALONE:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.draws import draws
 from textvae.batches import Batch
 from textvae.config import ModelConfig
 from textvae.losses import split_gradient
 from textvae.model import SentenceVAE
-from textvae.model.auxiliary import BagOfWords
+from textvae.model.auxiliary import MMD, BagOfWords
 from textvae.tokenizer import EOS_ID
 
 
@@ -47,6 +48,24 @@ def test_order_does_not_matter_and_padding_does_not_count(
     many = loss(make_batch([[4, 5, 8]]), torch.stack([z, z + 1]))
     assert many.shape == (2, 1)
     torch.testing.assert_close(many[0], alone)
+
+
+def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch: Callable[..., Batch]) -> None:
+    mmd, z, prior = MMD(6, ModelConfig(latent_dim=3)), 1.5 * draws(4, 3), draws(3000, 3, seed=1)
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return 6 / (6 + (a - b).square().sum(-1))
+
+    of_prior = (kernel(prior[:, None], prior).sum() - 3000) / (3000 * 2999)
+    batch, expected = make_batch([[5]] * 4), []
+    for i in range(4):
+        pairs = [kernel(z[i], z[j]) for j in range(4) if j != i]
+        expected.append(sum(pairs) / 3 - 2 * kernel(z[i], prior).mean() + of_prior)
+    torch.testing.assert_close(mmd(batch, z), torch.stack(expected), rtol=0, atol=0.01)
+    torch.testing.assert_close(mmd(batch, torch.stack([z + 1, z]))[1], mmd(batch, z))
+    many = mmd(batch, draws(2000, 3, seed=2))  # the prior's own: nothing but chance
+    assert abs(many.mean().item()) < 0.001 < mmd(batch, 0.5 + draws(2000, 3, seed=2)).mean().item()
+    assert mmd(batch, z[:1]).isfinite()  # no pair
 
 
 def test_a_model_has_it_by_its_option_and_in_training_alone(

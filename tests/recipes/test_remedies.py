@@ -65,3 +65,9 @@ def test_skips_keep_z_in_use(trained: Trained) -> None:
     found = trained("skip", decoder_num_layers=2, max_steps=300)
     assert found.mi > 0.1
     assert found.au >= 3
+
+
+def test_mmd_lets_z_be_used(trained: Trained) -> None:
+    found = trained("mmd", max_steps=300)
+    assert found.mi > 0.5
+    assert found.au >= 2

@@ -153,6 +153,14 @@ RECIPES: dict[str, Recipe] = {
         1.1,
         bag_of_words=1.0,
     ),
+    "mmd": _recipe(
+        "a tenth of the KL, and codes that are together like draws from the prior",
+        "Zhao et al. 2019, arXiv:1706.02262; Tolstikhin et al. 2018, arXiv:1711.01558",
+        1.0,
+        mmd=10.0,
+        max_beta=0.1,
+        annealer="constant",
+    ),
 }
 """By one word: every remedy. `combined("a+b")` puts several together."""
 
