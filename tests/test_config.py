@@ -87,6 +87,8 @@ def test_the_faults_of_all_parts_are_named_at_once() -> None:
         ModelConfig(tied_embeddings=True, embedding_dim=8, decoder_hidden_size=9)
     with pytest.raises(InputError, match="decides all of a tokenizer: leave out lowercase, min_co"):
         DataConfig(tokenizer_file="mine.json", min_count=2, lowercase=True)
+    with pytest.raises(ValueError, match="with free_bits needs encoder_follows 'elbo', got 5 and"):
+        TrainingConfig(importance_samples=5, free_bits=0.1)
 
 
 def test_unknown_options_and_missing_sections_are_named() -> None:
@@ -125,7 +127,7 @@ options = st.fixed_dictionaries(
         field.name: of_type(get_type_hints(config)[field.name])
         for config, field in FIELDS
         # These need others to agree.
-        if field.name not in ("tied_embeddings", "tokenizer_file")
+        if field.name not in ("tied_embeddings", "tokenizer_file", "importance_samples")
     },
 )
 

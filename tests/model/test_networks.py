@@ -90,10 +90,9 @@ def decoder(vocab_size: int = 10, latent_dim: int = 3, **arguments: Any) -> Deco
     return made.eval()
 
 
-WAYS = ("state", "input", "both", "skip")
-
-
-@pytest.fixture(params=itertools.product(("lstm", "gru"), (1, 2), WAYS))
+@pytest.fixture(
+    params=itertools.product(("lstm", "gru"), (1, 2), ("state", "input", "both", "skip"))
+)
 def model(request: pytest.FixtureRequest) -> Decoder:
     """One of each kind."""
     cell, layers, latent_to = request.param

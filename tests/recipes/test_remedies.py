@@ -43,21 +43,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train
 
 
-@pytest.fixture(scope="module")
-def vanilla(trained: Trained) -> Evaluation:
-    return trained("vanilla")
+def test_vanilla_collapses(trained: Trained) -> None:
+    found = trained("vanilla")
+    assert found.kl < 0.01
+    assert found.mi < 0.02
+    assert found.au == 0
 
 
-def test_vanilla_collapses(vanilla: Evaluation) -> None:
-    assert vanilla.kl < 0.01
-    assert vanilla.mi < 0.02
-    assert vanilla.au == 0
-
-
-def test_delta_keeps_its_rate(trained: Trained, vanilla: Evaluation) -> None:
+def test_delta_keeps_its_rate(trained: Trained) -> None:
     found = trained("delta")
     assert min(found.kl_per_dim) >= 0.2 - 1e-5
-    assert found.mi > 5 * max(vanilla.mi, 0.01)
+    assert found.mi > 0.1
     assert found.au >= 2
 
 
@@ -71,3 +67,13 @@ def test_mmd_lets_z_be_used(trained: Trained) -> None:
     found = trained("mmd", max_steps=300)
     assert found.mi > 0.5
     assert found.au >= 2
+
+
+def test_a_tighter_bound_is_no_cure(trained: Trained) -> None:
+    assert trained("iwae+vanilla", importance_samples=3).au == 0
+
+
+def test_a_decoder_that_sees_every_word_at_the_end_tells_them_better(trained: Trained) -> None:
+    blinded = {"word_dropout": 0.5, "max_steps": 150}
+    fading = trained("linear", word_dropout_epochs=2.0, **blinded)
+    assert fading.rec < trained("linear", **blinded).rec - 0.2

@@ -132,7 +132,7 @@ RECIPES: dict[str, Recipe] = {
     "iwae": _recipe(
         "the importance-weighted bound of five codes of each sentence",
         "Burda et al. 2016, arXiv:1509.00519; Tucker et al. 2019, arXiv:1810.04152",
-        3.0,
+        2.3,
         importance_samples=5,
     ),
     "lagging": _recipe(

@@ -174,9 +174,8 @@ class Stepper:
         rank, world, device = self._processes.rank, self._processes.world, self._device
         if world == 1 and self._num_codes == 1:
             return None
-        if (
-            self._noise is None and world > 1
-        ):  # the first step: from here on the default generators differ
+        if world > 1 and self._noise is None:
+            # The first step: from here on the default generators differ.
             self._noise = torch.Generator(device)
             self._noise.set_state(self._generators()[device.type])
             torch.manual_seed(self._config.seed + 1 + rank)
