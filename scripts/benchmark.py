@@ -18,7 +18,6 @@ shorten_spin()  # before torch is loaded
 import sys
 from collections.abc import Callable
 from inspect import signature
-from pathlib import Path
 from typing import get_type_hints
 
 import torch
@@ -33,7 +32,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from textvae import cli
-from textvae.files import write_json
+from textvae.files import output_file, write_json
 
 BENCHMARKS = (train, steps, evaluate, decode, scale, data, memory, device, busy)
 """A sub-command each: its docstring is the help, its parameters after the first are the options."""
@@ -74,13 +73,12 @@ def run(benchmark: Callable[..., None], options: Namespace) -> None:
     """Measure, print, write."""
     given = options.as_dict()
     rounds, threads, json = (given.pop(name) for name in ("rounds", "threads", "json"))
-    if json is not None and not Path(json).absolute().parent.is_dir():
-        raise FileNotFoundError(f"no directory for --json {json}")
+    file = None if json is None else output_file(json, ".json")
     torch.set_num_threads(threads)
     bench = Bench(benchmark.__name__, rounds, given)
     benchmark(bench, **given)
-    if json is not None:
-        write_json(Path(json), bench.content)
+    if file is not None:
+        write_json(file, bench.content)
 
 
 def main() -> int:

@@ -19,10 +19,11 @@ from textvae.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 PARTS = (ModelConfig, DataConfig, TrainingConfig)
 FIELDS = [(config, field) for config in PARTS for field in dataclasses.fields(config)]
 COUNTS = (
-    *("embedding_dim", "encoder_hidden_size", "encoder_num_layers", "decoder_hidden_size"),
-    *("decoder_num_layers", "min_count", "max_length", "num_cycles", "batch_size", "max_tokens"),
+    *("embedding_dim", "encoder_hidden_size", "decoder_hidden_size", "min_count"),
+    *("max_length", "num_cycles", "batch_size", "max_tokens"),
     *("max_epochs", "max_steps", "early_stopping", "log_every", "save_every"),
 )
+LAYERS = ("encoder_num_layers", "decoder_num_layers")
 FROM_0 = (
     *("latent_dim", "aggressive_updates", "autoencoder_epochs", "language_model_epochs"),
     *("lr_patience", "max_lr_decays", "split_seed", "seed"),
@@ -47,6 +48,10 @@ REAL = {  # an interval: its fields, each with a value outside
         ("latent_to", "none", "must be one of state, input, both, skip, got 'none'"),
         ("vocab_size", 4, "must be at least 5, got 4"),  # four are special
         *((name, 0, "must be at least 1, got 0") for name in COUNTS),
+        *((name, 0, "must be at least 1 and at most 100, got 0") for name in LAYERS),
+        ("seed", 2**63, "must be at most 9007199254740992, got 9223372036854775808"),
+        ("max_length", 10**24, f"must be at most 9007199254740992, got {10**24}"),
+        *((name, 1e308, r"must be at most 1e\+30, got 1e\+308") for name in ("free_bits", "lr")),
         *((name, -1, "must be at least 0, got -1") for name in FROM_0),
         *(
             (name, value, f"must be in {re.escape(within)}, got {value}")
@@ -126,8 +131,8 @@ options = st.fixed_dictionaries(
     optional={
         field.name: of_type(get_type_hints(config)[field.name])
         for config, field in FIELDS
-        # These need others to agree.
-        if field.name not in ("tied_embeddings", "tokenizer_file", "importance_samples")
+        # The first three need others to agree, the rest have a limit.
+        if field.name not in ("tied_embeddings", "tokenizer_file", "importance_samples", *LAYERS)
     },
 )
 

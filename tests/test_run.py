@@ -95,11 +95,11 @@ def test_a_crash_while_saving_leaves_the_last_good_state(
     with pytest.raises(OSError, match="no space left"):
         run.save_state({"step": 2})
     assert run.load_state() == {"step": 1}
-    assert set(run.path.iterdir()) == {run.config_file, run.state_file}
+    assert set(run.path.iterdir()) == {run.config_file, run.state_file, run.path / ".lock"}
 
 
 def test_a_damaged_state_or_none_is_named(run: RunDirectory) -> None:
-    with pytest.raises(FileNotFoundError, match=r"run has no training state to resume from: .*"):
+    with pytest.raises(FileNotFoundError, match=r"run has lost its training state, .*: put"):
         run.load_state()
     run.save_state({"weight": torch.ones(50), "step": 3})
     whole = run.state_file.read_bytes()
@@ -150,7 +150,8 @@ def test_another_configuration_keeps_the_models_options(run: RunDirectory) -> No
     content = json.loads(run.config_file.read_text())
     run.config_file.write_text(json.dumps({**content, "model": {"vocab_size": 9}}))
     config = RunConfig.from_flat("my.txt", {"max_epochs": 77})
-    run.reconfigure(config)
+    run.config = config
+    run.write_config()
     assert run.config == RunDirectory.open(run.path).config == config
     assert json.loads(run.config_file.read_text())["model"] == {"vocab_size": 9}
 

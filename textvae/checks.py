@@ -14,6 +14,9 @@ from typing import Any, SupportsIndex, TypeVar
 
 T = TypeVar("T")
 
+MOST = 2**53  # up to here whole numbers are exact in JSON and as floats, and fit an int64
+MANY = 10**7  # sentences or samples at once: more take days, or all memory
+
 
 class InputError(ValueError):
     """Something that a user gave can't be used; the message says what is allowed."""
@@ -48,14 +51,21 @@ def at_least(low: float, **values: float | None) -> None:
             raise InputError(f"{name} must be at least {low}, got {value}")
 
 
-def integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """A whole number from `low` to `high`; TypeError for anything else, True among it."""
+def integer(
+    name: str, value: object, low: int, high: int | None = None, *, most: int = MOST
+) -> int:
+    """A whole number from `low` to `high`; TypeError for anything else, True among it.
+
+    Those above `most` are refused, too: what is told where there is no `high` to be told.
+    """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     count = operator.index(value)
     if count < low or (high is not None and count > high):
         limit = "" if high is None else f" and at most {high}"
         raise InputError(f"{name} must be at least {low}{limit}, got {count}")
+    if count > most:
+        raise InputError(f"{name} must be at most {most}, got {count}")
     return count
 
 

@@ -8,6 +8,7 @@ together: components take plain arguments.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -16,6 +17,8 @@ from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_h
 from textvae.checks import InputError, integer, number, one_of, refuse, switch
 
 T = TypeVar("T")
+
+LARGEST = 1e30  # of numbers: fp32, in which they are used, ends at 3e38
 
 
 def option(default: T, help: str, within: str = "[1, inf)") -> T:
@@ -59,9 +62,10 @@ def _check(name: str, value: Any, hint: Any, within: str) -> None:
     elif hint is str and not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r}")
     elif hint is int:
-        integer(name, value, int(within[1:].split(",")[0]))
-    elif hint is float:
-        number(name, value, within)
+        low, high = within[1:-1].split(", ")
+        integer(name, value, int(low), None if high == "inf" else int(high))
+    elif hint is float and LARGEST < number(name, value, within) < math.inf:
+        raise InputError(f"{name} must be at most {LARGEST:g}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +81,12 @@ class ModelConfig(Options):
     embedding_dim: int = option(256, "width of the word embeddings")
     encoder_cell: Literal["gru", "lstm"] = option("gru", "recurrent cell of the encoder")
     encoder_hidden_size: int = option(256, "units per encoder layer and direction")
-    encoder_num_layers: int = option(1, "encoder layers")
+    encoder_num_layers: int = option(1, "encoder layers", "[1, 100]")
     bidirectional: bool = option(False, "encoder reads in both directions")
     pooling: Literal["last", "mean", "max"] = option("last", "encoder's summary of a sentence")
     decoder_cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell of the decoder")
     decoder_hidden_size: int = option(256, "units per decoder layer")
-    decoder_num_layers: int = option(1, "decoder layers")
+    decoder_num_layers: int = option(1, "decoder layers", "[1, 100]")
     latent_to: Literal["state", "input", "both", "skip"] = option(
         "both", "how z enters the decoder; skip: at every layer and the output"
     )
@@ -279,8 +283,9 @@ class RunConfig:
     def from_dict(cls, run: Mapping[str, Any], *, model: type[ModelConfig] = ModelConfig) -> Self:
         """The inverse of `to_dict`; unknown and missing entries are an `InputError`."""
         parts = ("model", "data", "training")
-        if missing := {"data_source", *parts} - set(run):
-            raise InputError(f"missing in the configuration: {', '.join(sorted(missing))}")
+        kinds = {"data": dict, "data_source": str, "model": dict, "training": dict}
+        if missing := [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]:
+            raise InputError(f"missing in the configuration: {', '.join(missing)}")
         options = {k: v for part in parts for k, v in run[part].items()}
         options.pop("accumulate", None)  # older runs have it
         return cls.from_flat(run["data_source"], options, model=model)

@@ -11,6 +11,7 @@ import glob
 import gzip
 import hashlib
 import json
+import os
 import re
 import sys
 import warnings
@@ -141,7 +142,7 @@ def load_corpus(
         number(f"{split}_fraction", share, "[0, 1)")
     if not isinstance(source, str | Path):
         source = _written(source, text_field, cache_dir)
-    name, path = str(source), Path(source).expanduser()
+    name, path = str(source), Path(os.path.expanduser(source))
     fields = [text_field, *(label_field.split(",") if label_field else ())]
     if "text" in fields[1:]:
         raise InputError("label_field must not have 'text', which is the sentence's column")
@@ -458,7 +459,7 @@ def _fields(line: str, where: str, fields: list[str]) -> list[str]:
     try:
         found = json.loads(line)
         text, *labels = [found] if isinstance(found, list) else [found[name] for name in fields]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         text, labels = None, []
     text = _text(text)
     if text is None or len(labels) < len(fields) - 1:

@@ -3,44 +3,75 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NoReturn, Self
 
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from textvae.checks import InputError, imported
 from textvae.config import ModelConfig, RunConfig
-from textvae.files import read_json, replacing, write_json
+from textvae.files import (
+    UNSEALED,
+    check_seal,
+    left_over,
+    read_config,
+    replacing,
+    seal,
+    update_config,
+)
 
 TENSOR, PAIRS = "__tensor__", "__pairs__"
+LOCK = ".lock"
+_locks: dict[Path, FileLock] = {}  # held by this process; they end with it, however it does
 
 
 class RunDirectory:
     """A run's files. Build it with `create` or `open`."""
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        splits: Mapping[str, str] = MappingProxyType({}),
+        *,
+        data_changed: bool = False,
+    ) -> None:
         self.path, self.config = path, config
+        self.splits = splits  # of the corpus: their digests
+        self.data_changed = data_changed  # while the run was trained, knowingly
         self.config_file = path / "config.json"  # `model`, its options; `run`, the configuration
         self.metrics_file = path / "metrics.jsonl"  # a line per logged step and evaluation
         self.state_file = path / "training_state.safetensors"  # all that continuing needs
+        self.previous_file = path / "training_state.previous.safetensors"  # the one before that
         self.weights_file = path / "model.safetensors"  # the best by true ELBO, once it judges
         self.results_file = path / "results.json"  # test-set figures of the finished run
         self._tensorboard: Any = None
 
     @classmethod
     def create(
-        cls, path: str | Path, config: RunConfig, *, longest_sentence: int | None = None
+        cls,
+        path: str | Path,
+        config: RunConfig,
+        splits: Mapping[str, str] = MappingProxyType({}),
+        *,
+        longest_sentence: int | None = None,
     ) -> Self:
-        """Make the directory of a new run; FileExistsError if anything is there already.
+        """Make and lock the directory of a new run; FileExistsError if anything is there already.
 
         The longest sentence that is trained on is in tokens, EOS not counted.
         """
         cls.refuse_if_taken(path)
-        run = cls(Path(path), config)
+        run = cls(Path(path), config, splits)
         run.path.mkdir(parents=True, exist_ok=True)
-        write_json(run.config_file, {"run": config.to_dict(), "longest_sentence": longest_sentence})
+        run.lock()
+        cls.refuse_if_taken(path)  # another process may have been quicker
+        run.write_config(longest_sentence=longest_sentence)
         return run
 
     @classmethod
@@ -49,25 +80,55 @@ class RunDirectory:
         config_file = Path(path) / "config.json"
         if not config_file.is_file():
             raise FileNotFoundError(f"no run at {path}: {config_file} does not exist")
-        content = read_json(config_file)
-        if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
-            raise InputError(f"{config_file} has no section 'run': no training run wrote it")
-        return cls(Path(path), RunConfig.from_dict(content["run"], model=model))
+        content = read_config(path, "run")
+        try:
+            config = RunConfig.from_dict(content["run"], model=model)
+        except InputError as fault:
+            raise InputError(f"{config_file}: {fault}") from None
+        data_changed = bool(content.get("data_changed"))
+        return cls(Path(path), config, content.get("splits") or {}, data_changed=data_changed)
 
     @staticmethod
-    def refuse_if_taken(path: str | Path) -> None:
-        """Raise FileExistsError if a file, or a directory with something in it, is at `path`."""
+    def is_taken(path: str | Path) -> bool:
+        """Whether a file is at `path`, or a directory with more in it than a killed start left."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not path.is_dir():
+            return path.exists()
+        return not {*path.iterdir()} <= {path / LOCK, *left_over(path)}
+
+    @classmethod
+    def refuse_if_taken(cls, path: str | Path) -> None:
+        """Raise FileExistsError if something is at `path`."""
+        if cls.is_taken(path):
             raise FileExistsError(
                 f"{path} exists and is not empty: continue it with --resume, or choose another "
                 "--output-dir"
             )
 
-    def reconfigure(self, config: RunConfig) -> None:
-        """Replace the run's configuration, on disk too."""
-        self.config = config
-        write_json(self.config_file, {**read_json(self.config_file), "run": config.to_dict()})
+    def lock(self) -> None:
+        """Keep others from training this run until `unlock` or the end of this process.
+
+        What a killed process left half written is cleared. Locking again does nothing.
+        """
+        lock = FileLock(self.path / LOCK, blocking=False, thread_local=False)
+        lock = _locks.setdefault(self.path.resolve(), lock)
+        try:
+            lock.acquire()
+        except Timeout:
+            busy = f"{self.path} is being trained by another process"
+            raise InputError(f"{busy}: wait for it, or choose another directory") from None
+        for path in left_over(self.path):
+            path.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        """Let others train this run."""
+        if lock := _locks.pop(self.path.resolve(), None):
+            lock.release(force=True)
+
+    def write_config(self, **more: Any) -> None:
+        """Write the run's part of `config.json`."""
+        parts = {"run": self.config.to_dict(), "splits": dict(self.splits), **more}
+        update_config(self.path, **parts, **({"data_changed": True} if self.data_changed else {}))
 
     def open_tensorboard(self) -> None:
         """Have `log` write TensorBoard events too, in `tensorboard/`."""
@@ -90,11 +151,12 @@ class RunDirectory:
         self._tensorboard.flush()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of `metrics.jsonl`."""
+        """All whole lines of `metrics.jsonl`; an InputError names one that is none of ours."""
         if not self.metrics_file.exists():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        lines = self.metrics_file.read_bytes().splitlines()
+        named = ((f"line {n} of {self.metrics_file}", line) for n, line in enumerate(lines, 1))
+        return [_Record.read(where, line) for where, line in named if line.endswith(b"}")]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl` that judge an epoch on validation data."""
@@ -123,28 +185,81 @@ class RunDirectory:
             lines = (json.dumps(record) + "\n" for record in kept)
             temporary.write_text("".join(lines), encoding="utf-8")
 
+    def has_state(self) -> bool:
+        """Whether there is a training state to go on from."""
+        return self.state_file.exists() or self.previous_file.exists()
+
     def save_state(self, state: dict[str, Any]) -> None:
-        """Replace the training state: dictionaries, lists, plain values, with tensors anywhere."""
+        """Replace the training state: dictionaries, lists, plain values, with tensors anywhere.
+
+        The one before is kept beside it, for the case that the new one is damaged later.
+        """
         tensors: dict[str, Tensor] = {}
         skeleton = json.dumps(_take_tensors(state, "", tensors))
         with replacing(self.state_file) as temporary:
-            save_file(tensors, temporary, metadata={"state": skeleton})
+            save_file(tensors, temporary, metadata={"state": skeleton, "sha256": UNSEALED})
+            seal(temporary)
+            if self.state_file.exists():
+                self.state_file.replace(self.previous_file)
 
-    def load_state(self) -> dict[str, Any]:
-        """Read the last training state, tensors on the CPU; FileNotFoundError if there is none."""
-        if not self.state_file.is_file():
+    def load_state(self, warn: Callable[[str], object] = warnings.warn) -> dict[str, Any]:
+        """Read the last training state, tensors on the CPU; FileNotFoundError if there is none.
+
+        Where it is damaged or missing, the one before takes its place, and `warn` is told.
+        """
+        faults = []
+        for file in (self.state_file, self.previous_file):
+            try:
+                state = _read_state(file)
+            except FileNotFoundError:
+                faults.append(f"{file} is missing")
+            except InputError as fault:
+                faults.append(str(fault))
+            else:
+                if faults:
+                    warn(f"{faults[0]}: going on from the state saved before it")
+                    file.replace(self.state_file)
+                return state
+        if not self.has_state():
             raise FileNotFoundError(
-                f"{self.path} has no training state to resume from: start it again without "
-                "--resume in an empty directory"
+                f"{self.path} has lost its training state, {self.state_file.name}: put that back, "
+                "use the run as it is (evaluate, sample, …), or train anew in another --output-dir"
             )
+        raise InputError("; ".join(faults))
+
+
+class _Record(dict[str, Any]):
+    """A line of `metrics.jsonl`: an entry that it lacks is an InputError, with the line."""
+
+    where = ""
+
+    @classmethod
+    def read(cls, where: str, line: bytes) -> _Record:
         try:
-            with safe_open(self.state_file, framework="pt") as file:
-                skeleton = json.loads(file.metadata()["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except Exception as error:
-            raise InputError(f"{self.state_file} can't be read: {error}") from error
-        state: dict[str, Any] = _put_tensors(skeleton, tensors)
-        return state
+            record = cls(json.loads(line))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{where} is not valid JSON: {error}") from None
+        record.where = where
+        if record["split"] not in ("train", "valid") or not isinstance(record["step"], int):
+            raise InputError(f"{where} is no record of a training")
+        return record
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise InputError(f"{self.where} has no {key!r}")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        check_seal(path)
+        with safe_open(path, framework="pt") as file:
+            skeleton = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} can't be read: {error}") from error
+    state: dict[str, Any] = _put_tensors(skeleton, tensors)
+    return state
 
 
 def _take_tensors(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -215,7 +215,7 @@ def test_a_run_directory_holds_plain_files_and_its_other_sections_are_kept(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["config.json", "model.safetensors", "tokenizer.json"]
     options = {"vocab_size": tiny_model.vocab_size, **dataclasses.asdict(tiny_model.config)}
-    assert read_json(tmp_path / "config.json") == {"run": run, "model": options}
+    assert read_json(tmp_path / "config.json") == {"run": run, "model": options, "format": 1}
     assert SentenceVAE.from_pretrained(tmp_path, device="meta").device.type == "meta"
 
 

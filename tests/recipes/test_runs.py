@@ -46,6 +46,7 @@ def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) 
     assert all(batch.input_ids.numel() <= 60 for batch in trainer.train)
     assert (trainer.train.shuffle, trainer.valid.shuffle) == (True, False)
     assert sorted(path.name for path in run.path.iterdir()) == [
+        ".lock",
         "config.json",
         "model.safetensors",
         "tokenizer.json",

@@ -83,7 +83,8 @@ def trainer_at(
         prepared(path, options)
     run = RunDirectory.open(path)
     if options:
-        run.reconfigure(RunConfig.from_flat("sixty", run.config.flat() | options))
+        run.config = RunConfig.from_flat("sixty", run.config.flat() | options)
+        run.write_config()
     model, training = SentenceVAE.from_pretrained(path), run.config.training
     ids = model.tokenizer.encode_batch(sixty_sentences())
     splits = EncodedSplit.from_ids(ids[:train]), EncodedSplit.from_ids(ids[48 : 48 + valid])

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 
 from textvae import __version__
 from textvae.cli import measuring, writing
-from textvae.cli.command import Given, call, config_first, exit_code_of, parser_of, run
+from textvae.cli.command import Given, call, config_first, exit_code_of, parsed, parser_of, run
 from textvae.cli.training import (
     OutputDir,
     RecipeName,
@@ -52,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, with these arguments or those that were typed; gives its exit code."""
     shorten_spin()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser_of_all().parse_args(given[:1] + config_first(given[1:]))
-    chosen = options.subcommand
-    return exit_code_of(lambda: call(COMMANDS[chosen], options[chosen]))
+
+    def command() -> None:
+        options = parsed(parser_of_all(), given[:1] + config_first(given[1:]))
+        call(COMMANDS[options.subcommand], options[options.subcommand])
+
+    return exit_code_of(command)
 
 
 @cache

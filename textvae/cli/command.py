@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, getdoc, signature
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TextIO, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from textvae.checks import InputError, NotInstalledError, TrainingError
 from textvae.config import DataConfig, ModelConfig, Options, TrainingConfig
+from textvae.files import DISK_FULL
 from textvae.runtime import ElsewhereError, is_first
 
 Run = Annotated[str, "run directory or hub id"]
@@ -61,8 +63,17 @@ def call(function: Callable[..., Any], options: Namespace) -> Any:
 
 def run(command: Callable[..., None]) -> int:
     """A command that is a program of its own: parse what was typed, call it; gives an exit code."""
-    options = parser_of(command).parse_args(config_first(sys.argv[1:]))
-    return exit_code_of(lambda: call(command, options))
+    return exit_code_of(
+        lambda: call(command, parsed(parser_of(command), config_first(sys.argv[1:])))
+    )
+
+
+def parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    """The arguments as the parser reads them; an InputError for a file that it can't read."""
+    try:
+        return parser.parse_args(arguments)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the file of --config can't be read: {error}") from None
 
 
 def config_first(arguments: list[str]) -> list[str]:
@@ -149,8 +160,8 @@ def exit_code_of(command: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OSError, NotInstalledError) as error:
         for line in (f"error: {error}", *getattr(error, "ways", ())):
-            print(f"textvae: {line}", file=sys.stderr)
-        return 2
+            print(f"textvae: {shown(line, sys.stderr)}", file=sys.stderr)
+        return 1 if getattr(error, "errno", None) in DISK_FULL else 2
     except ElsewhereError:
         return 2
     except TrainingError as error:
@@ -163,7 +174,15 @@ def exit_code_of(command: Callable[[], None]) -> int:
 
 def print_result(as_json: bool, content: Any, text: str) -> None:
     """Print what a command found: all of it as an object in a line, or as people read it."""
-    print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text)
+    written = json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text
+    print(shown(written, sys.stdout))
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """A text with control characters escaped, which could command a terminal, where one is."""
+    if not stream.isatty():
+        return text
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def read_lines(source: str) -> Iterator[str]:
@@ -190,4 +209,4 @@ def say(*lines: str) -> None:
     """To standard error: standard output is for results. Of several processes the first speaks."""
     if is_first():
         for line in lines:
-            print(f"textvae: {line}", file=sys.stderr)
+            print(f"textvae: {shown(line, sys.stderr)}", file=sys.stderr)

@@ -26,6 +26,7 @@ class Measurement(Options):
     split: str = option("test", "train, valid or test")
     data_dir: str | None = option(None, "where the corpus is now (default: where it was)")
     seed: int = option(0, "of all noise: the same seed, the same results", "[0, inf)")
+    data_changed: bool = option(False, "accept another corpus than trained on; marks the results")
 
 
 NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from textvae.checks import InputError
-from textvae.cli.command import Given, Json, print_result, say
+from textvae.cli.command import Given, Json, print_result, say, shown
 from textvae.config import RunConfig
 from textvae.runtime import ALONE, current, is_first, join, leave
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OutputDir = Annotated[str | None, "directory of the run (default: runs/CORPUS-N)"]
 Resume = Annotated[bool, "continue the run (default: the latest one)"]
+DataChanged = Annotated[bool, "resume on another corpus than trained on; marks the results"]
 RecipeName = Annotated[
     str | None, "remedies, a+b for several: see textvae recipes (default: default)"
 ]
@@ -33,6 +35,7 @@ def train_run(
     *,
     recipe: str | None,
     command: str,
+    data_changed: bool = False,
 ) -> None:
     """Train, measure on the test split, judge, and print what a person wants to see.
 
@@ -49,7 +52,7 @@ def train_run(
         told = ", ".join(f"{name} {value}" for name, value in ours.items())
         say(f"recipe {recipe or recipes.DEFAULT}; chosen for {corpus.name}: {told}")
     try:
-        for trainer in recipes.phases(corpus, options, directory):
+        for trainer in recipes.phases(corpus, options, directory, data_changed=data_changed):
             say(*report.run_heading(trainer, corpus).split("\n"))
             say(f"training ended: {trainer.fit()}")
     except KeyboardInterrupt:
@@ -63,7 +66,8 @@ def train_run(
         say("judging the run on a sample of the validation split")
         judged = recipes.diagnose_run(directory, "valid", most=JUDGED, num_samples=10).diagnosis
         examples = recipes.examples_of(run)
-        print(report.closing(run, results, examples, directory, judged.verdict))
+        closing = report.closing(run, results, examples, directory, judged.verdict)
+        print(shown(closing, sys.stdout))
 
 
 def run_directory(name: str, *, is_new: bool) -> Path:
@@ -80,6 +84,7 @@ def train(
     *,
     output_dir: OutputDir = None,
     resume: Resume = False,
+    data_changed: DataChanged = False,
     recipe: RecipeName = None,
     given: Given,
 ) -> None:
@@ -99,13 +104,16 @@ def train(
     if data is not None:
         corpus = processes.in_turn(lambda: recipes.open_corpus(data, config.data))
     directory = Path(output_dir or processes.first(lambda: run_directory(name, is_new=not resume)))
-    if resume and corpus is not None:
+    # A start that was killed before it wrote anything is made again.
+    is_begun = not directory.is_dir() or run.RunDirectory.is_taken(directory)
+    if resume and is_begun and corpus is not None:
         source = run.RunDirectory.open(directory).config.data_source
         if corpus.source != source:
             raise InputError(f"{directory} was trained on {source}, got {corpus.source}")
         corpus = None
     command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
-    train_run(corpus, given, directory, recipe=recipe, command=command)
+    more: dict[str, Any] = {"recipe": recipe, "data_changed": data_changed}
+    train_run(corpus, given, directory, command=command, **more)
 
 
 def recipes(*, json: Json = False) -> None:

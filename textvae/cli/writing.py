@@ -9,13 +9,12 @@ from __future__ import annotations
 import json as json_lines
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textvae.checks import InputError
 from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Decoding
-from textvae.files import find_pretrained, read_json, replacing
+from textvae.files import find_pretrained, output_file, read_config, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +51,7 @@ class Texts:
             texts = list(read_lines("-" if self.input is None else self.input))
         if count is not None and len(texts) != count:
             raise InputError(f"texts must be {count} in number, got {len(texts)}")
-        config = read_json(find_pretrained(self.run) / "config.json")
+        config = read_config(find_pretrained(self.run), "model")
         # A run that was saved before runs noted it has its limit, a model alone has neither.
         limit = config.get("run", {}).get("data", {}).get("max_length")
         check_texts(model, texts, max_tokens=config.get("longest_sentence") or limit)
@@ -230,9 +229,7 @@ def encode(
         return
     if given.json:
         raise InputError("output must be lines (--json) or a file (--output), got both")
-    path = Path(output)
-    if path.suffix != ".npz":
-        raise InputError(f"output must be a file .npz, got {output}")
+    path = output_file(output, ".npz")
     # Opened before anything is encoded: what can't be written is known now.
     with replacing(path) as temporary, temporary.open("wb") as file:
         import numpy as np

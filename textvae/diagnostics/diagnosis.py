@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from textvae.batches import Batch
-from textvae.checks import at_least
+from textvae.checks import MANY, at_least, integer
 from textvae.diagnostics.information import (
     COLLAPSED_KL,
     FactorProbe,
@@ -290,7 +290,8 @@ def diagnose(
     """
     # At once, not when the estimate's turn comes after minutes.
     at_least(2, num_sentences=num_sentences)
-    at_least(1, num_samples=num_samples)
+    if num_samples is not None:
+        integer("num_samples", num_samples, 1, most=MANY)
     at_least(0, seed=seed)
     split = list(batches)
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)

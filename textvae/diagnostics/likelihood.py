@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textvae.batches import Batch
-from textvae.checks import InputError, at_least
+from textvae.checks import MANY, InputError, at_least, integer
 from textvae.diagnostics.information import (
     active_dimensions,
     active_units,
@@ -275,7 +275,8 @@ def importance_nll(
     """
     if max_tokens is None:
         max_tokens = MAX_TOKENS_CPU if model.device.type == "cpu" else MAX_TOKENS_ACCELERATOR
-    at_least(1, num_samples=num_samples, max_tokens=max_tokens)
+    integer("num_samples", num_samples, 1, most=MANY)
+    at_least(1, max_tokens=max_tokens)
     at_least(0, seed=seed)
     num_samples = num_samples if model.latent_dim > 0 else 1
     split = list(batches)

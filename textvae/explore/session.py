@@ -8,6 +8,7 @@ Shapes: N sentences of the corpus, Z latent dimensions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -190,7 +191,7 @@ def read_sentences(
     else:
         corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
     split = next(name for name in ("test", "valid", "train") if name in corpus.splits)
-    columns = _json_labels(Path(source or "").expanduser(), text_field) | corpus[split][:]
+    columns = _json_labels(Path(os.path.expanduser(source or "")), text_field) | corpus[split][:]
     texts = columns.pop("text")
     fitting = torch.tensor([row for row, text in enumerate(texts) if len(text) <= MAX_CHARACTERS])
     order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))

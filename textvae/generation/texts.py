@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from textvae.batches import collate
-from textvae.checks import InputError, choose, integer, number, one_of
+from textvae.checks import MANY, InputError, choose, integer, number, one_of
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.draws import CHOICE, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
@@ -76,7 +76,7 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
 
 def prior_codes(model: SentenceVAE, num_codes: int, *, seed: int = 0) -> Tensor:
     """Draws from the prior N(0, I), (num_codes, Z), each belonging to its place."""
-    integer("num_sentences", num_codes, 1)
+    integer("num_sentences", num_codes, 1, most=MANY)
     rows = torch.arange(num_codes, device=model.device)
     return normals(seed, rows[:, None], torch.arange(model.latent_dim, device=model.device))
 
@@ -167,7 +167,7 @@ def jitter(
 
 def path_codes(model: SentenceVAE, *texts: str, steps: int = 5, method: str = "linear") -> Tensor:
     """Codes on the way from text to text, posterior means included: (legs · (steps − 1) + 1, Z)."""
-    integer("steps", steps, 2)
+    integer("steps", steps, 2, most=MANY)
     way = choose(METHODS, "method", method)
     if len(texts) < 2:
         raise InputError(f"texts must be at least 2 sentences (both ends), got {len(texts)}")
@@ -192,7 +192,7 @@ def traversal_codes(
     model: SentenceVAE, text: str, dim: int, *, low: float = -3.0, high: float = 3.0, steps: int = 7
 ) -> Tensor:
     """A text's posterior mean with one dimension set from `low` to `high`, (steps, Z)."""
-    integer("steps", steps, 2)
+    integer("steps", steps, 2, most=MANY)
     z = encode(model, [text]).mean.repeat(steps, 1)
     integer("dim", dim, 0, model.latent_dim - 1)
     if not -math.inf < low < high < math.inf:

@@ -6,6 +6,8 @@ Shapes: S samples, B sentences, T tokens, V vocabulary, Z latent dimensions.
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -17,7 +19,15 @@ from torch import Tensor, nn
 from textvae.batches import Batch
 from textvae.checks import InputError, at_least, choose
 from textvae.config import ModelConfig
-from textvae.files import find_pretrained, read_json, replacing, write_json
+from textvae.files import (
+    UNSEALED,
+    check_seal,
+    find_pretrained,
+    read_config,
+    replacing,
+    seal,
+    update_config,
+)
 from textvae.model.auxiliary import AUXILIARIES
 from textvae.model.networks import Decoder, DecoderState, Encoder
 from textvae.model.posterior import HEADS, Gaussian, Posterior
@@ -135,14 +145,13 @@ class SentenceVAE(nn.Module):
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        config_file = directory / "config.json"
-        config = read_json(config_file) if config_file.exists() else {}
         own = {"vocab_size": self.vocab_size, **dataclasses.asdict(self.config)}
-        write_json(config_file, {**config, "model": own})
+        update_config(directory, model=own)
         if self._tokenizer is not None:
             self._tokenizer.save(directory / "tokenizer.json")
         with replacing(directory / "model.safetensors") as temporary:
-            save_model(self, str(temporary))
+            save_model(self, str(temporary), {"sha256": UNSEALED})
+            seal(temporary, _described(own, directory))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> Self:
@@ -150,18 +159,24 @@ class SentenceVAE(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such directory or repository, or a file is missing.
-            InputError: If the files do not describe a model of this version.
+            InputError: If the files are damaged, or do not describe a model of this version.
         """
         directory = find_pretrained(name)
-        config = read_json(directory / "config.json")
-        options = config.get("model") if isinstance(config, dict) else None
-        if not isinstance(options, dict):
-            raise InputError(f"{directory / 'config.json'} has no section 'model'")
+        options = read_config(directory, "model")["model"]
         tokenizer = Tokenizer.load(directory / "tokenizer.json")
+        weights = directory / "model.safetensors"
         try:
             model = cls(**options, tokenizer=tokenizer)
-            load_model(model, str(directory / "model.safetensors"))
+            load_model(model, str(weights))
         except (TypeError, RuntimeError, SafetensorError) as error:
             told = f"{directory} does not hold a model of this version: {error}"
             raise InputError(told) from None
+        check_seal(weights, _described(options, directory))
         return model.to(device).eval()
+
+
+def _described(options: Mapping[str, Any], directory: Path) -> bytes:
+    """What says how weights are used: other options may fit them too, other words always do."""
+    words = directory / "tokenizer.json"
+    described = json.dumps(options, sort_keys=True).encode()
+    return described + (words.read_bytes() if words.exists() else b"")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from textvae.batches import BatchLoader, EncodedSplit
-from textvae.checks import InputError, at_least
+from textvae.checks import MANY, InputError, at_least, integer
 from textvae.config import RunConfig
 from textvae.corpus import Corpus, DataError
 from textvae.diagnostics import (
@@ -43,6 +43,7 @@ from textvae.quality import (
 from textvae.recipes.runs import (
     encoded,
     evaluation_loader,
+    is_changed,
     open_corpus,
     refuse_other_vocabulary,
 )
@@ -73,6 +74,7 @@ class LoadedRun:
         split: str = "test",
         *,
         data_dir: str | None = None,
+        data_changed: bool = False,
         model: type[SentenceVAE] = SentenceVAE,
         most: int | None = None,
     ) -> Self:
@@ -80,18 +82,21 @@ class LoadedRun:
 
         `name` is a run directory or a hub id, `data_dir` where the corpus is now, if not where
         the run found it, `model` the class of its model; `most` leaves it at so many sentences,
-        the split's first. More than half of the corpus' tokens
-        unknown to the model are a DataError (a model of byte-level BPE knows all).
+        the split's first. A DataError if more than half of the corpus' tokens are unknown to the
+        model (one of byte-level BPE knows all), or if it is not the corpus that the run was trained
+        on: `data_changed` allows that, and marks the corpus' name in all results.
         """
         directory = find_pretrained(name)
         loaded = model.from_pretrained(directory)
         run = RunDirectory.open(directory, model=model.Config)
         corpus = open_corpus(run.config.data_source, run.config.data, data_dir)
+        refuse_other_vocabulary(corpus, split, loaded.tokenizer)
+        if is_changed(run, corpus, split, allowed=data_changed) or run.data_changed:
+            corpus = replace(corpus, name=f"{corpus.name} (data changed)")
         if most is not None:
             some = corpus[split].select(range(min(most, len(corpus[split]))))
             corpus = replace(corpus, splits={**corpus.splits, split: some})
         loader = evaluation_loader(corpus, split, loaded.tokenizer, run.config.data)
-        refuse_other_vocabulary(corpus, split, loaded.tokenizer)
         called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
 
@@ -269,7 +274,7 @@ def quality_run(
     `seed` also decides which real sentences are drawn; a split that has fewer is taken whole.
     Further options are those of `LoadedRun.open`.
     """
-    at_least(2, num_samples=num_samples)
+    integer("num_samples", num_samples, 2, most=MANY)
     at_least(0, seed=seed)
     run = LoadedRun.open(name, **options)
     model, tokenizer, split = run.model, run.model.tokenizer, run.loader.split

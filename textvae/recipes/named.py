@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -267,7 +268,7 @@ def source_and_sizes(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]
     """
     if data_dir in (None, "grammar"):
         return "grammar", "grammar", SIZES["grammar"]
-    path = Path(data_dir).expanduser()
+    path = Path(os.path.expanduser(data_dir))
     source = f"ptb:{path}" if (path / "ptb.train.txt").is_file() else data_dir
     if source.split(":")[0] == "ptb":
         return "ptb", source, SIZES["ptb"]

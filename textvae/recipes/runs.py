@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
+from hashlib import sha256
+from itertools import starmap
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader, EncodedSplit, encode_split
 from textvae.checks import InputError
-from textvae.config import DataConfig, RunConfig
-from textvae.corpus import Corpus, DataError, load_corpus, train_tokenizer
+from textvae.config import DataConfig, ModelConfig, RunConfig
+from textvae.corpus import ROWS_AT_ONCE, Corpus, DataError, load_corpus, train_tokenizer
 from textvae.model import SentenceVAE
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
 from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
-from textvae.training import Remedy, Trainer
+from textvae.training import Remedy, Trainer, configured_annealer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 MAX_UNKNOWN = 0.5  # share of tokens above which a corpus is of another vocabulary than the model
 MAX_CHECKED = 10_000  # sentences looked at to find that share
@@ -102,6 +110,7 @@ def phases(
     model: type[SentenceVAE] = SentenceVAE,
     remedies: Mapping[str, Remedy] = MappingProxyType({}),
     before: Sequence[Phase] = (),
+    data_changed: bool = False,
 ) -> Iterator[Trainer]:
     """A run's phases that are still to be trained, each built when the one before is done.
 
@@ -111,9 +120,10 @@ def phases(
     used for the rest (Li et al. 2019, A Surprisingly Effective Fix for Deep Latent Variable
     Modeling of Text). Phases `before` follow these, whenever the run is resumed, too.
 
-    No `corpus` continues the run in `output_dir`. In the last phase `annealer` takes the place of
-    the configured schedule, and `remedies`, by name, join those that the options ask for; `model`
-    is the class of all, whose `Config` says which options it has.
+    No `corpus` continues the run in `output_dir`, or begins it anew where it was stopped before it
+    had a state; `data_changed` does so on other sentences than it began with. In the last phase
+    `annealer` takes the place of the configured schedule, and `remedies`, by name, join those that
+    the options ask for; `model` is the class of all, whose `Config` says which options it has.
 
     Yields:
         Trainers; `fit` each before asking for the next, in each process that was launched.
@@ -121,20 +131,27 @@ def phases(
     if corpus is None:
         processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
         run = processes.first(lambda: _reopened(output_dir, options, model))
-        config, network = run.config, model.from_pretrained(run.path)
+        config = run.config
         corpus = processes.in_turn(lambda: open_corpus(config.data_source, config.data))
+        processes.first(partial(_keep_data, run, corpus, data_changed))
+    else:
+        run, processes = None, join(cpu=options.get("device") == "cpu")
+        config = processes.first(partial(_planned, corpus, options, output_dir, model))
+    if run is not None and processes.first(run.has_state):
+        network = model.from_pretrained(run.path)
         loaders = processes.in_turn(partial(_loaders, corpus, network, config))
     else:
-        processes = join(cpu=options.get("device") == "cpu")
-        config, network = processes.first(partial(_planned, corpus, options, output_dir, model))
+        network = processes.first(partial(_untrained, corpus, config, model, output_dir))
         loaders = processes.in_turn(partial(_loaders, corpus, network, config))
+        if annealer is None:
+            annealer = configured_annealer(config.training, len(loaders[0]))
         # Not before all else is known to be right: a directory once there is refused next time.
-        longest = loaders[0].split.longest
-        run = processes.first(lambda: _created(output_dir, config, network, longest))
-    if is_new := not run.state_file.exists():
-        for phase in [*_configured(run.config), *before]:
+        new = run or output_dir, config, network, loaders[0].split.longest, corpus
+        run = processes.first(partial(_created, *new))
+    if is_new := not processes.first(run.has_state):
+        for phase in [*_configured(config), *before]:
             if (trained := phase.run) is None:
-                trainer = _trainer(phase, run, corpus, model)
+                trainer = _trainer(phase, run, corpus, model, data_changed)
                 trained = trainer.run.path
                 if trainer.ended is None:
                     yield trainer
@@ -149,9 +166,15 @@ def phases(
 
 def _planned(
     corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path, model: type[SentenceVAE]
-) -> tuple[RunConfig, SentenceVAE]:
+) -> RunConfig:
     RunDirectory.refuse_if_taken(output_dir)
-    config = RunConfig.from_flat(corpus.source, options, model=model.Config)
+    return RunConfig.from_flat(corpus.source, options, model=model.Config)
+
+
+def _untrained(
+    corpus: Corpus, config: RunConfig, model: type[SentenceVAE], path: str | Path
+) -> SentenceVAE:
+    """The model that a run begins with; refused where the one at `path` is another by now."""
     data = config.data
     if data.tokenizer_file is not None:
         tokenizer = Tokenizer.load(data.tokenizer_file, add_specials=True)
@@ -160,8 +183,39 @@ def _planned(
         names = ("vocab_size", "min_count", "lowercase", "pattern")
         how = {name: getattr(data, name) for name in names}
         tokenizer = train_tokenizer(corpus["train"], data.tokenizer, **how)
+    if len(tokenizer) < 5:
+        rare = f"every word is {UNK_TOKEN}, or seen fewer than min_count = {data.min_count} times"
+        raise DataError(f"{corpus.source} leaves no vocabulary: {rare}")
+    for split in {*corpus.splits} - {"train"}:
+        refuse_other_vocabulary(corpus, split, tokenizer)
+    _refuse_too_large(len(tokenizer), config)
     torch.manual_seed(config.training.seed)
-    return config, model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
+    network = model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
+    run = RunDirectory(Path(path), config)
+    is_trained = run.metrics_file.exists()
+    if run.weights_file.exists():
+        with torch.random.fork_rng(devices=[]):
+            saved = model.from_pretrained(path)
+        pairs = zip(saved.state_dict().values(), network.state_dict().values(), strict=True)
+        is_trained = is_trained or not all(starmap(torch.equal, pairs))
+    if is_trained:
+        run.load_state()  # says that it is missing
+    return network
+
+
+def _refuse_too_large(vocab_size: int, config: RunConfig) -> None:
+    """An InputError if weights, gradients and the optimizer's moments don't fit in memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    sizes = {field.name: getattr(config.model, field.name) for field in fields(ModelConfig)}
+    try:
+        with torch.device("meta"):
+            weights: float = sum(w.numel() for w in SentenceVAE(vocab_size, **sizes).parameters())
+    except RuntimeError:
+        weights = math.inf  # more than can be counted
+    needed = weights * 4 * (2 if config.training.optimizer == "sgd" else 4)
+    if needed > there:
+        takes = f"takes {needed / 1e9:,.0f} GB to train, and this machine has {there / 1e9:,.0f}"
+        raise InputError(f"a model of {weights:,} parameters {takes}: choose smaller sizes")
 
 
 def _loaders(
@@ -177,8 +231,17 @@ def _loaders(
     return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
 
 
-def _created(path: str | Path, config: RunConfig, model: SentenceVAE, longest: int) -> RunDirectory:
-    run = RunDirectory.create(path, config, longest_sentence=longest)
+def _created(
+    where: RunDirectory | str | Path,
+    config: RunConfig,
+    model: SentenceVAE,
+    longest: int,
+    corpus: Corpus,
+) -> RunDirectory:
+    if isinstance(where, RunDirectory):
+        run = where  # stopped before it began
+    else:
+        run = RunDirectory.create(where, config, digests(corpus), longest_sentence=longest)
     model.save_pretrained(run.path)
     return run
 
@@ -196,10 +259,47 @@ def _reopened(
     if faults:
         kept = f"a resumed run keeps its options (only {', '.join(EXTENDABLE)} may change)"
         raise InputError(f"{kept}: {'; '.join(faults)}")
+    flat = stored | dict(options)
+    config = RunConfig.from_flat(run.config.data_source, flat, model=model.Config)
+    run.lock()
     if options:
-        flat = stored | dict(options)
-        run.reconfigure(RunConfig.from_flat(run.config.data_source, flat, model=model.Config))
+        run.config = config
+        run.write_config()
     return run
+
+
+def digests(corpus: Corpus) -> dict[str, str]:
+    """SHA-256 of each split's sentences, in their order."""
+    return {split: _digest(rows) for split, rows in corpus.splits.items()}
+
+
+def _digest(rows: Dataset) -> str:
+    digest = sha256()
+    for piece in rows.select_columns("text").iter(ROWS_AT_ONCE):
+        digest.update("\0".join([*piece["text"], ""]).encode())
+    return digest.hexdigest()
+
+
+def is_changed(run: RunDirectory, corpus: Corpus, *splits: str, allowed: bool) -> bool:
+    """Whether splits have other sentences than the run knows; a DataError unless it is allowed."""
+    for split in splits:
+        known, found = run.splits.get(split), _digest(corpus[split])
+        if known not in (None, found):
+            if allowed:
+                return True
+            raise DataError(
+                f"the {split} split of {corpus.source} has changed since {run.path} was trained: "
+                f"its sha256 was {known:.12}…, and is {found:.12}…. Put the old file back, or go "
+                "on with --data-changed, which marks the results"
+            )
+    return False
+
+
+def _keep_data(run: RunDirectory, corpus: Corpus, data_changed: bool) -> None:
+    """Refuse to go on with other sentences, or note that it is done."""
+    if is_changed(run, corpus, *corpus.splits, allowed=data_changed):
+        run.splits, run.data_changed = digests(corpus), True
+        run.write_config()
 
 
 def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE]) -> bool:
@@ -216,11 +316,13 @@ def _configured(config: RunConfig) -> Iterator[Phase]:
             yield replace(phase, options={**phase.options, "max_epochs": epochs})
 
 
-def _trainer(phase: Phase, run: RunDirectory, corpus: Corpus, model: type[SentenceVAE]) -> Trainer:
+def _trainer(
+    phase: Phase, run: RunDirectory, corpus: Corpus, model: type[SentenceVAE], data_changed: bool
+) -> Trainer:
     """Of a phase that comes before the run's own, new or continued."""
     directory = run.path / phase.name
-    if current().first(directory.exists):
-        return resume(directory, model=model)
+    if current().first(lambda: RunDirectory.is_taken(directory)):
+        return resume(directory, model=model, data_changed=data_changed)
     alone = {f"{each.name}_epochs": 0 for each in PRETRAINING}
     return start(corpus, run.config.flat() | alone | dict(phase.options), directory, model=model)
 

@@ -76,7 +76,7 @@ def sweep(
         config = RunConfig.from_flat(corpus.source, {**base, **options, "seed": seed})
         own = sorted(config.flat().items() - (usual.flat() | {"seed": None}).items())
         path = Path(directory) / ",".join(f"{option}={value}" for option, value in own)
-        if path.exists() and RunDirectory.open(path).config != config:
+        if RunDirectory.is_taken(path) and RunDirectory.open(path).config != config:
             fault = "was trained on another corpus or with other options than are asked for now"
             raise InputError(f"{path} {fault}: choose another directory")
         runs.append(SweptRun(name, seed, RunDirectory(path, config)))
@@ -158,7 +158,8 @@ def _train(path: Path, config: RunConfig, afterwards: Callable[[Path], object]) 
         # Between phases too, an interrupt waits: half a run directory could not be resumed.
         with safe_interrupts() as check:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            corpus = None if path.exists() else open_corpus(config.data_source, config.data)
+            is_begun = RunDirectory.is_taken(path)
+            corpus = None if is_begun else open_corpus(config.data_source, config.data)
             for trainer in phases(corpus, config.flat(), path):
                 check()
                 trainer.fit()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textvae.checks import imported
-from textvae.files import replacing, write_json
+from textvae.files import output_file, replacing, write_json
 from textvae.report import pictures
 from textvae.report.pictures import COLORS, Curve, Curves, Panel, picture
 from textvae.report.text import ablation_rows, figures_row, heading, markdown, run_names
@@ -38,7 +38,7 @@ WATCHED = {  # what is drawn over steps: key of a record, title and unit
 
 def check_page(path: str | Path) -> None:
     """Raise OSError or ImportError before anything is measured, if no page can be written there."""
-    pictures.checked_path(path, ())
+    output_file(path, ".html")
     _environment()
     pictures.require_matplotlib()
 
@@ -91,7 +91,7 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
 
 def _write(path: str | Path, template: str, **content: Any) -> None:
     page = _environment().get_template(template).render(content)
-    with replacing(Path(path)) as temporary:
+    with replacing(output_file(path, ".html")) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

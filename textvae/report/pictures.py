@@ -10,15 +10,15 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from textvae.checks import InputError, imported
-from textvae.files import replacing
+from textvae.checks import imported
+from textvae.files import output_file, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,17 +78,9 @@ def require_matplotlib() -> Any:
     return imported("matplotlib", needs)
 
 
-def checked_path(path: str | Path, kinds: Collection[str] = UNDATED) -> Path:
-    """The path of a file that can be written, of one of these kinds (any, if none is named)."""
-    path = Path(path)
-    if kinds and path.suffix[1:].lower() not in kinds:
-        allowed = ", ".join(f".{kind}" for kind in kinds)
-        raise InputError(f"a picture's file name must end in one of {allowed}, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no directory {path.parent} to write {path.name} to")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a file to write to")
-    return path
+def checked_path(path: str | Path) -> Path:
+    """The path of a picture's file that can be written."""
+    return output_file(path, *(f".{kind}" for kind in UNDATED))
 
 
 @contextmanager

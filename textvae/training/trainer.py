@@ -136,9 +136,9 @@ class Trainer:
                 while self.ended is None:
                     self._train_epoch(check, bar)
                     is_whole = at.batch == len(self.train)
+                    evaluation = self._evaluate()
                     if not is_whole:
                         self.save()  # mid-epoch, in case more steps are allowed later
-                    evaluation = self._evaluate()
                     check()
                     self._judge(evaluation)
                     if is_whole:
@@ -148,6 +148,8 @@ class Trainer:
                 self.save()
                 self.processes.wait()
                 raise
+            finally:
+                self.run.unlock()
         return self.ended
 
     def _train_epoch(self, check: Callable[[], None], bar: tqdm[Any]) -> None:
@@ -162,7 +164,7 @@ class Trainer:
                     remedy.before_step(self)
                 terms, norms = self.stepper.update(local)
             except NotFiniteError:
-                raise TrainingError(self._not_finite()) from None
+                raise TrainingError(self._not_finite("loss or gradient")) from None
             self.weight.step()
 
             at.step += 1
@@ -182,6 +184,8 @@ class Trainer:
         began, valid = time.monotonic(), self.valid
         batches, total = valid.epoch(0), valid.num_sentences
         evaluation = evaluate(self.model, batches, total, processes=self.processes)
+        if not math.isfinite(evaluation.elbo):
+            raise TrainingError(self._not_finite("ELBO"))
         self._logged += time.monotonic() - began  # tokens/s is of training alone
         return evaluation
 
@@ -237,7 +241,9 @@ class Trainer:
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
 
     def save(self) -> None:
-        """Write everything that continuing to the same result needs."""
+        """Write everything that continuing to the same result needs; nothing that is not finite."""
+        if not all(weights.isfinite().all() for weights in self.model.parameters()):
+            raise TrainingError(self._not_finite("weights"))
         self.progress.seconds = time.monotonic() - self._began
         # All processes take part: some parts are of all of them, whoever writes.
         state = {name: part.state_dict() for name, part in self.parts.items()}
@@ -251,7 +257,7 @@ class Trainer:
             FileNotFoundError: If there is no training state.
             InputError: If the state does not fit, or is of another number of processes.
         """
-        state = self.run.load_state()
+        state = self.run.load_state(self._warn)
         if unknown := set(state) - set(self.parts):
             raise InputError(f"{self.run.state_file} is of a training with {sorted(unknown)} too")
         for name, part in self.parts.items():
@@ -308,10 +314,10 @@ class Trainer:
         if self.processes.is_first:
             tqdm.write(f"warning: {warning}", file=sys.stderr)
 
-    def _not_finite(self) -> str:
+    def _not_finite(self, what: str) -> str:
         at = self.progress
         return (
-            f"loss or gradient not finite at step {at.step + 1} (epoch {at.epoch + 1}, batch "
+            f"{what} not finite at step {at.step + 1} (epoch {at.epoch + 1}, batch "
             f"{at.batch + 1}); the last good state is {self.run.state_file}. Try a smaller "
             f"learning rate (now {self.stepper.lr:g}) or clip_norm (now {self.config.clip_norm:g})"
         )
