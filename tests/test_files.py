@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import threading
@@ -16,7 +18,21 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from textvae import files
 from textvae.checks import InputError
-from textvae.files import MODEL_FILES, find_pretrained, read_json, replacing, write_json
+from textvae.files import (
+    MODEL_FILES,
+    RUN_FILES,
+    UNSEALED,
+    check_seal,
+    find_pretrained,
+    left_over,
+    output_file,
+    read_config,
+    read_json,
+    replacing,
+    seal,
+    update_config,
+    write_json,
+)
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -51,6 +67,139 @@ def test_a_crash_leaves_what_was_there_and_nothing_else(
     assert contents(tmp_path) == old
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.html").symlink_to("there/page.html")
+    for content in ("new", "replaced"):
+        with replacing(tmp_path / "link.html") as temporary:
+            temporary.write_text(content)
+        assert (tmp_path / "link.html").is_symlink()
+        assert contents(tmp_path / "there") == {"page.html": content}
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe.html", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    with replacing(pipe) as temporary:
+        temporary.write_text("a page")
+    reader.join(10)
+    assert (read, pipe.is_fifo()) == (["a page"], True)
+
+
+def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    def write(name: str) -> int:
+        with replacing(tmp_path / name) as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+        return (tmp_path / name).stat().st_mode & 0o777
+
+    before = os.umask(0o027)
+    try:
+        assert write("weights") == 0o640
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, fault: Exception) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "weights"):
+            raise fault
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/weights'") as caught:
+        write()
+    assert caught.value.errno == errno.ENOSPC
+    assert contents(tmp_path) == {}
+
+
+def test_what_killed_processes_leave_is_known_by_its_name(tmp_path: Path) -> None:
+    theirs = {".model.safetensors.123.tmp", ".tmpfP5H1p"}  # ours, and of safetensors
+    for name in theirs | {".lock", ".gitkeep", "model.safetensors", "my.123.tmp", "a.tmp"}:
+        (tmp_path / name).touch()
+    assert {path.name for path in left_over(tmp_path)} == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("notes.txt", InputError, r"must end in one of \.html, \.htm, got '.*notes\.txt'"),
+        ("run/model.safetensors", InputError, "must end in one of"),
+        ("run/innocent.html", InputError, "is a file of the run in .*/run: choose another name"),
+        ("directory.html", IsADirectoryError, "must be a file to write to, it is a directory"),
+        ("nowhere/page.html", FileNotFoundError, "no directory .*nowhere to write page.html to"),
+        ("page.html", None, ""),
+        ("run/page.HTM", None, ""),
+        ("link.html", None, ""),
+        ("pipe.html", None, ""),
+    ],
+)
+def test_where_a_user_may_have_a_file_written(
+    tmp_path: Path, name: str, kind: type[Exception] | None, message: str
+) -> None:
+    saved(tmp_path / "run", *RUN_FILES)
+    (tmp_path / "directory.html").mkdir()
+    (tmp_path / "link.html").symlink_to("page.html")
+    (tmp_path / "run" / "innocent.html").symlink_to("metrics.jsonl")
+    os.mkfifo(tmp_path / "pipe.html")
+    if kind is None:
+        assert output_file(str(tmp_path / name), ".html", ".htm") == tmp_path / name
+        return
+    with pytest.raises(kind, match=message):
+        output_file(tmp_path / name, ".html", ".htm")
+
+
+def sealed(path: Path, beside: bytes = b"") -> bytes:
+    """A file as safetensors writes it."""
+    header = json.dumps({"__metadata__": {"sha256": UNSEALED}, "w": {}}, separators=(",", ":"))
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"weights")
+    seal(path, beside)
+    return path.read_bytes()
+
+
+def test_any_flipped_byte_breaks_the_seal(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    whole = sealed(path)
+    check_seal(path)
+    # The seal's own name apart: without that the file is one of before there were seals.
+    name = whole.index(b'"sha256"') + 8
+    for at in [0, 8, *range(name + 2, len(whole))]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=r"model\.safetensors is damaged: its sha256"):
+            check_seal(path)
+    path.write_bytes(whole.replace(b"sha256", b"sha255"))
+    check_seal(path)
+
+
+def test_a_seal_is_of_what_stands_beside_the_file_too(tmp_path: Path) -> None:
+    sealed(tmp_path / "a", b"words")
+    check_seal(tmp_path / "a", b"words")
+    with pytest.raises(
+        InputError, match=r"or config\.json or tokenizer\.json beside it was changed"
+    ):
+        check_seal(tmp_path / "a", b"other words")
+
+
+def test_a_newer_format_is_refused_and_other_sections_are_kept(tmp_path: Path) -> None:
+    update_config(tmp_path, model={"a": 1})
+    update_config(tmp_path, run={"b": 2})
+    whole = {"model": {"a": 1}, "run": {"b": 2}, "format": files.FORMAT}
+    assert read_config(tmp_path, "run") == whole
+    for newer in (files.FORMAT + 1, "2", None, 1.5):
+        write_json(tmp_path / "config.json", {**whole, "format": newer})
+        with pytest.raises(
+            InputError, match=r"is of format .*, and this version reads up to 1: up"
+        ):
+            read_config(tmp_path, "model")
+
+
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
     content = {"text": "naïve – “quoted”", "numbers": [1, 2.5, None], "nested": {"a": True}}
     write_json(tmp_path / "a.json", content)
@@ -62,7 +211,7 @@ def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == content
 
 
-@pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff", b"[" * 10**5])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.json is not valid JSON: "):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,89 @@ def test_a_damaged_state_or_none_is_named(run: RunDirectory) -> None:
             run.load_state()
 
 
+def test_the_state_before_a_damaged_one_is_used_and_said(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.save_state({"weight": torch.ones(50), "step": step})
+    whole = run.state_file.read_bytes()
+    flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]  # a weight that is no longer 1
+    for damage in (b"", whole[:60], flipped, None):
+        run.state_file.unlink() if damage is None else run.state_file.write_bytes(damage)
+        before, said = run.previous_file.read_bytes(), list[str]()
+        assert run.load_state(said.append)["step"] == 1
+        reason = "is missing" if damage is None else "can't be read: .*"
+        assert re.fullmatch(
+            f".*state.safetensors {reason}: going on from the state saved .*", *said
+        )
+        # The next state saved won't drive the good one out.
+        assert run.state_file.read_bytes() == before
+        run.save_state({"step": 3})
+        assert run.load_state() == {"step": 3}
+    run.state_file.write_bytes(b"")
+    run.previous_file.write_bytes(b"")
+    with pytest.raises(InputError, match=r"state\.safetensors can't.*previous\.safetensors can't"):
+        run.load_state()
+
+
+HOLD = """
+import sys
+from textvae.run import RunDirectory
+RunDirectory.open(sys.argv[1]).lock()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_keeps_others_out_and_dies_with_its_process(run: RunDirectory) -> None:
+    run.unlock()
+    command = [sys.executable, "-c", HOLD, str(run.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        (run.path / ".model.safetensors.1.tmp").touch()  # which the other writes
+        with pytest.raises(InputError, match="run is being trained by another process: wait"):
+            run.lock()
+        assert (run.path / ".model.safetensors.1.tmp").exists()
+        other.kill()
+    for _ in range(2):
+        run.lock()  # again is nothing
+    assert not (run.path / ".model.safetensors.1.tmp").exists()
+
+
+def test_what_a_killed_start_left_is_no_run(tmp_path: Path) -> None:
+    for name in (".lock", ".config.json.99.tmp", ".tmpAbC123"):
+        (tmp_path / name).touch()
+    assert not RunDirectory.is_taken(tmp_path)
+    new_run(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.json"}
+    assert RunDirectory.is_taken(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{}", "has no 'split'"),
+        ('{"split": "train"}', "has no 'step'"),
+        ('{"split": "tset", "step": 3}', "is no record of a training"),
+        ('{"split": "valid", "step": "3"}', "is no record of a training"),
+        ('{"split": "tra{"split": "train", "step": 3}', "is not valid JSON: "),
+        ("3}", "is not valid JSON: "),
+        ("\xff}", "is not valid JSON: "),
+    ],
+)
+def test_an_edited_line_of_metrics_is_named(run: RunDirectory, line: str, message: str) -> None:
+    run.log(record("train", 1))
+    with run.metrics_file.open("a", encoding="latin-1") as file:
+        file.write(line + "\n")
+    with pytest.raises(InputError, match=rf"line 2 of .*metrics\.jsonl {message}"):
+        run.metrics()
+
+
+def test_an_entry_that_a_line_lacks_is_named(run: RunDirectory) -> None:
+    run.log(record("valid", 1))
+    with pytest.raises(InputError, match=r"line 1 of .*metrics\.jsonl has no 'verdict'"):
+        run.kept_evaluation()
+
+
 def test_a_run_is_made_and_opened_but_not_where_something_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "runs/deep/mine"):
@@ -136,7 +221,9 @@ def test_a_run_is_made_and_opened_but_not_where_something_is(tmp_path: Path) -> 
         ("[]", "has no section 'run': no training run wrote it"),
         ('{"model": {}}', "has no section 'run'"),
         ('{"run": 3}', "has no section 'run'"),
-        ('{"run": {}}', "missing in the configuration: data, data_source, model, training"),
+        ('{"run": {}}', "config.json: missing in the configuration: data, data_source, model, tr"),
+        ('{"run": {"data_source": 1, "data": [], "model": {}, "training": {}}}', ": data, data_so"),
+        ('{"run": {}, "format": 99}', "is of format 99, and this version reads up to 1: update"),
     ],
 )
 def test_a_directory_that_is_no_run(tmp_path: Path, content: str | None, message: str) -> None:

@@ -114,12 +114,12 @@ def check_seal(path: Path, beside: bytes = b"") -> None:
 def _digest(path: Path, beside: bytes) -> tuple[re.Match[bytes] | None, str]:
     """Where the seal stands in the header, and the SHA-256 of all but the seal."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")  # of the header, or nonsense
-        header = file.read(min(length, path.stat().st_size))
+        length = file.read(8)  # of the header; nonsense in a damaged file
+        header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
         found = _SEAL.search(header)
         if found is not None:
             header = header[: found.start(1)] + UNSEALED.encode() + header[found.end(1) :]
-        digest = hashlib.sha256(beside + header)
+        digest = hashlib.sha256(beside + length + header)
         hashlib.file_digest(file, lambda: digest)
     return found, digest.hexdigest()
 

@@ -18,6 +18,9 @@ FILES = {
     "RESERVED": b"the cat\n\na dog <eos>\n",
     "LATIN": b"the caf\xe9\n",
     "YAML": b"latnet_dim: 3\n",
+    "ANCHOR": b"a: &a [*a]\n",
+    "NULL": b"lr: null\n",
+    "DEEP.jsonl": b'{"text": "a b"}\n' * 2 + b"[" * 10**5 + b"\n",
     **{f"empty/{split}.txt": b"\n" for split in ("train", "valid", "test")},
     **{f"other/{split}.txt": b"x y z\n" * 3 for split in ("train", "valid", "test")},
 }
@@ -34,6 +37,26 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("train DATA -c gone.yaml", "gone.yaml"),
         ("train DATA -c YAML", "latnet_dim"),
         ("train DATA -c", "-c"),
+        ("train DATA -c LATIN", "the file of --config can't be read: 'utf-8' codec can't decode"),
+        ("train DATA -c ANCHOR", "the file of --config can't be read: maximum recursion depth"),
+        ("train DATA -c NULL", "lr must be a number, got None"),
+        ("train DATA -c NUL", "can't be read: embedded null byte"),
+        ("train ~nosuchuser/x", "no file or directory '~nosuchuser/x'"),
+        ("train DEEP", "line 3 of DEEP.jsonl must be a JSON object"),
+        ("train DATA --seed=9223372036854775808", "seed must be at most 9007199254740992, got 9"),
+        ("train DATA --free-bits=1e308", "free_bits must be at most 1e+30, got 1e+308"),
+        ("train DATA --latent-dim=1000000000", " GB to train, and this machine has "),
+        (
+            "train DATA --decoder-hidden-size=9000000000000000",
+            "a model of inf parameters takes inf",
+        ),
+        ("train DATA --encoder-num-layers=10000000", "must be at least 1 and at most 100, got 100"),
+        ("train DATA --min-count=1000", "leaves no vocabulary: every word is <unk>, or seen fewer"),
+        ("train DATA --vocab-size=5", "of another vocabulary than the model: "),
+        (
+            "train DATA --annealer=cyclical --warmup-epochs=0.1",
+            "warmup_steps must be 0 or at least",
+        ),
         ("train DATA --lr=0 --min-count=0", "min_count must be at least 1, got 0; lr"),
         ("train", "DATA is missing: a file, a directory, grammar, ptb, or a hub id"),
         ("train no-such-file.txt", "no file or directory 'no-such-file.txt'"),
@@ -51,12 +74,20 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("diagnose TRAINED --data-dir=other", "of another vocabulary than the model"),
         ("diagnose TRAINED --report=no/page.html", "no directory no to write page.html to"),
         ("diagnose TRAINED --report=.", "must be a file to write to, it is a directory"),
+        ("diagnose TRAINED --report=notes.txt", "must end in one of .html, got 'notes.txt'"),
+        ("diagnose TRAINED --report=IN/config.html", "is a file of the run in "),
+        (
+            "diagnose TRAINED --num-samples=100000000000000000000",
+            "num_samples must be at most 1000",
+        ),
         ("compare TRAINED", "runs must be at least 2, got "),
         ("compare TRAINED .", "is not a run directory"),
         ("quality TRAINED -n 1", "num_samples must be at least 2, got 1"),
         ("quality TRAINED --temperature=0", "temperature must be in (0, inf), got 0.0"),
         ("quality TRAINED --language-model TRAINED", "must be a run with latent_dim 0, got 2"),
         ("sample RUN -n 0", "num_sentences must be at least 1, got 0"),
+        ("sample RUN -n 100000000000000000000", "num_sentences must be at most 10000000, got 1"),
+        ("interpolate RUN a b --steps 10000000000", "steps must be at most 10000000, got 1000000"),
         ("sample RUN --temperature 0", "temperature must be in (0, inf), got 0.0"),
         ("sample RUN --strategy beams", "strategy"),
         ("sample RUN --num-beams 3", "num_beams is an option of strategy 'beam' only, got"),
@@ -119,12 +150,15 @@ def test_wrong_input_is_said_in_plain_words(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textvae.explore.page._gradio", lambda: None)
     (tmp_path / "taken.npz").mkdir()
+    (tmp_path / "IN").mkdir()
+    (tmp_path / "IN" / "config.html").symlink_to(trained[0] / "config.json")
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
     names = {"RUN": lively_run, "SHORT": short_run, "LANGUAGE": language_run, "EMPTY": ""}
     names |= {"DATA": str(fifty), "TRAINED": str(trained[0]), "LONG": ONE}
+    names |= {"DEEP": "DEEP.jsonl", "NUL": "a\0b"}
     began = time.monotonic()
     answer = call(*(names.get(argument, argument) for argument in arguments.split()))
     assert (answer.code, answer.out) == (2, "")

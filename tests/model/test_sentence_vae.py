@@ -230,6 +230,31 @@ def test_a_model_without_tokenizer_is_saved_but_no_run(
         SentenceVAE.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("model.safetensors", b"", b"\1"),  # its last byte
+        ("config.json", b'"pooling": "last"', b'"pooling": "mean"'),
+        ("tokenizer.json", b'"cat": 5', b'"cat": 7'),  # and now a word for another
+    ],
+)
+def test_what_fits_but_was_changed_is_refused(
+    tiny_model: SentenceVAE, tmp_path: Path, file: str, old: bytes, new: bytes
+) -> None:
+    tiny_model.save_pretrained(tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    words = {id: word for word, id in tiny_model.tokenizer._vocabulary.items()}
+    if file == "tokenizer.json":
+        a, b = (f'"{words[i]}": '.encode() for i in (5, 7))
+        changed = whole.replace(a + b"5", a + b"7").replace(b + b"7", b + b"5")
+    else:
+        changed = whole.replace(old, new) if old else whole[:-1] + bytes([whole[-1] ^ 1])
+    assert changed != whole
+    (tmp_path / file).write_bytes(changed)
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged, or config\.json or tok"):
+        SentenceVAE.from_pretrained(tmp_path)
+
+
 NO_MODEL = "does not hold a model of this version: "
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.recipes.making import OPTIONS, fit_all, left_behind, press_in
+from tests.recipes.making import FRACTIONS, OPTIONS, fit_all, left_behind, press_in
 from textvae import recipes
 from textvae.annealers import ConstantAnnealer
 from textvae.checks import InputError
@@ -79,6 +79,9 @@ def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> Non
         ({"tokenizer": "words"}, "tokenizer must be one of word, text, .* got 'words'"),
         ({"max_tokens": 3}, "max_tokens, for the longest sentence, must be at least 21, got 3"),
         ({"max_length": 1, "too_long": "drop"}, "no sentence is left"),
+        ({"annealer": "cyclical", "warmup_epochs": 0.5}, "warmup_steps must be 0 or at least"),
+        ({"vocab_size": 5}, "of another vocabulary than the model"),
+        ({"decoder_hidden_size": 10**7}, "GB to train, and this machine has"),
         ({"autoencoder_epochs": 1}, "autoencoder_epochs makes a run of several phases"),
         ({"language_model_epochs": 1}, "language_model_epochs makes a run of several phases"),
     ],
@@ -211,3 +214,85 @@ def test_a_run_of_phases_resumes_in_the_phase_it_was_in(
     resumed = fit_all(recipes.phases(None, {}, tmp_path / "r"))
     assert len(resumed) == 3 - phase
     assert left_behind(tmp_path / "r") == left_behind(phased)
+
+
+def test_a_run_that_lost_its_state_is_refused_and_left_alone(run: Path, tmp_path: Path) -> None:
+    lost = Path(shutil.copytree(run, tmp_path / "run"))
+    for state in lost.glob("training_state*"):
+        state.unlink()
+    for metrics in (lost / "metrics.jsonl", None):
+        before = left_behind(lost)
+        with pytest.raises(FileNotFoundError, match=r"has lost its training state, .*: put that"):
+            recipes.resume(lost)
+        assert left_behind(lost) == before
+        if metrics is not None:
+            metrics.unlink()  # the weights alone tell that they were trained
+    assert recipes.evaluate_run(lost).evaluation == recipes.evaluate_run(run).evaluation
+
+
+@pytest.mark.parametrize("latent_dim", [3, 0])
+@pytest.mark.parametrize("killed_before", ["tokenizer.json", "model.safetensors", "fit"])
+def test_a_run_killed_while_it_was_made_is_made_again(
+    corpus: Corpus, tmp_path: Path, killed_before: str, latent_dim: int
+) -> None:
+    options = {**OPTIONS, "latent_dim": latent_dim, "max_steps": 2}
+    recipes.start(corpus, options, tmp_path / "whole").fit()
+    recipes.start(corpus, options, tmp_path / "killed")
+    for file in ("model.safetensors", "tokenizer.json"):
+        if killed_before != "fit":
+            (tmp_path / "killed" / file).unlink()
+        if killed_before == file:
+            break
+    torch.manual_seed(99)
+    recipes.resume(tmp_path / "killed").fit()
+    assert left_behind(tmp_path / "killed") == left_behind(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("phase", ["autoencoder", "language_model"])
+@pytest.mark.parametrize("left", [(), (".config.json.9.tmp",), ("config.json", "tokenizer.json")])
+def test_so_is_a_phase(corpus: Corpus, phased: Path, tmp_path: Path, phase: str, left: Any) -> None:
+    killed = Path(shutil.copytree(phased, tmp_path / "r"))
+    undone = ["autoencoder", "language_model"][phase == "language_model" :]
+    for path in [*killed.glob("training_state*"), killed / "metrics.jsonl"]:
+        path.unlink()
+    shutil.rmtree(killed / "language_model")
+    shutil.rmtree(killed / undone[0], ignore_errors=True)
+    (killed / undone[0]).mkdir()
+    for name in left:
+        (killed / undone[0] / name).touch()
+        if not name.startswith("."):
+            shutil.copy(phased / phase / name, killed / phase)
+    shutil.copytree(initial(corpus, tmp_path), killed, dirs_exist_ok=True)
+    fit_all(recipes.phases(None, {}, killed))
+    assert left_behind(killed) == left_behind(phased)
+
+
+def initial(corpus: Corpus, tmp_path: Path) -> Path:
+    """What such a run has before its first phase."""
+    next(recipes.phases(corpus, PRETRAINED, tmp_path / "new"))
+    shutil.rmtree(tmp_path / "new" / "autoencoder")
+    return tmp_path / "new"
+
+
+@pytest.mark.parametrize("change", [reversed, lambda lines: [*lines, "one more"], lambda x: x[:-1]])
+def test_other_sentences_are_refused_or_told(text_file: Path, tmp_path: Path, change: Any) -> None:
+    path, lines = tmp_path / "mine.txt", text_file.read_text().strip().split("\n")
+    path.write_text("\n".join(lines))
+    trained = tmp_path / "run"
+    recipes.start(load_corpus(path, **FRACTIONS), {**OPTIONS, "max_steps": 1}, trained).fit()
+    recipes.finish(trained)
+    path.write_text("\n".join(change(lines)))
+    before = left_behind(trained)
+    for use in (recipes.resume, recipes.evaluate_run, recipes.diagnose_run):
+        with pytest.raises(
+            DataError, match=r"has changed since .*sha256 was \w{12}…, and is \w{12}…"
+        ):
+            use(trained)
+    assert left_behind(trained) == before
+    marked = "mine (data changed)"
+    assert recipes.evaluate_run(trained, data_changed=True).corpus.name == marked
+    recipes.resume(trained, {"max_steps": 2}, data_changed=True).fit()
+    recipes.finish(trained)
+    assert json.loads((trained / "results.json").read_text())["corpus"] == marked
+    assert recipes.evaluate_run(trained).corpus.name == marked
+    recipes.resume(trained)  # it is known now

@@ -237,6 +237,17 @@ def test_a_loss_that_is_not_finite(build: Build, at: int, value: float, where: s
     assert same(state["model"], trainer.model.from_pretrained(trainer.run.path).state_dict())
 
 
+@pytest.mark.parametrize("more", [{"max_steps": 1}, {"batch_size": 48}])  # one batch an epoch
+def test_weights_that_are_not_finite_are_not_kept(build: Build, more: dict[str, Any]) -> None:
+    trainer = build(lr=1e30, **more)
+    with torch.no_grad():
+        first = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"^(ELBO|weights) not finite at step 2 .* last good"):
+        trainer.fit()
+    assert same(trainer.run.load_state()["model"], first)
+    assert same(trainer.model.from_pretrained(trainer.run.path).state_dict(), first)
+
+
 @pytest.mark.parametrize(
     ("options", "warning"),
     [
