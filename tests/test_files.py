@@ -168,9 +168,9 @@ def test_any_flipped_byte_breaks_the_seal(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     whole = sealed(path)
     check_seal(path)
-    # The seal's own name apart: without that the file is one of before there were seals.
-    name = whole.index(b'"sha256"') + 8
-    for at in [0, 8, *range(name + 2, len(whole))]:
+    # But for its name and quotes: without these the file is one of before there were seals.
+    first = whole.index(b'"sha256":"') + 10
+    for at in [0, 8, *range(first, first + 64), *range(first + 65, len(whole))]:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(InputError, match=r"model\.safetensors is damaged: its sha256"):
             check_seal(path)

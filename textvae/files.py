@@ -24,7 +24,7 @@ SECONDS = 3.0  # in which the hub answers, or it counts as out of reach
 _HUB_ID = re.compile(
     r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl)(?<!\.ndjson)(?<!\.[ct]sv)(?<!\.parquet)(?<!\.gz)"
 )
-_SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_SEAL = re.compile(rb'"sha256":"([^"]{64})"')
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _LEFT_OVER = re.compile(r"\..+\.\d+\.tmp|\.tmp\w{6}")  # ours, and those of safetensors
 
@@ -106,7 +106,7 @@ def seal(path: Path, beside: bytes = b"") -> None:
 def check_seal(path: Path, beside: bytes = b"") -> None:
     """Refuse a safetensors file that is not as it was sealed; one without a seal passes."""
     found, digest = _digest(path, beside)
-    if found is not None and found[1].decode() != digest:
+    if found is not None and found[1] != digest.encode():
         edited = ", or config.json or tokenizer.json beside it was changed" if beside else ""
         raise InputError(f"{path} is damaged{edited}: its sha256 is not the one that it was given")
 

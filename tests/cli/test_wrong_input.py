@@ -54,7 +54,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("train DATA --min-count=1000", "leaves no vocabulary: every word is <unk>, or seen fewer"),
         ("train DATA --vocab-size=5", "of another vocabulary than the model: "),
         (
-            "train DATA --annealer=cyclical --warmup-epochs=0.1",
+            "train DATA --annealer=cyclical --warmup-epochs=1",
             "warmup_steps must be 0 or at least",
         ),
         ("train DATA --lr=0 --min-count=0", "min_count must be at least 1, got 0; lr"),

@@ -97,7 +97,9 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere to write a\.png to"):
         panel_chart(tmp_path / "nowhere" / "a.png", [panel()])
     (tmp_path / "b.png").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"b\.png is a directory, not a file"):
+    with pytest.raises(
+        IsADirectoryError, match=r"b\.png must be a file to write to, it is a directory"
+    ):
         panel_chart(tmp_path / "b.png", [panel()])
     assert pictures.checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
