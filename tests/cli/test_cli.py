@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import textvae
-from tests.cli.calling import SIZES, Said, call
+from tests.cli.calling import SIZES, Said, Terminal, call
 from textvae import cli
 from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import PARTS
@@ -34,7 +35,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `train` was asked for; nothing is trained."""
     asked: list[dict[str, Any]] = []
 
-    def train(corpus: Any, options: Any, directory: Path, *, recipe: Any, command: str) -> None:
+    def train(corpus: Any, options: Any, directory: Path, *, command: str, **more: Any) -> None:
         asked.append({"options": options, "directory": directory, "command": command})
 
     monkeypatch.setattr("textvae.cli.training.train_run", train)
@@ -60,7 +61,7 @@ def test_train_prints_results_and_nothing_else_to_stdout(
     assert "textvae: training ended: 1 epochs done" in said.err
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "tokenizer.json", "model.safetensors", "training_state.safetensors"),
-        *("metrics.jsonl", "results.json"),
+        *("metrics.jsonl", "results.json", "training_state.previous.safetensors", ".lock"),
     }
 
 
@@ -269,6 +270,11 @@ def raising(error: BaseException) -> Callable[[], None]:
             2,
             "textvae: error: not there\ntextvae: do this, or\ntextvae: that\n",
         ),
+        (
+            OSError(28, "No space left", "r/x"),
+            1,
+            "textvae: error: [Errno 28] No space left: 'r/x'\n",
+        ),
         (TrainingError("not finite"), 1, "textvae: error: not finite\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -281,6 +287,24 @@ def test_exit_codes(
     assert cli.exit_code_of(lambda: None) == 0
     with pytest.raises(ValueError, match="a mistake of ours"):
         cli.exit_code_of(raising(ValueError("a mistake of ours")))
+
+
+def test_ctrl_c_while_arguments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textvae.cli.parser_of_all", raising(KeyboardInterrupt()))
+    assert call("train", "any.txt") == (130, "", "")
+
+
+def test_what_could_command_a_terminal_is_shown_escaped() -> None:
+    text = "a\x1b[31mred\x9b0m\x00 ü\n\t.\x7f"
+    assert cli.command.shown(text, io.StringIO()) == text
+    assert cli.command.shown(text, Terminal()) == "a\\x1b[31mred\\x9b0m\\x00 ü\n\t.\\x7f"
+
+
+def test_a_run_killed_before_it_wrote_anything_is_begun(fifty: Path, tmp_path: Path) -> None:
+    (tmp_path / ".config.json.9.tmp").touch()
+    options = [str(fifty), *SIZES, "--max-steps=1", f"--output-dir={tmp_path}", "--resume"]
+    assert call("train", *options).code == 0
+    assert not (tmp_path / ".config.json.9.tmp").exists()
 
 
 def test_the_package_is_the_program() -> None:

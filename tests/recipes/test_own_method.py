@@ -82,7 +82,7 @@ def test_the_pages_other_blocks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textvae.load_corpus", lambda source: corpus, raising=False)
-    small = f"options |= { ({**TINY, 'max_steps': 2}) }\n"
+    small = f"options |= { ({**TINY, **FRACTIONS, 'max_steps': 2}) }\n"
     space: dict[str, Any] = {}
     for block in BLOCKS[1:]:
         code = block.replace("corpus, remedies =", small + "corpus, remedies =")

@@ -86,7 +86,7 @@ def test_any_split_and_seed(run: Path, corpus: Corpus, monkeypatch: pytest.Monke
     small = Corpus("mine", splits, corpus.source, {})
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: small)
     with pytest.raises(DataError, match="the test split must have at least 2 sentences, got 1"):
-        quality_run(run)
+        quality_run(run, data_changed=True)
 
 
 def test_sentences_are_as_long_as_the_run_reads_them(corpus: Corpus, tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_other_sentences_are_refused_or_told(text_file: Path, tmp_path: Path, ch
     before = left_behind(trained)
     for use in (recipes.resume, recipes.evaluate_run, recipes.diagnose_run):
         with pytest.raises(
-            DataError, match=r"has changed since .*sha256 was \w{12}…, and is \w{12}…"
+            DataError, match=r"split of .* is not the one .*sha256 was \w{12}…, and is \w{12}…"
         ):
             use(trained)
     assert left_behind(trained) == before

@@ -216,13 +216,13 @@ def test_where_no_page_or_study_can_be_is_known_beforehand(tmp_path: Path) -> No
     report.check_page(tmp_path / "page.html")
     with pytest.raises(FileNotFoundError, match=r"no directory .*typo to write page\.html to"):
         report.check_page(tmp_path / "typo" / "page.html")
-    with pytest.raises(IsADirectoryError, match=r" is a directory, not a file to write to"):
+    with pytest.raises(IsADirectoryError, match=r"must be a file to write to, it is a directory"):
         report.check_page(tmp_path)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
         check_study(tmp_path / "file" / "beta")
     (tmp_path / "beta.png").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"beta\.png is a directory"):
+    with pytest.raises(IsADirectoryError, match=r"beta\.png must be a file to write to"):
         check_study(tmp_path / "beta")
 
 

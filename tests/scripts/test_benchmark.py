@@ -196,7 +196,7 @@ def test_busy(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
         (["decode", "--threads=0"], "threads"),
         (["decode", "--num-sentences=0"], "num_sentences"),
         (["decode", "--run=./gone"], "gone"),
-        (["decode", "--json=gone/found.json"], "no directory for --json gone/found.json"),
+        (["decode", "--json=gone/found.json"], "no directory gone to write found.json to"),
         (["decode", "--rouns=3"], "rouns"),
         (["train", "--precision=fp8"], "fp8"),
         (["train", "--data-dir=./gone"], "gone"),

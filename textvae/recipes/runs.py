@@ -288,7 +288,7 @@ def is_changed(run: RunDirectory, corpus: Corpus, *splits: str, allowed: bool) -
             if allowed:
                 return True
             raise DataError(
-                f"the {split} split of {corpus.source} has changed since {run.path} was trained: "
+                f"the {split} split of {corpus.source} is not the one {run.path} was trained on: "
                 f"its sha256 was {known:.12}…, and is {found:.12}…. Put the old file back, or go "
                 "on with --data-changed, which marks the results"
             )
