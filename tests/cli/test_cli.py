@@ -301,7 +301,8 @@ def test_what_could_command_a_terminal_is_shown_escaped() -> None:
 
 
 def test_a_run_killed_before_it_wrote_anything_is_begun(fifty: Path, tmp_path: Path) -> None:
-    (tmp_path / ".config.json.9.tmp").touch()
+    for left in (".lock", ".config.json.9.tmp"):
+        (tmp_path / left).touch()
     options = [str(fifty), *SIZES, "--max-steps=1", f"--output-dir={tmp_path}", "--resume"]
     assert call("train", *options).code == 0
     assert not (tmp_path / ".config.json.9.tmp").exists()

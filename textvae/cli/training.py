@@ -104,9 +104,9 @@ def train(
     if data is not None:
         corpus = processes.in_turn(lambda: recipes.open_corpus(data, config.data))
     directory = Path(output_dir or processes.first(lambda: run_directory(name, is_new=not resume)))
-    # A start that was killed before it wrote anything is made again.
-    is_begun = not directory.is_dir() or run.RunDirectory.is_taken(directory)
-    if resume and is_begun and corpus is not None:
+    # A start that was killed before it wrote anything, but its lock, is made again.
+    is_left = (directory / run.LOCK).exists() and not run.RunDirectory.is_taken(directory)
+    if resume and corpus is not None and not is_left:
         source = run.RunDirectory.open(directory).config.data_source
         if corpus.source != source:
             raise InputError(f"{directory} was trained on {source}, got {corpus.source}")
