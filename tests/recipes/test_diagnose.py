@@ -154,8 +154,8 @@ def test_runs_on_the_same_tokens_are_diagnosed(
 def test_runs_that_can_not_be_compared(run: Path, make_run: Callable[..., Path]) -> None:
     message = r"runs must predict the same tokens .*: \S*run has [\d,]+ of mine \(test split, "
     for options in ({"min_count": 2}, {"tokenizer": "char"}, {"split_seed": 1}, {"max_length": 4}):
+        others = [run, make_run("other", **options)]
         with pytest.raises(InputError, match=message):
-            others = [run, make_run("other", **options)]
             recipes.diagnose_runs(others, num_samples=1, data_changed=True)
     for same in ([run, run], [run, run.parent / "x" / ".." / "run"]):
         with pytest.raises(InputError, match="runs must be each another, got"):
