@@ -58,7 +58,7 @@ def test_scores_in_a_file(lively_run: str, file: Path, name: str) -> None:
     ("options", "message"),
     [
         (["--sort=surprise"], "sort must be one of nll, nll_per_token, rec, kl, got 'surprise'"),
-        (["--output=a.txt"], "the ending of output must be one of .csv, .parquet, got"),
+        (["--output=a.txt"], "must end in one of .csv, .parquet, got 'a.txt'"),
         (["--output=a.csv", "--tokens"], "tokens need --json or a .parquet file, got .csv"),
         (
             ["--label-field=type"],

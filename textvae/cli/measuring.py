@@ -16,7 +16,7 @@ from textvae.annealers import ANNEALERS
 from textvae.checks import InputError, one_of
 from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Options, option
-from textvae.files import replacing
+from textvae.files import output_file, replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def score(
     if sort is not None:
         one_of("sort", sort, SORTS)
     if output is not None:
-        one_of("the ending of output", Path(output).suffix, ENDINGS)
+        output_file(output, *ENDINGS)
         if tokens and output.endswith(".csv"):
             raise InputError("tokens need --json or a .parquet file, got .csv")
     records = recipes.score_run(
