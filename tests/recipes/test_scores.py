@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ def diagnosed(run: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactor
     for split in ("train", "valid", "test"):
         texts = corpus["train"]["text"][:] * 6
         (directory / f"{split}.txt").write_text("\n".join(texts))
-    return recipes.diagnose_run(run, num_samples=3, seed=5, data_dir=str(directory))
+    options: Any = {"data_dir": str(directory), "data_changed": True}
+    return recipes.diagnose_run(run, num_samples=3, seed=5, **options)
 
 
 def test_means_over_sentences_are_those_of_a_diagnosis(diagnosed: LoadedRun, run: Path) -> None:

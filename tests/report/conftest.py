@@ -31,7 +31,7 @@ def sentences(count: int) -> dict[str, list[str]]:
 def corpus() -> Corpus:
     sizes = {"train": 24, "valid": 12, "test": 12}
     splits = {name: Dataset.from_dict(sentences(size)) for name, size in sizes.items()}
-    return Corpus("animals", splits, "animals", dict.fromkeys(sizes, 0))
+    return Corpus("animals", splits, "animals", dict.fromkeys(sizes, 0), ("animal", "deed"))
 
 
 def train(corpus: Corpus, path: Path, **options: Any) -> Path:
