@@ -55,7 +55,7 @@ def test_every_flag_that_the_readme_names_exists(capsys: pytest.CaptureFixture[s
 def test_every_command_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"^textvae ([a-z-]+)|`textvae ([a-z-]+)", README, flags=re.MULTILINE))
     commands = {first or second for first, second in named}
-    assert {"train", "diagnose", "schedules"} <= commands
+    assert {"train", "diagnose", "score"} <= commands
     assert commands <= set(cli.COMMANDS)
 
 

@@ -31,6 +31,7 @@ Seeds = Sequence[Iterable[tuple[float, float]]]  # a curve each, of points
 
 # Told apart by colour-blind eyes too (after Okabe & Ito), none too light or too dark.
 COLORS = ("#2079bb", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56a4d9", "#8c8c8c")
+MARKERS = "os^D"
 INK = "#767d86"  # both as in the style
 STYLE = Path(__file__).with_name("textvae.mplstyle")
 MOST_MARKED = 20  # points of a curve that has a mark at each: measurements, not a function
@@ -135,10 +136,13 @@ def curves(axes: Axes, panel: Panel) -> None:
         axes.set_xscale("log")
     if panel.mark is not None:
         axes.axvline(panel.mark, color=INK, lw=0.8, ls=(0, (2, 2)))
-    for name, (x, y) in panel.curves.items():
+    for number, (name, (x, y)) in enumerate(panel.curves.items()):
         look: dict[str, Any] = {"marker": "o" if len(x) <= MOST_MARKED else ""}
         if panel.scattered:
-            look = {"color": INK, "lw": 0.8} if name.startswith("_") else {"ls": "", "marker": "o"}
+            marker = MARKERS[number // len(COLORS) % len(MARKERS)]  # where colours come again
+            look = {"ls": "", "marker": marker}
+            if name.startswith("_"):
+                look = {"color": INK, "lw": 0.8}
         (line,) = axes.plot(x, y, label=name, **look)
         if name in panel.bands:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
