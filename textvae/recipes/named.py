@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
     "default": _recipe(
         "an autoencoder first, pooling, a floor of 8 nats under the KL, a bag of words of its own",
         f"{LI}; Bosc & Vincent 2020; Zhao et al. 2017, put together here",
-        1.5,
+        1.6,
         autoencoder_epochs=3,
         bidirectional=True,
         pooling="max",
@@ -102,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
     "pretrain": _recipe(
         "an autoencoder first, whose encoder is kept; then free bits",
         LI,
-        1.4,
+        1.2,
         autoencoder_epochs=3,
         free_bits_kind="mask",
         free_bits=0.25,
@@ -110,7 +110,7 @@ RECIPES: dict[str, Recipe] = {
     "pool": _recipe(
         "the encoder reads both ways and keeps each unit's largest value",
         "Long et al. 2019, arXiv:1911.03976; Bosc & Vincent 2020",
-        1.1,
+        1.4,
         bidirectional=True,
         pooling="max",
     ),
@@ -139,7 +139,7 @@ RECIPES: dict[str, Recipe] = {
     "lagging": _recipe(
         "up to 100 updates of the encoder alone before each step, until MI stops rising",
         "He et al. 2019, arXiv:1901.05534",
-        5.0,
+        7.0,
         aggressive_updates=100,
     ),
     "skip": _recipe(
