@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,16 +53,6 @@ def test_a_picture_is_drawn(tmp_path: Path, ending: str) -> None:
     said = call("--figure=cyclical", "--plot", str(path))
     assert said == (0, "", f"textvae: {path} written\n")
     assert path.stat().st_size > 5000
-
-
-def test_without_matplotlib_there_are_no_pictures_but_tables(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, err = call("--plot", str(tmp_path / "a.png"))
-    assert (code, out) == (2, "")
-    assert 'pip install "textvae[plot]"' in err
-    assert call()[0] == 0
 
 
 def test_help_names_every_figure_and_annealer() -> None:

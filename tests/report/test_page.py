@@ -8,7 +8,6 @@ import json
 import math
 import re
 import shutil
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -224,15 +223,6 @@ def test_where_no_page_or_study_can_be_is_known_beforehand(tmp_path: Path) -> No
     (tmp_path / "beta.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"beta\.png must be a file to write to"):
         check_study(tmp_path / "beta")
-
-
-@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
-def test_without_the_extra_the_error_names_it(
-    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=r'pip install "textvae\[plot\]"'):
-        report.check_page(tmp_path / "page.html")
 
 
 def test_the_files_of_a_study(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
@@ -66,15 +65,6 @@ def test_wrong_input_is_refused_before_anything_is_trained(
             assert_refused(run("experiments", "beta", argument), named)
     assert trained == []
     assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_missing_matplotlib_is_noticed_before_training(
-    run: Run, trained: list[str], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert_refused(run(name, *SCRIPTS[name]), 'pip install "textvae[plot]"')
-    assert trained == []
 
 
 def test_an_experiment_from_options_to_results(

@@ -13,7 +13,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textvae.checks import imported
 from textvae.files import output_file, replacing, write_json
 from textvae.report import pictures
 from textvae.report.pictures import COLORS, Curve, Curves, Panel, picture
@@ -37,10 +36,8 @@ WATCHED = {  # what is drawn over steps: key of a record, title and unit
 
 
 def check_page(path: str | Path) -> None:
-    """Raise OSError or ImportError before anything is measured, if no page can be written there."""
+    """Raise before anything is measured, if no page can be written there."""
     output_file(path, ".html")
-    _environment()
-    pictures.require_matplotlib()
 
 
 def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
@@ -96,7 +93,8 @@ def _write(path: str | Path, template: str, **content: Any) -> None:
 
 
 def _environment() -> Any:
-    jinja2 = imported("jinja2", 'pages need Jinja2: pip install "textvae[plot]"')
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("textvae.report"),
         autoescape=True,
@@ -176,7 +174,6 @@ def check_study(path: Path) -> None:
     """Raise before hours of training what `write_study` would after; makes the directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures.checked_path(path.with_suffix(".png"))
-    pictures.require_matplotlib()
 
 
 def write_study(

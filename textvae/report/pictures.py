@@ -2,7 +2,7 @@
 
 Transparent on a page, and of colours that can be read on light and dark paper. The same data make
 the same bytes with the same matplotlib, whatever the settings of the user or the program around.
-Needs the extra `textvae[plot]`, imported when the first picture is made.
+matplotlib is imported when the first picture is made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from textvae.checks import imported
 from textvae.files import output_file, replacing
 
 if TYPE_CHECKING:
@@ -73,12 +72,6 @@ def seeds_panel(several: Mapping[str, Seeds], **look: Any) -> Panel:
     return Panel(curves=curves, bands=bands, **look)
 
 
-def require_matplotlib() -> Any:
-    """The library; ImportError if there is nothing to draw with."""
-    needs = 'pictures need matplotlib, which is not installed: pip install "textvae[plot]"'
-    return imported("matplotlib", needs)
-
-
 def checked_path(path: str | Path) -> Path:
     """The path of a picture's file that can be written."""
     return output_file(path, *(f".{kind}" for kind in UNDATED))
@@ -87,7 +80,7 @@ def checked_path(path: str | Path) -> Path:
 @contextmanager
 def _figure(file: Any, kind: str, width: float, height: float, **options: Any) -> Iterator[Figure]:
     """A figure of so many inches to be drawn on in the style, and then written to a file."""
-    matplotlib = require_matplotlib()
+    import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
