@@ -15,7 +15,16 @@ from jsonargparse import ArgumentParser
 
 from textvae import __version__
 from textvae.cli import measuring, writing
-from textvae.cli.command import Given, call, config_first, exit_code_of, parsed, parser_of, run
+from textvae.cli.command import (
+    Given,
+    Parser,
+    call,
+    config_first,
+    exit_code_of,
+    parsed,
+    parser_of,
+    run,
+)
 from textvae.cli.training import (
     OutputDir,
     RecipeName,
@@ -63,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @cache
 def parser_of_all() -> ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="textvae",
         description="Train text VAEs, see whether they collapsed, and write with them.",
         version=__version__,

@@ -7,6 +7,7 @@ parameters are arguments too; a dataclass of `config`, whose fields are options;
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, getdoc, signature
-from typing import Annotated, Any, TextIO, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TextIO, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
@@ -38,10 +39,37 @@ SHORT = {"num_sentences": "-n", "num_samples": "-n"}
 NO_FLAGS = ("forbidden",)  # ids mean nothing to who types
 
 
+PLAINLY = {  # what the parser says, and what we do
+    r'Parser key "(\w+)": ': r"\1: ",
+    r"Expected an? <class '(\w+)'>. Got value: ": r"must be of type \1, got ",
+    r"Expected an? typing.Literal\[(.*?)\]. Got value: ": r"must be one of \1, got ",
+    r"Does not validate .*?- Expected a <class '(\w+)'> .* value: ": r"must be of type \1, got ",
+    r"(are required: |required but not set: )(\w+)\.(\w+)": r"\1\3 of textvae \2",
+}
+
+
+class Parser(ArgumentParser):
+    """Tells a fault in one line, with the nearest right name."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with code 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        said, program = " ".join(message.split()), parser.prog.replace(" [options]", "")
+        for pattern, ours in PLAINLY.items():
+            said = re.sub(pattern, ours, said)
+        names = [*parser._option_string_actions]
+        names += [str(name) for action in parser._actions for name in (action.choices or ())]
+        if typed := re.search(r"unrecognized arguments: (--[^\s=]+)|invalid choice: '(\S+)'", said):
+            wrong = (typed[1] or typed[2]).replace("_", "-")
+            near = difflib.get_close_matches(wrong, names, 1)
+            said = said.split(" (choose")[0] + "".join(f": did you mean {name}?" for name in near)
+        self.exit(2, f"textvae: error: {said} ({program} --help lists what there is)\n")
+
+
 def parser_of(command: Callable[..., None]) -> ArgumentParser:
     """The parser of a command's arguments."""
     description, _, epilog = (getdoc(command) or "").partition("\n\n")
-    parser = ArgumentParser(description=description, epilog=epilog)
+    parser = Parser(description=description, epilog=epilog)
     _add_arguments(parser, command)
     return parser
 
