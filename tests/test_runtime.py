@@ -161,6 +161,19 @@ def test_products_are_those_of_fp32() -> None:
     assert apart < 2e-6  # of bf16 it would be 1e-3, of tf32 1e-4
 
 
+def test_a_small_model_has_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with full_speed(CPU, 999_999):
+            assert torch.get_num_threads() == 1
+        with full_speed(CPU, 1_000_000):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("was_flushing", [False, True])
 def test_settings_are_put_back(monkeypatch: pytest.MonkeyPatch, was_flushing: bool) -> None:
     pretend(monkeypatch)

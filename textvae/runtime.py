@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 PATIENCE = timedelta(days=1)
 # About 0.05 ms: longer than threads usually wait for each other, far shorter than a time slice.
 SHORT_SPIN = "3000"
+FEW_WEIGHTS = 1_000_000  # below which threads wait for each other more than they multiply
 
 
 class ElsewhereError(RuntimeError):
@@ -215,8 +217,11 @@ def slowdown(speeds: Sequence[float]) -> str | None:
 
 
 @contextmanager
-def full_speed(device: torch.device) -> Iterator[None]:
+def full_speed(device: torch.device, num_weights: float = math.inf) -> Iterator[None]:
     """Context for work on a CPU, with the same results to rounding; elsewhere it does nothing.
+
+    A model of few weights is given one thread: its products are over before a second has begun, and
+    with two a step of the embedded corpus' model takes more than twice as long.
 
     Denormal numbers, which peaked softmax outputs make and which CPUs multiply slowly, count as 0.
 
@@ -232,11 +237,14 @@ def full_speed(device: torch.device) -> Iterator[None]:
 
     was_flushing = sys.float_info.min / 2 == 0  # torch has no getter
     torch.set_flush_denormal(True)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1 if num_weights < FEW_WEIGHTS else num_threads)
     try:
         with _fp32_by_onednn() if _onednn_is_quicker() else nullcontext():
             yield
     finally:
         torch.set_flush_denormal(was_flushing)
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager

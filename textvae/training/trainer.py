@@ -129,7 +129,12 @@ class Trainer:
         device, at = self.model.device, self.progress
         self._logged = time.monotonic()
         self._began = self._logged - at.seconds
-        with full_speed(device), safe_interrupts(self.processes) as check, self._bar() as bar:
+        size = sum(weights.numel() for weights in self.model.parameters())
+        with (
+            full_speed(device, size),
+            safe_interrupts(self.processes) as check,
+            self._bar() as bar,
+        ):
             try:
                 if at.step == 0:
                     self.save()  # from here on there is always a state to resume from
