@@ -193,3 +193,11 @@ def test_what_is_said_of_our_models(vae: dict[str, Any], language_model: dict[st
     ):
         assert claim in said
     assert vae["ablation"]["shuffled"] - own == pytest.approx(vae["ablation"]["used"])
+
+
+def test_every_promise_names_a_test_that_there_is() -> None:
+    promised = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named = re.findall(r"`(test_\w+)`", promised)
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in tests] == []
