@@ -38,7 +38,7 @@ ROOMS = (
     "cli",
     "__main__",
 )
-"""A room imports only rooms that stand above it here; README tells what lives in each."""
+"""A room imports only rooms that stand above it here; docs/design.md tells what lives in each."""
 
 LIGHT = ROOMS[: ROOMS.index("tokenizer")]
 """Rooms that load the standard library only, so that help and annealers cost no torch."""
