@@ -148,6 +148,8 @@ def test_examples() -> None:
         "interpolation between “a” and “d”",
         *("  A", "  M", "  D"),
     ]
+    endless = report.text.examples_text(Examples(["may " * 100, "x" * 200], [], []))
+    assert endless.split("\n") == ["samples from the prior", f"  {'may ' * 50} …", f"  {'x' * 200}"]
     only_samples = report.text.examples_text(Examples(["s"], [], []))
     assert only_samples == "samples from the prior\n  s"
 

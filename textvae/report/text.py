@@ -26,6 +26,7 @@ PARTIAL = (
 )
 
 BARS = " ▁▂▃▄▅▆▇█"
+MOST_SHOWN = 200  # characters of an example
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -155,14 +156,19 @@ def verdict_text(verdict: Verdict) -> str:
 
 def examples_text(examples: Examples) -> str:
     """Samples, three reconstructions and an interpolation, as far as there are any."""
-    lines = ["samples from the prior", *(f"  {text}" for text in examples.samples)]
+    lines = ["samples from the prior", *(f"  {_short(text)}" for text in examples.samples)]
     if pairs := examples.reconstructions:
         lines += ["", "reconstructions (through the posterior mean, greedy)"]
         for text, back in pairs[:3]:
-            lines += [f"  {text}", f"  → {back}"]
+            lines += [f"  {_short(text)}", f"  → {_short(back)}"]
         lines += ["", f"interpolation between “{pairs[0][0]}” and “{pairs[-1][0]}”"]
-        lines += [f"  {text}" for text in examples.interpolation]
+        lines += [f"  {_short(text)}" for text in examples.interpolation]
     return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    """As much of a text as is pleasant to read: a model that is hardly trained never ends."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
 
 
 def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
