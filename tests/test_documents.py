@@ -162,9 +162,8 @@ def test_the_rows_of_our_models(vae: dict[str, Any], language_model: dict[str, A
             **language_model
         ),
         "| **sentence VAE, ours** | **{loss:.2f}** | {rec:.2f} | {kl:.2f} | {mi:.2f} | {au} "
-        "| **{nll:.2f}** ± {nll_se:.2f} | {ppl:.2f} | `python scripts/train_ptb.py` |".format(
-            loss=-vae["elbo"], **vae
-        ),
+        "| **{nll:.2f}** ± {nll_se:.2f} | {ppl:.2f} | an earlier recipe, "
+        "[its options](../results/ptb-vae/config.json) |".format(loss=-vae["elbo"], **vae),
     ]
 
 
@@ -177,7 +176,7 @@ def test_what_is_said_of_our_models(vae: dict[str, Any], language_model: dict[st
     for claim in (
         f"one layer of {model['decoder_hidden_size']} units, embedding {model['embedding_dim']}, "
         f"{model['latent_dim']} latent dimensions",
-        f"One seed ({vae['seed']}).",
+        f"One seed ({vae['seed']});",
         f"({training['autoencoder_epochs']} epochs, its encoder is kept)",
         f"({training['language_model_epochs']} epochs, its decoder is kept)",
         f"β rises over {training['warmup_epochs']:g} epochs to {training['max_beta']:g}, "
