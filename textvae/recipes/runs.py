@@ -115,10 +115,9 @@ def phases(
     """A run's phases that are still to be trained, each built when the one before is done.
 
     There is one, unless pretraining is asked for, in a directory of its own within the run's:
-    `autoencoder_epochs` gives the run an encoder that already has something to say when the KL
-    term is first heard, `language_model_epochs` a decoder that knows the language, so that z is
-    used for the rest (Li et al. 2019, A Surprisingly Effective Fix for Deep Latent Variable
-    Modeling of Text). Phases `before` follow these, whenever the run is resumed, too.
+    `autoencoder_epochs` gives the run an encoder that has something to say when the KL term is
+    first heard (Li et al. 2019), `language_model_epochs` a decoder that knows the language, so that
+    z is used for the rest. Phases `before` follow these, whenever the run is resumed, too.
 
     No `corpus` continues the run in `output_dir`, or begins it anew where it was stopped before it
     had a state; `data_changed` does so on other sentences than it began with. In the last phase
