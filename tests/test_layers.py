@@ -154,3 +154,13 @@ def test_no_heavy_library_is_loaded(code: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    long = [
+        f"{module}: {node.name}"
+        for module in MODULES
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert long == []
