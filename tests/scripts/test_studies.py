@@ -74,7 +74,7 @@ def test_an_experiment_from_options_to_results(
         configurations={f"β = {b:g}": {"max_beta": b} for b in (0.5, 1.0)}, values=(0.5, 1.0)
     )
     monkeypatch.setitem(experiments.EXPERIMENTS, "beta", asked)
-    monkeypatch.setitem(experiments.STUDIED, "max_epochs", 2)
+    monkeypatch.setitem(experiments.SHORTER, "max_epochs", 2)
     command = ("experiments", "beta", "--jobs=1", "--runs-dir=r", "--results-dir=out")
     answer = run(*command, "--seeds=[0,1]")
     assert answer.code == 0

@@ -150,8 +150,5 @@ def tune(
     corpus = recipes.open_corpus(data, config.data)
     directory = Path(output_dir or f"runs/{corpus.name}-tune")
     limits = {"minutes": minutes, "max_trials": max_trials, "seed": config.training.seed}
-    found = recipes.tune(corpus, given, directory, **limits)
-    winner = recipes.best(found)
-    text = report.write_search(directory / "search", found, winner)
-    content = {"best": winner and winner.directory, "trials": [each._asdict() for each in found]}
-    print_result(json, content, text)
+    found = recipes.search_record(recipes.tune(corpus, given, directory, **limits))
+    print_result(json, found, report.write_search(directory / "search", found))

@@ -358,9 +358,7 @@ class Scores:
     nll: Tensor  # importance-weighted, as `ImportanceNLL.per_sentence`
     rec: Tensor  # −log p(x|z) with a z drawn from the posterior; its mean is that of `evaluate`
     kl: Tensor  # raw; −ELBO is rec + kl
-    tokens: list[
-        list[float]
-    ]  # what each predicted token adds to rec, with the same z; if asked for
+    tokens: list[list[float]]  # what each predicted token adds to rec, if asked for; with that z
 
 
 def score(

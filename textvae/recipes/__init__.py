@@ -27,4 +27,4 @@ from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.recipes.runs import open_corpus, phases, resume, start
 from textvae.recipes.scores import score_run
 from textvae.recipes.sweep import SweepError, SweptRun, refuse_like_seeds, sweep
-from textvae.recipes.tune import SPACE, Trial, best, tune
+from textvae.recipes.tune import SPACE, Trial, best, search_record, tune

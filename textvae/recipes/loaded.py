@@ -285,8 +285,7 @@ def quality_run(
     # The run's own limit, or twice the longest that it was trained on; and one token more, or a
     # sentence that ends right there would look like one that does not.
     limit = run.config.data.max_length or 2 * int(training.lengths.max())
-    drawing: dict[str, Any] = {"max_length": limit + 1, "temperature": temperature}
-    drawing["allow_unknown"] = True
+    drawing = dict[str, Any](max_length=limit + 1, temperature=temperature, allow_unknown=True)
     drawn = tokenizer.encode_batch(sample(model, num_samples, seed=seed, **drawing))
     samples = EncodedSplit.from_ids(drawn, max_length=limit)
     rows = np.random.default_rng(seed).permutation(len(split))[:num_samples].tolist()

@@ -11,7 +11,7 @@ from textvae.corpus import load_corpus
 from textvae.diagnostics import Progress, score, unwrapped
 from textvae.files import find_pretrained, read_json
 from textvae.model import SentenceVAE
-from textvae.tokenizer import UNK_ID
+from textvae.tokenizer import EOS_ID, SPECIALS, UNK_ID
 
 
 def score_run(
@@ -51,6 +51,6 @@ def score_run(
         nats |= {"rec": rec, "kl": kl}
         records.append({**row, **nats, "num_tokens": length, "num_unknown": own.count(UNK_ID)})
     for record, sentence, token_nll in zip(records, ids, found.tokens, strict=False):
-        predicted = [*model.tokenizer.decode_batch([one] for one in sentence), "<eos>"]
+        predicted = [*model.tokenizer.decode_batch([one] for one in sentence), SPECIALS[EOS_ID]]
         record |= {"tokens": predicted[: len(token_nll)], "token_nll": token_nll}
     return records

@@ -53,6 +53,9 @@ class Trial(NamedTuple):
     minutes: float | None
 
 
+JUDGEMENT = Trial._fields[5:]  # what there is of a trial that went to its end
+
+
 def tune(
     corpus: Corpus,
     given: Mapping[str, Any],
@@ -152,8 +155,8 @@ def _judged(trial: Any, path: str, minutes: float) -> float:
     found = diagnose_run(path, "valid", most=JUDGED, num_samples=NUM_SAMPLES).diagnosis
     assert found.nll is not None
     verdict = found.verdict.verdict
-    kept = {"nll": found.nll.nll, "kl": found.elbo.kl, "mi": found.mi.mi, "au": found.elbo.au}
-    for name, value in {**kept, "verdict": verdict, "minutes": minutes}.items():
+    kept = found.nll.nll, found.elbo.kl, found.mi.mi, found.elbo.au, verdict, minutes
+    for name, value in zip(JUDGEMENT, kept, strict=True):
         trial.set_user_attr(name, value)
     return found.nll.nll + (0.0 if verdict == "healthy" else UNHEALTHY)
 
@@ -162,12 +165,18 @@ def _trial(found: Any) -> Trial:
     params = dict(found.params)
     recipe, known = params.pop("recipe", ""), dict(found.user_attrs)
     options = {name.split(" ")[-1]: value for name, value in params.items()}
-    rest = {name: known.get(name) for name in ("nll", "kl", "mi", "au", "verdict", "minutes")}
-    state = found.state.name.lower()
-    return Trial(found.number, recipe, options, known["directory"], state, **rest)
+    state, judged = found.state.name.lower(), map(known.get, JUDGEMENT)
+    return Trial(found.number, recipe, options, known["directory"], state, *judged)
 
 
 def best(found: Sequence[Trial]) -> Trial | None:
     """The healthy model of the lowest NLL; None if there is none."""
     healthy = [trial for trial in found if trial.state == "complete" and trial.verdict == "healthy"]
     return min(healthy, key=lambda trial: trial.nll or math.inf, default=None)
+
+
+def search_record(found: Sequence[Trial]) -> dict[str, Any]:
+    """A search as plain values: the directory of the best, and all trials."""
+    winner = best(found)
+    trials = [trial._asdict() for trial in found]
+    return {"best": None if winner is None else winner.directory, "trials": trials}

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from textvae.files import output_file, replacing, write_json
 from textvae.report import pictures
 from textvae.report.pictures import COLORS, Curve, Curves, Panel, picture
-from textvae.report.text import ablation_rows, figures_row, heading, markdown, run_names
+from textvae.report.text import ablation_rows, figures_row, heading, markdown, run_names, spread
 
 if TYPE_CHECKING:
     from textvae.diagnostics import Diagnosis
-    from textvae.recipes import Examples, LoadedRun, Trial
+    from textvae.recipes import Examples, LoadedRun
 
 MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
+ENDINGS = {"pruned": "stopped early", "fail": "interrupted"}
 NONE_HEALTHY = "none is healthy yet: the same command with more --minutes goes on"
 WATCHED = {  # what is drawn over steps: key of a record, title and unit
     "beta": ("β", "weight of the KL term"),
@@ -187,31 +188,25 @@ def write_study(
     return f"{text}\nwritten: {path}.md, .json, .png"
 
 
-def write_search(path: Path, trials: Sequence[Trial], best: Trial | None) -> str:
-    """Write a search's trials as `write_study` does, NLL drawn over KL; what to say of it."""
-    rows = [
-        {
-            "trial": str(trial.number),
-            "recipe": trial.recipe,
-            "options": ", ".join(f"{name} {value:.3g}" for name, value in trial.options.items()),
-            "NLL": "" if trial.nll is None else f"{trial.nll:.2f}",
-            "KL": "" if trial.kl is None else f"{trial.kl:.2f}",
-            "MI": "" if trial.mi is None else f"{trial.mi:.2f}",
-            "AU": "" if trial.au is None else str(trial.au),
-            "minutes": "" if trial.minutes is None else f"{trial.minutes:.1f}",
-            "verdict": trial.verdict or {"pruned": "stopped early"}.get(trial.state, trial.state),
-        }
-        for trial in trials
-    ]
-    told = f"the best healthy model is in {best.directory}" if best else NONE_HEALTHY
-    points: dict[str, tuple[list[float], list[float]]] = {}
-    for trial in trials:
-        if trial.kl is not None and trial.nll is not None:
-            xs, ys = points.setdefault(trial.recipe, ([], []))
-            xs.append(trial.kl)
-            ys.append(trial.nll)
+def write_search(path: Path, found: Mapping[str, Any]) -> str:
+    """Write what `recipes.search_record` gives as `write_study` does, NLL drawn over KL."""
+    figures = {"NLL": "nll", "KL": "kl", "MI": "mi", "AU": "au", "minutes": "minutes"}
+    rows, points = [], dict[str, tuple[list[float], list[float]]]()
+    for trial in found["trials"]:
+        options = ", ".join(f"{name} {value:.3g}" for name, value in trial["options"].items())
+        rows.append(
+            {
+                **{"trial": str(trial["number"]), "recipe": trial["recipe"], "options": options},
+                **{title: spread([trial[key]]) for title, key in figures.items()},
+                "verdict": trial["verdict"] or ENDINGS.get(trial["state"], trial["state"]),
+            }
+        )
+        if trial["nll"] is not None:
+            xs, ys = points.setdefault(trial["recipe"], ([], []))
+            xs.append(trial["kl"])
+            ys.append(trial["nll"])
+    told = f"the best healthy model is in {found['best']}" if found["best"] else NONE_HEALTHY
     ylabel = "NLL of validation, nats per sentence"
     panel = Panel(curves=points, scattered=True, xlabel="KL, nats per sentence", ylabel=ylabel)
-    content = {"best": best and best.directory, "trials": [trial._asdict() for trial in trials]}
     text = f"{markdown(rows)}\n\n{told}\n"
-    return write_study(path, text, content, lambda to: pictures.panel_chart(to, [panel]))
+    return write_study(path, text, found, lambda to: pictures.panel_chart(to, [panel]))
