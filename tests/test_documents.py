@@ -200,3 +200,31 @@ def test_every_promise_names_a_test_that_there_is() -> None:
     named = re.findall(r"`(test_\w+)`", promised)
     assert len(named) > 10
     assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+def test_default_runs_are_what_their_trainings_said() -> None:
+    rows = table(part(OF_REMEDIES, "Files of one's own, with nothing set"))[2:]
+    assert len(rows) == 2
+    for name, row in zip(("common-voice", "zinc"), rows, strict=True):
+        said = (RESULTS / "defaults" / f"{name}.txt").read_text(encoding="utf-8")
+        _, _, loss, kl, mi, au, verdict, minutes = (cell.strip() for cell in row[1:-1].split("|"))
+        figures = said.splitlines()[3].split()
+        assert [loss, kl, au] == [figures[2], figures[1], figures[4]]
+        assert minutes == figures[-1]
+        assert f"verdict: {verdict}\nz says {mi} nats" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "claim"),
+    [
+        (
+            "floor-11",
+            "a floor of 11 nats {info:.1f} nats about the factors, at an NLL of {nll:.2f}",
+        ),
+        ("controller-9", "no better: {info:.1f} nats at {nll:.2f}"),
+    ],
+)
+def test_what_was_tried_on_validation(name: str, claim: str) -> None:
+    found = read_json(RESULTS / "grammar" / "tried" / f"{name}.json")
+    info = sum(factor["information"] for factor in found["factors"])
+    assert claim.format(info=info, nll=found["nll"]) in prose(OF_REMEDIES)
