@@ -210,7 +210,7 @@ def test_default_runs_are_what_their_trainings_said() -> None:
         _, _, loss, kl, mi, au, verdict, minutes = (cell.strip() for cell in row[1:-1].split("|"))
         figures = said.splitlines()[3].split()
         assert [loss, kl, au] == [figures[2], figures[1], figures[4]]
-        assert minutes == figures[-1]
+        assert minutes == f"{float(figures[-1]):.1f}"
         assert f"verdict: {verdict}\nz says {mi} nats" in said
 
 
