@@ -17,6 +17,7 @@ from textvae.checks import InputError
 
 MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 RUN_FILES = (*MODEL_FILES, "training_state.safetensors", "metrics.jsonl", "results.json")
+DEMO = Path(__file__).with_name("demo")  # the trained model that ships with the package
 FORMAT = 1  # of `config.json`; counted up when older versions would misread it
 UNSEALED = "0" * 64  # under "sha256" in a safetensors file's metadata, until `seal`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -202,11 +203,11 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
 
 
 def find_pretrained(name: str | Path) -> Path:
-    """The directory of a model's files, a local one or a hub repository's downloaded copy.
+    """The directory of a model's files: a local one, a hub repository's copy, or that of "demo".
 
     Where there is none, or files are missing in it, a FileNotFoundError says why.
     """
-    directory = Path(name)
+    directory = DEMO if name == DEMO.name else Path(name)
     if not directory.is_dir():
         from huggingface_hub import hf_hub_download
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from textvae.checks import InputError, imported
 from textvae.config import ModelConfig, RunConfig
 from textvae.files import (
+    DEMO,
     UNSEALED,
     check_seal,
     left_over,
@@ -98,7 +99,10 @@ class RunDirectory:
 
     @classmethod
     def refuse_if_taken(cls, path: str | Path) -> None:
-        """Raise FileExistsError if something is at `path`."""
+        """Raise FileExistsError if something is at `path`, or it is the name of the demo."""
+        if str(path) == DEMO.name:
+            other = "choose another --output-dir"
+            raise FileExistsError(f"demo is the name of the model that ships with textvae: {other}")
         if cls.is_taken(path):
             raise FileExistsError(
                 f"{path} exists and is not empty: continue it with --resume, or choose another "
@@ -110,6 +114,8 @@ class RunDirectory:
 
         What a killed process left half written is cleared. Locking again does nothing.
         """
+        if self.path.resolve() == DEMO.resolve():
+            raise InputError(f"{self.path} ships with textvae and stays as it is: train your own")
         lock = FileLock(self.path / LOCK, blocking=False, thread_local=False)
         lock = _locks.setdefault(self.path.resolve(), lock)
         try:

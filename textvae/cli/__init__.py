@@ -44,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
             train,
             tune,
             recipes,
+            measuring.demo,
             measuring.evaluate,
             measuring.diagnose,
             measuring.compare,

@@ -26,7 +26,7 @@ from textvae.config import DataConfig, ModelConfig, Options, TrainingConfig
 from textvae.files import DISK_FULL
 from textvae.runtime import ElsewhereError, is_first
 
-Run = Annotated[str, "run directory or hub id"]
+Run = Annotated[str, "run directory, hub id, or demo"]
 Json = Annotated[bool, "JSON on standard output, with all that is known"]
 
 PARTS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}

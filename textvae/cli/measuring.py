@@ -7,7 +7,7 @@ random part of the sentences, and ends with exit code 130. Before that there is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from textvae.annealers import ANNEALERS
 from textvae.checks import InputError, one_of
 from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Options, option
-from textvae.files import output_file, replacing
+from textvae.files import output_file, read_json, replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Measurement(Options):
 NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
 ON_TEST = Measurement()
+
+SHOWN = 256  # sentences that the demo is measured on
 
 
 def evaluate(run: Run, *, measurement: Measurement = ON_TEST, json: Json = False) -> None:
@@ -87,13 +89,27 @@ class Diagnosing:
             raise KeyboardInterrupt
 
 
+def demo() -> None:
+    """What a model of the embedded corpus writes that ships with textvae, and its verdict.
+
+    Every command takes it by its name: textvae sample demo -n 5
+    """
+    from textvae import diagnostics, recipes, report
+
+    run = recipes.LoadedRun.open("demo", most=SHOWN)
+    found = diagnostics.diagnose(run.model, run.loader, SHOWN, num_samples=None)
+    measured, results = replace(run, evaluation=found.elbo), read_json(run.run.results_file)
+    examples = recipes.examples_of(run)
+    print(report.closing(measured, results, examples, "demo", found.verdict))
+
+
 def diagnose(run: Run, *, diagnosing: Diagnosing) -> None:
     """Whether, how far and why a run has collapsed, and what to try."""
     diagnosing.of([run])
 
 
 def compare(
-    runs: Annotated[Sequence[str], "run directories or hub ids, at least 2"],
+    runs: Annotated[Sequence[str], "run directories, hub ids, or demo, at least 2"],
     *,
     diagnosing: Diagnosing,
 ) -> None:

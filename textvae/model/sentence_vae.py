@@ -155,7 +155,7 @@ class SentenceVAE(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> Self:
-        """Load model and tokenizer, in evaluation mode, from a run directory or a hub id.
+        """Load model and tokenizer, in evaluation mode, from a run directory, a hub id, or "demo".
 
         Raises:
             FileNotFoundError: If there is no such directory or repository, or a file is missing.

@@ -80,11 +80,11 @@ class LoadedRun:
     ) -> Self:
         """Load a saved run's model and one split of its corpus.
 
-        `name` is a run directory or a hub id, `data_dir` where the corpus is now, if not where
-        the run found it, `model` the class of its model; `most` leaves it at so many sentences,
-        the split's first. A DataError if more than half of the corpus' tokens are unknown to the
-        model (one of byte-level BPE knows all), or if it is not the corpus that the run was trained
-        on: `data_changed` allows that, and marks the corpus' name in all results.
+        `name` is a run directory, a hub id or "demo", `data_dir` where the corpus is now, if not
+        where the run found it, `model` the class of its model; `most` leaves it at so many
+        sentences, the split's first. A DataError if more than half of the corpus' tokens are
+        unknown to the model (one of byte-level BPE knows all), or if it is not the corpus that the
+        run was trained on: `data_changed` allows that, and marks the corpus' name in all results.
         """
         directory = find_pretrained(name)
         loaded = model.from_pretrained(directory)
