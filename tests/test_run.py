@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from accelerate import tracking as trackers
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -21,7 +22,7 @@ from torch import Tensor
 from textvae import run as run_module
 from textvae.checks import InputError, NotInstalledError
 from textvae.config import RunConfig
-from textvae.run import RunDirectory
+from textvae.run import RunDirectory, tracking
 
 
 def new_run(path: Path, **options: Any) -> RunDirectory:
@@ -138,7 +139,7 @@ def test_the_state_before_a_damaged_one_is_used_and_said(run: RunDirectory) -> N
 
 HOLD = """
 import sys
-from textvae.run import RunDirectory
+from textvae.run import RunDirectory, tracking
 RunDirectory.open(sys.argv[1]).lock()
 print("locked", flush=True)
 sys.stdin.read()
@@ -247,23 +248,36 @@ def record(split: str, step: int) -> dict[str, Any]:
     return {"split": split, "step": step, "kl_per_dim": [0.5, 1e-9], "beta": step / 10}
 
 
-def test_tensorboard_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(NotInstalledError, match=r"textvae\[track\]\", or leave --tens"):
-        run.open_tensorboard()
-    made = Mock()
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", made)
-    run.open_tensorboard()
+def test_a_tracker_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Mock(requires_logging_directory=True)
+    monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, "wandb", kind)
+    monkeypatch.setitem(sys.modules, "wandb", Mock())
+    run.open_tracker("none")
+    kind.assert_not_called()
+    run.open_tracker("wandb")
+    kind.assert_called_once_with("textvae", logging_dir=str(run.path))
+    tracker = kind.return_value
+    told = tracker.store_init_configuration.call_args.args[0]
+    assert told["run"] == str(run.path)
+    assert told["latent_dim"] == run.config.model.latent_dim
     record = {"split": "valid", "step": 7, "au": 2, "verdict": "wait", "kl_per_dim": [1, 0.5]}
     run.log(record)
-    writer = made.SummaryWriter.return_value
-    assert [call.args for call in writer.add_scalar.call_args_list] == [
-        ("valid/au", 2, 7),
-        ("valid/kl_per_dim/0", 1, 7),
-        ("valid/kl_per_dim/1", 0.5, 7),
-    ]
-    writer.flush.assert_called_once()
+    numbers = {"valid/au": 2, "valid/kl_per_dim/0": 1, "valid/kl_per_dim/1": 0.5}
+    tracker.log.assert_called_once_with(numbers, step=7)
     assert run.metrics() == [record]
+    run.open_tracker("wandb")  # the next training of this process
+    tracker.finish.assert_called_once()
+    tracking.close()
+    assert tracker.finish.call_count == 2
+
+
+def test_a_tracker_that_is_missing_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(NotInstalledError, match="mlflow is not installed: pip install mlflow"):
+        new_run(tmp_path / "run", tracker="mlflow")
+    assert not (tmp_path / "run").exists()
 
 
 def test_metrics_are_all_whole_lines(run: RunDirectory) -> None:

@@ -18,6 +18,7 @@ from textvae.checks import InputError, integer, number, one_of, refuse, switch
 
 T = TypeVar("T")
 
+OLDER = ("accumulate", "tensorboard")  # options that older runs have
 LARGEST = 1e30  # of numbers: fp32, in which they are used, ends at 3e38
 
 
@@ -229,7 +230,9 @@ class TrainingConfig(Options):
     seed: int = option(0, "seed of initialisation, order, dropout and noise", "[0, inf)")
     log_every: int = option(50, "steps between lines in metrics.jsonl")
     save_every: int = option(2000, "steps between saved training states, besides each epoch's end")
-    tensorboard: bool = option(False, "also write TensorBoard events (extra: track)")
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab"] = (
+        option("none", "where to log, too; by accelerate, which needs its package")
+    )
 
     def faults(self) -> Iterator[str]:
         """The importance-weighted bound has no KL to put a floor under; the ELBO has."""
@@ -286,8 +289,7 @@ class RunConfig:
         kinds = {"data": dict, "data_source": str, "model": dict, "training": dict}
         if missing := [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]:
             raise InputError(f"missing in the configuration: {', '.join(missing)}")
-        options = {k: v for part in parts for k, v in run[part].items()}
-        options.pop("accumulate", None)  # older runs have it
+        options = {k: v for part in parts for k, v in run[part].items() if k not in OLDER}
         return cls.from_flat(run["data_source"], options, model=model)
 
 

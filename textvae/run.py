@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, Self
@@ -29,7 +31,16 @@ from textvae.files import (
 
 TENSOR, PAIRS = "__tensor__", "__pairs__"
 LOCK = ".lock"
+tracking = ExitStack()  # to `close` ends the tracker that this process has open
 _locks: dict[Path, FileLock] = {}  # held by this process; they end with it, however it does
+
+
+def find_tracker(name: str) -> Any:
+    """A class of accelerate's, of "none" None; NotInstalledError where its package isn't there."""
+    if name == "none":
+        return None
+    imported(name, f"the tracker {name} is not installed: pip install {name}")
+    return imported("accelerate.tracking", "").LOGGER_TYPE_TO_CLASS[name]
 
 
 class RunDirectory:
@@ -52,7 +63,7 @@ class RunDirectory:
         self.previous_file = path / "training_state.previous.safetensors"  # the one before that
         self.weights_file = path / "model.safetensors"  # the best by true ELBO, once it judges
         self.results_file = path / "results.json"  # test-set figures of the finished run
-        self._tensorboard: Any = None
+        self._tracker: Any = None
 
     @classmethod
     def create(
@@ -68,6 +79,7 @@ class RunDirectory:
         The longest sentence that is trained on is in tokens, EOS not counted.
         """
         cls.refuse_if_taken(path)
+        find_tracker(config.training.tracker)
         run = cls(Path(path), config, splits)
         run.path.mkdir(parents=True, exist_ok=True)
         run.lock()
@@ -136,25 +148,32 @@ class RunDirectory:
         parts = {"run": self.config.to_dict(), "splits": dict(self.splits), **more}
         update_config(self.path, **parts, **({"data_changed": True} if self.data_changed else {}))
 
-    def open_tensorboard(self) -> None:
-        """Have `log` write TensorBoard events too, in `tensorboard/`."""
-        missing = 'TensorBoard is not installed: pip install "textvae[track]"'
-        board = imported("torch.utils.tensorboard", f"{missing}, or leave --tensorboard out")
-        self._tensorboard = board.SummaryWriter(str(self.path / "tensorboard"))
+    def open_tracker(self, name: str) -> None:
+        """Have `track` send to one of accelerate's trackers; what was open till now is ended."""
+        if kind := find_tracker(name):
+            tracking.close()
+            place = {"logging_dir": str(self.path)} if kind.requires_logging_directory else {}
+            self._tracker = kind("textvae", **place)
+            self._tracker.start()
+            tracking.callback(self._tracker.finish)
+            atexit.register(tracking.close)
+            self._tracker.store_init_configuration({"run": str(self.path), **self.config.flat()})
+
+    def track(self, step: int, values: Mapping[str, Any]) -> None:
+        """Send the numbers to the tracker, if there is one; `kl_per_dim/0` is a list's first."""
+        if self._tracker is not None:
+            found = dict(values)
+            for name in [name for name, value in values.items() if isinstance(value, list)]:
+                found |= {f"{name}/{place}": v for place, v in enumerate(found.pop(name))}
+            numbers = {name: v for name, v in found.items() if isinstance(v, int | float)}
+            self._tracker.log(numbers, step=step)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one line to `metrics.jsonl`; in TensorBoard `kl_per_dim/0` is a list's first."""
+        """Append one line to `metrics.jsonl`, and track it as `SPLIT/NAME`."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        if self._tensorboard is None:
-            return
-        for name, value in record.items():
-            values = value if isinstance(value, list) else [value]
-            for place, each in enumerate(values):
-                label = f"{name}/{place}" if values is value else name
-                if isinstance(each, int | float) and name != "step":
-                    self._tensorboard.add_scalar(f"{record['split']}/{label}", each, record["step"])
-        self._tensorboard.flush()
+        named = {f"{record['split']}/{name}": v for name, v in record.items() if name != "step"}
+        self.track(record["step"], named)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole lines of `metrics.jsonl`; an InputError names one that is none of ours."""

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from accelerate import tracking
 
 import textvae
 from tests.cli.calling import SIZES, Said, Terminal, call
@@ -63,6 +65,24 @@ def test_train_prints_results_and_nothing_else_to_stdout(
         *("config.json", "tokenizer.json", "model.safetensors", "training_state.safetensors"),
         *("metrics.jsonl", "results.json", "training_state.previous.safetensors", ".lock"),
     }
+
+
+def test_the_names_that_a_tracker_gets_are_those_of_the_docs(
+    fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = Mock(requires_logging_directory=False)
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", kind)
+    monkeypatch.setitem(sys.modules, "wandb", Mock())
+    options = (*SIZES, "--autoencoder-epochs=1", "--bag-of-words=0.1", "--mmd=1")
+    where = f"--output-dir={tmp_path / 'run'}"
+    assert call("train", str(fifty), *options, where, "--tracker=wandb").code == 0
+    kind.assert_called_once_with("textvae")  # the run's own phase alone
+    logged = {name for each in kind.return_value.log.call_args_list for name in each.args[0]}
+    page = Path(__file__).parents[2] / "docs" / "tracking.md"
+    documented = set(re.findall(r"`(\w+/[\w/]+)`", page.read_text(encoding="utf-8")))
+    verdicts = {name for name in logged if name.startswith("verdict/")}
+    assert logged - verdicts == {name for name in documented if not name.startswith("verdict/")}
+    assert len(verdicts) == 1
 
 
 def test_the_commands_to_go_on_with_are_right(trained: tuple[Path, Said]) -> None:

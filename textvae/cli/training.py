@@ -65,6 +65,7 @@ def train_run(
     if is_first():
         say("judging the run on a sample of the validation split")
         judged = recipes.diagnose_run(directory, "valid", most=JUDGED, num_samples=10).diagnosis
+        trainer.run.track(trainer.progress.step, {f"verdict/{judged.verdict.verdict}": 1})
         examples = recipes.examples_of(run)
         closing = report.closing(run, results, examples, directory, judged.verdict)
         print(shown(closing, sys.stdout))

@@ -322,7 +322,7 @@ def _trainer(
     directory = run.path / phase.name
     if current().first(lambda: RunDirectory.is_taken(directory)):
         return resume(directory, model=model, data_changed=data_changed)
-    alone = {f"{each.name}_epochs": 0 for each in PRETRAINING}
+    alone = {"tracker": "none"} | {f"{each.name}_epochs": 0 for each in PRETRAINING}
     return start(corpus, run.config.flat() | alone | dict(phase.options), directory, model=model)
 
 

@@ -106,8 +106,8 @@ class Trainer:
             "means": self.means,
             **self.remedies,
         }
-        if config.tensorboard and self.processes.is_first:
-            run.open_tensorboard()
+        if self.processes.is_first:
+            run.open_tracker(config.tracker)
         self._speeds: list[float] = []  # of log windows
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
