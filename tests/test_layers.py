@@ -20,6 +20,7 @@ ROOMS = (
     "grammar",
     "config",
     "files",
+    "hub",
     "runtime",
     "tokenizer",
     "corpus",

@@ -22,7 +22,7 @@ FORMAT = 1  # of `config.json`; counted up when older versions would misread it
 UNSEALED = "0" * 64  # under "sha256" in a safetensors file's metadata, until `seal`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS = 3.0  # in which the hub answers, or it counts as out of reach
-_HUB_ID = re.compile(
+HUB_ID = re.compile(
     r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.txt)(?<!\.json)(?<!\.jsonl)(?<!\.ndjson)(?<!\.[ct]sv)(?<!\.parquet)(?<!\.gz)"
 )
 _SEAL = re.compile(rb'"sha256":"([^"]{64})"')
@@ -176,7 +176,7 @@ def require_repository(name: str, kind: Literal["dataset", "model"]) -> None:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    if not _HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name):
         raise FileNotFoundError("it is no hub id, owner/name")
     if Path(owner := name.partition("/")[0]).is_dir():
         raise FileNotFoundError(f"the hub was not asked, as there is a directory {owner!r}")

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
             measuring.compare,
             measuring.quality,
             measuring.score,
+            measuring.push,
         ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
         *(writing.analogy, writing.jitter, writing.encode, writing.decode, writing.neighbours),

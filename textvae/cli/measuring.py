@@ -108,6 +108,28 @@ def diagnose(run: Run, *, diagnosing: Diagnosing) -> None:
     diagnosing.of([run])
 
 
+def push(
+    run: Run,
+    repository: Annotated[str, "owner/name, made unless it is there"],
+    *,
+    num_samples: Annotated[int, "importance samples K of the NLL"] = 100,
+    measurement: Measurement = ON_TEST,
+    private: Annotated[bool, "make one that others can't see"] = False,
+) -> None:
+    """Put a run on the Hugging Face hub, with a model card of what it is; log in: hf auth login.
+
+    It is diagnosed first, as the card tells the verdict, and the figures with their commands.
+    """
+    from textvae import hub, recipes
+
+    address = hub.create(repository, private=private)
+    found = recipes.diagnose_run(run, num_samples=num_samples, **asdict(measurement))
+    if found.diagnosis.interrupted:
+        raise KeyboardInterrupt
+    hub.push(found.run.path, repository, found.diagnosis.to_dict() | {"split": found.split})
+    say(f"it is at {address}")
+
+
 def compare(
     runs: Annotated[Sequence[str], "run directories, hub ids, or demo, at least 2"],
     *,

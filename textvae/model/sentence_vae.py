@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
+from textvae import hub
 from textvae.batches import Batch
 from textvae.checks import InputError, at_least, choose
 from textvae.config import ModelConfig
@@ -138,10 +139,11 @@ class SentenceVAE(nn.Module):
         """Scores (B, V) of the next token after `ids` (B,), and the new state."""
         return self.decoder.step(ids, state, z)
 
-    def save_pretrained(self, directory: str | Path) -> None:
+    def save_pretrained(self, directory: str | Path, *, push_to_hub: str | None = None) -> None:
         """Write `config.json`, `model.safetensors` and, where there is one, `tokenizer.json`.
 
-        The directory is made if need be; other sections of its `config.json` are kept.
+        The directory is made if need be; other sections of its `config.json` are kept. With
+        `push_to_hub`, `"owner/name"`, that repository is made, too, with a model card (`hub.push`).
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -152,6 +154,9 @@ class SentenceVAE(nn.Module):
         with replacing(directory / "model.safetensors") as temporary:
             save_model(self, str(temporary), {"sha256": UNSEALED})
             seal(temporary, _described(own, directory))
+        if push_to_hub is not None:
+            hub.create(push_to_hub)
+            hub.push(directory, push_to_hub)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> Self:
