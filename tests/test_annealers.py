@@ -466,6 +466,22 @@ def test_a_lagrange_multiplier_by_hand() -> None:
     assert follow(annealer, [6.0] * 10_000)[-1] == 1.0  # the multiplier is never negative
 
 
+def test_a_controller_shows_its_weight() -> None:
+    shown = "PIAnnealer(target=5.0, warmup_steps=0, value=0.0, current_step=0, min_beta=0.0, "
+    assert repr(PIAnnealer(5.0)) == f"{shown}max_beta=1.0, kp=0.01, ki=0.0001)"
+
+
+def test_a_schedule_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    from matplotlib import pyplot
+
+    (line,) = LinearAnnealer(4, 2.0).plot().lines
+    assert line.get_ydata().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+    assert len(CyclicalAnnealer(10).plot(7).lines[0].get_ydata()) == 8
+    assert len(CyclicalAnnealer(10).plot().lines[0].get_ydata()) == 1001  # it never rests
+    pyplot.close("all")
+
+
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_controllers_hold_the_rate_and_resume(name: str) -> None:
     """A plant whose KL falls as its weight rises: at 5 nats, the weight is 0.5."""

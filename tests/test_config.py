@@ -97,7 +97,9 @@ def test_the_faults_of_all_parts_are_named_at_once() -> None:
 
 
 def test_unknown_options_and_missing_sections_are_named() -> None:
-    with pytest.raises(InputError, match="unknown options: bata, latent_dims"):
+    with pytest.raises(
+        InputError, match=r"unknown options: bata, latent_dims \(did you mean latent_dim\?\)"
+    ):
         RunConfig.from_flat("my.txt", {"latent_dims": 3, "lr": 1.0, "bata": 1})
     run = RunConfig(data_source="my.txt").to_dict()
     for options, message in (

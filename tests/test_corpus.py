@@ -336,6 +336,9 @@ def test_the_embedded_corpus_brings_its_factors() -> None:
         assert texts(corpus, name) == [sentence.text for sentence in expected]
         assert corpus[name][7] == {"text": expected[7].text, **expected[7].factors}
     assert (corpus.name, corpus.source) == ("grammar", "grammar")
+    sizes = "train 20,000, valid 2,000, test 2,000 sentences"
+    labels = "topic, temper, tense, number, mood, polarity"
+    assert repr(corpus) == f"Corpus(grammar: {sizes}; labels: {labels})"
 
 
 @pytest.mark.parametrize("source", ["corpus.txt", "owner/a.jsonl", "~/nothing", "/no", "here/x"])

@@ -65,6 +65,11 @@ def _logistic(progress: float, k: float = 10) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
 
 
+def _shown(annealer: object, **more: object) -> str:
+    pairs = ", ".join(f"{k}={v!r}" for k, v in {**vars(annealer), **more}.items() if k[0] != "_")
+    return f"{type(annealer).__name__}({pairs})"
+
+
 def _refuse_other_keys(state: Mapping[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(state, Mapping) or set(state) != set(old):
         raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
@@ -143,10 +148,19 @@ class ScheduledAnnealer(ABC):
         checks: dict[type, Callable[..., Any]] = {int: partial(integer, low=0), bool: switch}
         vars(self).update({name: checks[type(old[name])](name, state[name]) for name in old})
 
+    def plot(self, num_steps: int | None = None) -> Any:
+        """Draw β over steps with matplotlib, by default until it rests; gives the axes."""
+        from matplotlib import pyplot
+
+        if num_steps is None:
+            num_steps = (self.hold_steps + (self._settled_from or 800)) * 5 // 4
+        axes = pyplot.subplots()[1]
+        axes.plot([self.value_at(step) for step in range(integer("num_steps", num_steps, 1) + 1)])
+        axes.set(xlabel="step", ylabel="weight of the KL term, β")
+        return axes
+
     def __repr__(self) -> str:
-        shown = {**vars(self), "current_step": self.current_step}.items()
-        pairs = ", ".join(f"{name}={value!r}" for name, value in shown if name[0] != "_")
-        return f"{type(self).__name__}({pairs})"
+        return _shown(self, current_step=self.current_step)
 
 
 class ConstantAnnealer(ScheduledAnnealer):
@@ -327,6 +341,9 @@ class FeedbackAnnealer(ABC):
     def finished(self) -> bool:
         """Whether the warm-up is over."""
         return self.current_step >= self.warmup_steps
+
+    def __repr__(self) -> str:
+        return _shown(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes during training."""

@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import NoneType
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -266,8 +267,10 @@ class RunConfig:
         """Sort flat options, as flags and YAML files give them; tells all faults at once."""
         parts = {"model": model, "data": DataConfig, "training": TrainingConfig}
         names = {part: {f.name for f in dataclasses.fields(c)} for part, c in parts.items()}
-        unknown = sorted(set(options) - set().union(*names.values()))
-        faults = [f"unknown options: {', '.join(unknown)}"] if unknown else []
+        unknown = sorted(set(options) - (known := set().union(*names.values())))
+        near = {each for name in unknown for each in get_close_matches(name, known, 1)}
+        meant = f" (did you mean {', '.join(sorted(near))}?)" if near else ""
+        faults = [f"unknown options: {', '.join(unknown)}{meant}"] if unknown else []
         chosen: dict[str, Any] = {}
         for part, config in parts.items():
             try:

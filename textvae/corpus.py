@@ -98,6 +98,11 @@ class Corpus:
         whole = (name for name in self.labels if train.features[name].dtype != "float64")
         return tuple(name for name in whole if len(train.unique(name)) <= MAX_CLASSES)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in self.splits.items())
+        labels = f"; labels: {', '.join(self.labels)}" if self.labels else ""
+        return f"Corpus({self.name}: {sizes} sentences{labels})"
+
     def __getitem__(self, split: str) -> Dataset:
         """One split; a `DataError` if there is none of that name."""
         if split not in self.splits:

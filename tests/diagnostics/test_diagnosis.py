@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_it_is_plain_json(model: SentenceVAE) -> None:
     assert (plain["num_samples"], plain["nll_num_sentences"]) == (2, 8)
     assert plain["least_aggregate_kl"] == found.moments.least_aggregate_kl
     assert (plain["verdict"], plain["explanation"], plain["advice"]) == found.verdict
+
+
+def test_what_a_notebook_shows(model: SentenceVAE) -> None:
+    found = diagnose(model, SPLIT, 8, num_samples=2)
+    figures = f"rec {found.elbo.rec:.2f}, KL {found.elbo.kl:.2f}, NLL {found.nll.nll:.2f}, MI "
+    assert repr(found).startswith(f"Diagnosis({found.verdict.verdict}: {figures}")
+    html = found._repr_html_()
+    assert html.count("<p>") == 3
+    assert escape(found.verdict.advice) in html
 
 
 def test_a_language_model_without_and_with_its_nll(make_model: MakeModel) -> None:

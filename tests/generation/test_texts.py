@@ -84,6 +84,8 @@ def test_texts_that_cannot_be_encoded_are_refused(
     gen.check_texts(tiny_model, ["the dog sees the cat"], max_tokens=5)
     with pytest.raises(TypeError, match="texts must be a sequence of sentences, got the string"):
         gen.encode(tiny_model, "a dog")
+    with pytest.raises(TypeError, match="texts must be strings, got None"):
+        gen.reconstruct(tiny_model, ["a dog", None])  # type: ignore[list-item]
 
 
 def test_codes_of_the_prior_belong_to_their_places(tiny_model: SentenceVAE) -> None:

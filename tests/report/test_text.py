@@ -118,6 +118,9 @@ def test_a_table_is_aligned_to_the_right() -> None:
     ]
     assert report.text.table([{"active dimensions": 3}]) == "active dimensions\n                3"
     assert report.text.table([]) == ""
+    untrained = {"ELBO-PPL": 468062866686355648.0, "less": 999999.0, "none": math.inf}
+    row = report.text.table([untrained]).split("\n")[1]
+    assert row.split() == ["4.7e+17", "999999.00", "inf"]
 
 
 @pytest.mark.parametrize(

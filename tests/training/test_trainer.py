@@ -267,9 +267,26 @@ def test_a_collapse_is_said(
             torch.nn.init.zeros_(parameter)
     trainer.fit()
     captured = capsys.readouterr()
-    assert (warning in captured.err, "warning" in captured.err) == (True, bool(warning))
+    assert (warning in captured.err, "collapse" in captured.err) == (True, bool(warning))
     assert captured.out == ""
     assert trainer.progress.collapsed_since == (3 if warning else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_said"),
+    [
+        ({"warmup_epochs": 2.0}, True),
+        ({"warmup_epochs": 1.0}, False),
+        ({"warmup_epochs": 2.0, "latent_dim": 0}, False),
+    ],
+)
+def test_an_end_before_the_full_weight_is_said(
+    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], is_said: bool
+) -> None:
+    build(**{"max_epochs": 1, **options}).fit()
+    said = capsys.readouterr().err
+    assert ("training ended while β still changed, at 0." in said) == is_said
+    assert "step/s" not in said, "a bar is for a terminal, not for a file"
 
 
 @pytest.fixture

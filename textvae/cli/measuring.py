@@ -61,7 +61,7 @@ class Diagnosing:
 
         if self.report is not None:
             report.check_page(self.report)  # before minutes are spent on what can't be written
-        bar = partial(tqdm, unit=" batches", leave=False, disable=None)
+        bar = partial(tqdm, unit=" batches", leave=False, delay=1, disable=None)
         options = {"num_samples": self.num_samples, "progress": bar, **asdict(self.measurement)}
         found = recipes.diagnose_runs(names, **options)
         contents = [
@@ -200,7 +200,7 @@ def score(
         seed=seed,
         text_field=text_field,
         label_field=label_field,
-        progress=partial(tqdm, unit=" batches", leave=False, disable=None),
+        progress=partial(tqdm, unit=" batches", leave=False, delay=1, disable=None),
     )
     if sort is not None:
         records.sort(key=lambda record: record[sort], reverse=True)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any, NamedTuple
 
 import torch
@@ -68,7 +69,7 @@ class FactorLabels(NamedTuple):
     labels: Mapping[str, Sequence[str]]  # the same of the split diagnosed
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Diagnosis:
     """A model on a split: every estimate, and the verdict."""
 
@@ -117,6 +118,16 @@ class Diagnosis:
         if self.beta == 0:
             said = "no KL term"
         return f" (trained with {said})" if said else ""
+
+    def __repr__(self) -> str:
+        elbo, nll = self.elbo, "" if self.nll is None else f"NLL {self.nll.nll:.2f}, "
+        nats = f"rec {elbo.rec:.2f}, KL {elbo.kl:.2f}, {nll}MI {self.mi.mi:.2f}"
+        return f"Diagnosis({self.verdict.verdict}: {nats}, AU {elbo.au}/{elbo.latent_dim})"
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with what it means."""
+        said = map(escape, (repr(self), *self.verdict[1:]))
+        return "".join(f"<p>{line}</p>" for line in said)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""

@@ -42,6 +42,8 @@ def check_texts(
         raise InputError("this is a language model (latent_dim 0): it has no latent code")
     if len(texts) == 0:
         raise InputError("texts must hold at least one sentence, got 0")
+    if others := [text for text in texts if not isinstance(text, str)]:
+        raise TypeError(f"texts must be strings, got {others[0]!r}")
     sentences = model.tokenizer.encode_batch(list(texts))
     for place, ids in enumerate(sentences, start=1):
         if not ids:
@@ -94,7 +96,7 @@ def aggregate_codes(
 
 def sample(
     model: SentenceVAE,
-    num_sentences: int,
+    num_sentences: int = 5,
     *,
     source: str = "prior",
     texts: Sequence[str] | None = None,
@@ -106,7 +108,8 @@ def sample(
     """New sentences: draw z, then x ~ p(x|z).
 
     z is from the source `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of `texts` taken
-    at random. The same seed gives the same sentences; fewer of them are the first of more.
+    at random. The same seed gives the same sentences, so calling it again does, unless you give
+    another; fewer of them are the first of more.
     """
     one_of("source", source, ("prior", "aggregate"))
     if (source == "aggregate") != (texts is not None):

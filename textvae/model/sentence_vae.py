@@ -90,6 +90,11 @@ class SentenceVAE(nn.Module):
                 with torch.no_grad():
                     module.weight[module.padding_idx].zero_()
 
+    def extra_repr(self) -> str:
+        """What `repr` says beside the modules."""
+        size = sum(weights.numel() for weights in self.parameters())
+        return f"vocab_size={self.vocab_size}, latent_dim={self.latent_dim}, {size:,} parameters"
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

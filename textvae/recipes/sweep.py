@@ -104,7 +104,7 @@ def _train_all(
     """Train runs, some at a time; gives the path of each as it is done."""
     waiting, working = list(runs), dict[Path, BaseProcess]()
     try:
-        bar = tqdm(total=len(runs), bar_format=BAR, dynamic_ncols=True, disable=not runs)
+        bar = tqdm(total=len(runs), bar_format=BAR, dynamic_ncols=True, disable=not runs or None)
         with safe_interrupts() as check, bar:
             while waiting or working:
                 while waiting and len(working) < jobs:

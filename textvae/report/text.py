@@ -33,8 +33,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of like keys as an aligned text table, two decimals where there is a fraction."""
     if not rows:
         return ""
-    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+    cells = [[decimal(v) if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
     return _aligned([list(rows[0]), *cells], ">" * len(rows[0]))
+
+
+def decimal(value: float) -> str:
+    """Two decimals, or the magnitude of what is too large for them."""
+    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], sides: str, between: str = "  ") -> str:
@@ -178,9 +183,9 @@ def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
     # The error is infinite where too little was measured to tell.
     error = f" ± {nll.se:.2f}" if nll is not None and math.isfinite(nll.se) else ""
     row = {"rec": elbo.rec, "KL": elbo.kl, "−ELBO": -elbo.elbo, "ELBO-PPL": elbo.elbo_ppl}
-    return {name: f"{value:.2f}" for name, value in row.items()} | {
+    return {name: decimal(value) for name, value in row.items()} | {
         "NLL": ("–" if nll is None else f"{nll.nll:.2f}{error}") + star,
-        "PPL": ("–" if nll is None else f"{nll.ppl:.2f}") + star,
+        "PPL": ("–" if nll is None else decimal(nll.ppl)) + star,
         "MI": f"{diagnosis.mi.mi:.2f}" if width else "–",
         "AU": f"{elbo.au}/{width}" if width else "–",
         "active dims": f"{elbo.active_dimensions}/{width}" if width else "–",

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import load_model
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader
@@ -149,6 +149,9 @@ class Trainer:
                     if is_whole:
                         self.save()
                 self.processes.wait()  # the first has written all that others may now read
+                if self.model.latent_dim and not self.weight.finished:
+                    ended = f"training ended while β still changed, at {self.weight.value:.2f}"
+                    self._warn(f"{ended}: train for longer, or take a shorter warm-up")
             except SafeInterrupt:
                 self.save()
                 self.processes.wait()
@@ -286,7 +289,8 @@ class Trainer:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5,
-            disable=not self.processes.is_first,
+            delay=1,
+            disable=not self.processes.is_first or None,  # None: in no file
         )
 
     def _log_means(self) -> str:
