@@ -65,9 +65,13 @@ def _logistic(progress: float, k: float = 10) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
 
 
-def _shown(annealer: object, **more: object) -> str:
-    pairs = ", ".join(f"{k}={v!r}" for k, v in {**vars(annealer), **more}.items() if k[0] != "_")
-    return f"{type(annealer).__name__}({pairs})"
+class _Shown:
+    current_step: int = 0
+
+    def __repr__(self) -> str:
+        shown = {**vars(self), "current_step": self.current_step}.items()
+        pairs = ", ".join(f"{name}={value!r}" for name, value in shown if name[0] != "_")
+        return f"{type(self).__name__}({pairs})"
 
 
 def _refuse_other_keys(state: Mapping[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class KLAnnealer(Protocol):
         """Move on by one optimizer step."""
 
 
-class ScheduledAnnealer(ABC):
+class ScheduledAnnealer(_Shown, ABC):
     """An annealer whose weight is a pure function of one counter, which is all its state.
 
     Attributes:
@@ -99,7 +103,6 @@ class ScheduledAnnealer(ABC):
         hold_steps: Steps for which it stays there first.
     """
 
-    current_step: int = 0
     start_beta: float = 0.0
     hold_steps: int = 0
     _settled_from: int | None = 0  # first step from which the weight stays as it is; None: never
@@ -158,9 +161,6 @@ class ScheduledAnnealer(ABC):
         axes.plot([self.value_at(step) for step in range(integer("num_steps", num_steps, 1) + 1)])
         axes.set(xlabel="step", ylabel="weight of the KL term, β")
         return axes
-
-    def __repr__(self) -> str:
-        return _shown(self, current_step=self.current_step)
 
 
 class ConstantAnnealer(ScheduledAnnealer):
@@ -311,7 +311,7 @@ class Annealer(ScheduledAnnealer):
         return self.baseline + (1.0 - self.baseline) * curve(progress)
 
 
-class FeedbackAnnealer(ABC):
+class FeedbackAnnealer(_Shown, ABC):
     """An annealer that follows the KL it is called on, so as to hold it near a target, in nats.
 
     The weight changes in `step`, by the KL of the last call. `finished` is only whether the first
@@ -341,9 +341,6 @@ class FeedbackAnnealer(ABC):
     def finished(self) -> bool:
         """Whether the warm-up is over."""
         return self.current_step >= self.warmup_steps
-
-    def __repr__(self) -> str:
-        return _shown(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes during training."""

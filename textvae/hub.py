@@ -50,9 +50,8 @@ def push(
 def _card(folder: Path, config: Any, repository: str, found: Mapping[str, Any] | None) -> str:
     import jinja2
 
-    usual, run, results = RunConfig(data_source="").to_dict(), config.get("run"), None
-    if (file := folder / "results.json").exists():
-        results = read_json(file)
+    usual, run = RunConfig(data_source="").to_dict(), config.get("run")
+    results = next(map(read_json, folder.glob("results.json")), None)
     parts = [(usual[part], run[part]) for part in ("model", "data", "training") if run]
     options = {k: v for own, given in parts for k, v in given.items() if own.get(k) != v}
     text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")

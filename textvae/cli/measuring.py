@@ -33,8 +33,6 @@ NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
 ON_TEST = Measurement()
 
-SHOWN = 256  # sentences that the demo is measured on
-
 
 def evaluate(run: Run, *, measurement: Measurement = ON_TEST, json: Json = False) -> None:
     """Measure a run: true ELBO, KL, active units."""
@@ -96,8 +94,8 @@ def demo() -> None:
     """
     from textvae import diagnostics, recipes, report
 
-    run = recipes.LoadedRun.open("demo", most=SHOWN)
-    found = diagnostics.diagnose(run.model, run.loader, SHOWN, num_samples=None)
+    run = recipes.LoadedRun.open("demo", most=256)
+    found = diagnostics.diagnose(run.model, run.loader, 256, num_samples=None)
     measured, results = replace(run, evaluation=found.elbo), read_json(run.run.results_file)
     examples = recipes.examples_of(run)
     print(report.closing(measured, results, examples, "demo", found.verdict))
@@ -116,10 +114,7 @@ def push(
     measurement: Measurement = ON_TEST,
     private: Annotated[bool, "make one that others can't see"] = False,
 ) -> None:
-    """Put a run on the Hugging Face hub, with a model card of what it is; log in: hf auth login.
-
-    It is diagnosed first, as the card tells the verdict, and the figures with their commands.
-    """
+    """Diagnose a run, and put it on the Hugging Face hub with a card (first: hf auth login)."""
     from textvae import hub, recipes
 
     address = hub.create(repository, private=private)

@@ -126,8 +126,7 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """The same in a notebook, with what it means."""
-        said = map(escape, (repr(self), *self.verdict[1:]))
-        return "".join(f"<p>{line}</p>" for line in said)
+        return "".join(f"<p>{escape(line)}</p>" for line in (repr(self), *self.verdict[1:]))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""
