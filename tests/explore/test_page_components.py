@@ -101,6 +101,13 @@ def test_a_listed_sentence_is_clicked(blocks: Any, session: Session, texts: list
     assert rows == [[f"{each.distance:.2f}", each.text] for each in session.near(texts[2])]
 
 
+@pytest.mark.parametrize("row", [None, 5, [], {}])
+def test_a_selection_of_nothing_is_told(blocks: Any, row: Any) -> None:
+    click = gradio.SelectData(None, {"index": 0, "value": "", "row_value": row})
+    with pytest.raises(gradio.Error):
+        call(blocks, "chosen", click)
+
+
 def test_the_diagnosis(blocks: Any, session: Session) -> None:
     words, bars = call(blocks, "show 3")
     found = session.diagnosis

@@ -12,12 +12,13 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
-from textvae.checks import InputError, imported, integer
+from textvae.checks import imported, integer
 from textvae.diagnostics import COLLAPSED_KL
+from textvae.explore.guard import Guard
 from textvae.explore.session import MAX_SAMPLES, MAX_SEED, SLIDER_STEP, Session
 from textvae.generation import STRATEGIES
 from textvae.recipes import readable
@@ -64,8 +65,10 @@ def serve(
     `on_ready` is told its address once it can be opened; by default only this machine can.
     """
     gr, page = _gradio(), build(session)
-    # A page that asks for more events than the queue holds is told to wait.
-    page.queue(max_size=64, api_open=False, default_concurrency_limit=1)
+    from starlette.middleware import Middleware
+
+    # Fifty pages that start at once ask for five events each; those of more are told to wait.
+    page.queue(max_size=256, api_open=False, default_concurrency_limit=1)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
     try:
         _, address, _ = page.launch(
@@ -76,6 +79,7 @@ def serve(
             quiet=True,
             ssr_mode=False,
             footer_links=[],
+            app_kwargs={"middleware": [Middleware(Guard, host)]},
             theme=gr.themes.Base(primary_hue="blue", font=fonts, font_mono=fonts),
             css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
         )
@@ -259,12 +263,13 @@ def _diagnosis(gr: Any, page: Any, session: Session) -> None:
 
 def _on(gr: Any, events: list[Any], make: Callable[..., Any], inputs: Any, outputs: Any) -> None:
     """Have events make outputs of inputs; where these can't be used, say why."""
+    answers = lru_cache(maxsize=64)(make)  # all visitors' pages start alike
 
     @wraps(make)
     def made(*given: Any) -> Any:
         try:
-            return make(*given)
-        except InputError as error:
+            return answers(*given)
+        except (ValueError, TypeError, LookupError) as error:  # of selections, a browser's word
             raise gr.Error(str(error), duration=4, print_exception=False) from None
 
     gr.on(events, made, inputs, outputs, api_visibility="private", **LIVE)
