@@ -18,7 +18,7 @@ shorten_spin()  # before torch is loaded
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from textvae import cli
 from textvae.corpus import Corpus, CorpusNotFound, load_corpus
@@ -59,6 +59,7 @@ def train_ptb(
     ] = "auto",
     output_dir: cli.OutputDir = None,
     resume: cli.Resume = False,
+    data_changed: cli.DataChanged = False,
     recipe: cli.RecipeName = None,
     given: cli.Given = SIZES["ptb"],
 ) -> None:
@@ -66,7 +67,8 @@ def train_ptb(
     command = "python scripts/train_ptb.py"
     if resume:
         directory = Path(output_dir or latest_directory(corpus))
-        cli.train_run(None, given, directory, recipe=recipe, command=command)
+        more: dict[str, Any] = {"recipe": recipe, "data_changed": data_changed}
+        cli.train_run(None, given, directory, command=command, **more)
         return
     processes = join(cpu=given.get("device") == "cpu")
     found = processes.in_turn(lambda: find_corpus(corpus, data_dir))

@@ -39,13 +39,14 @@ def test_every_option_is_passed_on(asked: dict[str, Any]) -> None:
     assert said == (130, "", "textvae: the page is at http://here/ (Ctrl-C ends it)\n")
     assert asked == {
         "address": ("127.0.0.1", 7860),
-        "opened": ("run", None, {"data_dir": None, "num_sentences": 2000}),
+        "opened": ("run", None, {"data_dir": None, "num_sentences": 2000, "data_changed": False}),
         "served": ("session", {"host": "127.0.0.1", "port": 7860}),
     }
-    call("explore", "r", "--corpus=c", "--data-dir=d", "--host=h", "--port=1", "--num-sentences=9")
+    options = ("--data-dir=d", "--host=h", "--port=1", "--num-sentences=9", "--data-changed")
+    call("explore", "r", "--corpus=c", *options)
     assert asked == {
         "address": ("h", 1),
-        "opened": ("r", "c", {"data_dir": "d", "num_sentences": 9}),
+        "opened": ("r", "c", {"data_dir": "d", "num_sentences": 9, "data_changed": True}),
         "served": ("session", {"host": "h", "port": 1}),
     }
 

@@ -21,8 +21,10 @@ from textvae.corpus import DataError
 from textvae.diagnostics import evaluate
 from textvae.explore import Sentences, Session, open_session, read_sentences
 from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
+from textvae.files import read_json, write_json
 from textvae.generation import encode, generate_text, neighbours, reconstruct, sample, traverse
 from textvae.model import SentenceVAE
+from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
 
 LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, and its end
@@ -201,17 +203,17 @@ def test_what_no_session_can_be_made_of(
 
 # Which run, which sentences, and what is known of them
 
-CONFIG = RunConfig.from_flat("grammar", {})
+RUN = RunDirectory(Path("run"), RunConfig.from_flat("grammar", {}))
 
 
 def test_all_of_a_file_or_some_the_same_every_time(tmp_path: Path) -> None:
     path = tmp_path / "my.txt"
     path.write_text("one\n\n  two  \nthree\n" + "x" * (MAX_CHARACTERS + 1) + "\n")
-    found = read_sentences(str(path), CONFIG)
+    found = read_sentences(str(path), RUN)
     assert (found.name, found.texts, found.labels) == ("my", ["one", "two", "three"], {})
     path.write_text("\n".join(f"sentence {i:03}" for i in range(200)))
-    texts = read_sentences(str(path), CONFIG, num_sentences=50).texts
-    assert texts == read_sentences(str(path), CONFIG, num_sentences=50).texts
+    texts = read_sentences(str(path), RUN, num_sentences=50).texts
+    assert texts == read_sentences(str(path), RUN, num_sentences=50).texts
     assert texts == sorted(set(texts))
     assert (len(texts), texts[-1] > "sentence 150") == (50, True)  # from all over
 
@@ -226,7 +228,7 @@ def test_labels_of_json_lines(tmp_path: Path) -> None:
     rows += [{"text": f"so {i}", "stars": 3, "fun": True, "id": f"{i}", "same": "x", "more": []}
              for i in range(11)]  # fmt: skip
     path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
-    found = read_sentences(str(path), CONFIG)
+    found = read_sentences(str(path), RUN)
     assert found.texts[:3] == ["good", "bad", "so 0"]
     # Not `id`, of 13 values; nor `same`, of one; nor what is no plain value, or not everywhere.
     assert list(found.labels) == ["stars", "fun"]
@@ -235,7 +237,7 @@ def test_labels_of_json_lines(tmp_path: Path) -> None:
 
 
 def test_the_embedded_corpus_brings_its_factors() -> None:
-    found = read_sentences(None, CONFIG, num_sentences=40)
+    found = read_sentences(None, RUN, num_sentences=40)
     assert "EMBEDDED CORPUS" in found.name
     assert "topic" in found.labels
     assert all(len(values) == 40 for values in found.labels.values())
@@ -265,13 +267,30 @@ def test_a_corpus_that_is_gone_is_made_up_for(run: Path, tmp_path: Path) -> None
         open_session(str(moved), data_dir=str(tmp_path / "nowhere.txt"))
 
 
+def test_other_sentences_than_trained_on_are_refused_or_told(run: Path, tmp_path: Path) -> None:
+    moved, path = tmp_path / "moved", tmp_path / "sixty.txt"
+    shutil.copytree(run, moved)
+    config = read_json(moved / "config.json")
+    path.write_text(Path(config["run"]["data_source"]).read_text())
+    write_json(
+        moved / "config.json", {**config, "run": {**config["run"], "data_source": str(path)}}
+    )
+    assert open_session(str(moved)).sentences.name == "sixty, test split"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(DataError, match=r"the test split of .* is not the one .*--data-changed"):
+        open_session(str(moved))
+    session = open_session(str(moved), data_changed=True)
+    assert session.sentences.name == "sixty, test split (data changed)"
+    assert open_session(str(moved), str(path)).sentences.name == "sixty"
+
+
 def test_what_can_not_be_opened(run: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "a"}\n{"text": 1}\n')
     with pytest.raises(DataError, match=r"line 2 of .* with a string in 'text'"):
-        read_sentences(str(broken), CONFIG)
+        read_sentences(str(broken), RUN)
     with pytest.raises(InputError, match="either corpus or data_dir can be given, got 'a' and 'b'"):
-        read_sentences("a", CONFIG, data_dir="b")
+        read_sentences("a", RUN, data_dir="b")
     with pytest.raises(FileNotFoundError):
         open_session(str(tmp_path / "none"))
     with pytest.raises(DataError, match="no file or directory"):

@@ -37,10 +37,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the script asks to be trained; nothing is."""
     asked: list[dict[str, Any]] = []
 
-    def train(corpus: Any, options: Any, directory: Path, *, recipe: str, command: str) -> None:
+    def train(corpus: Any, options: Any, directory: Path, *, command: str, **more: Any) -> None:
         assert command == "python scripts/train_ptb.py"
         name = corpus.name if corpus else None
-        asked.append({"corpus": name, "options": options, "directory": directory})
+        asked.append({"corpus": name, "options": options, "directory": directory, **more})
 
     monkeypatch.setattr(cli, "train_run", train)
     return asked
@@ -106,7 +106,8 @@ def test_each_corpus_is_trained_with_its_recipe(
         (["--corpus=grammar", "--lr=0.5", "--output-dir=here"], "grammar", Path("here")),
     ):
         assert train_ptb(*arguments) == (0, "", "")
-        assert taken.pop() == {"corpus": name, "options": {"lr": 0.5}, "directory": directory}
+        wanted = {"corpus": name, "options": {"lr": 0.5}, "directory": directory, "recipe": None}
+        assert taken.pop() == wanted
     shown = " ".join(train_ptb("--help").out.split())
     assert f"(default: {SIZES['ptb']['lr']}) (type: float)" in shown
 
@@ -129,3 +130,5 @@ def test_resume_takes_up_the_latest_run(
         ("runs/ptb-2", {}, None),
         ("there", {"max_steps": 9}, None),
     ]
+    assert train_ptb("--resume", "--data-changed").code == 0
+    assert [asked["data_changed"] for asked in taken] == [False] * 4 + [True]

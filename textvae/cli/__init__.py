@@ -26,6 +26,7 @@ from textvae.cli.command import (
     run,
 )
 from textvae.cli.training import (
+    DataChanged,
     OutputDir,
     RecipeName,
     Resume,

@@ -97,11 +97,14 @@ def run(command: Callable[..., None]) -> int:
 
 
 def parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """The arguments as the parser reads them; an InputError for a file that it can't read."""
+    """The arguments as the parser reads them; an InputError for a bad --config, or an empty one."""
     try:
-        return parser.parse_args(arguments)
+        found = parser.parse_args(arguments)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the file of --config can't be read: {error}") from None
+    if empty := [name.split(".")[-1] for name, value in found.items() if value == ""]:
+        raise InputError(f"{' and '.join(empty)} must not be empty: leave out what isn't there")
+    return found
 
 
 def config_first(arguments: list[str]) -> list[str]:

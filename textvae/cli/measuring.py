@@ -18,6 +18,8 @@ from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Options, option
 from textvae.files import output_file, read_json, replacing
 
+CHANGED = "accept another corpus than trained on; marks the results"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Options):
@@ -26,7 +28,7 @@ class Measurement(Options):
     split: str = option("test", "train, valid or test")
     data_dir: str | None = option(None, "where the corpus is now (default: where it was)")
     seed: int = option(0, "of all noise: the same seed, the same results", "[0, inf)")
-    data_changed: bool = option(False, "accept another corpus than trained on; marks the results")
+    data_changed: bool = option(False, CHANGED)
 
 
 NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
@@ -257,12 +259,14 @@ def explore(
     host: Annotated[str, "address to listen at; 0.0.0.0 for all"] = "127.0.0.1",
     port: Annotated[int, "port to listen at"] = 7860,
     num_sentences: Annotated[int, "most sentences of the map"] = 2000,
+    data_changed: Annotated[bool, CHANGED] = False,
 ) -> None:
     """A page to explore the latent space: slide, move dimensions, map, samples."""
     from textvae import explore
 
     explore.check_address(host, port)
-    session = explore.open_session(run, corpus, data_dir=data_dir, num_sentences=num_sentences)
+    options: dict[str, Any] = {"num_sentences": num_sentences, "data_changed": data_changed}
+    session = explore.open_session(run, corpus, data_dir=data_dir, **options)
     explore.serve(
         session,
         host=host,

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from textvae.batches import BatchLoader, EncodedSplit
 from textvae.checks import InputError, integer
-from textvae.config import MAX_LENGTH, RunConfig
+from textvae.config import MAX_LENGTH
 from textvae.corpus import DataError, load_corpus
 from textvae.diagnostics import Diagnosis, diagnose
 from textvae.files import find_pretrained
 from textvae.generation import Neighbour, encode, generate_text, lerp, sample
 from textvae.model import SentenceVAE
-from textvae.recipes import open_corpus
+from textvae.recipes import CorpusChanged, is_changed, open_corpus
 from textvae.report.text import CORPUS_NAMES
 from textvae.run import RunDirectory
 
@@ -153,7 +153,12 @@ def within(name: str, value: object, low: float, high: float) -> float:
 
 
 def open_session(
-    run: str, corpus: str | None = None, *, data_dir: str | None = None, num_sentences: int = 2000
+    run: str,
+    corpus: str | None = None,
+    *,
+    data_dir: str | None = None,
+    num_sentences: int = 2000,
+    data_changed: bool = False,
 ) -> Session:
     """Load a run, a directory or hub id, and sentences to explore it with; see `read_sentences`.
 
@@ -165,9 +170,9 @@ def open_session(
         raise InputError(f"{run} is a language model (latent_dim 0): it has no z to explore")
     directory = RunDirectory.open(find_pretrained(run))
     try:
-        sentences = read_sentences(corpus, directory.config, data_dir, num_sentences)
+        sentences = read_sentences(corpus, directory, data_dir, num_sentences, data_changed)
     except DataError as error:
-        if corpus is not None or data_dir is not None:
+        if corpus is not None or data_dir is not None or isinstance(error, CorpusChanged):
             raise
         notice = f"The corpus can't be had: {error}. The map shows sentences of the model's own."
         texts = [text for text in sample(model, 300) if text.strip()]
@@ -177,20 +182,29 @@ def open_session(
 
 
 def read_sentences(
-    source: str | None, config: RunConfig, data_dir: str | None = None, num_sentences: int = 2000
+    source: str | None,
+    run: RunDirectory,
+    data_dir: str | None = None,
+    num_sentences: int = 2000,
+    data_changed: bool = False,
 ) -> Sentences:
     """Draw sentences of `source`, as `load_corpus` takes it, the same ones every time.
 
-    None is the corpus that the run was trained on, now in `data_dir`, and its held-out sentences.
+    None is the corpus that the run was trained on, now in `data_dir`, and its held-out sentences;
+    others than then are refused unless `data_changed` allows them.
     """
     if source is not None and data_dir is not None:
         raise InputError(f"either corpus or data_dir can be given, got {source!r} and {data_dir!r}")
-    text_field = config.data.text_field
+    config, text_field, marked = run.config, run.config.data.text_field, ""
     if source is None:
         corpus = open_corpus(config.data_source, config.data, data_dir)
     else:
         corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
     split = next(name for name in ("test", "valid", "train") if name in corpus.splits)
+    if source is None and (
+        is_changed(run, corpus, split, allowed=data_changed) or run.data_changed
+    ):
+        marked = " (data changed)"
     columns = _json_labels(Path(os.path.expanduser(source or "")), text_field) | corpus[split][:]
     texts = columns.pop("text")
     fitting = torch.tensor([row for row, text in enumerate(texts) if len(text) <= MAX_CHARACTERS])
@@ -199,7 +213,7 @@ def read_sentences(
     chosen = {name: [str(values[row]) for row in rows] for name, values in columns.items()}
     labels = {name: v for name, v in chosen.items() if 2 <= len(set(v)) <= MAX_LABELS}
     name = CORPUS_NAMES.get(corpus.name, corpus.name) + (f", {split} split" if not source else "")
-    return Sentences(name, [texts[row] for row in rows], labels)
+    return Sentences(name + marked, [texts[row] for row in rows], labels)
 
 
 def _json_labels(path: Path, text_field: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from textvae.recipes.named import (
     source_and_sizes,
 )
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
-from textvae.recipes.runs import open_corpus, phases, resume, start
+from textvae.recipes.runs import CorpusChanged, is_changed, open_corpus, phases, resume, start
 from textvae.recipes.scores import score_run
 from textvae.recipes.sweep import SweepError, SweptRun, refuse_like_seeds, sweep
 from textvae.recipes.tune import SPACE, Trial, best, search_record, tune

@@ -279,14 +279,18 @@ def _digest(rows: Dataset) -> str:
     return digest.hexdigest()
 
 
+class CorpusChanged(DataError):  # noqa: N818 - reads as what it is where it is caught
+    """A split has other sentences than the run was trained on."""
+
+
 def is_changed(run: RunDirectory, corpus: Corpus, *splits: str, allowed: bool) -> bool:
-    """Whether splits have other sentences than the run knows; a DataError unless it is allowed."""
+    """Whether splits have other sentences than the run knows; CorpusChanged unless allowed."""
     for split in splits:
         known, found = run.splits.get(split), _digest(corpus[split])
         if known not in (None, found):
             if allowed:
                 return True
-            raise DataError(
+            raise CorpusChanged(
                 f"the {split} split of {corpus.source} is not the one {run.path} was trained on: "
                 f"its sha256 was {known:.12}…, and is {found:.12}…. Put the old file back, or go "
                 "on with --data-changed, which marks the results"
