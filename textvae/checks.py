@@ -73,7 +73,10 @@ def number(name: str, value: object, interval: str) -> float:
     """A number in an interval as mathematics writes it, `"(0, 1]"` or `"[0, inf)"`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    found = float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        raise InputError(f"{name} must be in {interval}, got more than a float holds") from None
     low, high = map(float, interval[1:-1].split(", "))
     is_above = found > low if interval[0] == "(" else found >= low
     is_below = found < high if interval[-1] == ")" else found <= high

@@ -38,7 +38,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check all fields."""
-        refuse(self.faults())
+        found: list[str] = []
+        try:
+            found.extend(self.faults())
+        except TypeError:  # of fields beside each other, one of which is told already
+            if not found:
+                raise
+        refuse(found)
 
     def faults(self) -> Iterator[str]:
         """What is wrong; a subclass adds what several fields must be to each other."""

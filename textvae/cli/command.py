@@ -104,6 +104,8 @@ def parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise InputError(f"the file of --config can't be read: {error}") from None
     if empty := [name.split(".")[-1] for name, value in found.items() if value == ""]:
         raise InputError(f"{' and '.join(empty)} must not be empty: leave out what isn't there")
+    if "\0" in "".join(value for _, value in found.items() if isinstance(value, str)):
+        raise InputError("no argument can hold a null byte")
     return found
 
 

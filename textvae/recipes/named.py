@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.checks import choose
+from textvae.config import DataConfig, TrainingConfig
 from textvae.corpus import Corpus, train_tokenizer
 from textvae.tokenizer import SPECIALS, Kind
 
@@ -240,7 +241,10 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if corpus.name in SIZES:
         return dict(SIZES[corpus.name])
-    sentences, batch_size = corpus["train"], given.get("batch_size", 32)
+    asked = {name: given[name] for name in ("tokenizer", "lowercase", "pattern") if name in given}
+    DataConfig(**asked)  # raises what is wrong with them before they are used
+    sentences = corpus["train"]
+    batch_size = TrainingConfig(batch_size=given.get("batch_size", 32)).batch_size
     epochs = min(40, max(4, round(STEPS * batch_size / len(sentences))))
     options = {"max_epochs": epochs, "warmup_epochs": min(10.0, epochs / 2)}
     if given.get("tokenizer_file"):
@@ -249,7 +253,7 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
     kind = given.get("tokenizer") or evident_tokenizer(some["text"][:])
     options |= {"tokenizer": kind, "min_count": 1}
     if kind != "bpe":
-        how = {name: given[name] for name in ("lowercase", "pattern") if name in given}
+        how = {name: value for name, value in asked.items() if name != "tokenizer"}
         num_tokens = len(train_tokenizer(some, kind, **how)) - len(SPECIALS)
         options["min_count"] = 2 if num_tokens > BIG_VOCABULARY else 1
     return options

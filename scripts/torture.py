@@ -1,0 +1,355 @@
+"""Torture: what runs, commands and the page must survive; drawn at random by a seed, and counted.
+
+    python scripts/torture.py kills --count 200        # trainings are killed, and go on
+    python scripts/torture.py corruptions --count 300  # a flipped bit or a lost end in a run's file
+    python scripts/torture.py inputs --count 1000      # wrong command lines, made of all options
+    python scripts/torture.py fuzz --count 100000      # options of any values, from Python
+    python scripts/torture.py page --count 50          # visitors at once, and hostile requests
+
+Lost: a result that was not had in the end. Silent: used, and should have been refused. One of
+these, a traceback or a hang makes the exit code 1. All is done in a temporary directory.
+"""
+
+from __future__ import annotations
+
+from textvae.runtime import shorten_spin
+
+shorten_spin()  # before torch is loaded
+
+import contextlib
+import io
+import json as jsons
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from itertools import chain
+from itertools import count as numbers
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal, get_type_hints
+from unittest import mock
+
+from jsonargparse.typing import PositiveInt
+from tqdm import tqdm
+
+from textvae import TextVAE, cli, explore, grammar, load_corpus, recipes
+from textvae.checks import InputError, NotInstalledError, TrainingError
+from textvae.config import DataConfig, Decoding, ModelConfig, RunConfig, TrainingConfig
+from textvae.files import output_file, write_json
+from textvae.run import LOCK, RunDirectory
+
+REFUSED = (InputError, OSError, NotInstalledError, TrainingError)
+PATIENCE = 120  # seconds, after which something hangs
+FLAGS = ["--recipe=linear", "--latent-dim=2", "--embedding-dim=4", "--encoder-hidden-size=5"]
+FLAGS += ["--decoder-hidden-size=6", "--max-steps=12", "--save-every=2", "--log-every=1"]
+FLAGS += ["--precision=fp32", "--device=cpu"]
+
+Trial = Callable[[Random], None]
+
+
+class Fault(BaseException):
+    """What must not be: which kind, and where. Passes those who catch errors on its way."""
+
+
+def corpus_in(work: Path) -> str:
+    """A file of sentences of the embedded corpus."""
+    (work / "corpus.txt").write_text("\n".join(one.text for one in grammar.sample(300, seed=0)))
+    return str(work / "corpus.txt")
+
+
+def called(*arguments: str) -> tuple[int, str]:
+    """A command in this process: its exit code, and what it says to standard error."""
+    err, given = io.StringIO(), mock.patch("sys.stdin", io.StringIO())
+    with given, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+        try:
+            return cli.main(arguments), err.getvalue()
+        except SystemExit as stop:  # the parser's
+            return int(str(stop.code or 0)), err.getvalue()
+
+
+def trained(work: Path) -> str:
+    """A tiny run."""
+    code, said = called("train", corpus_in(work), *FLAGS, f"--output-dir={work / 'tiny'}")
+    assert code == 0, said
+    RunDirectory(work / "tiny", RunConfig(data_source="")).unlock()
+    return str(work / "tiny")
+
+
+def forked(arguments: list[str], log: Path, writes: int) -> int:
+    """The number of a process that does a command, and is killed before one of its writes."""
+    log.touch()
+    if pid := os.fork():
+        return pid
+    left, replace, code = numbers(writes, -1), os.replace, 1
+    os.replace = lambda *a: replace(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        with log.open("w") as sys.stderr, open(os.devnull, "w") as sys.stdout:
+            code = cli.main(arguments)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:
+        log.write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def kills(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """Trainings killed up to three times, at any moment, before a write or by Ctrl-C; resumed."""
+    command, duration = ["train", corpus_in(work), *FLAGS, "--autoencoder-epochs=1"], 0.0
+
+    def train(run: Path, how: str = "", at: float = 0) -> dict[str, bytes]:
+        """What it has come to, but for times."""
+        begun = RunDirectory.is_taken(run) or (run / LOCK).exists()
+        given = [*command, f"--output-dir={run}", *(["--resume"] if begun else [])]
+        pid = forked(given, work / "log", int(at * 60) if how == "write" else -1)
+        try:
+            if how in ("SIGKILL", "SIGINT"):
+                time.sleep(at * duration)
+                os.kill(pid, getattr(signal, how))
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except Fault:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        said = (work / "log").read_text()
+        if "Traceback" in said or code not in ((0, 130, -9) if how else (0,)):
+            kind = "tracebacks" if "Traceback" in said else "lost"
+            raise Fault(kind, f"{how} at {at}: {code} {said}")
+        timed = rb'"(seconds|tokens_per_second)": [\d.]+'
+        paths = [*run.rglob("model.safetensors"), *run.rglob("metrics.jsonl")]
+        return {str(path.relative_to(run)): re.sub(timed, b"", path.read_bytes()) for path in paths}
+
+    began, wanted = time.monotonic(), train(work / "whole")
+    duration = time.monotonic() - began
+
+    def trial(rng: Random) -> None:
+        shutil.rmtree(work / "run", ignore_errors=True)
+        told = [(rng.choice(("SIGKILL", "SIGINT", "write")), rng.random()) for _ in range(3)]
+        for how, at in told[: rng.randint(1, 3)]:
+            train(work / "run", how, at)
+        if train(work / "run") != wanted:
+            raise Fault("lost", f"{told}: not as undisturbed")
+
+    return trial
+
+
+def corruptions(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """A run with a flipped bit or a lost end in a file: refused, or used as if that weren't."""
+    clean, run = trained(work), work / "run"
+
+    def used(use: str) -> Any:
+        with contextlib.redirect_stderr(io.StringIO()):
+            if use == "evaluated":
+                return recipes.evaluate_run(run).evaluation.to_dict()
+            if use == "resumed":
+                recipes.resume(run, {"max_steps": 14}).fit()
+            return TextVAE.from_pretrained(run).sample(3, seed=0)
+
+    shutil.copytree(clean, run)
+    wanted = {use: used(use) for use in ("evaluated", "sampled", "resumed")}
+
+    def trial(rng: Random) -> None:
+        RunDirectory(run, RunConfig(data_source="")).unlock()
+        shutil.rmtree(run)
+        shutil.copytree(clean, run)
+        path = rng.choice(sorted(path for path in run.iterdir() if path.name != LOCK))
+        content, bit = path.read_bytes(), rng.randrange(9)
+        at = rng.randrange(len(content))
+        end = bytes([content[at] ^ 1 << bit]) + content[at + 1 :] if bit < 8 else b""
+        path.write_bytes(content[:at] + end)
+        for use, result in wanted.items():
+            with contextlib.suppress(*REFUSED):
+                if used(use) != result:
+                    raise Fault("silent", f"{use} otherwise: {path.name}, byte {at}, bit {bit}")
+
+    return trial
+
+
+WRONG = {  # by what stands in an option's type
+    "int": ("x", "1.5", "", "nan", "-1", "1" + "0" * 20),
+    "float": ("x", "", "nan", "1,5"),
+    "literal": ("nonsense", "", "NONE"),
+    "str": ("", "a\0b", "corpus.txt/below", "gone/gone", "full", "noise.bin", "link"),
+    "bool": ("maybe",),
+}
+ANY = ("texts", "text_field", "pattern", "label_field", "output_dir")  # only "" is surely wrong
+
+
+def inputs(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """Lines with an option or argument that is wrong: exit code 2, two lines at most."""
+    os.chdir(work)
+    run, corpus = trained(work), corpus_in(work)
+    Path("full/full").mkdir(parents=True)
+    Path("noise.bin").write_bytes(bytes(range(128, 256)) * 9)
+    Path("link").symlink_to("nowhere")
+    good = {"run": [run], "runs": [run, run], "--dim": ["--dim=0"], "annealers": ["cyclical"]}
+    good |= {"--corpus": [f"--corpus={corpus}"], "data": [corpus], "file": [corpus]}
+    good |= {"codes": [corpus]}
+    texts = {"analogy": ["a", "b", "c"], "interpolate": ["a", "b"]}
+    closing.enter_context(mock.patch.object(explore, "serve"))
+    commands: Any = cli.parser_of_all()._subcommands_action.choices
+
+    def trial(rng: Random) -> None:
+        command = rng.choice(sorted(commands))
+        actions = [a for a in commands[command]._actions if a.dest not in ("help", "print_config")]
+        line, wrong = [command], rng.choice(actions)
+        line += [*FLAGS, "--output-dir=new"] if command in ("train", "tune") else []
+        for action in actions:
+            name = (action.option_strings or [action.dest])[-1]
+            if action is wrong:
+                hint = str(getattr(action, "_typehint", "bool" if action.nargs == 0 else "str"))
+                values = next(WRONG[kind] for kind in (*WRONG, "str") if kind in hint.lower())
+                value = "" if action.dest in ANY else rng.choice(values)
+                flag = f"{name}~=" if rng.random() < 0.1 else f"{name}="
+                line.append(f"{flag * bool(action.option_strings)}{value}")
+            elif action.required or not action.option_strings:
+                line += texts.get(command, ["a"]) if name == "texts" else good[name]
+        code, said = called(*line)
+        shutil.rmtree("new", ignore_errors=True)
+        if code != 2 or len(said.splitlines()) > 2:
+            raise Fault("silent", f"{line}: {code}, {said}")
+
+    return trial
+
+
+VALUES = (None, True, False, -1, 0, 1, 2, 0.5, 1.0, 1e-300, 1e308, float("inf"), float("nan"))
+VALUES += (10**9, 10**20, 10**400, "", "x", "3", "sgd", b"x", [], {}, (1,), object(), "a\0b")
+
+
+def fuzz(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """Options of any values: accepted, and then of the right types, or an InputError."""
+    corpus, parts = load_corpus(corpus_in(work)), (ModelConfig, DataConfig, TrainingConfig)
+    hints = {name: str(hint) for part in parts for name, hint in get_type_hints(part).items()}
+    ways = list(get_type_hints(Decoding))
+
+    def trial(rng: Random) -> None:
+        given = {name: rng.choice(VALUES) for name in rng.sample(list(hints), rng.randint(1, 4))}
+        decoding = {name: rng.choice(VALUES) for name in rng.sample(ways, 2)}
+        for use in (
+            lambda: Decoding(**decoding),
+            lambda: RunConfig.from_flat("grammar", given).flat(),
+            lambda: recipes.chosen(corpus, given, rng.choice(["default", "linear"])),
+            lambda: recipes.start(corpus, given, work / "run").run.unlock(),
+        ):
+            shutil.rmtree(work / "run", ignore_errors=True)
+            try:
+                found = use()
+            except REFUSED:
+                continue
+            except Exception as error:
+                raise Fault("tracebacks", f"{given} {decoding}: {error!r}") from error
+            for name in hints if isinstance(found, dict) else ():
+                kind = type(found.get(name)).__name__
+                if kind not in hints[name].replace("float", "float int").replace("Literal", "str"):
+                    raise Fault("silent", f"{name} accepted of {given}")
+
+    return trial
+
+
+def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    """What the page answers: the status, and the words."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request(method, path, body, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def visit(port: int) -> float:
+    """The seconds until all events of a page's start are answered, or told that it is busy."""
+    began, joined, session = time.monotonic(), 0, os.urandom(5).hex()
+    config = jsons.loads(ask(port, "GET", "/config")[1])
+    values = {each["id"]: each["props"].get("value") for each in config["components"]}
+    for event in config["dependencies"]:
+        if any(target[1] == "load" for target in event["targets"]):
+            data = {"data": [values[each] for each in event["inputs"]], "fn_index": event["id"]}
+            body = jsons.dumps({**data, "session_hash": session})
+            code, said = ask(port, "POST", "/gradio_api/queue/join", body)
+            if code != 200 and "Queue is full" not in said:
+                raise Fault("lost", said)
+            joined += code == 200
+    said = ask(port, "GET", f"/gradio_api/queue/data?session_hash={session}")[1] if joined else ""
+    if said.count('"success":true') < joined:
+        raise Fault("lost", f"{joined} events were answered by {said}")
+    return time.monotonic() - began
+
+
+def page(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """Visitors of a page all at once; then requests that it must refuse."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = forked(["explore", trained(work), f"--port={port}"], work / "log", -1)
+    closing.callback(os.kill, server, signal.SIGKILL)
+    while "the page is at" not in (work / "log").read_text():
+        assert os.waitpid(server, os.WNOHANG) == (0, 0), (work / "log").read_text()
+        time.sleep(0.1)
+    with ThreadPoolExecutor(count) as visitors:
+        slowest = max(visitors.map(visit, [port] * count))
+    print(f"{count} visitors at once: the slowest had its answers after {slowest:.1f} s")
+
+    def trial(rng: Random) -> None:
+        route = rng.choice(("queue/join", "upload", "file=/etc/passwd", "run/show", "deep_link"))
+        body = rng.choice((b"", b"{", b"[" * 10**5, bytes(2**21)))
+        hosts = ("127.0.0.1", "evil.example", "localhost.evil.example", "10.0.0.1", "")
+        origin = rng.choice(("http://evil.example", "null", f"http://localhost:{port}"))
+        headers = {"Host": f"{rng.choice(hosts)}:{port}", "Origin": origin}
+        code, _ = ask(port, rng.choice(("GET", "POST")), f"/gradio_api/{route}", body, **headers)
+        if not 400 <= code < 500:
+            raise Fault("silent", f"{route} {headers} {body[:9]!r}: {code}")
+        if "Traceback" in (said := (work / "log").read_text()):
+            raise Fault("tracebacks", said)
+
+    return trial
+
+
+PARTS = {part.__name__: part for part in (kills, corruptions, inputs, fuzz, page)}
+
+
+def torture(
+    part: Annotated[Literal["kills", "corruptions", "inputs", "fuzz", "page"], "what is tormented"],
+    *,
+    count: Annotated[PositiveInt, "trials; of page also visitors at once"] = 20,
+    seed: Annotated[int, "of all that is drawn"] = 0,
+    json: Annotated[str | None, "also write what was found to this file"] = None,
+) -> None:
+    """Torment runs, commands or the page at random, and count what must not be."""
+    file = None if json is None else output_file(json, ".json").resolve()
+    faults: dict[str, list[str]] = {"lost": [], "silent": [], "tracebacks": [], "hangs": []}
+
+    def late(*_: Any) -> None:
+        raise Fault("hangs", f"nothing after {PATIENCE} s")
+
+    signal.signal(signal.SIGALRM, late)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as closing:
+        closing.callback(os.chdir, os.getcwd())
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": work, "TOKENIZERS_PARALLELISM": "false"}
+        trial = PARTS[part](Path(work), count, closing)
+        for number in tqdm(range(count), unit=" trials", disable=None):
+            signal.alarm(PATIENCE)
+            try:
+                trial(Random(f"{seed} {number}"))
+            except Fault as fault:
+                faults[fault.args[0]].append(f"trial {number}: {fault.args[1]}")
+            except Exception:
+                faults["tracebacks"].append(f"trial {number}: {traceback.format_exc()}")
+            signal.alarm(0)
+    counted = {name: len(each) for name, each in faults.items()}
+    told = ", ".join(f"{n} {name}" for name, n in counted.items())
+    print(*chain(*faults.values()), f"{part}: {count} trials, seed {seed}: {told}", sep="\n")
+    if file is not None:
+        write_json(file, {"part": part, "count": count, "seed": seed, **counted, "faults": faults})
+    sys.exit(int(any(counted.values())))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(torture))
