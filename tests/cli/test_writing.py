@@ -150,6 +150,29 @@ def test_interpolate(lively: SentenceVAE, lively_run: str, method: str) -> None:
     assert [one["log_prob"] for one in found] == [one.log_prob for one in path]
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "options"),
+    [
+        ("the cat", [SHORT], {"max_length": 12}),
+        ("the _ sees", ["--source=prior", "--rounds=2"], {"source": "prior", "rounds": 2}),
+        ("the # #", ["--gap=#", "--seed=3", "--temperature=2"], {"seed": 3, "temperature": 2.0}),
+    ],
+    ids=["beginning", "gap", "marks"],
+)
+def test_complete(
+    lively: SentenceVAE, lively_run: str, text: str, flags: list[str], options: dict[str, Any]
+) -> None:
+    gap = "#" if "#" in text else None
+    expected = generation.complete(lively, text, 6, gap=gap, **options)
+    said = call("complete", lively_run, text, "-n6", *flags)
+    assert (said.code, said.err) == (0, "")
+    assert said.lines == [f"{one.nll:.2f}\t{one.times}\t{one.text}" for one in expected]
+    found = objects(call("complete", lively_run, text, "-n6", *flags, "--json"))
+    assert found == [one._asdict() for one in expected]
+    said = call("complete", lively_run, f"plugh {text}", "-n1", *flags)
+    assert said.err == "textvae: not in the vocabulary, read as <unk>: plugh\n"
+
+
 # Where texts come from
 
 
@@ -206,7 +229,7 @@ def test_as_long_as_in_training(short_run: str, tmp_path: Path, noted: dict[str,
 # Help
 
 
-@pytest.mark.parametrize("command", ["sample", *TEXTS, "encode", "neighbours"])
+@pytest.mark.parametrize("command", ["sample", *TEXTS, "complete", "encode", "neighbours"])
 def test_help_teaches_with_an_example(command: str) -> None:
     answer = call(command, "--help")
     text = " ".join(answer.out.split())

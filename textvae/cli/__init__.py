@@ -54,7 +54,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
             measuring.push,
         ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
-        *(writing.analogy, writing.jitter, writing.encode, writing.decode, writing.neighbours),
+        *(writing.complete, writing.analogy, writing.jitter),
+        *(writing.encode, writing.decode, writing.neighbours),
         *(measuring.schedules, measuring.explore),
     )
 }

@@ -126,6 +126,34 @@ def sample(
     _show(json, _written(model, z, decoding, [{}] * num_sentences))
 
 
+def complete(
+    run: Run,
+    text: Annotated[str, "how a sentence begins, or one with gaps: 'i love _ very much'"],
+    *,
+    num_sentences: Annotated[int, "how many; like ones are shown once, and counted"] = 5,
+    source: Annotated[str, "of the first z: posterior (of the text) or prior"] = "posterior",
+    gap: Annotated[str, "mark of a missing token (default: _ where there is one)"] = "",
+    rounds: Annotated[int, "how often z and what is missing are drawn anew"] = 10,
+    json: Json = False,
+    decoding: Decoding = DRAWN,
+) -> None:
+    """Go on from a beginning, or fill gaps; −log p(x), how often, and the sentence.
+
+    Approximate: the first z is that of the text as it stands, and comes to fit the whole over the
+    rounds; a gap is filled from the 50 tokens likeliest after what is before it; −log p(x) is by
+    100 importance samples.
+
+    example: textvae complete runs/my-1 'i love _ very much' -n 20
+    """
+    from textvae.generation import TextVAE
+
+    model = TextVAE.from_pretrained(run)
+    list(_report_unknown_words(model, text.split(gap or "_")))
+    options = {"source": source, "gap": gap or None, "rounds": rounds, **asdict(decoding)}
+    found = model.complete(text, num_sentences, **options)
+    _show(json, (one._asdict() for one in found), "{nll:.2f}\t{times}\t{text}")
+
+
 def reconstruct(
     given: Texts,
     *,

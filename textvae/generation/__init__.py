@@ -5,6 +5,7 @@ their log p. `Decoding` has the options of all that decodes; `TextVAE` has all a
 """
 
 from textvae.config import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
+from textvae.generation.completion import Completion, complete
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.texts import (
     METRICS,

@@ -8,7 +8,7 @@ place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from textvae.checks import InputError, integer
 from textvae.config import Decoding
 from textvae.generation.draws import TOKEN, draw, uniforms
 from textvae.losses.output_layer import cached_rows
-from textvae.model import SentenceVAE
+from textvae.model import DecoderState, SentenceVAE
 from textvae.runtime import full_speed
 from textvae.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
@@ -42,6 +42,7 @@ def decode(
     model: SentenceVAE,
     z: Tensor,
     *,
+    prefix: Sequence[int] = (),
     num_best: int = 1,
     batch_size: int | None = None,
     **options: Any,
@@ -51,6 +52,7 @@ def decode(
     Args:
         model: The model, with a tokenizer; put it into evaluation mode first.
         z: Latent codes, (B sentences, Z dimensions).
+        prefix: Ids that every sentence begins with; its log p is of what follows.
         num_best: Of beam search: so many best sentences for each code, at most the number of beams,
             the best with all `others`; fewer where the search has found no more.
         batch_size: Codes decoded together, which changes no more than rounding; by default as many
@@ -70,9 +72,9 @@ def decode(
         for first in range(0, len(z), batch_size):
             part = z[first : first + batch_size]
             if chosen.strategy == "beam":
-                ended = beam_search(model, part, next_token)
+                ended = beam_search(model, part, next_token, prefix)
             else:
-                ended = generate_tokens(model, part, next_token, first)
+                ended = generate_tokens(model, part, next_token, first, prefix)
             for group in ended:
                 for owner, *rest in zip(*(column.tolist() for column in group), strict=True):
                     found[first + owner].append(rest)
@@ -102,14 +104,24 @@ class Sentences(NamedTuple):
     log_prob: Tensor  # (B,)
 
     @classmethod
-    def begin(cls, z: Tensor) -> Sentences:
-        """An empty one of each code (B, Z)."""
+    def begin(cls, z: Tensor, prefix: Sequence[int]) -> Sentences:
+        """One of each code (B, Z), nothing but a prefix yet."""
         owner = torch.arange(len(z), device=z.device)
-        return cls(owner, owner.new_empty(len(z), 0), torch.zeros(len(z), device=z.device))
+        past = owner.new_tensor(list(prefix)).expand(len(z), -1)
+        return cls(owner, past, torch.zeros(len(z), device=z.device))
 
     def take(self, which: Tensor) -> Sentences:
         """Those at some places."""
         return Sentences(*(part[which] for part in self))
+
+
+def read_past(model: SentenceVAE, z: Tensor, past: Tensor) -> tuple[Tensor, DecoderState]:
+    """The last token (B,) of a past (B, T), BOS if that is empty, and the state before it."""
+    ids, state = past.new_full((len(past),), BOS_ID), model.initial_state(z)
+    for following in past.T:
+        _, state = model.decoder.read(ids, state, z)
+        ids = following
+    return ids, state
 
 
 class NextToken:
@@ -155,21 +167,25 @@ class NextToken:
 
 
 def generate_tokens(
-    model: SentenceVAE, z: Tensor, next_token: NextToken, first: int = 0
+    model: SentenceVAE,
+    z: Tensor,
+    next_token: NextToken,
+    first: int = 0,
+    prefix: Sequence[int] = (),
 ) -> Iterator[Sentences]:
     """Draw tokens, or take the likeliest; yields sentences as they are complete.
 
     The draws of a sentence belong to its place; that of the first code is `first`.
     """
-    options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
-    ids = torch.full_like(open_.owner, BOS_ID)
+    options, open_ = next_token.options, Sentences.begin(z, prefix)
+    ids, state = read_past(model, z, open_.past)
 
     def choose(scores: Tensor, p: Tensor, log_sum: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
         drawn = options.strategy == "sample"
         chosen = draw(scores, p, shares, options) if drawn else scores.argmax(-1)
         return chosen, scores.gather(1, chosen[:, None])[:, 0] - log_sum
 
-    for step in range(options.max_length):
+    for step in range(len(prefix), options.max_length):
         hidden, state = model.decoder.read(ids, state, z)
         shares = uniforms(options.seed, TOKEN, first + open_.owner, ids.new_tensor(step))
         ids, log_prob = next_token.chosen_by(choose, hidden, step, shares)
@@ -184,7 +200,9 @@ def generate_tokens(
     yield open_
 
 
-def beam_search(model: SentenceVAE, z: Tensor, next_token: NextToken) -> Iterator[Sentences]:
+def beam_search(
+    model: SentenceVAE, z: Tensor, next_token: NextToken, prefix: Sequence[int] = ()
+) -> Iterator[Sentences]:
     """The likeliest sentences (Sutskever, Vinyals & Le 2014, section 3.2), as they are complete.
 
     A sentence starts with W places, for which the continuations of its open hypotheses compete at
@@ -192,15 +210,16 @@ def beam_search(model: SentenceVAE, z: Tensor, next_token: NextToken) -> Iterato
     is greedy decoding. The greedy hypothesis always has a place: left to itself, search may drop it
     in favour of worse ends.
     """
-    options, open_, state = next_token.options, Sentences.begin(z), model.initial_state(z)
-    ids, greedy = torch.full_like(open_.owner, BOS_ID), torch.ones_like(open_.owner).bool()
+    options, open_ = next_token.options, Sentences.begin(z, prefix)
+    ids, state = read_past(model, z, open_.past)
+    greedy = torch.ones_like(open_.owner).bool()
     places = torch.full_like(open_.owner, options.beams)
 
     def choose(scores: Tensor, p: Tensor, log_sum: Tensor) -> tuple[Tensor, Tensor]:
         values, tokens = scores.topk(min(options.beams, scores.shape[1]))
         return values - log_sum[:, None], tokens
 
-    for step in range(options.max_length):
+    for step in range(len(prefix), options.max_length):
         hidden, state = model.decoder.read(ids, state, z[open_.owner])
         values, tokens = next_token.chosen_by(choose, hidden, step)
         grown, greedy, parent, ids = _compete(open_, greedy, places, values, tokens)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from textvae.batches import collate
 from textvae.checks import MANY, InputError, choose, integer, number, one_of
+from textvae.generation.completion import complete
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.draws import CHOICE, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
@@ -358,6 +359,7 @@ class TextVAE(SentenceVAE):
     attribute_vector = attribute_vector
     decode = decode
     generate_text = generate_text
+    complete = complete
     sample = sample
     reconstruct = reconstruct
     jitter = jitter

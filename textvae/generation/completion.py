@@ -1,0 +1,118 @@
+"""Sentences that are given in part: a beginning, or all but some tokens.
+
+Shapes: N chains, K candidates, V vocabulary, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from textvae.batches import collate
+from textvae.checks import MANY, InputError, integer, one_of
+from textvae.config import Decoding
+from textvae.diagnostics import importance_nll
+from textvae.generation.decoding import NextToken, decode, read_past
+from textvae.generation.draws import CHOICE, TOKEN, draw, normals, uniforms
+from textvae.model import SentenceVAE
+from textvae.tokenizer import UNK_ID, UNK_TOKEN
+
+CANDIDATES = 50  # likeliest tokens after those before a gap, which it is filled from
+NUM_SAMPLES = 100  # importance samples of the NLL
+
+
+class Completion(NamedTuple):
+    """A whole sentence."""
+
+    text: str
+    nll: float  # −log p(x), importance-weighted, nats
+    times: int  # chains that ended with it
+
+
+@torch.no_grad()
+def complete(
+    model: SentenceVAE,
+    text: str,
+    num_sentences: int = 5,
+    *,
+    source: str = "posterior",
+    gap: str | None = None,
+    rounds: int = 10,
+    seed: int = 0,
+    strategy: str = "sample",
+    allow_unknown: bool = False,
+    **options: Any,
+) -> list[Completion]:
+    """Go on from a beginning, or fill gaps of a token each, marked `_` unless `gap` says otherwise.
+
+    Each of `num_sentences` chains begins with a z from the prior, or the posterior of the text as
+    it stands, and draws what is missing from p(missing | given, z). A round proposes a z of q(z|x),
+    takes it by Metropolis' rule, and draws again (Bowman et al. 2016 impute in turns, too, but take
+    every z), so that many rounds end in p(z, missing | given), up to gaps filled from the
+    `CANDIDATES` alone. Not drawing but searching, it climbs (iterated conditional modes). Gives the
+    different ends, likeliest first. In a text with gaps words out of the vocabulary are gaps, too.
+    """
+    integer("num_sentences", num_sentences, 1, most=MANY)
+    integer("rounds", rounds, 0, most=MANY)
+    one_of("source", source, ("posterior", "prior"))
+    if not text.strip() or (gap is not None and not (gap and gap in text)):
+        raise InputError(f"text must have {'tokens' if gap is None else repr(gap)}, got {text!r}")
+    mark, seeds = "_" if gap is None else gap, Random(seed)
+    ids = model.tokenizer.encode(text.replace(mark, UNK_TOKEN))
+    gaps = [place for place, token in enumerate(ids) if token == UNK_ID and mark in text]
+    one_of("strategy", strategy, ("sample", "greedy", *(() if gaps else ("beam",))))
+    options |= {"strategy": strategy, "allow_unknown": allow_unknown}
+    sentences, rows = [ids] * num_sentences, torch.arange(num_sentences, device=model.device)
+    for turn in range(rounds + 1):
+        own = Decoding(seed=seeds.getrandbits(50), **options)
+        # A beginning is read as a sentence that was cut: without EOS.
+        cut = [turn == 0 and not gaps] * num_sentences
+        batch = collate(sentences, truncated=cut).to(model.device)
+        posterior = model.encode(batch)
+        noise = normals(own.seed, rows[:, None], torch.arange(model.latent_dim, device=rows.device))
+        new = posterior.sample(noise)
+        if turn == 0:
+            z = noise if source == "prior" else new
+        else:
+            old_weight, weight = (
+                model.log_likelihood(batch, code) - posterior.log_ratio(code) for code in (z, new)
+            )
+            taken = uniforms(own.seed, CHOICE, rows, rows).log() < weight - old_weight
+            z = torch.where(taken[:, None], new, z)
+        for place in gaps:
+            sentences = _filled(model, z, sentences, place, own)
+        if not gaps:
+            sentences = [one.ids for one in decode(model, z, prefix=ids, **vars(own))]
+    counts = Counter(map(tuple, sentences))
+    nll = importance_nll(model, [collate(list(counts))], num_samples=NUM_SAMPLES, seed=seed)
+    texts = model.tokenizer.decode_batch(counts)
+    ends = zip(texts, nll.per_sentence.tolist(), counts.values(), strict=True)
+    return sorted((Completion(*end) for end in ends), key=lambda end: end.nll)
+
+
+def _filled(
+    model: SentenceVAE, z: Tensor, sentences: list[list[int]], place: int, options: Decoding
+) -> list[list[int]]:
+    """The N sentences with the token at a place from p(token | all others, z (N, Z))."""
+    past = torch.tensor([one[:place] for one in sentences], device=z.device).long()
+    scores, _ = model.step(*read_past(model, z, past), z)
+    scores[:, NextToken(model, options).banned_early] = -torch.inf
+    after, tokens = scores.topk(min(CANDIDATES, model.vocab_size))  # (N, K)
+    filled = [
+        [*one[:place], token, *one[place + 1 :]]
+        for one, some in zip(sentences, tokens.tolist(), strict=True)
+        for token in some
+    ]
+    own_z = z.repeat_interleave(tokens.shape[1], 0)
+    joint = model.log_likelihood(collate(filled).to(z.device), own_z).view_as(after)
+    joint = joint.masked_fill(after == -torch.inf, -torch.inf)
+    row = torch.arange(len(z), device=z.device)
+    chosen = joint.argmax(-1)
+    if options.strategy == "sample":
+        shares = uniforms(options.seed, TOKEN, row, torch.full_like(row, place))
+        chosen = draw(joint, joint.softmax(-1), shares, options)
+    return [filled[i] for i in (row * tokens.shape[1] + chosen).tolist()]
