@@ -211,7 +211,7 @@ def test_a_failing_run_names_its_log(source: str, tmp_path: Path) -> None:
         sweep(source, OPTIONS, configurations, [0], tmp_path, **options)
     log = (tmp_path / "seed=0.log").read_text()
     assert "RuntimeError: this is why" in log
-    assert "training:" in log  # its bar
+    assert "training:" not in log  # a bar is for a terminal
     assert not (tmp_path / "lr=0.5,seed=0").exists()
     told = json.loads((tmp_path / "seed=0" / "told.json").read_text())
     assert told == {"threads": 1, "leads its group": True, "held back": [], "handler": True}
@@ -303,9 +303,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_results(
     wait_until(lambda: bool(run.evaluations()) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
-    assert "runs 0.0" in err  # the bar
+    assert (process.returncode, out, err) == (130, "", "")
     log = run.path.with_name("seed=0.log")
     assert "Traceback" not in log.read_text()
     assert processes_of(log) == []

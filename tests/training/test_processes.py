@@ -68,7 +68,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
                 prepared(directory / "runs" / name, options)
             ended = run_in_two("tests.training.worker", [str(directory)], directory)
             assert [process.code for process in ended] == [0, 0], ended
-            assert ["training:" in process.err for process in ended] == [True, False]  # one speaks
+            assert ["warning: " in process.err for process in ended] == [True, False]  # one speaks
     found = (json.loads((directory / f"{rank}.json").read_text()) for rank in (0, 1))
     return Two(directory / "runs", *found)
 
