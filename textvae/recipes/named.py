@@ -246,7 +246,7 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
     sentences = corpus["train"]
     batch_size = TrainingConfig(batch_size=given.get("batch_size", 32)).batch_size
     epochs = min(40, max(4, round(STEPS * batch_size / len(sentences))))
-    options = {"max_epochs": epochs, "warmup_epochs": min(10.0, epochs / 2)}
+    options: dict[str, Any] = {"max_epochs": epochs, "warmup_epochs": min(10.0, epochs / 2)}
     if given.get("tokenizer_file"):
         return options
     some = sentences.select(range(min(len(sentences), SAMPLE)))
