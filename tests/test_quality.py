@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textvae import grammar
+from textvae.checks import InputError
 from textvae.quality import (
     PathStep,
     ReconstructionFigures,
     accepted_share,
     distinct,
     factor_path,
+    fitted_classifier,
     length_distance,
     novel_ngrams,
     reconstruction_figures,
@@ -181,3 +183,15 @@ def test_what_the_grammar_accepts_and_what_changes_along_a_path() -> None:
 def test_refusals(measure: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure()
+
+
+def test_a_classifier_learns_words_and_says_how_well() -> None:
+    texts = [f"{word} film {number % 3}" for number in range(30) for word in ("good", "bad")]
+    labels = ["praise", "blame"] * 30
+    classifier, accuracy = fitted_classifier(texts, labels)
+    assert accuracy == 1
+    assert list(classifier.predict(["a bad film", "good"])) == ["blame", "praise"]
+    _, chance = fitted_classifier(["a film"] * 60, labels)
+    assert chance == 0.5
+    with pytest.raises(InputError, match="texts of praise must be at least 5, got 4"):
+        fitted_classifier(texts[:8], labels[:8])

@@ -6,13 +6,16 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
-from tests.cli.calling import Terminal, call
-from textvae import generation
+from tests.cli.calling import Said, Terminal, call
+from textvae import generation, recipes
+from textvae.batches import collate
 from textvae.config import Decoding
 from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
@@ -86,6 +89,61 @@ def test_samples_like_a_corpus(lively: SentenceVAE, lively_run: str, tmp_path: P
     z = generation.aggregate_codes(lively, 9, [ONE, OTHER], seed=2)
     drawing: dict[str, Any] = {"strategy": "sample", "allow_unknown": False, "seed": 2}
     assert objects(json_too) == scored(lively, z, **drawing)
+
+
+@pytest.mark.parametrize("source", ["prior", "aggregate", "gaussian", "gmm"])
+def test_sample_from_what_is_fitted(
+    trained: tuple[Path, Said], trained_floor: tuple[Path, Said], fifty: Path, source: str
+) -> None:
+    run, floor = (str(each[0]) for each in (trained, trained_floor))
+    model = generation.TextVAE.from_pretrained(run)
+    training = recipes.LoadedRun.open(run, "train").corpus["train"]["text"][:]
+    texts = None if source == "prior" else training
+    expected = model.sample(5, source=source, texts=texts, seed=2, max_length=12)
+    command = ("sample", run, "-n5", "--seed=2", SHORT, f"--from={source}")
+    said = call(*command, f"--language-model={floor}")
+    assert (said.code, said.lines) == (0, expected)
+    judge = SentenceVAE.from_pretrained(floor)
+    sets = {"prior": model.sample(5, seed=2, max_length=12), source: expected}
+    if texts is not None:
+        sets["real"] = texts[:5]
+        lines = fifty.read_text(encoding="utf-8")
+        like = fifty.with_name("like.txt")
+        like.write_text("\n".join(texts), encoding="utf-8")
+        assert set(texts) < set(lines.splitlines())
+        assert call(*command, f"--like={like}").lines == expected
+    nll = ", ".join(f"{name} {mean_nll(judge, given):.2f}" for name, given in sets.items())
+    assert said.err == f"textvae: NLL under {floor}, nats per sentence: {nll}\n"
+
+
+def mean_nll(judge: SentenceVAE, texts: list[str]) -> float:
+    """Of a language model, sentence by sentence."""
+    found = []
+    with torch.no_grad():
+        for ids in judge.tokenizer.encode_batch(texts):
+            found.append(-float(judge.log_likelihood(collate([ids]), torch.zeros(1, 0))))
+    return fmean(found)
+
+
+@pytest.mark.parametrize("flags", [[], ["--scale=1", "--scale", "-0.5"]], ids=["default", "own"])
+def test_direction(lively: SentenceVAE, lively_run: str, tmp_path: Path, flags: list[str]) -> None:
+    sets = {"from": ["a cat runs"] * 5, "to": ["a dog runs"] * 5, "apply": [ONE, THIRD]}
+    for name, texts in sets.items():
+        (tmp_path / name).write_text("\n".join(texts), encoding="utf-8")
+    files = [f"--{name}={tmp_path / name}" for name in sets]
+    plot = tmp_path / "trade.svg"
+    said = call("direction", lively_run, *files, *flags, SHORT, f"--plot={plot}")
+    scales = (1.0, -0.5) if flags else (0.5, 1.0, 1.5, 2.0)
+    found, accuracy = generation.direction(lively, *sets.values(), scales, max_length=12)
+    assert said.lines == [f"{k.scale:+g}\t{k.texts[i]}" for i in range(2) for k in found]
+    _, *rows, closing = said.err.splitlines()
+    assert accuracy == 1
+    assert closing.startswith("textvae: the classifier is right on 100.0% of FROM and TO")
+    figures = [[f"{v:.2f}" for v in (k.scale, 100 * k.taken, k.bleu)] for k in found]
+    assert [row.split()[1:] for row in rows] == figures
+    assert plot.read_text(encoding="utf-8").count("<path") > 2
+    one, *_ = objects(call("direction", lively_run, *files, *flags, SHORT, "--json"))
+    assert one == {"source": ONE, "scale": found[0].scale, "text": found[0].texts[0]}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +287,9 @@ def test_as_long_as_in_training(short_run: str, tmp_path: Path, noted: dict[str,
 # Help
 
 
-@pytest.mark.parametrize("command", ["sample", *TEXTS, "complete", "encode", "neighbours"])
+@pytest.mark.parametrize(
+    "command", ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
+)
 def test_help_teaches_with_an_example(command: str) -> None:
     answer = call(command, "--help")
     text = " ".join(answer.out.split())

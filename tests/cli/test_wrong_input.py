@@ -25,6 +25,7 @@ FILES = {
     **{f"other/{split}.txt": b"x y z\n" * 3 for split in ("train", "valid", "test")},
 }
 
+DIRECTION = "direction RUN --apply GOOD --from"
 LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code"
 
 
@@ -98,6 +99,19 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("sample RUN --num-beams 3", "num_beams is an option of strategy 'beam' only, got"),
         ("sample RUN --min-length 9 --max-length 5", "min_length must be at most max_length (5)"),
         ("sample RUN --like BLANK", "must hold at least one sentence, got empty lines only"),
+        ("sample RUN --from=gmn", "from must be one of prior, aggregate, gaussian, gmm, got 'gmn'"),
+        ("sample RUN --from=prior --like GOOD", "texts must be given with sources but 'prior' onl"),
+        ("sample RUN --from=gmm --like GOOD", "texts must be more than 10 to fit to, got 1"),
+        ("sample LANGUAGE --from=gmm --like GOOD", LANGUAGE_MODEL),
+        ("direction RUN --to GOOD --apply GOOD", "from of textvae direction"),
+        (f"{DIRECTION} GOOD --to BLANK", "BLANK must hold at least one sentence, got empty lines"),
+        (f"{DIRECTION} NOTHING --to GOOD", "NOTHING is empty: it must hold at least one sentence"),
+        (f"{DIRECTION} GOOD --to GOOD", "texts of from must be at least 5, got 1"),
+        (
+            f"{DIRECTION} GOOD --to GOOD --scale x",
+            "argument --scale: invalid float value: 'x' (textvae dir",
+        ),
+        (f"{DIRECTION} GOOD --to GOOD --plot=a.xyz", "must end in one of .png, .svg, .pdf, got"),
         ("sample NOWHERE", "no run directory at 'NOWHERE'"),
         ("reconstruct RUN", "standard input is empty: it must hold at least one sentence, a line"),
         ("reconstruct RUN EMPTY", "text 1 must have at least one token, got ''"),

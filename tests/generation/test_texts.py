@@ -26,6 +26,7 @@ from textvae.checks import InputError
 from textvae.generation import texts as module
 from textvae.generation.draws import NOISE, uniforms
 from textvae.model import Gaussian, Posterior, SentenceVAE
+from textvae.quality import reconstruction_figures
 from textvae.tokenizer import EOS_ID, UNK_ID
 
 ONE, OTHER, _ = TEXTS = ["the cat sees a dog", "a dog runs", "cats run"]
@@ -110,6 +111,34 @@ def test_codes_of_the_aggregate_are_those_of_texts(
     assert gen.aggregate_codes(lively_model, 7, texts, seed=1).equal(z[:7])
 
 
+@pytest.mark.parametrize("components", [1, 3])
+def test_fitted_codes_are_as_the_aggregate_posterior(
+    lively_model: SentenceVAE, texts: list[str], components: int
+) -> None:
+    many = texts * 50
+    drawn = gen.posterior_codes(lively_model, many, sampled=True)
+    z = gen.fitted_codes(lively_model, 20_000, many, components=components)
+    assert (z.dtype, z.shape) == (drawn.dtype, (20_000, 3))
+    scale = drawn.std(0)
+    assert ((z.mean(0) - drawn.mean(0)) / scale).abs().max() < 0.05
+    apart = z.T.cov() - drawn.T.cov(correction=0)
+    assert (apart / scale[:, None] / scale).abs().max() < 0.05
+    half, rest = z[:10_000].mean(0), z[10_000:].mean(0)  # not one component after another
+    assert ((half - rest) / scale).abs().max() < 0.1
+    assert gen.fitted_codes(lively_model, 20_000, many, components=components).equal(z)
+
+
+def test_a_mixture_finds_what_one_gaussian_covers(
+    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two far clusters: nothing of the mixture lies between them, much of the Gaussian does."""
+    codes = torch.cat([draws(50, 3, seed=1) - 10, draws(50, 3, seed=2) + 10])
+    monkeypatch.setattr(module, "posterior_codes", lambda *_, **__: codes)
+    for components, between in ((1, True), (2, False)):
+        z = gen.fitted_codes(lively_model, 500, [ONE] * 100, components=components)
+        assert bool((z.mean(1).abs() < 5).any()) == between
+
+
 def test_codes_of_posteriors(lively_model: SentenceVAE, texts: list[str]) -> None:
     posterior = gen.encode(lively_model, texts)
     assert gen.posterior_codes(lively_model, texts).equal(posterior.mean)
@@ -188,7 +217,12 @@ def test_an_analogy_is_a_sum_of_codes(lively_model: SentenceVAE, texts: list[str
         (gen.attribute_vector, [[ONE], []], {}, "texts must hold at least one sentence, got 0"),
         (gen.shift, [ONE, torch.zeros(1, 3)], {}, r"vector must .* \(3,\), got \(1, 3\)"),
         (gen.shift, [ONE, torch.zeros(3)], {"strength": math.nan}, "strength must be in .* nan"),
-        (gen.sample, [2], {"source": "mean"}, "source must be one of prior, aggregate, got"),
+        (gen.sample, [2], {"source": "mean"}, "source must be one of prior, aggregate, gaussian, "),
+        (gen.sample, [2], {"source": "gmm"}, "texts must be given with .* got 'gmm'"),
+        (gen.fitted_codes, [0, TEXTS], {}, "num_sentences must be at least 1, got 0"),
+        (gen.fitted_codes, [2, TEXTS], {"components": 3}, "texts must be more than 3 to fit to, g"),
+        (gen.direction, [TEXTS] * 3, {}, "texts of from must be at least 5, got 3"),
+        (gen.direction, [TEXTS] * 3, {"scales": [math.nan]}, "scale must be in .* got nan"),
         (gen.sample, [2], {"source": "aggregate"}, "texts must be given with source"),
         (gen.sample, [2], {"texts": [ONE]}, "texts must be given .* only, got 'prior'"),
         (gen.neighbours, [ONE, [OTHER], 0], {}, "k must be at least 1, got 0"),
@@ -278,6 +312,32 @@ def test_a_shift_by_the_difference_arrives(lively_model: SentenceVAE, texts: lis
     assert gen.shift(lively_model, texts[0], vector, max_length=8) == back[2]
     assert gen.shift(lively_model, texts[0], vector, strength=0.0, max_length=8) == back[0]
     assert gen.shift(lively_model, texts[0], -0.5 * vector, strength=-2, max_length=8) == back[2]
+
+
+def test_a_direction_is_judged_over_scales(
+    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classifier knows dogs from cats; texts that become one are taken for it."""
+    cats, dogs = ["a cat runs"] * 6, ["a dog runs"] * 6
+    back = gen.reconstruct(lively_model, [ONE, OTHER], max_length=8)
+    found, accuracy = gen.direction(lively_model, cats, dogs, [ONE, OTHER], [1, -2], max_length=8)
+    assert accuracy == 1
+    assert [each.scale for each in found] == [-2, 0, 1]
+    vector = gen.attribute_vector(lively_model, dogs[:1], cats[:1])
+    for each in found:
+        moved = [
+            gen.shift(lively_model, text, vector, strength=each.scale, max_length=8)
+            for text in (ONE, OTHER)
+        ]
+        assert each.texts == moved
+        assert each.bleu == reconstruction_figures(moved, [ONE, OTHER]).bleu
+    assert found[1].texts == back
+    said = {"cat": "a cat runs", "dog": "a dog runs"}
+    for names, taken in ((["cat", "dog"], 0.5), (["dog", "dog"], 1.0), (["cat", "cat"], 0.0)):
+        texts = [said[name] for name in names]
+        monkeypatch.setattr(module, "generate_text", lambda *_, texts=texts, **__: texts)
+        found, _ = gen.direction(lively_model, cats, dogs, [ONE, OTHER], [])
+        assert [each.taken for each in found] == [taken]
 
 
 def test_text_is_bounded_by_default(tiny_model: SentenceVAE) -> None:

@@ -84,8 +84,8 @@ def call(function: Callable[..., Any], options: Namespace) -> Any:
             values[name] = replace(parameter.default, **_given(options, kind))
         elif isinstance(kind, type):
             values[name] = call(kind, options)
-        elif name in options:
-            values[name] = options[name]
+        elif (key := name.rstrip("_")) in options:  # from_: Python has a word of this name
+            values[name] = options[key]
     return function(**values)
 
 
@@ -148,6 +148,9 @@ def _add_argument(parser: ArgumentParser, parameter: Parameter, kind: Any, text:
         names = [*filter(None, [SHORT.get(name)]), _flag(name)]
         if kind is bool:
             settings = {"action": "store_true", "help": text}
+        elif get_origin(kind) is Sequence:  # given once for each
+            settings |= {"action": "extend", "type": get_args(kind)[0], "nargs": "+"}
+            settings["default"] = SUPPRESS
     elif get_origin(kind) is Sequence:
         # Not nargs="*": with that, no text could follow an option.
         settings |= {"type": get_args(kind)[0], "nargs": "+", "default": SUPPRESS}
@@ -176,7 +179,7 @@ def _given(options: Namespace, *configs: type) -> dict[str, Any]:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
+    return f"--{name.rstrip('_').replace('_', '-')}" if len(name) > 1 else f"-{name}"
 
 
 def exit_code_of(command: Callable[[], None]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from textvae.checks import InputError
+from textvae.checks import InputError, one_of
 from textvae.cli.command import Json, Run, print_result, read_lines, say
 from textvae.config import Decoding
 from textvae.files import find_pretrained, output_file, read_config, replacing
@@ -27,6 +27,7 @@ DRAWN = Decoding(strategy="sample", allow_unknown=False)
 
 CHUNK = 4096  # sentences that are read and encoded at a time
 BUSIEST = 3  # dimensions shown of each sentence
+MAX_FITTED = 20_000  # training sentences whose codes a distribution is fitted to
 MAX_UNKNOWN = 20  # unknown words that are shown
 
 
@@ -108,6 +109,13 @@ def sample(
     *,
     num_sentences: Annotated[int, "how many"] = 10,
     like: Annotated[str | None, "z of the posteriors of this file's sentences, no prior's"] = None,
+    from_: Annotated[
+        str | None,
+        "where z is from: prior; of --like or training texts aggregate, gaussian or gmm (fitted)",
+    ] = None,
+    language_model: Annotated[
+        str | None, "run with latent_dim 0: also NLL under it, of these, the prior's and real ones"
+    ] = None,
     json: Json = False,
     decoding: Decoding = DRAWN,
 ) -> None:
@@ -115,15 +123,37 @@ def sample(
 
     example: textvae sample runs/grammar-1 -n 5 --top-p 0.9 --seed 1
     """
+    from textvae.generation import SOURCES, TextVAE
+
+    model, texts = TextVAE.from_pretrained(run), None
+    source = from_ or ("prior" if like is None else "aggregate")
+    if like is not None:
+        texts = list(_report_unknown_words(model, (text for _, text in _read_corpus(like))))
+    elif one_of("from", source, SOURCES) != "prior":
+        from textvae.recipes import LoadedRun
+
+        texts = LoadedRun.open(run, "train", most=MAX_FITTED).corpus["train"]["text"][:]
+    z = model.source_codes(num_sentences, source=source, texts=texts, seed=decoding.seed)
+    records = list(_written(model, z, decoding, [{}] * num_sentences))
+    _show(json, records)
+    if language_model is not None:
+        z = model.prior_codes(num_sentences, seed=decoding.seed)
+        sets = {"prior": model.generate_text(z, **asdict(decoding))}
+        sets |= {source: [one["text"] for one in records], "real": (texts or [])[:num_sentences]}
+        _say_nll(language_model, sets)
+
+
+def _say_nll(name: str, sets: dict[str, list[str]]) -> None:
+    from textvae.batches import collate
+    from textvae.diagnostics import importance_nll
     from textvae.generation import TextVAE
 
-    model, seed = TextVAE.from_pretrained(run), decoding.seed
-    if like is None:
-        z = model.prior_codes(num_sentences, seed=seed)
-    else:
-        texts = _report_unknown_words(model, (text for _, text in _read_corpus(like)))
-        z = model.aggregate_codes(num_sentences, list(texts), seed=seed)
-    _show(json, _written(model, z, decoding, [{}] * num_sentences))
+    judge, found = TextVAE.from_pretrained(name), []
+    for source, texts in sets.items():
+        if texts:
+            batch = collate(judge.tokenizer.encode_batch(texts))
+            found.append(f"{source} {importance_nll(judge, [batch], num_samples=100).nll:.2f}")
+    say(f"NLL under {name}, nats per sentence: {', '.join(found)}")
 
 
 def complete(
@@ -222,6 +252,50 @@ def analogy(given: Texts, *, decoding: Decoding = LIKELIEST) -> None:
     model, (a, b, c) = given.load(3)
     z = model.analogy_codes(a, b, c)
     _show(given.json, _written(model, z, decoding, [{"a": a, "b": b, "c": c}]))
+
+
+def direction(
+    run: Run,
+    *,
+    from_: Annotated[str, "file of sentences without an attribute, one a line"],
+    to: Annotated[str, "file of sentences with it"],
+    apply: Annotated[str, "file of the sentences to move"],
+    scale: Annotated[
+        Sequence[float], "how far, once for each; 1 is from mean to mean (default: 0.5 1 1.5 2)"
+    ] = (0.5, 1.0, 1.5, 2.0),
+    plot: Annotated[str | None, "picture of the trade: .png, .svg or .pdf"] = None,
+    json: Json = False,
+    decoding: Decoding = LIKELIEST,
+) -> None:
+    """Move sentences by an attribute: the mean code of TO minus that of FROM.
+
+    A classifier that learned FROM and TO apart says how many are taken for TO, BLEU to the
+    sentences how much was kept; 0 is reconstruction.
+
+    example: textvae direction runs/my-1 --from bad.txt --to good.txt --apply my.txt --scale 1
+    """
+    from textvae.generation import TextVAE
+    from textvae.report import pictures, text
+
+    if plot is not None:
+        pictures.checked_path(plot)
+    model = TextVAE.from_pretrained(run)
+    sets = (
+        list(_report_unknown_words(model, (sentence for _, sentence in _read_corpus(file))))
+        for file in (from_, to, apply)
+    )
+    before, after, moved = sets
+    found, accuracy = model.direction(before, after, moved, scale, **asdict(decoding))
+    for i, source in enumerate(moved):
+        records = ({"source": source, "scale": k.scale, "text": k.texts[i]} for k in found)
+        _show(json, records, "{scale:+g}\t{text}")
+    rows = [{"scale": k.scale, "as TO, %": 100 * k.taken, "BLEU": k.bleu} for k in found]
+    say(*text.table(rows).splitlines())
+    say(f"the classifier is right on {accuracy:.1%} of FROM and TO, cross-validated")
+    if plot is not None:
+        scales = [each.scale for each in found]
+        curves = {name: (scales, [row[name] for row in rows]) for name in ("as TO, %", "BLEU")}
+        pictures.panel_chart(plot, [pictures.Panel(curves=curves, xlabel="scale", from_zero=True)])
 
 
 def jitter(

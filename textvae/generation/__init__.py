@@ -9,7 +9,9 @@ from textvae.generation.completion import Completion, complete
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.texts import (
     METRICS,
+    SOURCES,
     Neighbour,
+    Shifted,
     TextVAE,
     aggregate_codes,
     analogy,
@@ -17,7 +19,9 @@ from textvae.generation.texts import (
     attribute_vector,
     changes,
     check_texts,
+    direction,
     encode,
+    fitted_codes,
     interpolate,
     jitter,
     jittered_codes,
@@ -31,6 +35,7 @@ from textvae.generation.texts import (
     sample,
     shift,
     slerp,
+    source_codes,
     traversal_codes,
     traverse,
 )

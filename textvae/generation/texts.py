@@ -17,15 +17,17 @@ from itertools import islice, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from textvae.batches import collate
-from textvae.checks import MANY, InputError, choose, integer, number, one_of
+from textvae.checks import MANY, InputError, choose, imported, integer, number, one_of
 from textvae.generation.completion import complete
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.draws import CHOICE, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
+from textvae.quality import fitted_classifier, reconstruction_figures
 
 TOGETHER = 64  # sentences that are encoded at a time: more are no faster
 METRICS = ("cosine", "euclidean", "kl")
@@ -95,6 +97,46 @@ def aggregate_codes(
     return posterior.map(itemgetter(chosen)).sample(noise)
 
 
+def fitted_codes(
+    model: SentenceVAE, num_codes: int, texts: Sequence[str], *, components: int = 1, seed: int = 0
+) -> Tensor:
+    """Draws from a mixture of full Gaussians fitted to the aggregate posterior, (num_codes, Z).
+
+    That of texts, by a draw of each one's posterior (Ghosh et al. 2020, section 4, of means).
+    """
+    integer("num_sentences", num_codes, 1, most=MANY)
+    codes = posterior_codes(model, texts, sampled=True, seed=seed)
+    if len(texts) <= components:
+        raise InputError(f"texts must be more than {components} to fit to, got {len(texts)}")
+    needs = 'fitted codes need scikit-learn: pip install "textvae[quality]"'
+    mixture = imported("sklearn.mixture", needs).GaussianMixture
+    fit = mixture(components, max_iter=1000, random_state=seed % 2**32).fit(codes.cpu().double())
+    drawn = np.random.default_rng(seed).permutation(fit.sample(num_codes)[0])  # not by component
+    return torch.from_numpy(drawn).to(codes)
+
+
+FITTED = {"gaussian": 1, "gmm": 10}  # components
+SOURCES = ("prior", "aggregate", *FITTED)
+
+
+def source_codes(
+    model: SentenceVAE,
+    num_codes: int,
+    *,
+    source: str = "prior",
+    texts: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Codes (num_codes, Z) of a source, those beside the prior of texts; see `sample`."""
+    if (one_of("source", source, SOURCES) == "prior") == (texts is not None):
+        raise InputError(f"texts must be given with sources but 'prior' only, got {source!r}")
+    if texts is None:
+        return prior_codes(model, num_codes, seed=seed)
+    if source == "aggregate":
+        return aggregate_codes(model, num_codes, texts, seed=seed)
+    return fitted_codes(model, num_codes, texts, components=FITTED[source], seed=seed)
+
+
 def sample(
     model: SentenceVAE,
     num_sentences: int = 5,
@@ -108,17 +150,12 @@ def sample(
 ) -> list[str]:
     """New sentences: draw z, then x ~ p(x|z).
 
-    z is from the source `"prior"`, N(0, I), or `"aggregate"`, the posterior of one of `texts` taken
-    at random. The same seed gives the same sentences, so calling it again does, unless you give
-    another; fewer of them are the first of more.
+    z is from the source `"prior"`, N(0, I), or of texts: `"aggregate"`, the posterior of one of
+    them taken at random, or one Gaussian (`"gaussian"`) or ten (`"gmm"`) fitted to their codes. The
+    same seed gives the same sentences, so calling it again does, unless you give another; fewer of
+    them are the first of more, but for the fitted.
     """
-    one_of("source", source, ("prior", "aggregate"))
-    if (source == "aggregate") != (texts is not None):
-        raise InputError(f"texts must be given with source 'aggregate' only, got {source!r}")
-    if texts is None:
-        z = prior_codes(model, num_sentences, seed=seed)
-    else:
-        z = aggregate_codes(model, num_sentences, texts, seed=seed)
+    z = source_codes(model, num_sentences, source=source, texts=texts, seed=seed)
     options |= {"seed": seed, "strategy": strategy, "allow_unknown": allow_unknown}
     return generate_text(model, z, **options)
 
@@ -252,6 +289,41 @@ def shift(
     return generate_text(model, mean + strength * vector.to(mean), **options)[0]
 
 
+class Shifted(NamedTuple):
+    """Texts moved by one scale of an attribute vector."""
+
+    scale: float
+    texts: list[str]  # what each becomes
+    taken: float  # share that the classifier takes for those with the attribute
+    bleu: float  # of the sentences to the texts: content kept
+
+
+def direction(
+    model: SentenceVAE,
+    from_texts: Sequence[str],
+    to_texts: Sequence[str],
+    texts: Sequence[str],
+    scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
+    **options: Any,
+) -> tuple[list[Shifted], float]:
+    """Move texts by scales of an `attribute_vector`, judged by a `quality.fitted_classifier`.
+
+    It learns the two sets apart; its cross-validated accuracy comes along. Scale 0 is
+    reconstruction, and always there. Options are those of `Decoding`.
+    """
+    for scale in scales:
+        number("scale", scale, "(-inf, inf)")
+    vector, means = attribute_vector(model, to_texts, from_texts), encode(model, texts).mean
+    labels = ["from"] * len(from_texts) + ["to"] * len(to_texts)
+    classifier, accuracy = fitted_classifier([*from_texts, *to_texts], labels)
+    found = []
+    for scale in sorted({0.0, *scales}):
+        own = generate_text(model, means + scale * vector, **options)
+        taken = float((classifier.predict(own) == "to").mean())
+        found.append(Shifted(scale, own, taken, reconstruction_figures(own, texts).bleu))
+    return found, accuracy
+
+
 def lerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
     """Points on the straight line between two codes (Z,), at shares (N,) of the way: (N, Z)."""
     return torch.lerp(start, end, shares[:, None])
@@ -351,6 +423,8 @@ class TextVAE(SentenceVAE):
     encode_texts = encode
     prior_codes = prior_codes
     aggregate_codes = aggregate_codes
+    fitted_codes = fitted_codes
+    source_codes = source_codes
     posterior_codes = posterior_codes
     jittered_codes = jittered_codes
     path_codes = path_codes
@@ -367,4 +441,5 @@ class TextVAE(SentenceVAE):
     traverse = traverse
     analogy = analogy
     shift = shift
+    direction = direction
     neighbours = neighbours
