@@ -124,7 +124,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("reconstruct SHORT a LONG", "text 2 must have at most 4 tokens, as in training, got 5"),
         ("reconstruct LANGUAGE a", LANGUAGE_MODEL),
         ("complete RUN EMPTY", "text must have tokens, got ''"),
-        ("complete RUN a --gap=#", "text must have '#', got 'a'"),
+        ("complete RUN a --gap=#", "text must have a gap '#', got 'a'"),
         ("complete RUN _ --strategy=beam", "strategy must be one of sample, greedy, got 'beam'"),
         ("interpolate RUN a", "texts must be at least 2 sentences (both ends), got 1"),
         ("interpolate RUN a b --method cubic", "method must be one of linear, spherical, got"),

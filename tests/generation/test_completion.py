@@ -124,8 +124,8 @@ def test_decoding_goes_on_from_a_prefix(lively_model: SentenceVAE, strategy: str
     ("text", "options", "message"),
     [
         ("", {}, "text must have tokens, got ''"),
-        ("a dog", {"gap": "*"}, r"text must have '\*', got 'a dog'"),
-        ("a dog", {"gap": ""}, "text must have '', got 'a dog'"),
+        ("a dog", {"gap": "*"}, r"text must have a gap '\*', got 'a dog'"),
+        ("a dog", {"gap": ""}, "text must have a gap '', got 'a dog'"),
         ("a _", {"strategy": "beam"}, "strategy must be one of sample, greedy, got 'beam'"),
         ("a _", {"source": "mean"}, "source must be one of posterior, prior, got 'mean'"),
         ("a _", {"rounds": -1}, "rounds must be at least 0, got -1"),

@@ -60,7 +60,9 @@ def complete(
     integer("rounds", rounds, 0, most=MANY)
     one_of("source", source, ("posterior", "prior"))
     if not text.strip() or (gap is not None and not (gap and gap in text)):
-        raise InputError(f"text must have {'tokens' if gap is None else repr(gap)}, got {text!r}")
+        raise InputError(
+            f"text must have {'tokens' if gap is None else f'a gap {gap!r}'}, got {text!r}"
+        )
     mark, seeds = "_" if gap is None else gap, Random(seed)
     ids = model.tokenizer.encode(text.replace(mark, UNK_TOKEN))
     gaps = [place for place, token in enumerate(ids) if token == UNK_ID and mark in text]
