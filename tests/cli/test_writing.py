@@ -220,7 +220,7 @@ def test_interpolate(lively: SentenceVAE, lively_run: str, method: str) -> None:
 def test_complete(
     lively: SentenceVAE, lively_run: str, text: str, flags: list[str], options: dict[str, Any]
 ) -> None:
-    gap = "#" if "#" in text else None
+    gap = "#" if "#" in text else "_"
     expected = generation.complete(lively, text, 6, gap=gap, **options)
     said = call("complete", lively_run, text, "-n6", *flags)
     assert (said.code, said.err) == (0, "")

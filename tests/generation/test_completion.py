@@ -77,9 +77,9 @@ def test_many_rounds_end_in_what_the_model_says_of_a_gap(
 
 def test_several_gaps_words_unknown_and_marks_of_ones_own(lively_model: SentenceVAE) -> None:
     for text, mark in (
-        ("a _ sees _ dog", None),
+        ("a _ sees _ dog", "_"),
         ("a <unk> sees # dog", "#"),
-        ("a zebra sees _", None),
+        ("a zebra sees _", "_"),
     ):
         for text_found, nll, _ in gen.complete(lively_model, text, 6, gap=mark, seed=3):
             words = text_found.split()
@@ -123,9 +123,9 @@ def test_decoding_goes_on_from_a_prefix(lively_model: SentenceVAE, strategy: str
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("", {}, "text must have tokens, got ''"),
-        ("a dog", {"gap": "*"}, r"text must have a gap '\*', got 'a dog'"),
-        ("a dog", {"gap": ""}, "text must have a gap '', got 'a dog'"),
+        ("", {}, "text must have tokens, and the mark of a gap '_', got ''"),
+        ("a dog", {"gap": "*"}, r"the mark of a gap '\*', got 'a dog'"),
+        ("a dog", {"gap": ""}, "the mark of a gap '', got 'a dog'"),
         ("a _", {"strategy": "beam"}, "strategy must be one of sample, greedy, got 'beam'"),
         ("a _", {"source": "mean"}, "source must be one of posterior, prior, got 'mean'"),
         ("a _", {"rounds": -1}, "rounds must be at least 0, got -1"),

@@ -162,7 +162,7 @@ def complete(
     *,
     num_sentences: Annotated[int, "how many; like ones are shown once, and counted"] = 5,
     source: Annotated[str, "of the first z: posterior (of the text) or prior"] = "posterior",
-    gap: Annotated[str, "mark of a missing token (default: _ where there is one)"] = "",
+    gap: Annotated[str, "mark of a missing token; a text without _ is a beginning"] = "_",
     rounds: Annotated[int, "how often z and what is missing are drawn anew"] = 10,
     json: Json = False,
     decoding: Decoding = DRAWN,
@@ -178,8 +178,8 @@ def complete(
     from textvae.generation import TextVAE
 
     model = TextVAE.from_pretrained(run)
-    list(_report_unknown_words(model, text.split(gap or "_")))
-    options = {"source": source, "gap": gap or None, "rounds": rounds, **asdict(decoding)}
+    list(_report_unknown_words(model, [text.replace(gap, " ")]))
+    options = {"source": source, "gap": gap, "rounds": rounds, **asdict(decoding)}
     found = model.complete(text, num_sentences, **options)
     _show(json, (one._asdict() for one in found), "{nll:.2f}\t{times}\t{text}")
 

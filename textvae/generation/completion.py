@@ -40,14 +40,14 @@ def complete(
     num_sentences: int = 5,
     *,
     source: str = "posterior",
-    gap: str | None = None,
+    gap: str = "_",
     rounds: int = 10,
     seed: int = 0,
     strategy: str = "sample",
     allow_unknown: bool = False,
     **options: Any,
 ) -> list[Completion]:
-    """Go on from a beginning, or fill gaps of a token each, marked `_` unless `gap` says otherwise.
+    """Go on from a beginning, or fill the gaps of a text that has them, of a token each.
 
     Each of `num_sentences` chains begins with a z from the prior, or the posterior of the text as
     it stands, and draws what is missing from p(missing | given, z). A round proposes a z of q(z|x),
@@ -59,13 +59,10 @@ def complete(
     integer("num_sentences", num_sentences, 1, most=MANY)
     integer("rounds", rounds, 0, most=MANY)
     one_of("source", source, ("posterior", "prior"))
-    if not text.strip() or (gap is not None and not (gap and gap in text)):
-        raise InputError(
-            f"text must have {'tokens' if gap is None else f'a gap {gap!r}'}, got {text!r}"
-        )
-    mark, seeds = "_" if gap is None else gap, Random(seed)
-    ids = model.tokenizer.encode(text.replace(mark, UNK_TOKEN))
-    gaps = [place for place, token in enumerate(ids) if token == UNK_ID and mark in text]
+    if not text.strip() or not gap or (gap != "_" and gap not in text):
+        raise InputError(f"text must have tokens, and the mark of a gap {gap!r}, got {text!r}")
+    seeds, ids = Random(seed), model.tokenizer.encode(text.replace(gap, UNK_TOKEN))
+    gaps = [place for place, token in enumerate(ids) if token == UNK_ID and gap in text]
     one_of("strategy", strategy, ("sample", "greedy", *(() if gaps else ("beam",))))
     options |= {"strategy": strategy, "allow_unknown": allow_unknown}
     sentences, rows = [ids] * num_sentences, torch.arange(num_sentences, device=model.device)
