@@ -1,0 +1,184 @@
+"""The measures of MOSES on sets of molecules, by their published definitions.
+
+Polykovskiy et al. 2020, Molecular Sets (MOSES), arXiv:1811.12823; Preuer et al. 2018, Fréchet
+ChemNet Distance, arXiv:1803.09518. What a molecule is, its fingerprint, fragments and scaffold are
+rdkit's; ChemNet is fcd-torch's. N molecules, M others, F features.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from math import sqrt
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from fcd_torch import FCD
+    from fcd_torch.utils import SmilesDataset
+    from rdkit import Chem, RDLogger
+    from rdkit.Chem import AllChem, rdFingerprintGenerator
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+RDLogger.DisableLog("rdApp.*")
+
+Gaussian = tuple[NDArray[Any], NDArray[Any]]  # mean (F,), covariance (F, F)
+
+ATOMS, LARGEST_RING = {"C", "N", "S", "O", "F", "Cl", "Br", "H"}, 7  # that filters let pass
+MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
+AT_ONCE = 1024  # molecules, with four times as many others: 16 MiB of similarities
+REFERENCES = {"test": "test", "scaffolds": "test_scaffolds"}
+
+
+def molecules(smiles: Iterable[str]) -> list[Any]:
+    """Those that rdkit finds possible."""
+    return [found for one in smiles if one and (found := Chem.MolFromSmiles(one)) is not None]
+
+
+def canonical(mols: Iterable[Any]) -> list[str]:
+    """The one SMILES of each, however it was written."""
+    return list(map(Chem.MolToSmiles, mols))
+
+
+def unique(smiles: Sequence[str], k: int) -> float:
+    """Share of different ones among the first `k` canonical SMILES."""
+    return len({*smiles[:k]}) / len(smiles[:k])
+
+
+def novelty(smiles: Iterable[str], known: Iterable[str]) -> float:
+    """Share of the different ones that are not known."""
+    return len({*smiles}.difference(known)) / len({*smiles})
+
+
+def fingerprints(mols: Iterable[Any]) -> Tensor:
+    """Morgan's, of radius 2: bits (N, 1024)."""
+    return torch.from_numpy(np.stack([MORGAN.GetFingerprintAsNumPy(mol) for mol in mols]))
+
+
+def similarities(own: Tensor, others: Tensor) -> Iterator[Tensor]:
+    """Tanimoto's, of bits (N, F) and (M, F), common ones over all: (some of N, M) at a time."""
+    for part in map(Tensor.float, own.split(AT_ONCE)):
+        common = part @ others.float().T
+        yield common / (part.sum(1)[:, None] + others.sum(1) - common)
+
+
+def nearest_similarity(own: Tensor, reference: Tensor) -> float:
+    """SNN: to the one of the reference that is most like it, mean."""
+    best = torch.zeros(len(own))
+    for others in reference.split(4 * AT_ONCE):
+        found = torch.cat([part.amax(1) for part in similarities(own, others)])
+        best = torch.maximum(best, found)
+    return float(best.mean())
+
+
+def internal_diversity(own: Tensor) -> float:
+    """IntDiv: 1 − the mean similarity of all pairs, each with itself among them."""
+    return 1 - sum(float(part.mean(1).sum()) for part in similarities(own, own)) / len(own)
+
+
+def fragments(mols: Iterable[Any]) -> Counter[str]:
+    """How often there is each BRICS fragment."""
+    broken = canonical(map(AllChem.FragmentOnBRICSBonds, mols))
+    return Counter(part for whole in broken for part in whole.split("."))
+
+
+def scaffolds(mols: Iterable[Any]) -> Counter[str]:
+    """How often there is each Bemis–Murcko scaffold of two rings or more."""
+    found = map(MurckoScaffold.GetScaffoldForMol, mols)
+    return Counter(canonical(one for one in found if one.GetRingInfo().NumRings() >= 2))
+
+
+def cosine(own: Mapping[str, int], others: Mapping[str, int]) -> float:
+    """Frag and Scaf: of the angle between two vectors of counts."""
+    norms = sum(n * n for n in own.values()) * sum(n * n for n in others.values())
+    return sum(n * others.get(key, 0) for key, n in own.items()) / sqrt(norms) if norms else 0.0
+
+
+def filters(moses: Path) -> list[Any]:
+    """Patterns of medicinal chemistry and of PAINS that a molecule ought not to have."""
+    with (
+        (moses / "metrics" / "mcf.csv").open() as mcf,
+        (moses / "metrics" / "wehi_pains.csv").open() as pains,
+    ):
+        patterns = [row["smarts"] for row in csv.DictReader(mcf)] + [
+            r[0] for r in csv.reader(pains)
+        ]
+    return list(map(Chem.MolFromSmarts, patterns))
+
+
+def passes(mol: Any, patterns: Iterable[Any]) -> bool:
+    """Whether a molecule has no charge, no large ring, no other atom, and none of the patterns."""
+    atoms, rings = mol.GetAtoms(), mol.GetRingInfo().AtomRings()
+    if any(atom.GetFormalCharge() or atom.GetSymbol() not in ATOMS for atom in atoms):
+        return False
+    whole = Chem.AddHs(mol)
+    return max(map(len, rings), default=0) <= LARGEST_RING and not any(
+        map(whole.HasSubstructMatch, patterns)
+    )
+
+
+@torch.no_grad()
+def chemnet(smiles: Sequence[str]) -> Gaussian:
+    """Mean and covariance of ChemNet's last layer, of canonical SMILES."""
+    model, read = FCD().model, SmilesDataset(smiles, canonize=False)
+    parts = torch.arange(len(read)).split(AT_ONCE)
+    inputs = (torch.tensor(np.stack([read[i] for i in part])).float() for part in parts)
+    features = np.concatenate([model(part.transpose(1, 2)).numpy() for part in inputs])
+    return features.mean(0), np.cov(features.T)
+
+
+def frechet(own: Gaussian, others: Gaussian) -> float:
+    """FCD: the squared Wasserstein-2 distance of two Gaussians."""
+    gap, (one, other) = np.square(own[0] - others[0]).sum(), (own[1], others[1])
+    # The trace of a product's root; its eigenvalues, of two covariances, are real and ≥ 0.
+    root = np.sqrt(np.linalg.eigvals(one @ other).real.clip(0)).sum()
+    return float(gap + np.trace(one) + np.trace(other) - 2 * root)
+
+
+def figures(
+    texts: Sequence[str], moses: Path, training: Callable[[], Iterable[str]]
+) -> dict[str, Callable[[], float]]:
+    """Of samples, each measure of the benchmark by its name, to be called."""
+    mols = molecules(texts)
+    smiles = canonical(mols)
+    bits, features = cache(lambda: fingerprints(mols)), cache(lambda: chemnet(smiles))
+    broken, cores = cache(lambda: fragments(mols)), cache(lambda: scaffolds(mols))
+
+    @cache
+    def reference(file: str) -> Any:
+        # What its authors counted; pickled, and believed as far as their package is.
+        path = moses / "dataset" / "data" / f"{file}_stats.npz"
+        return np.load(path, allow_pickle=True)["stats"].item()
+
+    def share() -> float:
+        patterns = filters(moses)
+        return fmean(passes(mol, patterns) for mol in mols)
+
+    found: dict[str, Callable[[], float]] = {
+        "valid": lambda: len(mols) / len(texts),
+        "unique@1k": lambda: unique(smiles, 1000),
+        "unique@10k": lambda: unique(smiles, 10_000),
+        "novelty": lambda: novelty(smiles, training()),
+        "filters": share,
+        "IntDiv": lambda: internal_diversity(bits()),
+    }
+    compared: dict[str, Callable[[Any], float]] = {
+        "Frag": lambda known: cosine(broken(), known["Frag"]["frag"]),
+        "Scaf": lambda known: cosine(cores(), known["Scaf"]["scaf"]),
+        "SNN": lambda known: nearest_similarity(bits(), torch.from_numpy(known["SNN"]["fps"])),
+        "FCD": lambda known: frechet(features(), tuple(known["FCD"].values())),
+    }
+    for name, compare in compared.items():
+        for to, file in REFERENCES.items():
+            found[f"{name}/{to}"] = partial(lambda c, f: c(reference(f)), compare, file)
+    return found
