@@ -8,7 +8,7 @@
     python scripts/molecules.py measure runs/molecules-1   # 30,000 samples; or a file of SMILES
     python scripts/molecules.py table
 
-Each figure is written as it is measured; `measure`, stopped, goes on where it was.
+Each figure is written as it is measured.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from textvae.runtime import shorten_spin
 shorten_spin()  # before torch is loaded
 
 import gzip
-import hashlib
 import operator
 import sys
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Any
@@ -111,25 +110,18 @@ def train(
     cli.train_run(corpus, options, Path(name), recipe=recipe, command=command)
 
 
-def figures_of_model(path: Path, model: TextVAE) -> dict[str, Callable[[], float]]:
+def figures_of_model(path: Path, model: TextVAE) -> Iterator[tuple[str, float]]:
     """What z says and the model costs, what of the test set comes back, and how fast it was."""
-    run = RunDirectory.open(path)
-    found = cache(lambda: diagnose_run(path, "test", num_samples=IMPORTANCE))
-
-    def exact() -> float:
-        texts = found().corpus["test"]["text"][:SENT_BACK]
-        return fmean(map(operator.eq, model.reconstruct(texts), texts))
-
-    speeds = [row["tokens_per_second"] for row in run.metrics() if "tokens_per_second" in row]
-    return {
-        "NLL": lambda: found().diagnosis.nll.nll,
-        "KL": lambda: found().diagnosis.elbo.kl,
-        "MI": lambda: found().diagnosis.mi.mi,
-        "AU": lambda: found().diagnosis.elbo.au,
-        **({"exact": exact} if model.latent_dim else {}),
-        "training tokens/s": lambda: median(speeds),
-        "minutes": lambda: run.evaluations()[-1]["seconds"] / 60,
-    }
+    run, measured = RunDirectory.open(path), diagnose_run(path, "test", num_samples=IMPORTANCE)
+    found = measured.diagnosis
+    yield from {"NLL": found.nll.nll, "KL": found.elbo.kl, "MI": found.mi.mi}.items()
+    yield "AU", found.elbo.au
+    if model.latent_dim:
+        texts = measured.corpus["test"]["text"][:SENT_BACK]
+        yield "exact", fmean(map(operator.eq, model.reconstruct(texts), texts))
+    if speeds := [row["tokens_per_second"] for row in run.metrics() if "tokens_per_second" in row]:
+        yield "training tokens/s", median(speeds)
+    yield "minutes", run.evaluations()[-1]["seconds"] / 60
 
 
 def measure(
@@ -143,26 +135,21 @@ def measure(
     """Measure samples as MOSES does, and the model they are from; figures are written at once."""
     integer("samples", samples, 2, most=MANY)
     measures, data, path = imported("moses_measures", NEEDED), package(moses), Path(run)
-    measured: dict[str, Callable[[], float]] = {}
-    if path.is_dir():
+    figures: dict[str, float] = {}
+    found: Iterable[tuple[str, float]] = ()
+    if path.is_file():
+        texts = path.read_text(encoding="utf-8").split("\n")[:samples]
+    else:
         model, begin = TextVAE.from_pretrained(path), time.perf_counter()
         texts, seconds = model.sample(samples, seed=seed), time.perf_counter() - begin
         num_tokens = sum(len(ids) + 1 for ids in model.tokenizer.encode_batch(texts))
-        measured = figures_of_model(path, model) | {
-            "sampling tokens/s": lambda: num_tokens / seconds
-        }
-    else:
-        texts = path.read_text(encoding="utf-8").split("\n")[:samples]
-    measured |= measures.figures(texts, data, lambda: smiles_of(data, "train"))
-    of = {"samples": len(texts), "sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest()}
+        figures, found = {"sampling tokens/s": num_tokens / seconds}, figures_of_model(path, model)
     file = Path(results_dir) / "molecules" / f"{path.stem}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    known = read_json(file) if file.exists() else {}
-    figures = known.get("figures", {}) if known == known | of else {}
-    for name in [name for name in measured if name not in figures]:
-        figures[name] = measured[name]()
-        write_json(file, {**of, "figures": figures})
-        print(f"{name} {figures[name]:.4g}", file=sys.stderr)
+    for name, value in chain(measures.figures(texts, data, smiles_of(data, "train")), found):
+        figures[name] = value
+        write_json(file, {"samples": len(texts), "seed": seed, "figures": figures})
+        print(f"{name} {value:.4g}", file=sys.stderr)
     table(results_dir=results_dir)
 
 

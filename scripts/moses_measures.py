@@ -10,8 +10,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
@@ -37,7 +36,6 @@ Gaussian = tuple[NDArray[Any], NDArray[Any]]  # mean (F,), covariance (F, F)
 ATOMS, LARGEST_RING = {"C", "N", "S", "O", "F", "Cl", "Br", "H"}, 7  # that filters let pass
 MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
 AT_ONCE = 1024  # molecules, with four times as many others: 16 MiB of similarities
-REFERENCES = {"test": "test", "scaffolds": "test_scaffolds"}
 
 
 def molecules(smiles: Iterable[str]) -> list[Any]:
@@ -48,16 +46,6 @@ def molecules(smiles: Iterable[str]) -> list[Any]:
 def canonical(mols: Iterable[Any]) -> list[str]:
     """The one SMILES of each, however it was written."""
     return list(map(Chem.MolToSmiles, mols))
-
-
-def unique(smiles: Sequence[str], k: int) -> float:
-    """Share of different ones among the first `k` canonical SMILES."""
-    return len({*smiles[:k]}) / len(smiles[:k])
-
-
-def novelty(smiles: Iterable[str], known: Iterable[str]) -> float:
-    """Share of the different ones that are not known."""
-    return len({*smiles}.difference(known)) / len({*smiles})
 
 
 def fingerprints(mols: Iterable[Any]) -> Tensor:
@@ -106,14 +94,9 @@ def cosine(own: Mapping[str, int], others: Mapping[str, int]) -> float:
 
 def filters(moses: Path) -> list[Any]:
     """Patterns of medicinal chemistry and of PAINS that a molecule ought not to have."""
-    with (
-        (moses / "metrics" / "mcf.csv").open() as mcf,
-        (moses / "metrics" / "wehi_pains.csv").open() as pains,
-    ):
-        patterns = [row["smarts"] for row in csv.DictReader(mcf)] + [
-            r[0] for r in csv.reader(pains)
-        ]
-    return list(map(Chem.MolFromSmarts, patterns))
+    files = (moses / "metrics" / name for name in ("mcf.csv", "wehi_pains.csv"))
+    mcf, pains = ([*csv.reader(file.read_text().splitlines())] for file in files)
+    return list(map(Chem.MolFromSmarts, [row[1] for row in mcf[1:]] + [row[0] for row in pains]))
 
 
 def passes(mol: Any, patterns: Iterable[Any]) -> bool:
@@ -146,39 +129,27 @@ def frechet(own: Gaussian, others: Gaussian) -> float:
 
 
 def figures(
-    texts: Sequence[str], moses: Path, training: Callable[[], Iterable[str]]
-) -> dict[str, Callable[[], float]]:
-    """Of samples, each measure of the benchmark by its name, to be called."""
+    texts: Sequence[str], moses: Path, training: Iterable[str]
+) -> Iterator[tuple[str, float]]:
+    """Each measure of the benchmark of some samples, as it is done; of what is valid, mostly."""
     mols = molecules(texts)
-    smiles = canonical(mols)
-    bits, features = cache(lambda: fingerprints(mols)), cache(lambda: chemnet(smiles))
-    broken, cores = cache(lambda: fragments(mols)), cache(lambda: scaffolds(mols))
-
-    @cache
-    def reference(file: str) -> Any:
-        # What its authors counted; pickled, and believed as far as their package is.
+    yield "valid", len(mols) / len(texts)
+    if len(mols) < 2:
+        return
+    smiles, patterns = canonical(mols), filters(moses)
+    for name, k in {"unique@1k": 1000, "unique@10k": 10_000}.items():
+        yield name, len({*smiles[:k]}) / len(smiles[:k])
+    yield "novelty", len({*smiles}.difference(training)) / len({*smiles})
+    yield "filters", fmean(passes(mol, patterns) for mol in mols)
+    bits, broken, cores = fingerprints(mols), fragments(mols), scaffolds(mols)
+    yield "IntDiv", internal_diversity(bits)
+    features = chemnet(smiles)
+    for name, file in {"test": "test", "scaffolds": "test_scaffolds"}.items():
+        # What the authors counted; pickled, and believed as far as their package is.
         path = moses / "dataset" / "data" / f"{file}_stats.npz"
-        return np.load(path, allow_pickle=True)["stats"].item()
-
-    def share() -> float:
-        patterns = filters(moses)
-        return fmean(passes(mol, patterns) for mol in mols)
-
-    found: dict[str, Callable[[], float]] = {
-        "valid": lambda: len(mols) / len(texts),
-        "unique@1k": lambda: unique(smiles, 1000),
-        "unique@10k": lambda: unique(smiles, 10_000),
-        "novelty": lambda: novelty(smiles, training()),
-        "filters": share,
-        "IntDiv": lambda: internal_diversity(bits()),
-    }
-    compared: dict[str, Callable[[Any], float]] = {
-        "Frag": lambda known: cosine(broken(), known["Frag"]["frag"]),
-        "Scaf": lambda known: cosine(cores(), known["Scaf"]["scaf"]),
-        "SNN": lambda known: nearest_similarity(bits(), torch.from_numpy(known["SNN"]["fps"])),
-        "FCD": lambda known: frechet(features(), tuple(known["FCD"].values())),
-    }
-    for name, compare in compared.items():
-        for to, file in REFERENCES.items():
-            found[f"{name}/{to}"] = partial(lambda c, f: c(reference(f)), compare, file)
-    return found
+        with np.load(path, allow_pickle=True) as found:
+            known = found["stats"].item()
+        yield f"Frag/{name}", cosine(broken, known["Frag"]["frag"])
+        yield f"Scaf/{name}", cosine(cores, known["Scaf"]["scaf"])
+        yield f"SNN/{name}", nearest_similarity(bits, torch.from_numpy(known["SNN"]["fps"]))
+        yield f"FCD/{name}", frechet(features, tuple(known["FCD"].values()))
