@@ -1,5 +1,7 @@
 """A VAE of molecules on the MOSES benchmark: trained, measured as it asks, beside published rows.
 
+Each figure is written as it is measured.
+
     pip install --no-deps molsets==0.3.1                   # its data
     python scripts/molecules.py train                      # all 1,584,663 molecules
     python scripts/molecules.py train --share 0.05         # or some of them
@@ -7,8 +9,6 @@
     python scripts/molecules.py train --resume             # after Ctrl-C, to the same result
     python scripts/molecules.py measure runs/molecules-1   # 30,000 samples; or a file of SMILES
     python scripts/molecules.py table
-
-Each figure is written as it is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import gzip
 import operator
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -41,7 +41,6 @@ from textvae.runtime import join
 
 Moses = Annotated[str | None, "directory of the package moses (default: where it is installed)"]
 ResultsDir = Annotated[str, "where results are written"]
-
 PUBLISHED = Path(__file__).parents[1] / "results" / "molecules" / "published.json"
 NEEDED = 'measures of molecules need rdkit and fcd-torch: pip install "textvae[molecules]"'
 
@@ -53,7 +52,6 @@ SIZES: dict[str, Any] = {
 }
 # Where the default recipe is taken: to be found again, a molecule needs more than its 8 nats.
 REMEDY: dict[str, Any] = {"autoencoder_epochs": 1, "free_bits": 20.0}
-
 HELD_OUT, TESTED = 5_000, 10_000  # molecules for validation; of the test set, for ELBO and MI
 SENT_BACK, IMPORTANCE = 1_000, 20  # of these, reconstructed; importance samples of the NLL
 
@@ -114,8 +112,8 @@ def figures_of_model(path: Path, model: TextVAE) -> Iterator[tuple[str, float]]:
     """What z says and the model costs, what of the test set comes back, and how fast it was."""
     run, measured = RunDirectory.open(path), diagnose_run(path, "test", num_samples=IMPORTANCE)
     found = measured.diagnosis
-    yield from {"NLL": found.nll.nll, "KL": found.elbo.kl, "MI": found.mi.mi}.items()
-    yield "AU", found.elbo.au
+    nats = {"NLL": found.nll.nll, "KL": found.elbo.kl, "MI": found.mi.mi}
+    yield from {**nats, "AU": found.elbo.au}.items()
     if model.latent_dim:
         texts = measured.corpus["test"]["text"][:SENT_BACK]
         yield "exact", fmean(map(operator.eq, model.reconstruct(texts), texts))
@@ -135,8 +133,7 @@ def measure(
     """Measure samples as MOSES does, and the model they are from; figures are written at once."""
     integer("samples", samples, 2, most=MANY)
     measures, data, path = imported("moses_measures", NEEDED), package(moses), Path(run)
-    figures: dict[str, float] = {}
-    found: Iterable[tuple[str, float]] = ()
+    figures, found = dict[str, float](), iter(())
     if path.is_file():
         texts = path.read_text(encoding="utf-8").split("\n")[:samples]
     else:

@@ -8,7 +8,6 @@ rdkit's; ChemNet is fcd-torch's. N molecules, M others, F features.
 from __future__ import annotations
 
 import csv
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
@@ -18,20 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from fcd_torch import FCD
+from fcd_torch.utils import SmilesDataset
+from rdkit import Chem, RDLogger
+from rdkit.Chem import AllChem, rdFingerprintGenerator
+from rdkit.Chem.Scaffolds import MurckoScaffold
 from torch import Tensor
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from fcd_torch import FCD
-    from fcd_torch.utils import SmilesDataset
-    from rdkit import Chem, RDLogger
-    from rdkit.Chem import AllChem, rdFingerprintGenerator
-    from rdkit.Chem.Scaffolds import MurckoScaffold
-
 RDLogger.DisableLog("rdApp.*")
-
-Gaussian = tuple[NDArray[Any], NDArray[Any]]  # mean (F,), covariance (F, F)
+Gaussian = tuple[Any, Any]  # mean (F,), covariance (F, F)
 
 ATOMS, LARGEST_RING = {"C", "N", "S", "O", "F", "Cl", "Br", "H"}, 7  # that filters let pass
 MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
@@ -62,11 +56,9 @@ def similarities(own: Tensor, others: Tensor) -> Iterator[Tensor]:
 
 def nearest_similarity(own: Tensor, reference: Tensor) -> float:
     """SNN: to the one of the reference that is most like it, mean."""
-    best = torch.zeros(len(own))
-    for others in reference.split(4 * AT_ONCE):
-        found = torch.cat([part.amax(1) for part in similarities(own, others)])
-        best = torch.maximum(best, found)
-    return float(best.mean())
+    parts = (similarities(own, others) for others in reference.split(4 * AT_ONCE))
+    best = torch.stack([torch.cat([each.amax(1) for each in part]) for part in parts])
+    return float(best.amax(0).mean())
 
 
 def internal_diversity(own: Tensor) -> float:
@@ -101,13 +93,10 @@ def filters(moses: Path) -> list[Any]:
 
 def passes(mol: Any, patterns: Iterable[Any]) -> bool:
     """Whether a molecule has no charge, no large ring, no other atom, and none of the patterns."""
-    atoms, rings = mol.GetAtoms(), mol.GetRingInfo().AtomRings()
-    if any(atom.GetFormalCharge() or atom.GetSymbol() not in ATOMS for atom in atoms):
-        return False
-    whole = Chem.AddHs(mol)
-    return max(map(len, rings), default=0) <= LARGEST_RING and not any(
-        map(whole.HasSubstructMatch, patterns)
-    )
+    whole, rings = Chem.AddHs(mol), mol.GetRingInfo().AtomRings()
+    odd = any(atom.GetFormalCharge() or atom.GetSymbol() not in ATOMS for atom in mol.GetAtoms())
+    too_large = any(len(ring) > LARGEST_RING for ring in rings)
+    return not (odd or too_large or any(map(whole.HasSubstructMatch, patterns)))
 
 
 @torch.no_grad()
