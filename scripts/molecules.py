@@ -29,6 +29,7 @@ from statistics import fmean, median
 from typing import Annotated, Any
 
 import numpy as np
+from remedies import minutes
 
 from textvae import TextVAE, cli
 from textvae.checks import MANY, InputError, imported, integer, number
@@ -119,7 +120,7 @@ def figures_of_model(path: Path, model: TextVAE) -> Iterator[tuple[str, float]]:
         yield "exact", fmean(map(operator.eq, model.reconstruct(texts), texts))
     if speeds := [row["tokens_per_second"] for row in run.metrics() if "tokens_per_second" in row]:
         yield "training tokens/s", median(speeds)
-    yield "minutes", run.evaluations()[-1]["seconds"] / 60
+    yield "minutes", minutes(path)
 
 
 def measure(

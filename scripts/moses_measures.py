@@ -126,8 +126,8 @@ def figures(
     if len(mols) < 2:
         return
     smiles, patterns = canonical(mols), filters(moses)
-    for name, k in {"unique@1k": 1000, "unique@10k": 10_000}.items():
-        yield name, len({*smiles[:k]}) / len(smiles[:k])
+    for k in (k for k in (1, 10) if 1000 * k <= len(smiles)):
+        yield f"unique@{k}k", len({*smiles[: 1000 * k]}) / (1000 * k)
     yield "novelty", len({*smiles}.difference(training)) / len({*smiles})
     yield "filters", fmean(passes(mol, patterns) for mol in mols)
     bits, broken, cores = fingerprints(mols), fragments(mols), scaffolds(mols)
