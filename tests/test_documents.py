@@ -202,6 +202,11 @@ def test_every_promise_names_a_test_that_there_is() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
+def test_molecules_stand_as_they_were_measured() -> None:
+    page = (ROOT / "docs" / "molecules.md").read_text(encoding="utf-8")
+    assert (RESULTS / "molecules" / "table.md").read_text(encoding="utf-8") in page
+
+
 def test_default_runs_are_what_their_trainings_said() -> None:
     rows = table(part(OF_REMEDIES, "Files of one's own, with nothing set"))[2:]
     assert len(rows) == 2
