@@ -3,8 +3,7 @@
 Each figure is written as it is measured.
 
     pip install --no-deps molsets==0.3.1                   # its data
-    python scripts/molecules.py train                      # all 1,584,663 molecules
-    python scripts/molecules.py train --share 0.05         # or some of them
+    python scripts/molecules.py train                      # or --share 0.05
     python scripts/molecules.py train --latent-dim 0       # the language model
     python scripts/molecules.py train --resume             # after Ctrl-C, to the same result
     python scripts/molecules.py measure runs/molecules-1   # 30,000 samples; or a file of SMILES
@@ -32,12 +31,11 @@ import numpy as np
 from remedies import minutes
 
 from textvae import TextVAE, cli
-from textvae.checks import MANY, InputError, imported, integer, number
+from textvae.checks import InputError, at_least, imported, number
 from textvae.corpus import load_corpus
 from textvae.files import read_json, replacing, write_json
 from textvae.recipes import diagnose_run
 from textvae.report.text import markdown
-from textvae.run import RunDirectory
 from textvae.runtime import join
 
 Moses = Annotated[str | None, "directory of the package moses (default: where it is installed)"]
@@ -109,10 +107,10 @@ def train(
     cli.train_run(corpus, options, Path(name), recipe=recipe, command=command)
 
 
-def figures_of_model(path: Path, model: TextVAE) -> Iterator[tuple[str, float]]:
+def figures_of_model(path: Path, model: TextVAE, most: int) -> Iterator[tuple[str, float]]:
     """What z says and the model costs, what of the test set comes back, and how fast it was."""
-    run, measured = RunDirectory.open(path), diagnose_run(path, "test", num_samples=IMPORTANCE)
-    found = measured.diagnosis
+    measured = diagnose_run(path, "test", num_samples=IMPORTANCE, most=most)
+    found, run = measured.diagnosis, measured.run
     nats = {"NLL": found.nll.nll, "KL": found.elbo.kl, "MI": found.mi.mi}
     yield from {**nats, "AU": found.elbo.au}.items()
     if model.latent_dim:
@@ -127,21 +125,23 @@ def measure(
     run: Annotated[str, "run directory, or a file of SMILES, one a line"],
     *,
     samples: Annotated[int, "how many"] = 30_000,
+    tested: Annotated[int, "molecules of the test set, for NLL, KL and MI"] = TESTED,
     seed: Annotated[int, "of their draws"] = 0,
     moses: Moses = None,
     results_dir: ResultsDir = "results",
 ) -> None:
     """Measure samples as MOSES does, and the model they are from; figures are written at once."""
-    integer("samples", samples, 2, most=MANY)
+    at_least(2, samples=samples, tested=tested)
     measures, data, path = imported("moses_measures", NEEDED), package(moses), Path(run)
-    figures, found = dict[str, float](), iter(())
     if path.is_file():
-        texts = path.read_text(encoding="utf-8").split("\n")[:samples]
+        texts = path.read_text(encoding="utf-8").splitlines()[:samples]
+        figures, found = {}, iter(())
     else:
         model, begin = TextVAE.from_pretrained(path), time.perf_counter()
         texts, seconds = model.sample(samples, seed=seed), time.perf_counter() - begin
         num_tokens = sum(len(ids) + 1 for ids in model.tokenizer.encode_batch(texts))
-        figures, found = {"sampling tokens/s": num_tokens / seconds}, figures_of_model(path, model)
+        figures = {"sampling tokens/s": num_tokens / seconds}
+        found = figures_of_model(path, model, tested)
     file = Path(results_dir) / "molecules" / f"{path.stem}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     for name, value in chain(measures.figures(texts, data, smiles_of(data, "train")), found):

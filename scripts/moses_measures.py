@@ -25,7 +25,6 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from torch import Tensor
 
 RDLogger.DisableLog("rdApp.*")
-Gaussian = tuple[Any, Any]  # mean (F,), covariance (F, F)
 
 ATOMS, LARGEST_RING = {"C", "N", "S", "O", "F", "Cl", "Br", "H"}, 7  # that filters let pass
 MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
@@ -100,8 +99,8 @@ def passes(mol: Any, patterns: Iterable[Any]) -> bool:
 
 
 @torch.no_grad()
-def chemnet(smiles: Sequence[str]) -> Gaussian:
-    """Mean and covariance of ChemNet's last layer, of canonical SMILES."""
+def chemnet(smiles: Sequence[str]) -> tuple[Any, Any]:
+    """Mean (F,) and covariance (F, F) of ChemNet's last layer, of canonical SMILES."""
     model, read = FCD().model, SmilesDataset(smiles, canonize=False)
     parts = torch.arange(len(read)).split(AT_ONCE)
     inputs = (torch.tensor(np.stack([read[i] for i in part])).float() for part in parts)
@@ -109,7 +108,7 @@ def chemnet(smiles: Sequence[str]) -> Gaussian:
     return features.mean(0), np.cov(features.T)
 
 
-def frechet(own: Gaussian, others: Gaussian) -> float:
+def frechet(own: tuple[Any, Any], others: tuple[Any, Any]) -> float:
     """FCD: the squared Wasserstein-2 distance of two Gaussians."""
     gap, (one, other) = np.square(own[0] - others[0]).sum(), (own[1], others[1])
     # The trace of a product's root; its eigenvalues, of two covariances, are real and ≥ 0.

@@ -65,6 +65,7 @@ def measures() -> Any:
         (("train", "--moses=gone"), "must be in gone/dataset/data"),
         (("train", "--moses=bench", "--share=0"), "share must be in (0, 1], got 0"),
         (("measure", "runs/x", "--samples=1"), "samples must be at least 2, got 1"),
+        (("measure", "runs/x", "--moses=bench"), "no run directory at 'runs/x'"),
         (("mesure",), "did you mean measure?"),
     ],
 )
@@ -130,7 +131,7 @@ def test_a_run_is_measured_with_its_model(
     with_statistics(moses, measures)
     assert run("molecules", "train", "--moses=bench", "--log-every=1").code == 0
     measure = "molecules", "measure", "runs/molecules-1", "--moses=bench", "--results-dir=out"
-    answer = run(*measure, "--samples=4")
+    answer = run(*measure, "--samples=4", "--tested=3")
     assert answer.code == 0, answer.err
     record = json.loads((tmp_path / "out" / "molecules" / "molecules-1.json").read_text())
     found = record.pop("figures")
@@ -145,7 +146,7 @@ def test_the_test_set_itself_is_perfect(
     run: Run, moses: Path, measures: Any, tmp_path: Path
 ) -> None:
     with_statistics(moses, measures)
-    written = ["C1=CC=CC2=CC=CC=C12", *TEST[::-1], "C(", "c1ccccc", ""]  # naphthalene, twice
+    written = ["C1=CC=CC2=CC=CC=C12", *TEST[::-1], "C(", "", "c1ccccc"]  # naphthalene, twice
     (tmp_path / "samples.txt").write_text("\n".join(written))
     answer = run("molecules", "measure", "samples.txt", "--moses=bench", "--results-dir=out")
     assert answer.code == 0, answer.err
