@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -65,7 +66,6 @@ def measures() -> Any:
         (("train", "--moses=gone"), "must be in gone/dataset/data"),
         (("train", "--moses=bench", "--share=0"), "share must be in (0, 1], got 0"),
         (("measure", "runs/x", "--samples=1"), "samples must be at least 2, got 1"),
-        (("measure", "runs/x", "--moses=bench"), "no run directory at 'runs/x'"),
         (("mesure",), "did you mean measure?"),
     ],
 )
@@ -73,6 +73,15 @@ def test_wrong_input_is_refused(
     run: Run, moses: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     assert_refused(run("molecules", *arguments), named)
+
+
+def test_measures_need_what_an_extra_brings_and_a_run(
+    run: Run, moses: Path, measures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = "molecules", "measure", "runs/x", "--moses=bench"
+    assert_refused(run(*measure), "no run directory at 'runs/x'")
+    monkeypatch.setitem(sys.modules, "moses_measures", None)
+    assert_refused(run(*measure), 'pip install "textvae[molecules]"')
 
 
 def test_a_share_is_trained_on_with_bromine_and_chlorine_as_one_token_each(
