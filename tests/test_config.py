@@ -24,6 +24,7 @@ COUNTS = (
     *("max_epochs", "max_steps", "early_stopping", "log_every", "save_every"),
 )
 LAYERS = ("encoder_num_layers", "decoder_num_layers")
+AGREEING = ("tied_embeddings", "tokenizer_file", "importance_samples", "freeze")
 FROM_0 = (
     *("latent_dim", "aggressive_updates", "autoencoder_epochs", "language_model_epochs"),
     *("lr_patience", "max_lr_decays", "split_seed", "seed"),
@@ -133,8 +134,8 @@ options = st.fixed_dictionaries(
     optional={
         field.name: of_type(get_type_hints(config)[field.name])
         for config, field in FIELDS
-        # The first three need others to agree, the rest have a limit.
-        if field.name not in ("tied_embeddings", "tokenizer_file", "importance_samples", *LAYERS)
+        # The first ones need others to agree, the rest have a limit.
+        if field.name not in (*AGREEING, *LAYERS)
     },
 )
 

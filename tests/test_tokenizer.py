@@ -320,3 +320,25 @@ def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(
     for add_specials in (False, True):
         again = Tokenizer.load(path, add_specials=add_specials)
         assert again.fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["word", "text", "char", "regex", "pre-split"])
+def test_further_words_follow_the_known_ones(kind: Kind) -> None:
+    pattern = {"pattern": "log"} if kind == "regex" else {}
+    some, more = (["a b"], ["a c"]) if kind != "pre-split" else (['["a","b"]'], ['["a","c"]'])
+    known = Tokenizer.train(some, kind, **pattern)
+    grown = known.extended(more)
+    assert len(grown) == len(known) + 1
+    assert grown.extends(known)
+    assert not known.extends(grown)
+    assert grown.encode(some[0]) == known.encode(some[0])
+    assert grown.encode(more[0])[-1] == len(known)
+    assert grown.decode(grown.encode(more[0])) == (more[0] if kind != "pre-split" else '["a", "c"]')
+    assert known.extended(some).fingerprint == known.fingerprint
+    assert known.extended(more, min_count=2).fingerprint == known.fingerprint
+    assert known.extended(more, vocab_size=len(known)).fingerprint == known.fingerprint
+
+
+def test_parts_of_words_are_known_already() -> None:
+    known = Tokenizer.train(["some words"], "bpe", vocab_size=270)
+    assert known.extended(["others"]) is known

@@ -20,6 +20,13 @@ from textvae.checks import InputError, integer, number, one_of, refuse, switch
 T = TypeVar("T")
 
 OLDER = ("accumulate", "tensorboard")  # options that older runs have
+
+FREEZABLE = {  # by name: what the names of a part's weights begin with
+    "encoder": ("encoder.", "head."),
+    "decoder": ("decoder.",),
+    "embeddings": ("encoder.embedding.", "decoder.embedding."),
+}
+
 LARGEST = 1e30  # of numbers: fp32, in which they are used, ends at 3e38
 
 
@@ -205,6 +212,12 @@ class TrainingConfig(Options):
     language_model_epochs: int = option(
         0, "epochs as a language model first, of which the decoder is kept", "[0, inf)"
     )
+    init_from: str | None = option(
+        None, "run or hub id whose model and vocabulary to begin with; new words join them"
+    )
+    freeze: str | None = option(
+        None, f"parts of it to keep as they are: {', '.join(FREEZABLE)}, or several, NAME,NAME"
+    )
 
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer")
     lr: float = option(1e-3, "learning rate at the start", "(0, inf)")
@@ -244,9 +257,19 @@ class TrainingConfig(Options):
     def faults(self) -> Iterator[str]:
         """The importance-weighted bound has no KL to put a floor under; the ELBO has."""
         yield from super().faults()
+        if not {*str(self.freeze or "encoder").split(",")} <= {*FREEZABLE}:
+            yield f"freeze must be some of {', '.join(FREEZABLE)}, got {self.freeze!r}"
+        elif self.freeze and self.init_from is None:
+            yield "freeze needs init_from: untrained weights are not worth keeping"
         if self.importance_samples > 1 and self.encoder_follows == "bound" and self.free_bits:
             got = f"got {self.importance_samples} and {self.free_bits}"
             yield f"importance_samples with free_bits needs encoder_follows 'elbo', {got}"
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """What the names of frozen weights begin with."""
+        names = self.freeze.split(",") if self.freeze else ()
+        return tuple(prefix for name in names for prefix in FREEZABLE[name])
 
 
 @dataclass(frozen=True, kw_only=True)

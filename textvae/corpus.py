@@ -165,19 +165,20 @@ def load_corpus(
     return _hold_out(corpus, shares, seed)
 
 
-def train_tokenizer(dataset: Dataset, kind: Kind = "word", **options: Any) -> Tokenizer:
-    """`Tokenizer.train` on the column `text` of a data set; kept beside its files, if any."""
+def train_tokenizer(dataset: Dataset, kind: Kind | Tokenizer = "word", **options: Any) -> Tokenizer:
+    """`Tokenizer.train` (or `kind.extended`) on a data set's `text`; kept beside its files."""
     from datasets.fingerprint import Hasher
 
     pieces = dataset.select_columns("text").iter(batch_size=ROWS_AT_ONCE)
     bar = {"desc": "taking the vocabulary", "total": len(dataset), "delay": 1, "leave": False}
     texts = tqdm((text for piece in pieces for text in piece["text"]), disable=None, **bar)
+    train = kind.extended if isinstance(kind, Tokenizer) else partial(Tokenizer.train, kind=kind)
     if not dataset.cache_files:
-        return Tokenizer.train(texts, kind, **options)
+        return train(texts, **options)
     key = Hasher.hash((_VERSION, dataset, kind, options))
     path = Path(dataset.cache_files[0]["filename"]).with_name(f"vocabulary-{key}.json")
     if not path.is_file():
-        Tokenizer.train(texts, kind, **options).save(path)
+        train(texts, **options).save(path)
     return Tokenizer.load(path)
 
 

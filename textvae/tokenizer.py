@@ -126,9 +126,26 @@ class Tokenizer:
         split = _splitter(backend)
         assert split is not None
         counts = Counter(chain.from_iterable(map(split, _checked(texts))))
-        backend.model = _from_counts(counts, vocab_size, min_count)
+        backend.model = _from_counts(counts, SPECIALS, vocab_size, min_count)
         backend.add_special_tokens(list(RESERVED))
         return cls(backend)
+
+    def extended(
+        self, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1
+    ) -> Tokenizer:
+        """The same with further words of some texts after its own; of parts of words, as it is."""
+        at_least(len(self), vocab_size=vocab_size)
+        if self._split is None:
+            return self
+        known = sorted(self._vocabulary, key=self._vocabulary.__getitem__)
+        counts = Counter(chain.from_iterable(map(self._split, _checked(texts))))
+        backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        backend.model = _from_counts(counts, known, vocab_size, min_count)
+        return Tokenizer(backend)
+
+    def extends(self, other: Tokenizer) -> bool:
+        """Whether all tokens of another are among these, with the same ids."""
+        return other._vocabulary.items() <= self._vocabulary.items()
 
     @property
     def vocab_size(self) -> int:
@@ -267,12 +284,15 @@ def _splitter(backend: tokenizers.Tokenizer) -> Callable[[str], list[str]] | Non
     return split
 
 
-def _from_counts(counts: Counter[str], vocab_size: int | None, min_count: int) -> models.WordLevel:
+def _from_counts(
+    counts: Counter[str], known: Sequence[str], vocab_size: int | None, min_count: int
+) -> models.WordLevel:
     # The library's own trainer moves the id of an `<unk>` that is also a word of the corpus and
     # leaves a hole in the ids; a vocabulary from a counter does neither.
-    del counts[UNK_TOKEN]
+    for token in known:
+        del counts[token]
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    tokens = [*SPECIALS, *(word for word, count in ranked if count >= min_count)][:vocab_size]
+    tokens = [*known, *(word for word, count in ranked if count >= min_count)][:vocab_size]
     return models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNK_TOKEN)
 
 

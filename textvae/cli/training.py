@@ -47,7 +47,7 @@ def train_run(
     if corpus is None:
         options = (recipes.combined(recipe) if recipe else {}) | given
     else:
-        options = recipes.chosen(corpus, given, recipe or recipes.DEFAULT)
+        options = recipes.chosen(corpus, given, recipe)
         ours = {name: value for name, value in options.items() if name not in given}
         told = ", ".join(f"{name} {value}" for name, value in ours.items())
         say(f"recipe {recipe or recipes.DEFAULT}; chosen for {corpus.name}: {told}")

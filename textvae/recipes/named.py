@@ -13,6 +13,7 @@ from typing import Any
 from textvae.checks import choose
 from textvae.config import DataConfig, TrainingConfig
 from textvae.corpus import Corpus, train_tokenizer
+from textvae.recipes.options import inherited
 from textvae.tokenizer import SPECIALS, Kind
 
 DEFAULT = "default"
@@ -259,9 +260,16 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any]:
-    """All options of a training: what the corpus decides, the recipe's, then those given."""
-    return sized(corpus, given) | combined(recipe) | dict(given)
+def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str | None = None) -> dict[str, Any]:
+    """All options of a training: what the corpus decides, the recipe's, then those given.
+
+    Where none is named, the recipe is `DEFAULT`; but for what a warm start takes from its run.
+    """
+    options, own = combined(recipe or DEFAULT), dict[str, Any]()
+    if given.get("init_from"):
+        own = inherited(given["init_from"])
+        options = options | own if recipe is None else own | options
+    return sized(corpus, own | dict(given)) | options | dict(given)
 
 
 def source_and_sizes(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:

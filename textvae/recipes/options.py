@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from textvae.files import find_pretrained, read_config
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -42,6 +44,17 @@ PRETRAINING = (
         options={"latent_dim": 0},
     ),
 )
+
+
+def inherited(run: str) -> dict[str, Any]:
+    """What a warm start takes from a run or hub id: the model's options, and how text is split."""
+    config = read_config(find_pretrained(run), "model")
+    data = config.get("run", {}).get("data", {})
+    own = {name: data[name] for name in ("tokenizer", "pattern", "lowercase") if name in data}
+    own |= {f"{phase.name}_epochs": 0 for phase in PRETRAINING}  # it has been trained already
+    own |= {name: value for name, value in config["model"].items() if name != "vocab_size"}
+    return {**own, "tokenizer_file": None}
+
 
 # Options that may be given anew when a run is resumed: the others would change its result.
 EXTENDABLE = ("max_epochs", "max_steps")

@@ -18,14 +18,15 @@ import torch
 
 from textvae.annealers import KLAnnealer
 from textvae.batches import BatchLoader, EncodedSplit, encode_split
-from textvae.checks import InputError
+from textvae.checks import InputError, refuse
 from textvae.config import DataConfig, ModelConfig, RunConfig
 from textvae.corpus import ROWS_AT_ONCE, Corpus, DataError, load_corpus, train_tokenizer
+from textvae.files import find_pretrained
 from textvae.model import SentenceVAE
-from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
+from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase, inherited
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
-from textvae.tokenizer import UNK_ID, UNK_TOKEN, Tokenizer
+from textvae.tokenizer import SPECIALS, UNK_ID, UNK_TOKEN, Tokenizer
 from textvae.training import Remedy, Trainer, configured_annealer
 
 if TYPE_CHECKING:
@@ -167,21 +168,32 @@ def _planned(
     corpus: Corpus, options: Mapping[str, Any], output_dir: str | Path, model: type[SentenceVAE]
 ) -> RunConfig:
     RunDirectory.refuse_if_taken(output_dir)
-    return RunConfig.from_flat(corpus.source, options, model=model.Config)
+    own = inherited(begun) if (begun := options.get("init_from")) else {}
+    others = (name for name in options if name in own and not name.endswith("_dropout"))
+    faults = [f"{n} is {own[n]!r}, got {options[n]!r}" for n in others if options[n] != own[n]]
+    if faults:
+        raise InputError(f"a start from {begun} keeps its options: {'; '.join(faults)}")
+    config = RunConfig.from_flat(corpus.source, {**own, **options}, model=model.Config)
+    parts = {"decoder.", *(["encoder."] if config.model.latent_dim > 0 else [])}
+    refuse(["freeze must leave something to train"] if parts <= {*config.training.frozen} else [])
+    return config
 
 
 def _untrained(
     corpus: Corpus, config: RunConfig, model: type[SentenceVAE], path: str | Path
 ) -> SentenceVAE:
     """The model that a run begins with; refused where the one at `path` is another by now."""
-    data = config.data
-    if data.tokenizer_file is not None:
+    data, begun = config.data, config.training.init_from
+    sizes = {"vocab_size": data.vocab_size, "min_count": data.min_count}
+    if begun is not None:
+        known = Tokenizer.load(find_pretrained(begun) / "tokenizer.json")
+        tokenizer = train_tokenizer(corpus["train"], known, **sizes)
+    elif data.tokenizer_file is not None:
         tokenizer = Tokenizer.load(data.tokenizer_file, add_specials=True)
         refuse_other_vocabulary(corpus, "train", tokenizer)
     else:
-        names = ("vocab_size", "min_count", "lowercase", "pattern")
-        how = {name: getattr(data, name) for name in names}
-        tokenizer = train_tokenizer(corpus["train"], data.tokenizer, **how)
+        how = {"lowercase": data.lowercase, "pattern": data.pattern}
+        tokenizer = train_tokenizer(corpus["train"], data.tokenizer, **sizes, **how)
     if len(tokenizer) < 5:
         rare = f"every word is {UNK_TOKEN}, or seen fewer than min_count = {data.min_count} times"
         raise DataError(f"{corpus.source} leaves no vocabulary: {rare}")
@@ -314,6 +326,8 @@ def _is_kept_from_accelerators(output_dir: str | Path, model: type[SentenceVAE])
 
 def _configured(config: RunConfig) -> Iterator[Phase]:
     """The phases that a run's options ask for; a language model has nothing to be prepared for."""
+    if config.training.init_from is not None:
+        yield Phase("init_from", run=config.training.init_from)
     for phase in PRETRAINING if config.model.latent_dim > 0 else ():
         if epochs := getattr(config.training, f"{phase.name}_epochs"):
             yield replace(phase, options={**phase.options, "max_epochs": epochs})
@@ -335,17 +349,21 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
     """Copy those of a trained model's parameters and buffers that `keeps` names.
 
     The decoder's first layer reads a word and z, and a language model has learned the columns of
-    the word, which come first: they may be fewer than the model's own.
+    the word, which come first: they may be fewer than the model's own. So may its words be: rows of
+    those that are new begin as the mean of the known ones (Hewitt 2021), whatever that has learned.
     """
-    if source.tokenizer.fingerprint != model.tokenizer.fingerprint:
+    if not model.tokenizer.extends(source.tokenizer):
         raise InputError("weights can be taken from a model of the same vocabulary only")
-    own = model.state_dict()
+    own, sizes = model.state_dict(), [source.vocab_size, model.vocab_size]
     for name, weights in source.state_dict().items():
         if not keeps(name):
             continue
         place = own.get(name, torch.empty(0))
         if name.endswith(".weight_ih_l0"):
             place = place[..., : weights.shape[1]]
+        elif [*weights.shape[:1], *place.shape[:1]] == sizes and sizes[0] < sizes[1]:
+            place[sizes[0] :] = weights[len(SPECIALS) :].mean(0)
+            place = place[: sizes[0]]
         if place.shape != weights.shape:
             fault = f"{name} {tuple(weights.shape)} has no place in the model"
             raise InputError(f"{fault}: let the phase's `keeps` leave it out")

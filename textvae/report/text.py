@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from textvae.files import find_pretrained, read_config
+
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
     from textvae.diagnostics import Diagnosis, Evaluation, Verdict
@@ -107,6 +109,10 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     }
     left_out = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
     precision = str(trainer.stepper.precision).removeprefix("torch.")
+    begun = run.config.training.init_from
+    if corpus is not None and begun is not None:
+        known = read_config(find_pretrained(begun), "model")["model"]["vocab_size"]
+        kind = f"begun from {begun}, {model.vocab_size - known:,} words new to it: {kind}"
     return (
         f"{run.path}: {run.config.data_source}, {split.num_sentences:,} sentences "
         f"of {split.num_tokens:,} tokens to train on{left_out}\n"

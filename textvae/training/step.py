@@ -87,6 +87,9 @@ class Stepper:
         self, model: SentenceVAE, weight: KLWeight, config: TrainingConfig, processes: Processes
     ) -> None:
         self._model, self._weight, self._config = model, weight, config
+        for name, weights in model.named_parameters():
+            if name.startswith(config.frozen):
+                weights.requires_grad_(False)
         accelerator = Accelerator(cpu=config.device == "cpu")
         self._processes, self._device = processes, accelerator.device
         self._parallel = accelerator.prepare_model(model)  # which it moves to the device
@@ -104,7 +107,8 @@ class Stepper:
         if config.optimizer == "sgd":
             options["momentum"] = config.momentum
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-        self.optimizer = kinds[config.optimizer](self._model.parameters(), **options)
+        trained = [weights for weights in self._model.parameters() if weights.requires_grad]
+        self.optimizer = kinds[config.optimizer](trained, **options)
 
     @property
     def lr(self) -> float:
