@@ -20,10 +20,13 @@ from tests.draws import draws
 from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.diagnostics import (
+    Disentanglement,
+    FactorProbe,
     active_dimensions,
     active_units,
     au_curve,
     dimension_information,
+    disentanglement,
     gradient_norm,
     gradient_norms,
     information,
@@ -328,6 +331,106 @@ def test_codes_that_never_move(
 def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
     codes = (torch.arange(800) % 4)[:, None].double()
     assert dimension_information(codes, labels(800, 4)) == pytest.approx([math.log(4)], abs=0.01)
+
+
+def three_factors(size: int, seed: int) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    sizes = {"two": 2, "also two": 2, "three": 3}
+    return {name: torch.randint(n, (size,), generator=random) for name, n in sizes.items()}
+
+
+def disentangled(make: Callable[[Tensor], Tensor], size: int = 2000) -> Disentanglement:
+    """The figures of codes that are made of three independent factors, standardised (M, 3)."""
+    codes, told = [], []
+    for seed in (0, 1):
+        values = three_factors(size, seed)
+        columns = torch.stack([*values.values()], 1).double()
+        codes.append(make((columns - columns.mean(0)) / columns.std(0)))
+        told.append({name: list(map(str, each.tolist())) for name, each in values.items()})
+    found = disentanglement(probe_factors(codes[0], told[0], codes[1], told[1]))
+    assert found is not None
+    return found
+
+
+def test_a_code_that_is_the_factors() -> None:
+    # SAP is a gap to chance: 1/2 of two values, 1/3 of three.
+    found = disentangled(lambda factors: torch.cat([draws(len(factors), 2), factors], 1))
+    # Thresholds are fitted on what they are scored on: chance is a little better than that.
+    assert found.sap == pytest.approx((1 / 2 + 1 / 2 + 2 / 3) / 3, abs=0.05)
+    assert found._replace(sap=0) == pytest.approx((1, 0, 1, 1, 1), abs=0.02)
+    assert str(found) == (
+        f"MIG {found.mig:.2f}, SAP {found.sap:.2f}, DCI disentanglement 1.00, completeness 1.00, "
+        "informativeness 1.00"
+    )
+
+
+def test_a_rotated_code_tells_as_much_and_disentangles_nothing() -> None:
+    turn = torch.tensor([[2.0, -1, 2], [2, 2, -1], [-1, 2, 2]]).double() / 3
+    mixed = torch.tensor([[1.0, 1, 1], [1, 1, -1], [1, -1, 0]]).double()  # no axis nearer than rest
+    found = disentangled(lambda factors: factors @ turn)
+    assert found.informativeness == pytest.approx(1, abs=0.02)
+    assert max(found[:4]) < 0.4
+    found = disentangled(lambda factors: factors @ mixed)
+    assert max(found[:2]) < 0.2
+
+
+def test_a_code_of_nothing() -> None:
+    found = disentangled(lambda factors: draws(len(factors), 8, seed=len(factors)))
+    assert found[:2] == pytest.approx((0, 0), abs=0.03)
+    assert found[2:4] == (0, 0)  # no dimension outweighs the lasso
+
+
+def test_a_factor_twice_is_told_and_has_no_dimension_of_its_own() -> None:
+    found = disentangled(lambda factors: factors[:, [0, 0, 1, 2]])
+    assert found.mig == pytest.approx(2 / 3, abs=0.02)
+    assert found.sap == pytest.approx((0 + 1 / 2 + 2 / 3) / 3, abs=0.02)
+    assert found.disentanglement == pytest.approx(1)
+    # Half and half in two of four dimensions: 1 − log 2 / log 4.
+    assert found.completeness == pytest.approx((1 / 2 + 1 + 1) / 3, abs=0.01)
+
+
+PROBE = FactorProbe("f", 0.8, 0.5, 0.4, 1.0, [0.5, 0.2], 0, 0.5, [0.9, 0.6], [3.0, 1.0])
+
+
+def test_figures_by_hand() -> None:
+    other = PROBE._replace(
+        accuracy=0.6, entropy=2.0, information_per_dim=[0.1, 0.3], accuracy_per_dim=[0.5, 0.9]
+    )
+    other = other._replace(importance_per_dim=[0.0, 8.0])
+    found = disentanglement([PROBE, other, PROBE._replace(entropy=0.0)])
+    assert found is not None
+    # Shares: of the first factor 3/4 and 1/4, of the second 0 and 1.
+    quarter = (math.log(4) - 0.75 * math.log(3)) / math.log(2)
+    fifth = (math.log(5) - 0.8 * math.log(4)) / math.log(2)  # of 1/4 and 1
+    assert found.mig == pytest.approx((0.3 / 1 + 0.2 / 2) / 2)
+    assert found.sap == pytest.approx((0.3 + 0.4) / 2)
+    assert found.disentanglement == pytest.approx(0.75 / 2 * 1 + 1.25 / 2 * (1 - fifth))
+    assert found.completeness == pytest.approx(((1 - quarter) + 1) / 2)
+    assert found.informativeness == pytest.approx(0.7)
+
+
+def test_figures_that_there_are_not() -> None:
+    assert disentanglement([]) is None
+    assert disentanglement([PROBE._replace(entropy=0.0)]) is None
+    assert disentanglement([PROBE._replace(information_per_dim=[])]) is None
+    one = disentanglement([PROBE])
+    assert one is not None
+    assert (one.mig, one.disentanglement) == (pytest.approx(0.3), None)
+    lone = PROBE._replace(
+        information_per_dim=[0.5], accuracy_per_dim=[0.9], importance_per_dim=[3.0]
+    )
+    assert disentanglement([lone, lone]) == (None, None, 0, None, 0.8)
+
+
+def test_accuracy_by_thresholds_is_the_mean_over_values() -> None:
+    # 90 of one value and 30 of another, apart but for the first ten of each, at the same place.
+    codes = torch.cat(
+        [torch.zeros(10), torch.full((80,), 1.0), torch.zeros(10), torch.full((20,), 2.0)]
+    )
+    told = {"f": ["a"] * 90 + ["b"] * 30}
+    (probe,) = probe_factors(codes[:, None], told, codes[:, None], told)
+    # At 0 are 10/90 of a and 10/30 of b.
+    assert probe.accuracy_per_dim == [pytest.approx((80 / 90 + 1) / 2)]
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,10 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(
     diagnosed: LoadedRun, tmp_path: Path
 ) -> None:
     probes = [
-        FactorProbe("topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75),
-        FactorProbe("tense", 0.5, 0.5, 0.0, 0.0, [0.0, 0.0, 0.0], None, 0.0),
+        FactorProbe(
+            "topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75, [0.5, 0.6, 0.9], [0, 1, 3]
+        ),
+        FactorProbe("tense", 0.5, 0.5, 0.0, 0.0, [0.0, 0.0, 0.0], None, 0.0, [0.5] * 3, [0, 0, 0]),
     ]
     found = dataclasses.replace(diagnosed.diagnosis, factors=probes)
     page = written(replace(diagnosed, diagnosis=found), tmp_path)
@@ -182,6 +184,8 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(
     cells = re.findall(r'--share: ([\d.]+)">(.*?)</td>', page)
     assert cells == [("0.750", "0.75"), ("0.250", "0.25"), ("0.000", ""), *[("0.000", "")] * 3]
     assert re.findall(r'<td class="number">(\d+%)</td>', page) == ["75%", "50%", "50%", "50%"]
+    # A factor that doesn't vary doesn't count, and of one there is no disentanglement.
+    assert "<p>MIG 0.50, SAP 0.30, completeness 0.49, informativeness 0.75</p>" in page
 
 
 def test_runs_side_by_side(pages: dict[str, str], runs: list[LoadedRun]) -> None:

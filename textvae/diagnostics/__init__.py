@@ -5,6 +5,7 @@ from __future__ import annotations
 from textvae.diagnostics.diagnosis import RULES, Diagnosis, FactorLabels, Verdict, diagnose
 from textvae.diagnostics.information import (
     COLLAPSED_KL,
+    Disentanglement,
     FactorProbe,
     GradientNorms,
     Moments,
@@ -13,6 +14,7 @@ from textvae.diagnostics.information import (
     active_units,
     au_curve,
     dimension_information,
+    disentanglement,
     gradient_norm,
     gradient_norms,
     mi_per_dimension,

@@ -19,10 +19,12 @@ from textvae.batches import Batch
 from textvae.checks import MANY, at_least, integer
 from textvae.diagnostics.information import (
     COLLAPSED_KL,
+    Disentanglement,
     FactorProbe,
     Moments,
     MutualInformation,
     au_curve,
+    disentanglement,
     mi_per_dimension,
     moments,
     mutual_information,
@@ -95,6 +97,11 @@ class Diagnosis:
         return Verdict(rule.verdict, *(text.format(e=self) for text in rule[2:]))
 
     @property
+    def disentanglement(self) -> Disentanglement | None:
+        """MIG, SAP and DCI of the factors, where there are any."""
+        return disentanglement(self.factors)
+
+    @property
     def bound(self) -> float:
         """The tightest measured upper bound on the split's NLL, nats per sentence."""
         # A mean over other sentences is not to be compared with the rest.
@@ -144,6 +151,7 @@ class Diagnosis:
             "moments": asdict(self.moments),
             "ablation": asdict(self.ablation) | {"used": self.ablation.used},
             "factors": [probe._asdict() for probe in self.factors],
+            "disentanglement": self.disentanglement and self.disentanglement._asdict(),
             **self.verdict._asdict(),
         }
         return dict(json.loads(json.dumps(values), parse_constant=lambda name: None))

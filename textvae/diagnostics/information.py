@@ -32,6 +32,7 @@ AU_THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # two to 
 CLASSIC_BATCH = 32  # sentences that the classic estimator looks at together, as the papers do
 MAX_PAIRS = 2**21  # whose log-density is held at a time: 16 MiB in fp64, a few times over
 RIDGE = 1e-3  # half of this times the squared weights is added to the probe's loss, nats/sentence
+SMOOTH = 1e-3  # the lasso's penalty is round for smaller weights; below ten times this are none
 MAX_BINS = 16  # equal shares that a dimension is cut into for its information
 SENTENCES_PER_BIN = 20  # fewer sentences make fewer bins
 
@@ -187,6 +188,8 @@ class FactorProbe(NamedTuple):
     information_per_dim: list[float]  # mutual information with each dimension alone
     best_dimension: int | None  # the one that tells most; None if none tells any
     best_dimension_information: float  # what it tells
+    accuracy_per_dim: list[float]  # of thresholds on each alone, mean over values: balanced
+    importance_per_dim: list[float]  # size of the weights of a lasso, as `probe_factors` scales it
 
 
 def probe_factors(
@@ -199,7 +202,8 @@ def probe_factors(
 
     Nothing is drawn. Give it draws from the posterior to learn what z tells the decoder: posterior
     means may still tell a factor that z drowns in noise. Codes are (M, Z), M may differ; labels
-    have each factor's value for each sentence.
+    have each factor's value for each sentence. What dimensions matter is told by a second
+    regression, with a penalty on the size of weights (the lasso) that noise does not outweigh.
     """
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
@@ -227,13 +231,26 @@ def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
     of information estimates).
     """
     _check("labels", codes, labels)
+    return [_information(bins, labels) for bins in _bins(codes)]
+
+
+def _bins(codes: Tensor) -> list[list[int]]:
+    """The bin of each sentence in each dimension, bins of equal share."""
     num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
     inner = torch.arange(1, num_bins).double() / num_bins
     return [
         # Cut at quantiles, not by rank: equal codes must share a bin, or their order would tell.
-        _information(torch.bucketize(code, torch.quantile(code, inner)).tolist(), labels)
+        torch.bucketize(code, torch.quantile(code, inner)).tolist()
         for code in codes.double().T.contiguous()
     ]
+
+
+def _balanced_accuracy(bins: list[int], labels: Sequence[str]) -> float:
+    """Of naming, for each bin, the value of which it holds the largest share."""
+    largest, totals = Counter[int](), Counter(labels)
+    for (place, value), count in Counter(zip(bins, labels, strict=True)).items():
+        largest[place] = max(largest[place], count / totals[value])  # type: ignore[assignment]
+    return sum(largest.values()) / len(totals)
 
 
 def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
@@ -262,7 +279,8 @@ def _probe(
     target = torch.tensor([index[value] for value in train_values])
     # −1 stands for values that the fitting split does not have.
     truth = torch.tensor([index.get(value, -1) for value in test_values])
-    log_probs = F.log_softmax(_fitted_scores(train, target, test, len(index)), 1)
+    (weight, bias), (lasso, _) = _fitted(train, target), _fitted(train, target, lasso=True)
+    log_probs = F.log_softmax(torch.addmm(bias, test, weight), 1)
     # Values never seen share the chance of one more sentence: else one made this infinite.
     new = -math.log((len(train) + 1) * max(1, len(set(test_values) - set(index))))
     known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / len(train))
@@ -280,25 +298,83 @@ def _probe(
         information_per_dim=per_dim,
         best_dimension=best,
         best_dimension_information=0.0 if best is None else per_dim[best],
+        accuracy_per_dim=[_balanced_accuracy(bins, test_values) for bins in _bins(test)],
+        importance_per_dim=F.hardshrink(lasso, 10 * SMOOTH).abs().sum(1).tolist(),
     )
 
 
-def _fitted_scores(train: Tensor, target: Tensor, test: Tensor, num_values: int) -> Tensor:
-    """Scores (M, C) of a logistic regression fitted on (train, target), for `test`."""
-    weight = train.new_zeros(train.shape[1], num_values, requires_grad=True)
-    bias = train.new_zeros(num_values, requires_grad=True)
+def _fitted(train: Tensor, target: Tensor, *, lasso: bool = False) -> tuple[Tensor, Tensor]:
+    """Weights (Z, C) and biases (C,) of a logistic regression of codes (M, Z) and values (M,)."""
+    share = target.bincount().double() / len(target)
+    weight = train.new_zeros(train.shape[1], len(share), requires_grad=True)
+    bias = train.new_zeros(len(share), requires_grad=True)
+    # The noise of a weight's gradient, times what the largest of so many draws is (Donoho &
+    # Johnstone 1994, the universal threshold): only what tells more has a weight.
+    largest = math.sqrt(2 * math.log(max(2, weight.numel())) / len(target))
+    penalty = largest * (share * (1 - share)).sqrt()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(torch.addmm(bias, train, weight), target)
-        loss = loss + 0.5 * RIDGE * weight.square().sum()
+        if lasso:  # the size of a weight, but smooth at 0
+            loss = loss + (penalty * (weight.square() + SMOOTH**2).sqrt()).sum()
+        else:
+            loss = loss + 0.5 * RIDGE * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return torch.addmm(bias, test, weight).detach()
+    return weight.detach(), bias.detach()
+
+
+class Disentanglement(NamedTuple):
+    """Whether factors have dimensions of their own, 0 to 1; None where there is but one of them."""
+
+    mig: float | None  # mean of (largest − next I(z_d; factor)) / H(factor); Chen et al. 2018
+    sap: float | None  # mean gap between the two best `accuracy_per_dim`; Kumar et al. 2018
+    disentanglement: float | None  # of a dimension: of one factor; Eastwood & Williams 2018, DCI
+    completeness: float | None  # of a factor: in one dimension
+    informativeness: float  # mean accuracy of the probes
+
+    def __str__(self) -> str:
+        named = zip(("MIG", "SAP", "DCI disentanglement", *self._fields[3:]), self, strict=True)
+        return ", ".join(f"{name} {value:.2f}" for name, value in named if value is not None)
+
+
+def disentanglement(probes: Sequence[FactorProbe]) -> Disentanglement | None:
+    """MIG, SAP and DCI of factors that were probed; None if none varies, or z has no dimensions."""
+    varying = [probe for probe in probes if probe.entropy > 0 and probe.information_per_dim]
+    if not varying:
+        return None
+    mig = fmean(_gap(probe.information_per_dim) / probe.entropy for probe in varying)
+    sap = fmean(_gap(probe.accuracy_per_dim) for probe in varying)
+    sizes = torch.tensor([probe.importance_per_dim for probe in varying]).double()
+    # Relative to the factor's own: one of many values has many weights.
+    importance = sizes.T / sizes.sum(1).clamp_min(1e-12)  # (Z, factors)
+    weights = importance.sum(1) / importance.sum().clamp_min(1e-12)
+    has_several = len(importance) > 1
+    return Disentanglement(
+        mig=mig if has_several else None,
+        sap=sap if has_several else None,
+        disentanglement=float(weights @ _certainty(importance)) if len(varying) > 1 else None,
+        completeness=float(_certainty(importance.T).mean()) if has_several else None,
+        informativeness=fmean(probe.accuracy for probe in varying),
+    )
+
+
+def _gap(values: Sequence[float]) -> float:
+    *_, second, first = sorted([0.0, *values])
+    return first - second
+
+
+def _certainty(importance: Tensor) -> Tensor:
+    """1 − the entropy of each row's shares, its base their number; 0 where there is nothing."""
+    total = importance.sum(1)
+    share = importance / total.clamp_min(1e-12)[:, None]
+    entropy = -torch.xlogy(share, share).sum(1) / math.log(importance.shape[1])
+    return torch.where(total > 0, 1 - entropy, 0.0)
 
 
 class GradientNorms(NamedTuple):

@@ -253,6 +253,7 @@ def _of_z(diagnosis: Diagnosis) -> list[str]:
         f"active units by the variance of the posterior mean\n{table([units])}",
         f"what the decoder takes from z\n{table(ablation_rows(diagnosis))}",
         f"known factors, by a linear probe of z\n{table(factors)}" if factors else "",
+        f"{diagnosis.disentanglement}" if diagnosis.disentanglement else "",
     ]
 
 
