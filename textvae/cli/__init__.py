@@ -54,7 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
             measuring.push,
         ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
-        *(writing.complete, writing.analogy, writing.direction, writing.jitter),
+        *(writing.complete, writing.analogy, writing.direction, writing.jitter, writing.optimise),
         *(writing.encode, writing.decode, writing.neighbours),
         *(measuring.schedules, measuring.explore),
     )

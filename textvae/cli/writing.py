@@ -26,6 +26,7 @@ LIKELIEST = Decoding()
 DRAWN = Decoding(strategy="sample", allow_unknown=False)
 
 CHUNK = 4096  # sentences that are read and encoded at a time
+BEST = 5  # different sentences of a search that are shown
 BUSIEST = 3  # dimensions shown of each sentence
 MAX_FITTED = 20_000  # training sentences whose codes a distribution is fitted to
 MAX_UNKNOWN = 20  # unknown words that are shown
@@ -402,6 +403,33 @@ def _read_codes(source: str) -> Any:
     if not (names := [name for name in ("z", "mu") if name in found]):
         raise ValueError(f"neither z nor mu, but {', '.join(found)}")
     return found[names[0]]
+
+
+def optimise(
+    run: Run,
+    *,
+    property: Annotated[str, "FILE.py:function, of a sentence: a number, the more the better"],
+    steps: Annotated[int, "sentences that are scored, and by random search beside"] = 100,
+    max_kl: Annotated[float, "bound of the region: nats of KL in every dimension"] = 2.0,
+    seed: Annotated[int, "of the search: the same seed, the same codes"] = 0,
+    json: Json = False,
+) -> None:
+    """Search the latent space for sentences that score high, by a Gaussian process.
+
+    example: textvae optimise runs/my-1 --property my.py:score --steps 100
+    """
+    from textvae import recipes
+    from textvae.generation import TextVAE
+
+    model, score = TextVAE.from_pretrained(run), recipes.score_function(property)
+    for sampler in ("gp", "random"):
+        how: dict[str, Any] = {"steps": steps, "max_kl": max_kl, "seed": seed, "sampler": sampler}
+        found, faults = recipes.optimise(model, score, **how)
+        skipped = f", {len(faults)} skipped, the first by {faults[0]}" if faults else ""
+        say(f"{sampler}: {len(found)} of {steps} scored{skipped}")
+        best = sorted({one.text: one for one in sorted(found)}.values(), reverse=True)[:BEST]
+        records = ({"sampler": sampler, **one._asdict()} for one in (found if json else best))
+        _show(json, records, "{sampler}\t{score:.4g}\tstep {step}\t{text}")
 
 
 def neighbours(

@@ -23,6 +23,7 @@ from textvae.recipes.named import (
     combined,
     source_and_sizes,
 )
+from textvae.recipes.optimise import Candidate, optimise, score_function
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
 from textvae.recipes.runs import CorpusChanged, is_changed, open_corpus, phases, resume, start
 from textvae.recipes.scores import score_run

@@ -1,0 +1,82 @@
+"""A search in latent space for sentences that score high, by a Gaussian process (Optuna)."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from textvae.checks import MANY, InputError, choose, imported, integer, number
+from textvae.generation import generate_text
+from textvae.model import SentenceVAE
+
+
+class Candidate(NamedTuple):
+    """A sentence that was scored."""
+
+    score: float
+    step: int  # from 1
+    text: str
+    z: list[float]
+
+
+def optimise(
+    model: SentenceVAE,
+    score: Callable[[str], float],
+    *,
+    steps: int = 100,
+    max_kl: float = 2.0,
+    sampler: str = "gp",
+    seed: int = 0,
+) -> tuple[list[Candidate], list[str]]:
+    """Decode `steps` codes greedily, one after the other, and score each sentence: more is better.
+
+    The region is a box: z_d² / 2, the KL of a unit Gaussian at z_d from the prior, is at most
+    `max_kl` nats in every dimension. The sampler `"random"` draws evenly from it. A candidate whose
+    score raises or is not finite is skipped, and to the search as bad as the worst; second comes
+    why each was.
+    """
+    integer("steps", steps, 1, most=MANY)
+    bound = math.sqrt(2 * number("max_kl", max_kl, "(0, inf)"))
+    if model.latent_dim == 0:
+        raise InputError("this is a language model (latent_dim 0): it has no latent code")
+    missing = 'a search needs optuna and scipy: pip install "textvae[tune]"'
+    optuna, _ = (imported(name, missing) for name in ("optuna", "scipy"))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kinds = {"gp": optuna.samplers.GPSampler, "random": optuna.samplers.RandomSampler}
+    chosen = choose(kinds, "sampler", sampler)(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=chosen)
+    within = optuna.distributions.FloatDistribution(-bound, bound)
+    space = dict.fromkeys(map(str, range(model.latent_dim)), within)
+    found, faults = list[Candidate](), list[str]()
+    for step in tqdm(range(1, steps + 1), desc=sampler, leave=False, disable=None):
+        trial = study.ask(space)
+        z = [trial.params[name] for name in space]
+        (text,) = generate_text(model, torch.tensor([z]))
+        try:
+            value = number("a score", float(score(text)), "(-inf, inf)")
+            found.append(Candidate(value, step, text, z))
+        except Exception as error:  # anyone's function may raise anything
+            faults.append(f"{type(error).__name__}: {error}")
+            if not found:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            value = min(found).score
+        study.tell(trial, value)
+    if not found:
+        raise InputError(f"none of {steps} candidates could be scored: {faults[0]}")
+    return found, faults
+
+
+def score_function(where: str) -> Callable[[str], float]:
+    """The function that `"FILE.py:NAME"` names."""
+    path, _, name = where.rpartition(":")
+    try:
+        return runpy.run_path(path)[name]  # type: ignore[no-any-return]
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise InputError(f"property must be FILE.py:function, got {where!r}: {fault}") from None
