@@ -34,7 +34,7 @@ def open_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("open_codes")
 def test_it_finds_the_best_place_that_there_is(model: TextVAE) -> None:
     def nearness(text: str) -> float:
-        return -math.dist(map(float, text.split()), (0.5, -0.7, 1.0))
+        return -math.dist(map(float, text.split()), (0.5, -0.7, 0.8))
 
     best = {}
     for sampler in ("gp", "random"):
@@ -47,12 +47,12 @@ def test_it_finds_the_best_place_that_there_is(model: TextVAE) -> None:
 
 @pytest.mark.usefixtures("open_codes")
 @pytest.mark.parametrize("sampler", ["gp", "random"])
-def test_it_stays_in_its_box(model: TextVAE, sampler: str) -> None:
+def test_it_stays_in_its_ball(model: TextVAE, sampler: str) -> None:
     found, _ = optimise(model, len, steps=12, max_kl=0.5, sampler=sampler)
     assert [each.step for each in found] == [*range(1, 13)]
     codes = torch.tensor([each.z for each in found])
     assert codes.shape == (12, 3)
-    assert 0.5 < codes.abs().max() <= 1  # z² / 2 = 0.5
+    assert 0.5 < codes.norm(dim=1).max() <= 1.0001  # |z|² / 2 = 0.5
     assert optimise(model, len, steps=12, max_kl=0.5, sampler=sampler)[0] == found
 
 

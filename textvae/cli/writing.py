@@ -410,7 +410,9 @@ def optimise(
     *,
     property: Annotated[str, "FILE.py:function, of a sentence: a number, the more the better"],
     steps: Annotated[int, "sentences that are scored, and by random search beside"] = 100,
-    max_kl: Annotated[float, "bound of the region: nats of KL in every dimension"] = 2.0,
+    max_kl: Annotated[
+        float | None, "bound on |z|² / 2, nats (default: half the dimensions)"
+    ] = None,
     seed: Annotated[int, "of the search: the same seed, the same codes"] = 0,
     json: Json = False,
 ) -> None:

@@ -29,37 +29,38 @@ def optimise(
     score: Callable[[str], float],
     *,
     steps: int = 100,
-    max_kl: float = 2.0,
+    max_kl: float | None = None,
     sampler: str = "gp",
     seed: int = 0,
 ) -> tuple[list[Candidate], list[str]]:
     """Decode `steps` codes greedily, one after the other, and score each sentence: more is better.
 
-    The region is a box: z_d² / 2, the KL of a unit Gaussian at z_d from the prior, is at most
-    `max_kl` nats in every dimension. The sampler `"random"` draws evenly from it. A candidate whose
-    score raises or is not finite is skipped, and to the search as bad as the worst; second comes
-    why each was.
+    The region is a ball: |z|² / 2, the KL of a unit Gaussian at z from the prior, is at most
+    `max_kl` nats; by default half of the dimensions, its mean under the prior. Samplers, `"gp"` or
+    `"random"`, choose from the cube around it; what is outside is drawn in to the surface. What
+    raises or isn't finite is skipped, and to the search as bad as the worst; second comes why.
     """
     integer("steps", steps, 1, most=MANY)
-    bound = math.sqrt(2 * number("max_kl", max_kl, "(0, inf)"))
     if model.latent_dim == 0:
         raise InputError("this is a language model (latent_dim 0): it has no latent code")
+    max_kl = model.latent_dim / 2 if max_kl is None else number("max_kl", max_kl, "(0, inf)")
+    radius = math.sqrt(2 * max_kl)
     missing = 'a search needs optuna and scipy: pip install "textvae[tune]"'
     optuna, _ = (imported(name, missing) for name in ("optuna", "scipy"))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     kinds = {"gp": optuna.samplers.GPSampler, "random": optuna.samplers.RandomSampler}
     chosen = choose(kinds, "sampler", sampler)(seed=seed)
     study = optuna.create_study(direction="maximize", sampler=chosen)
-    within = optuna.distributions.FloatDistribution(-bound, bound)
+    within = optuna.distributions.FloatDistribution(-radius, radius)
     space = dict.fromkeys(map(str, range(model.latent_dim)), within)
     found, faults = list[Candidate](), list[str]()
     for step in tqdm(range(1, steps + 1), desc=sampler, leave=False, disable=None):
         trial = study.ask(space)
-        z = [trial.params[name] for name in space]
-        (text,) = generate_text(model, torch.tensor([z]))
+        z = torch.tensor([[trial.params[name] for name in space]]).renorm(2, 0, radius)
+        (text,) = generate_text(model, z)
         try:
             value = number("a score", float(score(text)), "(-inf, inf)")
-            found.append(Candidate(value, step, text, z))
+            found.append(Candidate(value, step, text, z[0].tolist()))
         except Exception as error:  # anyone's function may raise anything
             faults.append(f"{type(error).__name__}: {error}")
             if not found:
