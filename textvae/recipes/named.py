@@ -265,11 +265,11 @@ def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str | None = None) 
 
     Where none is named, the recipe is `DEFAULT`; but for what a warm start takes from its run.
     """
-    options, own = combined(recipe or DEFAULT), dict[str, Any]()
-    if given.get("init_from"):
-        own = inherited(given["init_from"])
-        options = options | own if recipe is None else own | options
-    return sized(corpus, own | dict(given)) | options | dict(given)
+    own = inherited(given["init_from"]) if given.get("init_from") else {}
+    named = {} if recipe is None else combined(recipe)
+    usual = sized(corpus, own | dict(given)) | (named or combined(DEFAULT))
+    usual = {name: value for name, value in usual.items() if name not in own}
+    return usual | named | dict(given)
 
 
 def source_and_sizes(data_dir: str | None) -> tuple[str, str, Mapping[str, Any]]:
