@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,11 +22,8 @@ T = TypeVar("T")
 
 OLDER = ("accumulate", "tensorboard")  # options that older runs have
 
-FREEZABLE = {  # by name: what the names of a part's weights begin with
-    "encoder": ("encoder.", "head."),
-    "decoder": ("decoder.",),
-    "embeddings": ("encoder.embedding.", "decoder.embedding."),
-}
+# By name: what the names of a part's weights begin with.
+FREEZABLE = {"encoder": "encoder|head", "decoder": "decoder", "embeddings": r"\w+\.embedding"}
 
 LARGEST = 1e30  # of numbers: fp32, in which they are used, ends at 3e38
 
@@ -265,11 +263,10 @@ class TrainingConfig(Options):
             got = f"got {self.importance_samples} and {self.free_bits}"
             yield f"importance_samples with free_bits needs encoder_follows 'elbo', {got}"
 
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        """What the names of frozen weights begin with."""
-        names = self.freeze.split(",") if self.freeze else ()
-        return tuple(prefix for name in names for prefix in FREEZABLE[name])
+    def freezes(self, weights: str) -> bool:
+        """Whether weights of that name stay as they are."""
+        parts = self.freeze.split(",") if self.freeze else ()
+        return any(re.match(rf"({FREEZABLE[part]})\.", weights) for part in parts)
 
 
 @dataclass(frozen=True, kw_only=True)

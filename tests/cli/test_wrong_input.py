@@ -154,7 +154,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ),
         ("optimise LANGUAGE --property P.py:f", LANGUAGE_MODEL),
         ("train DATA --init-from NOWHERE", "no run directory at 'NOWHERE'"),
-        ("train DATA --init-from TRAINED --latent-dim=5", "its options: latent_dim is 2, got 5"),
+        ("train DATA --init-from TRAINED --latent-dim=5", ", where this run begins, got 5"),
         ("train DATA --freeze encoder", "freeze needs init_from"),
         ("schedules lineal", "annealer must be one of constant, linear, "),
         ("schedules --steps=0", "steps must be at least 1, got 0"),

@@ -189,7 +189,7 @@ class FactorProbe(NamedTuple):
     best_dimension: int | None  # the one that tells most; None if none tells any
     best_dimension_information: float  # what it tells
     accuracy_per_dim: list[float]  # of thresholds on each alone, mean over values: balanced
-    importance_per_dim: list[float]  # size of the weights of a lasso, as `probe_factors` scales it
+    importance_per_dim: list[float]  # size of a lasso's weights: 0 where there is but noise
 
 
 def probe_factors(
@@ -202,8 +202,7 @@ def probe_factors(
 
     Nothing is drawn. Give it draws from the posterior to learn what z tells the decoder: posterior
     means may still tell a factor that z drowns in noise. Codes are (M, Z), M may differ; labels
-    have each factor's value for each sentence. What dimensions matter is told by a second
-    regression, with a penalty on the size of weights (the lasso) that noise does not outweigh.
+    have each factor's value for each sentence.
     """
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"
@@ -348,16 +347,15 @@ def disentanglement(probes: Sequence[FactorProbe]) -> Disentanglement | None:
     varying = [probe for probe in probes if probe.entropy > 0 and probe.information_per_dim]
     if not varying:
         return None
-    mig = fmean(_gap(probe.information_per_dim) / probe.entropy for probe in varying)
-    sap = fmean(_gap(probe.accuracy_per_dim) for probe in varying)
+    mig = [_gap(probe.information_per_dim) / probe.entropy for probe in varying]
     sizes = torch.tensor([probe.importance_per_dim for probe in varying]).double()
     # Relative to the factor's own: one of many values has many weights.
     importance = sizes.T / sizes.sum(1).clamp_min(1e-12)  # (Z, factors)
     weights = importance.sum(1) / importance.sum().clamp_min(1e-12)
     has_several = len(importance) > 1
     return Disentanglement(
-        mig=mig if has_several else None,
-        sap=sap if has_several else None,
+        mig=fmean(mig) if has_several else None,
+        sap=fmean(_gap(one.accuracy_per_dim) for one in varying) if has_several else None,
         disentanglement=float(weights @ _certainty(importance)) if len(varying) > 1 else None,
         completeness=float(_certainty(importance.T).mean()) if has_several else None,
         informativeness=fmean(probe.accuracy for probe in varying),

@@ -261,10 +261,7 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str | None = None) -> dict[str, Any]:
-    """All options of a training: what the corpus decides, the recipe's, then those given.
-
-    Where none is named, the recipe is `DEFAULT`; but for what a warm start takes from its run.
-    """
+    """What a corpus decides, the recipe's options (the default's: no model of a warm start), those given."""
     own = inherited(given["init_from"]) if given.get("init_from") else {}
     named = {} if recipe is None else combined(recipe)
     usual = sized(corpus, own | dict(given)) | (named or combined(DEFAULT))

@@ -49,25 +49,23 @@ def optimise(
     optuna, _ = (imported(name, missing) for name in ("optuna", "scipy"))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kinds = {"gp": optuna.samplers.GPSampler, "random": optuna.samplers.RandomSampler}
-    chosen = choose(kinds, "sampler", sampler)(seed=seed)
+    chosen, states = choose(kinds, "sampler", sampler)(seed=seed), optuna.trial.TrialState
     study = optuna.create_study(direction="maximize", sampler=chosen)
-    within = optuna.distributions.FloatDistribution(-radius, radius)
-    space = dict.fromkeys(map(str, range(model.latent_dim)), within)
+    side = optuna.distributions.FloatDistribution(-radius, radius)
+    space = {str(d): side for d in range(model.latent_dim)}
     found, faults = list[Candidate](), list[str]()
     for step in tqdm(range(1, steps + 1), desc=sampler, leave=False, disable=None):
         trial = study.ask(space)
         z = torch.tensor([[trial.params[name] for name in space]]).renorm(2, 0, radius)
         (text,) = generate_text(model, z)
+        value: float | None = None
         try:
             value = number("a score", float(score(text)), "(-inf, inf)")
             found.append(Candidate(value, step, text, z[0].tolist()))
         except Exception as error:  # anyone's function may raise anything
             faults.append(f"{type(error).__name__}: {error}")
-            if not found:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                continue
-            value = min(found).score
-        study.tell(trial, value)
+            value = min(found).score if found else None
+        study.tell(trial, value, state=states.FAIL if value is None else states.COMPLETE)
     if not found:
         raise InputError(f"none of {steps} candidates could be scored: {faults[0]}")
     return found, faults

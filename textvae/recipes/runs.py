@@ -170,12 +170,12 @@ def _planned(
     RunDirectory.refuse_if_taken(output_dir)
     own = inherited(begun) if (begun := options.get("init_from")) else {}
     others = (name for name in options if name in own and not name.endswith("_dropout"))
-    faults = [f"{n} is {own[n]!r}, got {options[n]!r}" for n in others if options[n] != own[n]]
-    if faults:
-        raise InputError(f"a start from {begun} keeps its options: {'; '.join(faults)}")
+    kept = f"is {{!r}} in {begun}, where this run begins, got {{!r}}".format
+    refuse(f"{n} {kept(own[n], options[n])}" for n in others if options[n] != own[n])
     config = RunConfig.from_flat(corpus.source, {**own, **options}, model=model.Config)
-    parts = {"decoder.", *(["encoder."] if config.model.latent_dim > 0 else [])}
-    refuse(["freeze must leave something to train"] if parts <= {*config.training.frozen} else [])
+    parts = ("decoder.", "encoder.") if config.model.latent_dim > 0 else ("decoder.",)
+    if all(map(config.training.freezes, parts)):
+        raise InputError("freeze must leave something to train")
     return config
 
 

@@ -88,7 +88,7 @@ class Stepper:
     ) -> None:
         self._model, self._weight, self._config = model, weight, config
         for name, weights in model.named_parameters():
-            if name.startswith(config.frozen):
+            if config.freezes(name):
                 weights.requires_grad_(False)
         accelerator = Accelerator(cpu=config.device == "cpu")
         self._processes, self._device = processes, accelerator.device
