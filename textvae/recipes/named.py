@@ -261,7 +261,7 @@ def sized(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen(corpus: Corpus, given: Mapping[str, Any], recipe: str | None = None) -> dict[str, Any]:
-    """What a corpus decides, the recipe's options (less what a warm start's run says), those given."""
+    """What a corpus decides, a recipe's options (but those of a warm start's run), those given."""
     own = inherited(given["init_from"]) if given.get("init_from") else {}
     named = {} if recipe is None else combined(recipe)
     usual = sized(corpus, own | dict(given)) | (named or combined(DEFAULT))
