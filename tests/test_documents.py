@@ -1,4 +1,4 @@
-"""The documents quote the results: README.md, docs/, results/README.md and the files in results/.
+"""The documents: what they quote of the results, where they link to, and that the site has them.
 
 What is written down is compared with what the results give when they are rounded as it is, so that
 a digit changed on either side shows.
@@ -6,14 +6,19 @@ a digit changed on either side shows.
 
 from __future__ import annotations
 
+import json
+import pkgutil
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
 
+import textvae
 from textvae.files import read_json
 from textvae.report.text import markdown, summary
 
@@ -22,6 +27,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "results"
 OF_RESULTS = (RESULTS / "README.md").read_text(encoding="utf-8")
 OF_REMEDIES = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
+SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
+PAGES += sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "docs").rglob("*")
+    if path.suffix in (".md", ".ipynb")
+)
 
 HEADINGS = {
     "warmup": "Warm-up",
@@ -233,3 +245,57 @@ def test_what_was_tried_on_validation(name: str, claim: str) -> None:
     found = read_json(RESULTS / "grammar" / "tried" / f"{name}.json")
     info = sum(factor["information"] for factor in found["factors"])
     assert claim.format(info=info, nll=found["nll"]) in prose(OF_REMEDIES)
+
+
+# Links, and the site
+
+
+def texts(path: Path) -> str:
+    """A document without its code; of a notebook, what is written between the cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub, and the site, call the headings of a document."""
+    titles = re.findall(r"^#+ (.+)$", texts(path), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", texts(ROOT / name))
+    for path, anchor in linked:
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.is_file(), path
+        assert not anchor or anchor in anchors(target), (path, anchor)
+
+
+def test_every_document_is_in_the_sites_navigation() -> None:
+    named = re.findall(r"^ +- .+: (\S+\.md)$", SITE, flags=re.MULTILINE)
+    assert sorted(named) == sorted(name.replace(".ipynb", ".md") for name in PAGES)
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.md"))
+    found = re.findall(r"^::: (\S+)$", pages, flags=re.MULTILINE)
+    assert len(found) == len(set(found))
+    public = {getattr(textvae, name) for name in set(textvae.__all__) - {"__version__"}}
+    assert public <= {*map(pkgutil.resolve_name, found)}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path: Path) -> None:
+    for name in ("material", "mkdocstrings", "nbconvert"):
+        pytest.importorskip(name)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    pages = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
+    assert len(pages) > len(PAGES)
+    for path, page in pages.items():
+        assert not re.search(r"<(?:script|link|img|iframe)[^>]*=\"?(?:https?:)?//", page), path
+    assert "free bits" in (tmp_path / "search" / "search_index.js").read_text(encoding="utf-8")
