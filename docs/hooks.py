@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("README.md", "CONTRIBUTING.md", "data/README.md", "docs/**/*", "results/README.md")
+SHOWN = ("*.md", "data/README.md", "docs/**/*", "results/README.md")
 SHOWN += tuple(f"results/**/*.{kind}" for kind in ("png", "json", "txt"))
 NOTEBOOK = "docs/tutorial.ipynb"
 

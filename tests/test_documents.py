@@ -28,10 +28,10 @@ RESULTS = ROOT / "results"
 OF_RESULTS = (RESULTS / "README.md").read_text(encoding="utf-8")
 OF_REMEDIES = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
 SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
+PAGES = ["data/README.md", "results/README.md"]
 PAGES += sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "docs").rglob("*")
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"))
     if path.suffix in (".md", ".ipynb")
 )
 
