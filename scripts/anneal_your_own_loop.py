@@ -4,8 +4,6 @@ The pictures (bars and blobs) are made here, and it ends within a minute on one 
 it, take its loop. B pictures of a batch, M of a data set, P pixels, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt

@@ -9,8 +9,6 @@ of both, the range over the rounds, the ratio, which is taken round by round, an
 arithmetic's limit textvae reaches (docs/speed.md); --json writes them too.
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

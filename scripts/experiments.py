@@ -14,8 +14,6 @@ goes on where it was. All figures are of validation data: these are questions ab
 a test set answers none.
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

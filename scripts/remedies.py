@@ -10,8 +10,6 @@ A study that was stopped goes on where it was; a row that results hold already, 
 is not trained again.
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

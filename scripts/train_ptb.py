@@ -10,8 +10,6 @@ can't be had, the embedded corpus takes its place, and every output says so.
     torchrun --nproc-per-node 8 scripts/train_ptb.py         # on all of a machine's accelerators
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

@@ -4,38 +4,23 @@ Train them, see posterior collapse, cure it. The names below are the public ones
 when first used, so that `from textvae import annealers` costs milliseconds and no torch.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Batch": "textvae.batches",
-    "BatchLoader": "textvae.batches",
-    "Corpus": "textvae.corpus",
-    "Posterior": "textvae.model",
-    "RunConfig": "textvae.config",
-    "ModelConfig": "textvae.config",
-    "DataConfig": "textvae.config",
-    "TrainingConfig": "textvae.config",
-    "SentenceVAE": "textvae.model",
-    "TextVAE": "textvae.generation",
-    "Tokenizer": "textvae.tokenizer",
-    "Trainer": "textvae.training",
-    "analogy": "textvae.generation",
-    "decode": "textvae.generation",
-    "encode": "textvae.generation",
-    "evaluate": "textvae.diagnostics",
-    "interpolate": "textvae.generation",
-    "jitter": "textvae.generation",
-    "load_corpus": "textvae.corpus",
-    "neighbours": "textvae.generation",
-    "reconstruct": "textvae.generation",
-    "sample": "textvae.generation",
-    "traverse": "textvae.generation",
+_PUBLIC = {
+    "batches": "Batch BatchLoader",
+    "config": "DataConfig ModelConfig RunConfig TrainingConfig",
+    "corpus": "Corpus load_corpus",
+    "diagnostics": "evaluate",
+    "generation": "TextVAE analogy decode encode interpolate jitter neighbours reconstruct sample"
+    " traverse",
+    "model": "Posterior SentenceVAE",
+    "tokenizer": "Tokenizer",
+    "training": "Trainer",
 }
+_HOMES = {name: f"textvae.{room}" for room, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOMES]
 

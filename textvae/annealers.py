@@ -7,8 +7,6 @@ Reference:
     Bowman et al. 2016, arXiv:1511.06349 (one rise); Fu et al. 2019, arXiv:1903.10145 (cycles).
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -60,28 +58,22 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1.0 - math.cos(math.pi * progress))
 
 
-def _logistic(progress: float, k: float = 10) -> float:
+def logistic(progress: float, k: float = 10) -> float:
+    """An S from exactly 0 to exactly 1: the logistic, stretched."""
     # logistic(x) = (1 + tanh(x / 2)) / 2: dividing tanh by its last value makes both ends exact.
     return 0.5 * (1.0 + math.tanh(0.5 * k * (progress - 0.5)) / math.tanh(0.25 * k))
 
 
-class _Shown:
-    current_step: int = 0
-
-    def __repr__(self) -> str:
-        shown = {**vars(self), "current_step": self.current_step}.items()
-        pairs = ", ".join(f"{name}={value!r}" for name, value in shown if name[0] != "_")
-        return f"{type(self).__name__}({pairs})"
-
-
-def _refuse_other_keys(state: Mapping[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(state, Mapping) or set(state) != set(old):
-        raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
-    return old
-
-
-_Curve = Callable[[float], float]
-_CURVES: dict[str, _Curve] = {"linear": float, "cosine": _cosine, "sigmoid": _logistic}
+CURVES: dict[str, Callable[[float], float]] = {
+    "linear": float,
+    "cosine": _cosine,
+    "sigmoid": logistic,
+}
+_CHECKS: dict[type, Callable[[str, Any], Any]] = {  # of what a state holds
+    int: partial(integer, low=0),
+    bool: switch,
+    float: partial(number, interval="(-inf, inf)"),
+}
 
 
 @runtime_checkable
@@ -95,7 +87,33 @@ class KLAnnealer(Protocol):
         """Move on by one optimizer step."""
 
 
-class ScheduledAnnealer(_Shown, ABC):
+class BaseAnnealer:
+    """What schedules and controllers share: a count of steps, and a state to save."""
+
+    current_step: int = 0
+
+    def step(self) -> None:
+        """Move on by one optimizer step."""
+        self.current_step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes during training: the counter, not the settings."""
+        return {"current_step": self.current_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken; a malformed state raises and changes nothing."""
+        old = self.state_dict()
+        if not isinstance(state, Mapping) or set(state) != set(old):
+            raise InputError(f"state must be a mapping with the keys {list(old)}, got {state!r}")
+        vars(self).update({name: _CHECKS[type(old[name])](name, state[name]) for name in old})
+
+    def __repr__(self) -> str:
+        shown = {**vars(self), "current_step": self.current_step}.items()
+        pairs = ", ".join(f"{name}={value!r}" for name, value in shown if name[0] != "_")
+        return f"{type(self).__name__}({pairs})"
+
+
+class ScheduledAnnealer(BaseAnnealer, ABC):
     """An annealer whose weight is a pure function of one counter, which is all its state.
 
     Attributes:
@@ -105,7 +123,7 @@ class ScheduledAnnealer(_Shown, ABC):
 
     start_beta: float = 0.0
     hold_steps: int = 0
-    _settled_from: int | None = 0  # first step from which the weight stays as it is; None: never
+    _settled_from: float = 0  # first step from which the weight stays as it is; infinity: never
 
     @abstractmethod
     def _weight(self, step: int) -> float: ...
@@ -128,35 +146,19 @@ class ScheduledAnnealer(_Shown, ABC):
     @property
     def finished(self) -> bool:
         """Whether the schedule is over, so that stepping will not change the weight again."""
-        return (
-            self._settled_from is not None
-            and self.current_step >= self.hold_steps + self._settled_from
-        )
+        return self.current_step >= self.hold_steps + self._settled_from
 
     def __call__(self, kl: Any) -> Any:
         """Return `kl * value`, for any `kl` that can be multiplied by a float."""
         return kl * self.value
-
-    def step(self) -> None:
-        """Move on by one optimizer step."""
-        self.current_step += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what changes during training: the counter, not the settings."""
-        return {"current_step": self.current_step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken; a malformed state raises and changes nothing."""
-        old = _refuse_other_keys(state, self.state_dict())
-        checks: dict[type, Callable[..., Any]] = {int: partial(integer, low=0), bool: switch}
-        vars(self).update({name: checks[type(old[name])](name, state[name]) for name in old})
 
     def plot(self, num_steps: int | None = None) -> Any:
         """Draw β over steps with matplotlib, by default until it rests; gives the axes."""
         from matplotlib import pyplot
 
         if num_steps is None:
-            num_steps = (self.hold_steps + (self._settled_from or 800)) * 5 // 4
+            settled = self._settled_from if 0 < self._settled_from < math.inf else 800
+            num_steps = int(self.hold_steps + settled) * 5 // 4
         axes = pyplot.subplots()[1]
         axes.plot([self.value_at(step) for step in range(integer("num_steps", num_steps, 1) + 1)])
         axes.set(xlabel="step", ylabel="weight of the KL term, β")
@@ -202,7 +204,7 @@ class SigmoidAnnealer(LinearAnnealer):
         self.k = number("k", k, "[1e-6, inf)")
 
     def _weight(self, step: int) -> float:
-        return self.max_beta * _logistic(linear_annealing(step, self.warmup_steps), self.k)
+        return self.max_beta * logistic(linear_annealing(step, self.warmup_steps), self.k)
 
 
 @dataclass(eq=False, repr=False)
@@ -234,16 +236,18 @@ class CyclicalAnnealer(ScheduledAnnealer):
             total = None if cycles is None else length * integer("num_cycles", cycles, 1)
         self.total_steps = total
         self.ratio = number("ratio", self.ratio, "(0, 1]")
-        one_of("shape", self.shape, _CURVES)
+        one_of("shape", self.shape, CURVES)
         self.max_beta = number("max_beta", self.max_beta, "[0, inf)")
-        # The weight is settled where the last cycle has risen; at once if there are no steps.
-        self._settled_from = total and sum(self._start_and_rise(total - 1))
+        if total is None:
+            self._settled_from = math.inf
+        elif total > 0:
+            self._settled_from = sum(self._start_and_rise(total - 1))  # the last cycle has risen
 
     def _weight(self, step: int) -> float:
-        if self._settled_from is not None and step >= self._settled_from:
+        if step >= self._settled_from:
             return self.max_beta
         start, rise = self._start_and_rise(step)
-        return self.max_beta * _CURVES[self.shape](linear_annealing(step - start, rise))
+        return self.max_beta * CURVES[self.shape](linear_annealing(step - start, rise))
 
     def _start_and_rise(self, step: int) -> tuple[int, int]:
         # Cycle i starts at floor(i * steps / cycles), in integers, so exact at any length.
@@ -253,65 +257,7 @@ class CyclicalAnnealer(ScheduledAnnealer):
         return start, min(int((end - start) * self.ratio), end - start - 1)
 
 
-@dataclass(eq=False, repr=False)
-class Annealer(ScheduledAnnealer):
-    """The annealer of https://github.com/hubertrybka/vae-annealing, with its own rules.
-
-    The counter stops at `total_steps`. In cyclical mode it returns to zero on reaching it, so
-    cycles end just short of full weight; `CyclicalAnnealer` reaches and holds it. The logistic has
-    the package's slope of one per step, but runs from exactly `baseline` to exactly 1.
-    """
-
-    total_steps: int  # steps (or epochs, if stepped once an epoch) to full weight, at least 1
-    shape: str = "linear"  # or cosine or logistic
-    baseline: float = 0.0  # the lowest weight, in [0, 1]; the highest is 1
-    cyclical: bool = False  # whether to start again when `total_steps` is reached
-    disable: bool = False  # whether calls return their argument unchanged
-
-    def __post_init__(self) -> None:
-        self.total_steps = integer("total_steps", self.total_steps, 1)
-        one_of("shape", self.shape, ("linear", "cosine", "logistic"))
-        self.baseline = number("baseline", self.baseline, "[0, 1]")
-        switch("cyclical", self.cyclical)
-        switch("disable", self.disable)
-
-    def value_at(self, step: int) -> float:
-        """Return the weight after `step` steps from new, were `cyclical` always as it is now."""
-        step = integer("step", step, 0)
-        return self._weight(step % self.total_steps if self.cyclical else step)
-
-    @property
-    def _settled_from(self) -> int | None:  # type: ignore[override]
-        return 0 if self.disable else None if self.cyclical else self.total_steps
-
-    def __call__(self, kl: Any) -> Any:
-        """Return `kl * value`, or if disabled, `kl` itself."""
-        return kl if self.disable else super().__call__(kl)
-
-    def step(self) -> None:
-        """Count up to `total_steps`; on reaching it in cyclical mode, start again from 0."""
-        self.current_step = min(self.current_step + 1, self.total_steps)
-        if self.cyclical and self.current_step == self.total_steps:
-            self.current_step = 0
-
-    def set_cyclical(self, value: bool) -> None:
-        """Switch cyclical mode on or off, from the next step on."""
-        self.cyclical = switch("value", value)
-
-    cyclical_setter = set_cyclical  # The package's documentation has both names.
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counter and the cyclical switch, which may change during training."""
-        return {**super().state_dict(), "cyclical": self.cyclical}
-
-    def _weight(self, step: int) -> float:
-        progress = 1.0 if self.disable else linear_annealing(step, self.total_steps)
-        steep = partial(_logistic, k=self.total_steps)
-        curve = steep if self.shape == "logistic" else _CURVES[self.shape]
-        return self.baseline + (1.0 - self.baseline) * curve(progress)
-
-
-class FeedbackAnnealer(_Shown, ABC):
+class FeedbackAnnealer(BaseAnnealer, ABC):
     """An annealer that follows the KL it is called on, so as to hold it near a target, in nats.
 
     The weight changes in `step`, by the KL of the last call. `finished` is only whether the first
@@ -331,7 +277,7 @@ class FeedbackAnnealer(_Shown, ABC):
 
     def step(self) -> None:
         """Move on by one optimizer step."""
-        self.current_step += 1
+        super().step()
         self.value = self._updated(self._kl)
 
     @abstractmethod
@@ -343,13 +289,8 @@ class FeedbackAnnealer(_Shown, ABC):
         return self.current_step >= self.warmup_steps
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes during training."""
+        """Return all of the annealer."""
         return dict(vars(self))
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
-        _refuse_other_keys(state, vars(self))
-        vars(self).update(state)
 
 
 class PIAnnealer(FeedbackAnnealer):
@@ -449,19 +390,19 @@ def build_annealer(
     if name in CONTROLLERS:
         bounds = {"max_beta": max_beta} if name == "control" else {}
         return CONTROLLERS[name](target_rate, warmup_steps, **bounds)
-    annealer = choose(ANNEALERS, "name", name)
-    made: ScheduledAnnealer
+    make = choose(ANNEALERS, "name", name)
     if name == "constant":
-        return annealer(max_beta)
+        return make(max_beta)
+    given: dict[str, Any] = {"max_beta": max_beta}
     if name == "cyclical":
         if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
             got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
             raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
-        cycles: dict[str, Any] = {"total_steps": warmup_steps, "num_cycles": num_cycles}
-        made = CyclicalAnnealer(**cycles, ratio=cycle_ratio, shape=cycle_shape, max_beta=max_beta)
+        given |= {"total_steps": warmup_steps, "num_cycles": num_cycles}
+        given |= {"ratio": cycle_ratio, "shape": cycle_shape}
     else:
-        more = {"k": sigmoid_k} if name == "sigmoid" else {}
-        made = annealer(warmup_steps, max_beta, **more)
+        given |= {"warmup_steps": warmup_steps} | ({"k": sigmoid_k} if name == "sigmoid" else {})
+    made = make(**given)
     made.start_beta = number("start_beta", start_beta, f"[0, {max_beta}]")
     made.hold_steps = integer("hold_steps", hold_steps, 0)
     return made

@@ -3,8 +3,6 @@
 A message names the argument, what is allowed, and what was given.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 import numbers

@@ -1,7 +1,5 @@
 """Files that are whole or not there at all, and saved models by directory or hub id."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -7,8 +7,6 @@ up to four words in a row, lies in 0 to 100.
 Reference: Papineni et al. (2002), BLEU: a Method for Automatic Evaluation of Machine Translation.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections import Counter, defaultdict

@@ -4,8 +4,6 @@
 A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in: an `InputError`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -13,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat, takewhile
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
@@ -91,7 +89,7 @@ class Tokenizer:
         min_count: int = 1,
         lowercase: bool = False,
         pattern: str | None = None,
-    ) -> Tokenizer:
+    ) -> Self:
         """Return a tokenizer with the vocabulary of some texts; the same texts give the same ids.
 
         Args:
@@ -210,7 +208,7 @@ class Tokenizer:
             temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path, *, add_specials: bool = False) -> Tokenizer:
+    def load(cls, path: str | Path, *, add_specials: bool = False) -> Self:
         """Read what `save` wrote, or with `add_specials` anyone's `tokenizer.json`.
 
         Its tokens then follow the special ones, in the order of their ids.

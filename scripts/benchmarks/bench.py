@@ -1,7 +1,5 @@
 """How all benchmarks measure: both sides in turn, beside what the machine can multiply."""
 
-from __future__ import annotations
-
 import math
 import os
 import platform

@@ -1,7 +1,5 @@
 """What other programs cost a training step, by how its threads wait for each other."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

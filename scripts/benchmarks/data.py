@@ -1,7 +1,5 @@
 """From text to batches, against the usual loop; memory and time as a corpus grows."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterable

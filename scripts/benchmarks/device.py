@@ -3,8 +3,6 @@
 An accelerator if there is one, else the CPU: the paths are the same.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """What a trained model is used for, against the usual loop: importance-weighted NLL, decoding."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What is measured: a model of the size usual on Penn Treebank, its arithmetic, and sentences."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Every size is measured in turn with the first one. Scores are what grows with vo
 length alike: all of them at once would take batch × length × vocabulary × 4 bytes.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache, partial
 from typing import NamedTuple

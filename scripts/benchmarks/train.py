@@ -4,8 +4,6 @@ A rung has what it is named after and all that the rungs before it have. The fir
 once more, as a control; the last two take the step that the Trainer takes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import tempfile

@@ -9,12 +9,10 @@ Shapes: B sentences, T tokens, H hidden, V vocabulary, Z latent, K importance sa
 S decoded at a time.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +48,7 @@ class PaddedBatch(NamedTuple):
     lengths: Tensor
 
     @classmethod
-    def of(cls, sentences: Sequence[Sequence[int]]) -> PaddedBatch:
+    def of(cls, sentences: Sequence[Sequence[int]]) -> Self:
         """The batch of sentences' ids without special tokens."""
         inputs = [torch.tensor([BOS_ID, *ids]) for ids in sentences]
         targets = [torch.tensor([*ids, EOS_ID]) for ids in sentences]

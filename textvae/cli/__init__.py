@@ -5,8 +5,6 @@ failed (or, with a traceback, a mistake of ours), 2 wrong input, 130 interrupted
 typed function; the other names are what scripts share with `textvae train`.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -1,11 +1,9 @@
-"""A command made of a typed function: its arguments, how it ends, and where it speaks.
+"""A command made of a typed function: its arguments, how it ends, and where it prints.
 
 The function's docstring is the command's help; its parameters are the arguments, those by keyword
 alone are options. A parameter has one of these types: `Annotated[T, "help"]`; a class, whose own
 parameters are arguments too; a dataclass of `config`, whose fields are options; `Given`.
 """
-
-from __future__ import annotations
 
 import difflib
 import json
@@ -242,7 +240,7 @@ def read_lines(source: str) -> Iterator[str]:
 
 
 def say(*lines: str) -> None:
-    """To standard error: standard output is for results. Of several processes the first speaks."""
+    """To standard error: standard output is for results. Of several processes the first prints."""
     if is_first():
         for line in lines:
             print(f"textvae: {shown(line, sys.stderr)}", file=sys.stderr)

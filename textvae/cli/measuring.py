@@ -4,8 +4,6 @@ Ctrl-C while the NLL of a diagnosis is measured shows what there is by then, a v
 random part of the sentences, and ends with exit code 130. Before that there is nothing to show.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial

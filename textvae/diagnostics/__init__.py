@@ -1,7 +1,5 @@
 """What the latent space carries, and how well a model predicts."""
 
-from __future__ import annotations
-
 from textvae.diagnostics.diagnosis import RULES, Diagnosis, FactorLabels, Verdict, diagnose
 from textvae.diagnostics.information import (
     COLLAPSED_KL,

@@ -3,8 +3,6 @@
 MI can't exceed log N, so that KL − MI alone says nothing where KL is near log N or above.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

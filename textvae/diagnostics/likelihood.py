@@ -6,8 +6,6 @@ order of batches.
 Shapes: M sentences of a split, B of a batch, S codes or K samples of each, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -17,8 +17,6 @@ The same seed gives the same sentences on every machine and Python version: the 
 chance is `random.Random(seed).random()`, which Python guarantees not to change.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -28,19 +26,6 @@ from typing import NamedTuple
 
 from textvae.checks import integer
 from textvae.grammar.rules import FACTORS, Option, Slot, build_slots
-
-__all__ = [
-    "FACTORS",
-    "Derivation",
-    "GrammarSentence",
-    "GrammarSplits",
-    "entropy",
-    "log_prob",
-    "parse",
-    "sample",
-    "splits",
-    "vocabulary",
-]
 
 
 class GrammarSentence(NamedTuple):
@@ -120,13 +105,7 @@ def entropy() -> float:
 def vocabulary() -> list[str]:
     """List every word of the grammar, in alphabetical order."""
     return sorted(
-        {
-            word
-            for slot in build_slots()
-            for options in slot.options.values()
-            for option in options
-            for word in option.words
-        }
+        {word for slot in build_slots() for option in slot.all() for word in option.words}
     )
 
 
@@ -172,9 +151,5 @@ def _derive(
 
 def _slot_entropy(slot: Slot) -> float:
     """The entropy of a slot averaged over its factors, in nats."""
-    terms = [
-        -option.prob * math.log(option.prob)
-        for options in slot.options.values()
-        for option in options
-    ]
+    terms = (-option.prob * math.log(option.prob) for option in slot.all())
     return math.fsum(terms) / len(slot.options)

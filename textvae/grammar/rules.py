@@ -12,16 +12,15 @@ could be told from positions alone. No two topics share a subject, verb, quality
 two tempers a word, so one such word already tells its topic or temper.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 
 class Topic(NamedTuple):
-    """The words of a topic, each field a string that is split."""
+    """The words of a topic, each field a string that is split; in `_TOPICS` in this order."""
 
     subjects: str  # `singular/plural` where the plural is irregular
     verbs: str  # `base/past` where the past is irregular
@@ -33,117 +32,62 @@ class Topic(NamedTuple):
 class Temper(NamedTuple):
     """The words of a temper, likewise."""
 
-    adjectives: str  # of the subject
-    adverbs: str  # of the verb
+    adjectives: str  # of the subject; their adverbs, of the verb
     closings: str  # how it is done: phrases of at most three words, separated by commas
 
 
+_TOPICS = """
+court: lawyer judge prosecutor magistrate; question accuse defend summon;
+    guilty dishonest talkative; suspects witnesses smugglers forgers;
+    in the courtroom, before the jury, at the tribunal
+farm: farmer shepherd rancher ploughman/ploughmen; harvest gather weigh stack;
+    golden ripe muddy; hay wheat pumpkins turnips;
+    in the barn, behind the stable, near the field
+garden: gardener florist botanist landscaper; plant water prune trim/trimmed;
+    blooming thorny fragrant; roses tulips hedges shrubs;
+    in the garden, in the greenhouse, along the fence
+hospital: doctor nurse surgeon midwife/midwives; examine treat comfort bandage;
+    feverish injured pale; patients infants veterans toddlers;
+    in the clinic, at the hospital, on the ward
+kitchen: cook baker chef waiter; bake taste serve slice;
+    spicy buttery crusty; dumplings bread pies noodles;
+    in the kitchen, at the restaurant, near the oven
+music: pianist violinist singer drummer; play rehearse compose hum/hummed;
+    solemn lively haunting; melodies waltzes ballads symphonies;
+    on the stage, at the concert, in the choir
+office: accountant secretary manager clerk; print sign file copy;
+    lengthy urgent official; reports contracts invoices documents;
+    in the office, at the desk, by the printer
+police: detective officer inspector constable; chase arrest follow handcuff;
+    masked armed cunning; burglars thieves robbers pickpockets;
+    in the alley, under the bridge, across the roofs
+school: teacher pupil tutor professor; explain study memorize recite;
+    difficult tricky dull; poems lessons fractions proverbs;
+    in the classroom, at school, at the academy
+sea: sailor captain fisherman/fishermen diver; catch/caught net/netted haul spot/spotted;
+    salty slippery silvery; herring mackerel lobsters crabs;
+    in the harbor, on the boat, off the coast
+space: astronaut astronomer engineer pilot; observe photograph track discover;
+    distant glowing icy; comets galaxies asteroids planets;
+    at the observatory, in orbit, through the telescope
+sport: athlete goalkeeper striker champion; win/won lose/lost miss/missed enjoy;
+    thrilling final friendly; matches races tournaments games;
+    in the stadium, at the arena, on the pitch
+"""
 TOPICS: dict[str, Topic] = {
-    "court": Topic(
-        "lawyer judge prosecutor magistrate",
-        "question accuse defend summon",
-        "guilty dishonest talkative",
-        "suspects witnesses smugglers forgers",
-        "in the courtroom, before the jury, at the tribunal",
-    ),
-    "farm": Topic(
-        "farmer shepherd rancher ploughman/ploughmen",
-        "harvest gather weigh stack",
-        "golden ripe muddy",
-        "hay wheat pumpkins turnips",
-        "in the barn, behind the stable, near the field",
-    ),
-    "garden": Topic(
-        "gardener florist botanist landscaper",
-        "plant water prune trim/trimmed",
-        "blooming thorny fragrant",
-        "roses tulips hedges shrubs",
-        "in the garden, in the greenhouse, along the fence",
-    ),
-    "hospital": Topic(
-        "doctor nurse surgeon midwife/midwives",
-        "examine treat comfort bandage",
-        "feverish injured pale",
-        "patients infants veterans toddlers",
-        "in the clinic, at the hospital, on the ward",
-    ),
-    "kitchen": Topic(
-        "cook baker chef waiter",
-        "bake taste serve slice",
-        "spicy buttery crusty",
-        "dumplings bread pies noodles",
-        "in the kitchen, at the restaurant, near the oven",
-    ),
-    "music": Topic(
-        "pianist violinist singer drummer",
-        "play rehearse compose hum/hummed",
-        "solemn lively haunting",
-        "melodies waltzes ballads symphonies",
-        "on the stage, at the concert, in the choir",
-    ),
-    "office": Topic(
-        "accountant secretary manager clerk",
-        "print sign file copy",
-        "lengthy urgent official",
-        "reports contracts invoices documents",
-        "in the office, at the desk, by the printer",
-    ),
-    "police": Topic(
-        "detective officer inspector constable",
-        "chase arrest follow handcuff",
-        "masked armed cunning",
-        "burglars thieves robbers pickpockets",
-        "in the alley, under the bridge, across the roofs",
-    ),
-    "school": Topic(
-        "teacher pupil tutor professor",
-        "explain study memorize recite",
-        "difficult tricky dull",
-        "poems lessons fractions proverbs",
-        "in the classroom, at school, at the academy",
-    ),
-    "sea": Topic(
-        "sailor captain fisherman/fishermen diver",
-        "catch/caught net/netted haul spot/spotted",
-        "salty slippery silvery",
-        "herring mackerel lobsters crabs",
-        "in the harbor, on the boat, off the coast",
-    ),
-    "space": Topic(
-        "astronaut astronomer engineer pilot",
-        "observe photograph track discover",
-        "distant glowing icy",
-        "comets galaxies asteroids planets",
-        "at the observatory, in orbit, through the telescope",
-    ),
-    "sport": Topic(
-        "athlete goalkeeper striker champion",
-        "win/won lose/lost miss/missed enjoy",
-        "thrilling final friendly",
-        "matches races tournaments games",
-        "in the stadium, at the arena, on the pitch",
-    ),
+    name: Topic(*(" ".join(field.split()) for field in words.split(";")))
+    for name, words in re.findall(r"^(\w+): ([^:]*)$", _TOPICS, flags=re.MULTILINE)
 }
 
 TEMPERS: dict[str, Temper] = {
-    "bold": Temper("bold brave daring", "boldly bravely daringly", "without fear, with pride"),
-    "calm": Temper(
-        "calm peaceful patient", "calmly peacefully patiently", "in silence, without a word"
-    ),
-    "careful": Temper(
-        "careful cautious diligent",
-        "carefully cautiously diligently",
-        "with great care, step by step",
-    ),
-    "cheerful": Temper(
-        "cheerful happy merry", "cheerfully happily merrily", "with a smile, with a laugh"
-    ),
-    "hasty": Temper(
-        "hasty hurried restless", "hastily hurriedly restlessly", "in a hurry, in no time"
-    ),
-    "shy": Temper("shy timid bashful", "shyly timidly bashfully", "with a blush, in a whisper"),
-    "stern": Temper("stern strict grim", "sternly strictly grimly", "with a frown, with a scowl"),
-    "weary": Temper("weary tired sleepy", "wearily tiredly sleepily", "with a yawn, with a sigh"),
+    "bold": Temper("bold brave daring", "without fear, with pride"),
+    "calm": Temper("calm peaceful patient", "in silence, without a word"),
+    "careful": Temper("careful cautious diligent", "with great care, step by step"),
+    "cheerful": Temper("cheerful happy merry", "with a smile, with a laugh"),
+    "hasty": Temper("hasty hurried restless", "in a hurry, in no time"),
+    "shy": Temper("shy timid bashful", "with a blush, in a whisper"),
+    "stern": Temper("stern strict grim", "with a frown, with a scowl"),
+    "weary": Temper("weary tired sleepy", "with a yawn, with a sigh"),
 }
 
 DAYS = "monday tuesday wednesday thursday friday saturday sunday"
@@ -178,6 +122,10 @@ class Slot(NamedTuple):
     given: tuple[str, ...]  # names of the factors that decide what it says
     options: dict[tuple[str, ...], tuple[Option, ...]]  # by the values of these factors
 
+    def all(self) -> Iterator[Option]:
+        """The options under all values."""
+        return chain.from_iterable(self.options.values())
+
 
 def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
@@ -189,6 +137,12 @@ def _past(verb: str) -> str:
     if verb.endswith("y") and verb[-2] not in "aeiou":
         return verb[:-1] + "ied"
     return verb + ("d" if verb.endswith("e") else "ed")
+
+
+def _adverb(adjective: str) -> str:
+    if adjective.endswith("y") and adjective != "shy":
+        return adjective[:-1] + "ily"
+    return adjective + "ly"
 
 
 def _even(phrases: list[str], skip: float = 0.0) -> dict[str, float]:
@@ -230,6 +184,10 @@ def _verb(topic: str, mood: str, tense: str, number: str) -> dict[str, float]:
     return _even([verb for verb, _ in forms])
 
 
+def _adverbs(temper: str) -> dict[str, float]:
+    return _even(list(map(_adverb, _split(TEMPERS[temper].adjectives))), skip=0.2)
+
+
 def _determiner(number: str, polarity: str) -> dict[str, float]:
     owner = {"his": 0.15, "her": 0.15} if number == "singular" else {"their": 0.3}
     return {"the": 0.4, "any" if polarity == "denied" else "some": 0.3, **owner}
@@ -242,7 +200,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], Callable[..., dict[str, float]]], ...]
     ("subject", ("topic", "number"), _subject),
     ("future", ("mood", "tense"), _future),
     ("frequency", ("polarity",), lambda polarity: _even(FREQUENCIES[polarity].split())),
-    ("adverb", ("temper",), lambda temper: _even(_split(TEMPERS[temper].adverbs), skip=0.2)),
+    ("adverb", ("temper",), _adverbs),
     ("verb", ("topic", "mood", "tense", "number"), _verb),
     ("determiner", ("number", "polarity"), _determiner),
     ("quality", ("topic",), lambda topic: _even(_split(TOPICS[topic].qualities), skip=0.2)),

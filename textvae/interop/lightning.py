@@ -1,7 +1,5 @@
 """An annealer in PyTorch Lightning: a callback steps it, logs its weight and saves its state."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """An annealer in the Trainer of Hugging Face: a callback that steps it and logs its weight."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from textvae.annealers import KLAnnealer

@@ -10,8 +10,6 @@ Nats throughout. An InputError tells of shapes that disagree, values out of rang
 NaN comes through. Shapes: S samples, B examples or sentences, T tokens, V vocabulary, Z latent.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass

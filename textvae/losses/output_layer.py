@@ -3,8 +3,6 @@
 Shapes: N tokens, P of them in a CPU's cache together, H hidden units, V vocabulary.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -62,8 +60,8 @@ def cached_rows(scores: Tensor) -> int:
 def _chunk_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     rows = max(1, KEPT_SCORES // len(weight))
     # The weight's gradient, added up over many small blocks, would cost more than they save.
-    is_dear = torch.is_grad_enabled() and rows < 3 * hidden.shape[1]
-    if is_dear or hidden.device.type != "cpu":
+    is_costly = torch.is_grad_enabled() and rows < 3 * hidden.shape[1]
+    if is_costly or hidden.device.type != "cpu":
         rows = len(hidden)
     parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     return torch.cat([_SoftmaxNLL.apply(h, weight, bias, t) for h, t in parts])  # type: ignore[no-untyped-call]

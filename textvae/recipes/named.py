@@ -1,7 +1,5 @@
 """Remedies by one word, the sizes they are tried at, and what a corpus' own size decides."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -20,21 +18,18 @@ DEFAULT = "default"
 """The recipe of a training that names none."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Recipe:
-    """Options under one word, at the settings that their authors published.
-
-    `cost` is the time of a training beside that of `linear`, on the embedded corpus.
-    """
+    """Options under one word, at the settings that their authors published."""
 
     summary: str
     paper: str
-    cost: float
+    cost: float  # time of a training beside that of `linear`, on the embedded corpus
     options: Mapping[str, Any]
 
 
-def _recipe(summary: str, paper: str, cost: float, **options: Any) -> Recipe:
-    return Recipe(summary=summary, paper=paper, cost=cost, options=options)
+def _recipe(summary: str, paper: str, *, cost: float = 1.0, **options: Any) -> Recipe:
+    return Recipe(summary, paper, cost, options)
 
 
 BOWMAN = "Bowman et al. 2016, arXiv:1511.06349"
@@ -44,7 +39,7 @@ RECIPES: dict[str, Recipe] = {
     "default": _recipe(
         "an autoencoder first, pooling, a floor of 8 nats under the KL, a bag of words of its own",
         f"{LI}; Bosc & Vincent 2020; Zhao et al. 2017, put together here",
-        1.6,
+        cost=1.6,
         autoencoder_epochs=3,
         bidirectional=True,
         pooling="max",
@@ -58,53 +53,47 @@ RECIPES: dict[str, Recipe] = {
     "vanilla": _recipe(
         "no remedy: the full KL weight from the first step",
         "Kingma & Welling 2014, arXiv:1312.6114",
-        1.0,
         annealer="constant",
     ),
-    "linear": _recipe("the KL weight rises on a straight line", BOWMAN, 1.0, annealer="linear"),
-    "sigmoid": _recipe("the KL weight rises on an S", BOWMAN, 1.0, annealer="sigmoid"),
-    "cosine": _recipe("the KL weight rises on half a cosine", BOWMAN, 1.0, annealer="cosine"),
+    "linear": _recipe("the KL weight rises on a straight line", BOWMAN, annealer="linear"),
+    "sigmoid": _recipe("the KL weight rises on an S", BOWMAN, annealer="sigmoid"),
+    "cosine": _recipe("the KL weight rises on half a cosine", BOWMAN, annealer="cosine"),
     "cyclical": _recipe(
         "the KL weight rises and falls back four times",
         "Fu et al. 2019, arXiv:1903.10145",
-        1.0,
         annealer="cyclical",
     ),
     "control": _recipe(
         "a PI controller sets the KL weight so that the KL is 5 nats",
         "Shao et al. 2020, arXiv:2004.05988",
-        1.0,
         annealer="control",
         target_rate=5.0,
     ),
     "mdr": _recipe(
         "a Lagrange multiplier takes weight off the KL until it is 5 nats",
         "Pelsmaeker & Aziz 2020, arXiv:1904.08194",
-        1.0,
         annealer="mdr",
         target_rate=5.0,
     ),
     "word-dropout": _recipe(
-        "three in ten of the decoder's input words are hidden", BOWMAN, 1.0, word_dropout=0.3
+        "three in ten of the decoder's input words are hidden", BOWMAN, word_dropout=0.3
     ),
     "free-bits": _recipe(
         "KL below a floor costs nothing more, dimension by dimension",
         "Kingma et al. 2016, arXiv:1606.04934",
-        1.0,
         free_bits=0.25,
         free_bits_kind="batch",
     ),
     "target-kl": _recipe(
         "the KL is drawn to 5 nats from both sides",
         "Burgess et al. 2018, arXiv:1804.03599",
-        1.0,
         free_bits=5.0,
         free_bits_kind="target",
     ),
     "pretrain": _recipe(
         "an autoencoder first, whose encoder is kept; then free bits",
         LI,
-        1.2,
+        cost=1.2,
         autoencoder_epochs=3,
         free_bits_kind="mask",
         free_bits=0.25,
@@ -112,14 +101,13 @@ RECIPES: dict[str, Recipe] = {
     "pool": _recipe(
         "the encoder reads both ways and keeps each unit's largest value",
         "Long et al. 2019, arXiv:1911.03976; Bosc & Vincent 2020",
-        1.4,
+        cost=1.4,
         bidirectional=True,
         pooling="max",
     ),
     "batch-norm": _recipe(
         "batch-normalised means: the KL can't fall below a bound",
         "Zhu et al. 2020, arXiv:2004.12585",
-        1.0,
         posterior="batch-norm",
         batch_norm_gamma=0.6,
         annealer="constant",
@@ -127,7 +115,6 @@ RECIPES: dict[str, Recipe] = {
     "delta": _recipe(
         "a KL of 0.2 nats at least in every dimension, whatever the sentence",
         "Razavi et al. 2019, arXiv:1901.03416",
-        1.0,
         posterior="delta",
         minimum_rate=0.2,
         annealer="constant",
@@ -135,31 +122,29 @@ RECIPES: dict[str, Recipe] = {
     "iwae": _recipe(
         "the importance-weighted bound of five codes of each sentence",
         "Burda et al. 2016, arXiv:1509.00519; Tucker et al. 2019, arXiv:1810.04152",
-        2.3,
+        cost=2.3,
         importance_samples=5,
     ),
     "lagging": _recipe(
         "up to 100 updates of the encoder alone before each step, until MI stops rising",
         "He et al. 2019, arXiv:1901.05534",
-        7.0,
+        cost=7.0,
         aggressive_updates=100,
     ),
     "skip": _recipe(
         "z enters every layer of the decoder, and what its output layer reads",
         "Dieng et al. 2019, arXiv:1807.04863",
-        1.0,
         latent_to="skip",
     ),
     "bow": _recipe(
         "z has to tell the sentence's words, in whatever order",
         "Zhao et al. 2017, arXiv:1703.10960",
-        1.1,
+        cost=1.1,
         bag_of_words=1.0,
     ),
     "mmd": _recipe(
         "a tenth of the KL, and codes that are together like draws from the prior",
         "Zhao et al. 2019, arXiv:1706.02262; Tolstikhin et al. 2018, arXiv:1711.01558",
-        1.0,
         mmd=10.0,
         max_beta=0.1,
         annealer="constant",

@@ -1,7 +1,5 @@
 """Sentences of any file under a saved run: what each costs, by itself."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

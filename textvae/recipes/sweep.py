@@ -1,7 +1,5 @@
 """Many configurations over many seeds, trained side by side."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

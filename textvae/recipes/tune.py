@@ -1,7 +1,5 @@
 """A search over recipes and the options that matter, for the best healthy model (Optuna)."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -26,7 +26,7 @@ MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
 ENDINGS = {"pruned": "stopped early", "fail": "interrupted"}
 NONE_HEALTHY = "none is healthy yet: the same command with more --minutes goes on"
-WATCHED = {  # what is drawn over steps: key of a record, title and unit
+OVER_STEPS = {  # what is drawn over steps: key of a record, title and unit
     "beta": ("β", "weight of the KL term"),
     "rec": ("rec", "nats per sentence"),
     "kl": ("KL", "nats per sentence"),
@@ -57,7 +57,7 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
         training=list(_training_pictures(run)),
         latent=list(_latent_pictures(found)) if has_z else [],
         ablation=ablation_rows(found),
-        factor_dimensions=_telling_dimensions(found),
+        factor_dimensions=_informative_dimensions(found),
         examples=examples,
         configuration=run.config.to_dict(),
     )
@@ -75,7 +75,7 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
         measured=heading(runs[0], runs[0].diagnosis.elbo),
         runs=[(name, r.diagnosis, figures_row(r.diagnosis), color) for name, r, color in named],
         training=[
-            _watched(key, {name: _over_steps(run, "valid", key) for name, run, _ in named})
+            _training_picture(key, {name: _over_steps(run, "valid", key) for name, run, _ in named})
             for key in ("kl", "au", "mi", "rec")
             if any(_over_steps(run, "valid", key)[0] for run in runs)
         ],
@@ -119,23 +119,23 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
     return [record["step"] for record in records], [record[key] for record in records]
 
 
-def _watched(key: str, several: Curves, faint: Curve | None = None) -> dict[str, str]:
-    title, unit = WATCHED[key]
+def _training_picture(key: str, several: Curves, faint: Curve | None = None) -> dict[str, str]:
+    title, unit = OVER_STEPS[key]
     look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
     panel = Panel(curves=several, xlabel="step", faint=faint, **look)
     return picture(title, unit, pictures.curves, panel)
 
 
 def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
-    for key in WATCHED:  # an older run did not watch all of them
+    for key in OVER_STEPS:  # an older run did not watch all of them
         (steps, values), train = (_over_steps(run, split, key) for split in ("valid", "train"))
         if key == "kl_per_dim" and steps:
             each = enumerate(zip(*values, strict=True))
-            yield _watched(key, {f"_{d}": (steps, kl) for d, kl in each})
+            yield _training_picture(key, {f"_{d}": (steps, kl) for d, kl in each})
         elif key == "beta" and train[0]:
-            yield _watched(key, {"_": train})  # the same weight, logged more often
+            yield _training_picture(key, {"_": train})  # the same weight, logged more often
         elif steps or train[0]:
-            yield _watched(key, {"_": (steps, values)}, train)
+            yield _training_picture(key, {"_": (steps, values)}, train)
 
 
 def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
@@ -165,7 +165,7 @@ def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
         yield picture(title, told, pictures.cloud, codes, busiest, height=4.4)
 
 
-def _telling_dimensions(found: Diagnosis) -> list[int]:
+def _informative_dimensions(found: Diagnosis) -> list[int]:
     """The dimensions that alone tell most of the known factors, the best first."""
     told = [sum(each) for each in zip(*(p.information_per_dim for p in found.factors), strict=True)]
     return sorted(range(len(told)), key=lambda d: -told[d])[:MAX_DIMENSIONS]

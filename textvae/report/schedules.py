@@ -3,8 +3,6 @@
 Both take annealers by name, of whatever class. `drawing` makes the sets that the command shows.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textvae.annealers import ANNEALERS, Annealer, KLAnnealer, build_annealer
+from textvae.annealers import ANNEALERS, KLAnnealer, build_annealer
 from textvae.checks import InputError, choose, integer, one_of
 from textvae.report.pictures import Panel, panel_chart
 from textvae.report.text import bars, table
@@ -35,7 +33,7 @@ FIGURES = {  # what tutorials on KL annealing draw, made for 100 steps or epochs
 class Switched:
     """An annealer whose cycles are switched off at the end of step 30, and on at that of 70."""
 
-    def __init__(self, annealer: Annealer) -> None:
+    def __init__(self, annealer: Any) -> None:
         self.annealer, self.current_step = annealer, 0
 
     def __call__(self, kl: Any, /) -> Any:
@@ -61,6 +59,8 @@ def drawing(
         return "Weight of the KL term", {"": _named(names or tuple(ANNEALERS), options)}
     if names:
         raise InputError(f"either annealers or --figure can be given, got both: {figure}")
+    from textvae.interop.vae_annealing import Annealer
+
     title, ours = choose(FIGURES, "--figure", figure), ("linear", "cosine", "sigmoid")
     if figure == "shapes":
         logistic = Annealer(options["warmup_steps"], "logistic")
@@ -91,8 +91,12 @@ def _named(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, KLAnne
     made: dict[str, KLAnnealer] = {}
     for name in names:
         one_of("annealer", name, (*ANNEALERS, PACKAGE))
-        ours = name != PACKAGE
-        made[name] = build_annealer(name, **options) if ours else Annealer(options["warmup_steps"])
+        if name == PACKAGE:
+            from textvae.interop.vae_annealing import Annealer
+
+            made[name] = Annealer(options["warmup_steps"])
+        else:
+            made[name] = build_annealer(name, **options)
     return made
 
 

@@ -4,8 +4,6 @@ A remedy that is a loss, a head, an annealer or an option has its place elsewher
 updates a part of the model alone, changes an option from step to step, or averages weights.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """What changes in the course of a training, KL weight and learning rate, and what ends it."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

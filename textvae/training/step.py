@@ -9,11 +9,9 @@ Shapes: B sentences of the whole batch, b of a process's part, Z latent dimensio
 codes of a sentence.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -48,7 +46,7 @@ class LocalBatch(NamedTuple):
     num_tokens: int  # predicted, of the whole batch
 
     @classmethod
-    def of(cls, loader: BatchLoader, rows: NDArray[np.int32], processes: Processes) -> LocalBatch:
+    def of(cls, loader: BatchLoader, rows: NDArray[np.int32], processes: Processes) -> Self:
         """This process's rows of the batch of the sentences at these positions."""
         # Cut before they are read: reading all rows in every process can take longer than a step.
         own = rows[processes.rank :: processes.world]

@@ -5,10 +5,8 @@ A step is `Stepper.update`, then the annealer's step, then the log. After each e
 training ends, and only once annealing has ended.
 
 Of several processes each computes a part of every batch, all take the same decisions, and the
-first alone writes and speaks.
+first alone writes and prints.
 """
-
-from __future__ import annotations
 
 import math
 import sys
@@ -160,7 +158,7 @@ class Trainer:
                 self.run.unlock()
         return self.ended
 
-    def _train_epoch(self, check: Callable[[], None], bar: tqdm[Any]) -> None:
+    def _train_epoch(self, check: Callable[[], None], bar: "tqdm[Any]") -> None:
         at = self.progress
         self.model.train()
         for rows in self.train.plan(at.epoch)[at.batch :]:
@@ -280,7 +278,7 @@ class Trainer:
         if self.processes.is_first:
             self.run.forget_metrics_after(at.step, is_judged=at.batch == 0)
 
-    def _bar(self) -> tqdm[Any]:
+    def _bar(self) -> "tqdm[Any]":
         steps = self.config.max_epochs * len(self.train)
         return tqdm(
             total=min(steps, self.config.max_steps or steps),
