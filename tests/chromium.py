@@ -1,7 +1,5 @@
 """The browser that pages are tried in, where it and the extra `browser` are installed."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

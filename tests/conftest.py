@@ -1,7 +1,5 @@
 """Every test runs offline, on one thread, and leaves nothing in anyone's caches."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 

@@ -1,7 +1,5 @@
 """Standard normal numbers by seed, apart from torch's own generator."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Options of runs that train in a moment, and the same for a command line."""
 
-from __future__ import annotations
-
 from typing import Any
 
 TINY: dict[str, Any] = {

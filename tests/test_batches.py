@@ -1,11 +1,8 @@
 """Tests of `textvae.batches`: ids, batches, and the order of an epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -55,15 +52,8 @@ def numbered(lengths: list[int]) -> EncodedSplit:
     ],
 )
 def test_sentences_are_encoded_in_order(
-    dataset: datasets.Dataset,
-    tokenizer: Tokenizer,
-    monkeypatch: pytest.MonkeyPatch,
-    rows_at_once: int,
-    options: dict[str, Any],
-    rows: list[int],
-    lengths: list[int],
-    truncated: list[int],
-) -> None:
+    dataset, tokenizer, monkeypatch, rows_at_once, options, rows, lengths, truncated
+):
     monkeypatch.setattr("textvae.corpus.ROWS_AT_ONCE", rows_at_once)
     split = encode_split(dataset, tokenizer, **options)
     ids = [tokenizer.encode(WORDS[row])[: options.get("max_length")] for row in rows]
@@ -84,15 +74,13 @@ def test_sentences_are_encoded_in_order(
 
 
 @pytest.mark.parametrize("num_words", [2**16 - 4, 2**16 - 3])
-def test_ids_of_large_vocabularies_have_room(num_words: int) -> None:
+def test_ids_of_large_vocabularies_have_room(num_words):
     tokenizer = Tokenizer.train([" ".join(f"{i:05}" for i in range(num_words))])
     last = datasets.Dataset.from_dict({"text": [f"{num_words - 1:05}"]})
     assert encode_split(last, tokenizer).sentence(0).tolist() == [num_words + 3]
 
 
-def test_the_cache_knows_texts_tokenizer_and_limits(
-    dataset: datasets.Dataset, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_knows_texts_tokenizer_and_limits(dataset, tokenizer, monkeypatch):
     encode_split(dataset, tokenizer)
     encode_split(dataset, tokenizer, max_length=2)
     other = Tokenizer.train(["zoo e d c b a"])
@@ -110,15 +98,13 @@ def test_the_cache_knows_texts_tokenizer_and_limits(
             encode_split(part, tokenizer, max_length=limit)
 
 
-def test_a_part_of_a_data_set_is_encoded_in_its_own_order(
-    dataset: datasets.Dataset, tokenizer: Tokenizer
-) -> None:
+def test_a_part_of_a_data_set_is_encoded_in_its_own_order(dataset, tokenizer):
     split = encode_split(dataset.select([3, 0, 1]), tokenizer, max_length=4, too_long="drop")
     assert sentences(split) == tokenizer.encode_batch([WORDS[3], WORDS[1]])
     assert split.rows.tolist() == [0, 2]
 
 
-def test_what_encoding_refuses(dataset: datasets.Dataset, tokenizer: Tokenizer) -> None:
+def test_what_encoding_refuses(dataset, tokenizer):
     reserved = datasets.Dataset.from_dict({"text": ["a", "b <bos>"]})
     for rows, options, message in (
         (dataset, {"max_length": 0}, "max_length must be at least 1, got 0"),
@@ -128,7 +114,7 @@ def test_what_encoding_refuses(dataset: datasets.Dataset, tokenizer: Tokenizer) 
         (reserved, {}, "text 2 contains the reserved token <bos>, got 'b <bos>'"),
     ):
         with pytest.raises(InputError, match=message):
-            encode_split(rows, tokenizer, **options)  # type: ignore[arg-type]
+            encode_split(rows, tokenizer, **options)
     with pytest.raises(InputError, match="sequences must hold at least one sentence, got none"):
         EncodedSplit.from_ids([])
 
@@ -141,9 +127,7 @@ lengths_lists = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 
 
 @given(lengths_lists, st.integers(1, 9), st.booleans(), st.integers(0, 3))
-def test_every_sentence_comes_exactly_once(
-    lengths: list[int], batch_size: int, shuffle: bool, epoch: int
-) -> None:
+def test_every_sentence_comes_exactly_once(lengths, batch_size, shuffle, epoch):
     loader = BatchLoader(numbered(lengths), batch_size=batch_size, shuffle=shuffle)
     found = list(loader.epoch(epoch))
     assert len(found) == len(loader) == -(-len(lengths) // batch_size)
@@ -158,9 +142,7 @@ def test_every_sentence_comes_exactly_once(
 
 
 @given(lengths_lists, st.integers(13, 60), st.none() | st.integers(1, 9))
-def test_a_token_budget_counts_padding(
-    lengths: list[int], max_tokens: int, batch_size: int | None
-) -> None:
+def test_a_token_budget_counts_padding(lengths, max_tokens, batch_size):
     loader = BatchLoader(numbered(lengths), batch_size=batch_size, max_tokens=max_tokens)
     for epoch in range(2):
         found = list(loader.epoch(epoch))
@@ -171,7 +153,7 @@ def test_a_token_budget_counts_padding(
             assert batch_size is None or batch.num_sentences <= batch_size
 
 
-def test_a_token_budget_is_used_up_and_the_last_batch_kept() -> None:
+def test_a_token_budget_is_used_up_and_the_last_batch_kept():
     split = numbered([3] * 10 + [7] * 4)
     plan = BatchLoader(split, batch_size=None, max_tokens=16, shuffle=False).plan(0)
     assert [len(part) for part in plan] == [4, 4, 2, 2, 2]
@@ -179,7 +161,7 @@ def test_a_token_budget_is_used_up_and_the_last_batch_kept() -> None:
     assert [len(part) for part in plan] == [4, 4, 4, 2]
 
 
-def test_seed_and_epoch_alone_decide_the_order() -> None:
+def test_seed_and_epoch_alone_decide_the_order():
     split = numbered([1 + i % 7 for i in range(50)])
     loader = BatchLoader(split, batch_size=4, seed=3)
     first = indices(loader.epoch(1))
@@ -192,12 +174,12 @@ def test_seed_and_epoch_alone_decide_the_order() -> None:
         assert indices(loader.epoch(1, start)) == first[start:]
 
 
-def test_without_shuffling_batches_go_from_short_to_long() -> None:
+def test_without_shuffling_batches_go_from_short_to_long():
     loader = BatchLoader(numbered([4, 1, 3, 1, 2]), batch_size=2, shuffle=False)
     assert indices(loader.epoch(0)) == indices(loader.epoch(9)) == [[1, 3], [4, 2], [0]]
 
 
-def test_the_order_of_an_epoch_is_what_it_always_was() -> None:
+def test_the_order_of_an_epoch_is_what_it_always_was():
     lengths = np.random.default_rng(1).integers(1, 9, size=500)
     loader = BatchLoader(numbered(lengths.tolist()), batch_size=8, seed=4)
     random = np.random.default_rng([4, 3])
@@ -208,7 +190,7 @@ def test_the_order_of_an_epoch_is_what_it_always_was() -> None:
     assert [part.tolist() for part in plan] == expected
 
 
-def test_little_is_padding_and_batches_come_in_no_order_of_length() -> None:
+def test_little_is_padding_and_batches_come_in_no_order_of_length():
     lengths = np.random.default_rng(0).integers(5, 21, size=3_000).tolist()
     found = list(BatchLoader(numbered(lengths)).epoch(0))
     places = sum(batch.input_ids.numel() for batch in found)
@@ -217,14 +199,14 @@ def test_little_is_padding_and_batches_come_in_no_order_of_length() -> None:
     assert sum(left > right for left, right in pairwise(widths)) > len(widths) / 4
 
 
-def test_what_the_loader_refuses() -> None:
+def test_what_the_loader_refuses():
     for options, message in (
         ({"batch_size": None}, "batch_size or max_tokens must be given, got None for both"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"max_tokens": 9}, "max_tokens, for the longest sentence, must be at least 10, got 9"),
     ):
         with pytest.raises(InputError, match=message):
-            BatchLoader(numbered([2, 9]), **options)  # type: ignore[arg-type]
+            BatchLoader(numbered([2, 9]), **options)
     loader = BatchLoader(numbered([2, 9]))
     with pytest.raises(InputError, match="number must be at least 0, got -1"):
         loader.epoch(-1)
@@ -233,7 +215,7 @@ def test_what_the_loader_refuses() -> None:
             loader.epoch(0, start)
 
 
-def test_inputs_start_with_bos_and_targets_end_with_eos() -> None:
+def test_inputs_start_with_bos_and_targets_end_with_eos():
     batch = collate([[7, 8, 9], [5], []], [4, 1, 0])
     assert batch.input_ids.tolist() == [[2, 7, 8, 9], [2, 5, 0, 0], [2, 0, 0, 0]]
     assert batch.target_ids.tolist() == [[7, 8, 9, 3], [5, 3, 0, 0], [3, 0, 0, 0]]
@@ -250,7 +232,7 @@ def test_inputs_start_with_bos_and_targets_end_with_eos() -> None:
         max_size=12,
     )
 )
-def test_collate_equals_a_plain_loop(sentences: list[tuple[list[int], bool]]) -> None:
+def test_collate_equals_a_plain_loop(sentences):
     sequences, truncated = ([ids for ids, _ in sentences], [cut for _, cut in sentences])
     batch = collate([np.array(ids, dtype=np.int32) for ids in sequences], truncated=truncated)
     targets = [ids + [3] * (not cut) for ids, cut in sentences]
@@ -261,7 +243,7 @@ def test_collate_equals_a_plain_loop(sentences: list[tuple[list[int], bool]]) ->
     assert batch.lengths.tolist() == [len(row) for row in targets]
 
 
-def test_moving_keeps_names_and_does_not_alias_the_caller() -> None:
+def test_moving_keeps_names_and_does_not_alias_the_caller():
     indices = np.array([3, 5])
     batch = collate([[7], [8]], indices)
     indices[:] = 0
@@ -271,7 +253,7 @@ def test_moving_keeps_names_and_does_not_alias_the_caller() -> None:
     assert batch.indices.tolist() == [3, 5]
 
 
-def test_what_collate_refuses() -> None:
+def test_what_collate_refuses():
     with pytest.raises(InputError, match="sequences must hold at least one sentence, got 0"):
         collate([])
     with pytest.raises(InputError, match=r"indices must have one entry for each of 1 .* \(2,\)"):

@@ -1,7 +1,5 @@
 """Checks that all rooms share."""
 
-from __future__ import annotations
-
 import math
 import re
 
@@ -10,20 +8,20 @@ import pytest
 from textvae.checks import InputError, at_least, choose, integer, number, one_of, refuse, switch
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_told_at_once():
     refuse([])
     with pytest.raises(InputError, match=r"^a must be 1; b must be 2$"):
         refuse(["a must be 1", "b must be 2"])
 
 
 @pytest.mark.parametrize("value", [0, 0.999, math.inf, math.nan, -1])
-def test_at_least(value: float) -> None:
+def test_at_least(value):
     at_least(1, steps=1, rest=None)
     with pytest.raises(InputError, match=f"^steps must be at least 1, got {value}$"):
         at_least(1, ok=2, steps=value)
 
 
-def test_integer() -> None:
+def test_integer():
     assert integer("k", 3, 3, 3) == 3
     with pytest.raises(InputError, match=r"^k must be at least 3, got 2$"):
         integer("k", 2, 3)
@@ -42,7 +40,7 @@ def test_integer() -> None:
         ("[0, inf)", (0, 1e300), (-1e-9, math.inf)),
     ],
 )
-def test_number(interval: str, inside: tuple[float, ...], outside: tuple[float, ...]) -> None:
+def test_number(interval, inside, outside):
     for value in inside:
         assert number("x", value, interval) == value
     for value in outside:
@@ -52,7 +50,7 @@ def test_number(interval: str, inside: tuple[float, ...], outside: tuple[float, 
         number("x", True, interval)
 
 
-def test_switch_and_names() -> None:
+def test_switch_and_names():
     assert switch("on", False) is False
     with pytest.raises(TypeError, match="on must be True or False, got 1"):
         switch("on", 1)

@@ -1,7 +1,5 @@
 """The case that annealing was made for, as a proof: minutes of training, so behind `-m slow`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ def trained(directory: Path, **options: Any) -> Evaluation:
 
 
 @pytest.mark.slow
-def test_annealing_alone_makes_the_difference(tmp_path: Path) -> None:
+def test_annealing_alone_makes_the_difference(tmp_path):
     collapsed = trained(tmp_path / "constant", annealer="constant")
     annealed = trained(tmp_path / "linear", annealer="linear")
 

@@ -1,7 +1,5 @@
 """Tests of `textvae.corpus`: what a corpus is, where it comes from, and its vocabulary."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
@@ -39,7 +37,7 @@ def hundred(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "my.txt", LINES)
 
 
-def test_a_file_is_split_by_fraction_and_seed(hundred: Path) -> None:
+def test_a_file_is_split_by_fraction_and_seed(hundred):
     for seed in (0, 5):
         corpus = load_corpus(str(hundred), valid_fraction=0.1, test_fraction=0.2, seed=seed)
         drawn = np.arange(100, dtype=np.int32)
@@ -51,23 +49,21 @@ def test_a_file_is_split_by_fraction_and_seed(hundred: Path) -> None:
         assert corpus["train"].column_names == ["text"]
 
 
-def test_a_corpus_is_found_again_by_its_source(
-    hundred: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corpus_is_found_again_by_its_source(hundred, monkeypatch):
     monkeypatch.chdir(hundred.parent)
     corpus = load_corpus("my.txt")
     monkeypatch.chdir("/")
     assert texts(load_corpus(corpus.source), "valid") == texts(corpus, "valid")
 
 
-def test_a_fraction_of_zero_makes_no_split(hundred: Path) -> None:
+def test_a_fraction_of_zero_makes_no_split(hundred):
     corpus = load_corpus(hundred, test_fraction=0)
     assert set(corpus.splits) == {"train", "valid"}
     with pytest.raises(DataError, match="my has no split 'test'; it has train, valid"):
         corpus["test"]
 
 
-def test_small_files_still_hold_a_sentence_out(tmp_path: Path) -> None:
+def test_small_files_still_hold_a_sentence_out(tmp_path):
     corpus = load_corpus(write_lines(tmp_path / "three.txt", ["a", "b", "c"]))
     assert {split.num_rows for split in corpus.splits.values()} == {1}
     two = write_lines(tmp_path / "two.txt", ["a", "b"])
@@ -82,18 +78,14 @@ def test_small_files_still_hold_a_sentence_out(tmp_path: Path) -> None:
         ("\ufeffé\r\nb\u2028b\x1cb\r\nc", ["é", "b\u2028b\x1cb", "c"], 0),  # mark, line ends
     ],
 )
-def test_lines_are_stripped_and_empty_ones_skipped(
-    tmp_path: Path, content: str, kept: list[str], skipped: int
-) -> None:
+def test_lines_are_stripped_and_empty_ones_skipped(tmp_path, content, kept, skipped):
     path = tmp_path / "od[d] *na{me}.txt"
     path.write_bytes(content.encode())
     corpus = load_corpus(path, **WHOLE)
     assert (texts(corpus), corpus.skipped) == (kept, {"train": skipped})
 
 
-def test_short_work_prints_nothing_and_lies_in_cache_dir(
-    hundred: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_short_work_prints_nothing_and_lies_in_cache_dir(hundred, tmp_path, capfd):
     corpus = load_corpus(hundred, cache_dir=str(tmp_path / "cache"))
     assert capfd.readouterr() == ("", "")
     (file,) = corpus["train"].cache_files
@@ -134,9 +126,7 @@ def test_short_work_prints_nothing_and_lies_in_cache_dir(
         ("a.jsonl", b'{"text": "a <eos>"}', "line 1 of .* contains the reserved token <eos>"),
     ],
 )
-def test_a_file_at_fault_is_named_with_its_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, message: str
-) -> None:
+def test_a_file_at_fault_is_named_with_its_line(tmp_path, monkeypatch, name, content, message):
     (tmp_path / name).write_bytes(content)
     for rows_at_once in (100, 1):
         monkeypatch.setattr(corpora, "ROWS_AT_ONCE", rows_at_once)
@@ -152,7 +142,7 @@ def test_a_file_at_fault_is_named_with_its_line(
         ((0.5, 0.5), "too few sentences: 100, less 50 for valid and 50 for test"),
     ],
 )
-def test_fractions_out_of_range(hundred: Path, shares: tuple[float, float], message: str) -> None:
+def test_fractions_out_of_range(hundred, shares, message):
     with pytest.raises(InputError, match=message):
         load_corpus(hundred, valid_fraction=shares[0], test_fraction=shares[1])
 
@@ -166,9 +156,7 @@ def test_fractions_out_of_range(hundred: Path, shares: tuple[float, float], mess
         ("a-training.txt", "a-val.txt.gz", "a-test.ndjson"),
     ],
 )
-def test_a_directory_has_a_file_for_each_split(
-    tmp_path: Path, train: str, valid: str, test: str
-) -> None:
+def test_a_directory_has_a_file_for_each_split(tmp_path, train, valid, test):
     for name, word in ((train, "a"), (valid, "b"), (test, "c")):
         line = word if ".txt" in name else json.dumps({"body": word, "more": {"x": [1]}})
         path = write_lines(tmp_path / name, [line, ""])
@@ -211,7 +199,7 @@ def written_as(directory: Path, name: str) -> Path:
         options = (
             {} if is_csv else {"quoting": csv.QUOTE_NONE, "delimiter": "\t", "quotechar": None}
         )
-        csv.writer(text, **options).writerows([columns, *table])  # type: ignore[call-overload]
+        csv.writer(text, **options).writerows([columns, *table])
         path.write_text("\ufeff" + text.getvalue(), encoding="utf-8")
     if name.endswith(".gz"):
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -221,7 +209,7 @@ def written_as(directory: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     "name", ["a.csv", "a.tsv", "a.parquet", "a.jsonl", "a.csv.gz", "a.tsv.gz", "a.jsonl.gz"]
 )
-def test_tables_of_all_kinds_keep_labels(tmp_path: Path, name: str) -> None:
+def test_tables_of_all_kinds_keep_labels(tmp_path, name):
     path = written_as(tmp_path, name)
     corpus = load_corpus(path, text_field="body", label_field="grade,score", **WHOLE)
     assert corpus["train"][:] == {
@@ -241,7 +229,7 @@ def test_tables_of_all_kinds_keep_labels(tmp_path: Path, name: str) -> None:
             load_corpus(path, text_field="body", label_field="grades")
 
 
-def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path: Path) -> None:
+def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path):
     path = write_lines(tmp_path / "a.csv", ["review", '"a, b"', "c"])
     assert texts(load_corpus(path, **WHOLE)) == ["a, b", "c"]
     path = write_lines(tmp_path / "a.txt", ["x", "y"])
@@ -265,16 +253,14 @@ def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path: Pa
         load_corpus(path, text_field="review", label_field="mood,text")
 
 
-def test_a_type_that_changes_far_down_is_no_fault(tmp_path: Path) -> None:
+def test_a_type_that_changes_far_down_is_no_fault(tmp_path):
     # Guessed from its first 10,000 rows this would be a column of numbers.
     path = write_lines(tmp_path / "a.csv", ["text,label", *["12,1"] * 12_000, "a dozen,x"])
     corpus = load_corpus(path, label_field="label", **WHOLE)
     assert corpus["train"][-1] == {"text": "a dozen", "label": "x"}
 
 
-def test_splits_are_stratified_by_classes_and_labels_go_with_their_sentences(
-    tmp_path: Path,
-) -> None:
+def test_splits_are_stratified_by_classes_and_labels_go_with_their_sentences(tmp_path):
     kinds = ["a"] * 70 + ["b"] * 20 + ["c"] * 10  # in order, as labelled files often are
     lines = [f"{kind}\t{i % 2}\t{kind} {i}" for i, kind in enumerate(kinds)]
     path = write_lines(tmp_path / "a.tsv", ["kind\tpart\ttext", *lines])
@@ -289,7 +275,7 @@ def test_splits_are_stratified_by_classes_and_labels_go_with_their_sentences(
         assert [int(text.split()[1]) % 2 for text in split["text"]] == list(split["part"])
 
 
-def test_lists_of_tokens_become_json_arrays(tmp_path: Path) -> None:
+def test_lists_of_tokens_become_json_arrays(tmp_path):
     lists = [["New York", 'is "big"'], ["é"], []]
     expected = ['["New York", "is \\"big\\""]', '["é"]']
     write_lines(tmp_path / "a.jsonl", list(map(json.dumps, lists)))
@@ -300,17 +286,17 @@ def test_lists_of_tokens_become_json_arrays(tmp_path: Path) -> None:
         assert (texts(corpus), corpus.skipped) == (expected, {"train": 1})
 
 
-def test_sentences_are_a_corpus_that_is_found_again(tmp_path: Path) -> None:
+def test_sentences_are_a_corpus_that_is_found_again(tmp_path):
     sentences = ["a b", "c\u2028, d", " ", "e"]
     corpus = load_corpus(sentences, cache_dir=str(tmp_path), **WHOLE)
     assert texts(corpus) == ["a b", "c\u2028, d", "e"]
     assert corpus.name == "sentences"
     assert texts(load_corpus(corpus.source, **WHOLE)) == texts(corpus)
     with pytest.raises(DataError, match=r"line 2 of .* a string in 'text', got .*5}"):
-        load_corpus(["a", 5], cache_dir=str(tmp_path))  # type: ignore[list-item]
+        load_corpus(["a", 5], cache_dir=str(tmp_path))
 
 
-def test_names_of_classes_on_the_hub_are_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_classes_on_the_hub_are_labels(monkeypatch):
     rows = datasets.Dataset.from_dict(
         {"text": ["a", "b", "c"], "label": [1, 0, -1], "more": [1, 2, 3]}
     )
@@ -320,7 +306,7 @@ def test_names_of_classes_on_the_hub_are_labels(monkeypatch: pytest.MonkeyPatch)
     assert corpus["train"][:] == {"text": ["a", "b", "c"], "label": ["pos", "neg", ""]}
 
 
-def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
+def test_missing_and_doubled_splits_are_named(tmp_path):
     with pytest.raises(DataError, match=r"one file for the train .* such as train\.txt, got none"):
         load_corpus(tmp_path)
     for name in ("train.txt", "valid.txt", "dev.txt"):
@@ -329,7 +315,7 @@ def test_missing_and_doubled_splits_are_named(tmp_path: Path) -> None:
         load_corpus(tmp_path)
 
 
-def test_the_embedded_corpus_brings_its_factors() -> None:
+def test_the_embedded_corpus_brings_its_factors():
     corpus, drawn = load_corpus("grammar"), grammar.splits(0)._asdict()
     assert [len(split) for split in drawn.values()] == [20_000, 2_000, 2_000]
     for name, expected in drawn.items():
@@ -342,9 +328,7 @@ def test_the_embedded_corpus_brings_its_factors() -> None:
 
 
 @pytest.mark.parametrize("source", ["corpus.txt", "owner/a.jsonl", "~/nothing", "/no", "here/x"])
-def test_a_mistyped_path_is_never_looked_up_on_the_hub(
-    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistyped_path_is_never_looked_up_on_the_hub(tmp_path, source, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", None)  # asked next
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
@@ -353,7 +337,7 @@ def test_a_mistyped_path_is_never_looked_up_on_the_hub(
         load_corpus(source)
 
 
-def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_said_in_one_line(monkeypatch):
     def refuse(name: str, kind: str) -> None:
         raise ConnectionError(f"the hub is asked for the {kind} {name} in vain")
 
@@ -364,7 +348,7 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.ways[-1] == "set HF_HUB_OFFLINE=1 to use what was downloaded before"
 
 
-def test_offline_without_a_downloaded_copy() -> None:
+def test_offline_without_a_downloaded_copy():
     with pytest.raises(CorpusNotFound, match="no file or directory 'owner/name', and "):
         load_corpus("owner/name")
 
@@ -374,7 +358,7 @@ def put_on_hub(monkeypatch: pytest.MonkeyPatch, splits: dict[str, dict[str, list
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: found)
 
 
-def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch):
     found = {"train": [f"train {i}" for i in range(20)], "test": ["test", "", None]}
     put_on_hub(monkeypatch, {name: {"body": rows} for name, rows in found.items()})
     corpus = load_corpus("owner/name", text_field="body", valid_fraction=0.25)
@@ -398,9 +382,7 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch: pytest.MonkeyPatch
         ("train", "text", ["", ""], r"\(train\) holds no sentences: 2 lines, all empty"),
     ],
 )
-def test_what_a_hub_data_set_must_be(
-    monkeypatch: pytest.MonkeyPatch, split: str, column: str, rows: list[Any], message: str
-) -> None:
+def test_what_a_hub_data_set_must_be(monkeypatch, split, column, rows, message):
     monkeypatch.setattr(corpora, "ROWS_AT_ONCE", 1)
     put_on_hub(monkeypatch, {split: {column: rows}})
     with pytest.raises(DataError, match=message):
@@ -411,20 +393,20 @@ def train(path: Path) -> datasets.Dataset:
     return load_corpus(path, **WHOLE)["train"]
 
 
-def test_a_vocabulary_is_that_of_all_texts_and_of_its_options(hundred: Path) -> None:
+def test_a_vocabulary_is_that_of_all_texts_and_of_its_options(hundred):
     split = train(hundred)
     for _ in range(2):  # taken, then found
         assert train_tokenizer(split).fingerprint == Tokenizer.train(LINES).fingerprint
         for options in ({"vocab_size": 6}, {"min_count": 2}, {"kind": "char"}, {"kind": "bpe"}):
-            expected = Tokenizer.train(LINES, **options).fingerprint  # type: ignore[arg-type]
-            assert train_tokenizer(split, **options).fingerprint == expected  # type: ignore[arg-type]
+            expected = Tokenizer.train(LINES, **options).fingerprint
+            assert train_tokenizer(split, **options).fingerprint == expected
     part = split.select([7, 3])
     assert train_tokenizer(part).unknown_words("sentence 7 3 4") == ["4"]
     in_memory = datasets.Dataset.from_dict({"text": LINES, "label": [0] * 100})
     assert train_tokenizer(in_memory).fingerprint == Tokenizer.train(LINES).fingerprint
 
 
-def test_what_was_read_is_found_again(hundred: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_read_is_found_again(hundred, monkeypatch):
     vocabulary = train_tokenizer(train(hundred)).fingerprint
 
     def refuse(*args: object, **options: object) -> None:
@@ -441,13 +423,7 @@ def test_what_was_read_is_found_again(hundred: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("is_terminal", "long"), [(True, 5), (True, 500), (False, 5)])
-def test_long_work_shows_its_progress_at_a_terminal(
-    hundred: Path,
-    is_terminal: bool,
-    long: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_long_work_shows_its_progress_at_a_terminal(hundred, is_terminal, long, monkeypatch, capfd):
     monkeypatch.setattr(corpora, "LONG_WORK", long)
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
     split = train(hundred)
@@ -459,9 +435,7 @@ def test_long_work_shows_its_progress_at_a_terminal(
     assert not datasets.are_progress_bars_disabled()
 
 
-def test_the_code_of_the_page_on_large_corpora_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_of_the_page_on_large_corpora_runs(tmp_path, monkeypatch):
     write_lines(tmp_path / "my.txt", [sentence.text for sentence in grammar.sample(60)])
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).parents[1] / "docs" / "large-corpora.md"

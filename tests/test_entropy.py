@@ -1,7 +1,5 @@
 """No model of the grammar's sentences can predict them better than the grammar itself."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,14 +26,14 @@ def advantage(directory: Path, options: Mapping[str, Any]) -> tuple[float, float
     return measured.nll, float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
 
 
-def test_a_language_model_is_never_under_the_entropy(tmp_path: Path) -> None:
+def test_a_language_model_is_never_under_the_entropy(tmp_path):
     nll, gain, error = advantage(tmp_path / "run", {"max_steps": 60, "decoder_hidden_size": 32})
     assert gain < 4 * error
     assert nll > grammar.entropy()
 
 
 @pytest.mark.slow
-def test_a_trained_language_model_comes_near_the_entropy_and_not_under_it(tmp_path: Path) -> None:
+def test_a_trained_language_model_comes_near_the_entropy_and_not_under_it(tmp_path):
     nll, gain, error = advantage(tmp_path / "run", {})
     assert -1 < gain < 4 * error, "an EOS or BOS more or less would show"
     assert grammar.entropy() < nll < grammar.entropy() + 1

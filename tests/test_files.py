@@ -1,7 +1,5 @@
 """Tests of `textvae.files`, none of which reaches a network."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -39,7 +37,7 @@ def contents(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
 
 
-def test_a_file_is_made_or_replaced(tmp_path: Path) -> None:
+def test_a_file_is_made_or_replaced(tmp_path):
     for content in ("first", "second, longer", "3"):
         with replacing(tmp_path / "notes.txt") as temporary:
             assert temporary.parent == tmp_path, "only a move within one file system is at once"
@@ -49,9 +47,7 @@ def test_a_file_is_made_or_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", [{"notes.txt": "old"}, {}])
 @pytest.mark.parametrize("half", ["half of the new", None])
-def test_a_crash_leaves_what_was_there_and_nothing_else(
-    tmp_path: Path, old: dict[str, str], half: str | None
-) -> None:
+def test_a_crash_leaves_what_was_there_and_nothing_else(tmp_path, old, half):
     for name, text in old.items():
         (tmp_path / name).write_text(text)
 
@@ -67,7 +63,7 @@ def test_a_crash_leaves_what_was_there_and_nothing_else(
     assert contents(tmp_path) == old
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link.html").symlink_to("there/page.html")
     for content in ("new", "replaced"):
@@ -77,7 +73,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
         assert contents(tmp_path / "there") == {"page.html": content}
 
 
-def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     pipe, read = tmp_path / "pipe.html", list[str]()
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
@@ -88,7 +84,7 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert (read, pipe.is_fifo()) == (["a page"], True)
 
 
-def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path):
     def write(name: str) -> int:
         with replacing(tmp_path / name) as temporary:
             temporary.unlink()
@@ -109,7 +105,7 @@ def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
         RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_told_with_the_file(tmp_path: Path, fault: Exception) -> None:
+def test_a_full_disk_is_told_with_the_file(tmp_path, fault):
     def write() -> None:
         with replacing(tmp_path / "weights"):
             raise fault
@@ -120,7 +116,7 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path, fault: Exception) -> 
     assert contents(tmp_path) == {}
 
 
-def test_what_killed_processes_leave_is_known_by_its_name(tmp_path: Path) -> None:
+def test_what_killed_processes_leave_is_known_by_its_name(tmp_path):
     theirs = {".model.safetensors.123.tmp", ".tmpfP5H1p"}  # ours, and of safetensors
     for name in theirs | {".lock", ".gitkeep", "model.safetensors", "my.123.tmp", "a.tmp"}:
         (tmp_path / name).touch()
@@ -141,9 +137,7 @@ def test_what_killed_processes_leave_is_known_by_its_name(tmp_path: Path) -> Non
         ("pipe.html", None, ""),
     ],
 )
-def test_where_a_user_may_have_a_file_written(
-    tmp_path: Path, name: str, kind: type[Exception] | None, message: str
-) -> None:
+def test_where_a_user_may_have_a_file_written(tmp_path, name, kind, message):
     saved(tmp_path / "run", *RUN_FILES)
     (tmp_path / "directory.html").mkdir()
     (tmp_path / "link.html").symlink_to("page.html")
@@ -164,7 +158,7 @@ def sealed(path: Path, beside: bytes = b"") -> bytes:
     return path.read_bytes()
 
 
-def test_any_flipped_byte_breaks_the_seal(tmp_path: Path) -> None:
+def test_any_flipped_byte_breaks_the_seal(tmp_path):
     path = tmp_path / "model.safetensors"
     whole = sealed(path)
     check_seal(path)
@@ -178,7 +172,7 @@ def test_any_flipped_byte_breaks_the_seal(tmp_path: Path) -> None:
     check_seal(path)
 
 
-def test_a_seal_is_of_what_stands_beside_the_file_too(tmp_path: Path) -> None:
+def test_a_seal_is_of_what_stands_beside_the_file_too(tmp_path):
     sealed(tmp_path / "a", b"words")
     check_seal(tmp_path / "a", b"words")
     with pytest.raises(
@@ -187,7 +181,7 @@ def test_a_seal_is_of_what_stands_beside_the_file_too(tmp_path: Path) -> None:
         check_seal(tmp_path / "a", b"other words")
 
 
-def test_a_newer_format_is_refused_and_other_sections_are_kept(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused_and_other_sections_are_kept(tmp_path):
     update_config(tmp_path, model={"a": 1})
     update_config(tmp_path, run={"b": 2})
     whole = {"model": {"a": 1}, "run": {"b": 2}, "format": files.FORMAT}
@@ -200,7 +194,7 @@ def test_a_newer_format_is_refused_and_other_sections_are_kept(tmp_path: Path) -
             read_config(tmp_path, "model")
 
 
-def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_json_comes_back_as_it_was(tmp_path):
     content = {"text": "naïve – “quoted”", "numbers": [1, 2.5, None], "nested": {"a": True}}
     write_json(tmp_path / "a.json", content)
     written = contents(tmp_path)
@@ -212,7 +206,7 @@ def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff", b"[" * 10**5])
-def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.json is not valid JSON: "):
         read_json(tmp_path / "broken.json")
@@ -225,9 +219,7 @@ def saved(directory: Path, *files: str) -> Path:
     return directory
 
 
-def test_a_directory_is_taken_before_a_hub_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_is_taken_before_a_hub_id(tmp_path, monkeypatch):
     directory = saved(tmp_path / "runs" / "first", *MODEL_FILES, "metrics.jsonl")
     assert find_pretrained(directory) == find_pretrained(str(directory)) == directory
     monkeypatch.chdir(tmp_path)
@@ -235,7 +227,7 @@ def test_a_directory_is_taken_before_a_hub_id(
 
 
 @pytest.mark.parametrize("missing", [list(MODEL_FILES[1:2]), list(MODEL_FILES)])
-def test_missing_files_are_named(tmp_path: Path, missing: list[str]) -> None:
+def test_missing_files_are_named(tmp_path, missing):
     directory = saved(tmp_path / "run", *(set(MODEL_FILES) - set(missing)))
     message = f"run is not a run directory: {', '.join(missing)} not found there"
     with pytest.raises(FileNotFoundError, match=message):
@@ -253,9 +245,7 @@ def test_missing_files_are_named(tmp_path: Path, missing: list[str]) -> None:
         ("two words/run", "it is no hub id"),
     ],
 )
-def test_a_mistyped_path_costs_no_look_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
-) -> None:
+def test_a_mistyped_path_costs_no_look_up(tmp_path, monkeypatch, name, reason):
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "is_offline_mode", lambda: pytest.fail("asked the hub"))
@@ -263,7 +253,7 @@ def test_a_mistyped_path_costs_no_look_up(
         find_pretrained(name)
 
 
-def test_a_hub_id_offline_fails_fast_unless_it_was_fetched_before() -> None:
+def test_a_hub_id_offline_fails_fast_unless_it_was_fetched_before():
     start = time.perf_counter()
     with pytest.raises(FileNotFoundError, match=r"no run directory at 'nobody/no-vae', and .+"):
         find_pretrained("nobody/no-vae")
@@ -290,7 +280,7 @@ def unknown_repository() -> Exception:
     return fault
 
 
-def test_a_repository_that_is_there_passes(answer: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_that_is_there_passes(answer, monkeypatch):
     files.require_repository("somebody/a-corpus", "dataset")
     asked = {"repo_type": "dataset", "timeout": files.SECONDS}
     answer.assert_called_once_with("somebody/a-corpus", **asked)
@@ -307,9 +297,7 @@ def test_a_repository_that_is_there_passes(answer: Mock, monkeypatch: pytest.Mon
         (RuntimeError(" "), ConnectionError, "the hub can't be reached (RuntimeError)"),
     ],
 )
-def test_the_reason_is_given_in_one_line(
-    answer: Mock, fault: Exception, kind: type[Exception], message: str
-) -> None:
+def test_the_reason_is_given_in_one_line(answer, fault, kind, message):
     answer.side_effect = fault
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         files.require_repository("a/b", "model")
@@ -318,7 +306,7 @@ def test_the_reason_is_given_in_one_line(
         find_pretrained("a/b")
 
 
-def test_a_hub_that_hangs(answer: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_hangs(answer, monkeypatch):
     release = threading.Event()
     answer.side_effect = lambda *_, **__: release.wait(30)
     monkeypatch.setattr(files, "SECONDS", 0.1)

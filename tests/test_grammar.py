@@ -1,13 +1,9 @@
 """The embedded corpus: exact probabilities, exact entropy, the same sentences for ever."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable
 from itertools import product
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -30,13 +26,13 @@ GOLDEN: tuple[str, ...] = (
 GOLDEN_SHA256 = "2aff28a21597cca4b4728f8a489768568ac98134debb69820bdef776d3ff5fcd"
 
 
-def test_golden_sentences_and_digest_of_the_default_training_set() -> None:
+def test_golden_sentences_and_digest_of_the_default_training_set():
     assert tuple(sentence.text for sentence in sample(2, seed=0)) == GOLDEN
     text = "\n".join(sentence.text for sentence in splits(0).train)
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_SHA256
 
 
-def test_probability_worked_out_by_hand() -> None:
+def test_probability_worked_out_by_hand():
     factors = 12 * 8 * 3 * 2**3  # topics, tempers, tenses and three factors of two values
     # opener 1/3, adjective 1/3, subject 1/4, frequency 1/3, no adverb 0.2, verb 1/4, "the" 0.4,
     # no quality 0.2, object 1/4, no closing 0.2, no place 0.2, day 1/7, hour 1/4.
@@ -64,12 +60,12 @@ def test_probability_worked_out_by_hand() -> None:
         "Surely the weary farmer often stacked the hay on sunday night",  # upper case
     ],
 )
-def test_outside_the_grammar(sentence: str) -> None:
+def test_outside_the_grammar(sentence):
     assert log_prob(sentence) == -math.inf
     assert parse(sentence) == []
 
 
-def test_probabilities_of_every_slot_sum_to_one() -> None:
+def test_probabilities_of_every_slot_sum_to_one():
     for slot in build_slots():
         for values, options in slot.options.items():
             total = math.fsum(option.prob for option in options)
@@ -78,7 +74,7 @@ def test_probabilities_of_every_slot_sum_to_one() -> None:
             assert len({option.words for option in options}) == len(options)
 
 
-def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share() -> None:
+def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share():
     """All that can be said once the factors are fixed has the probability of those factors."""
     factors = {name: values[0] for name, values in FACTORS.items()}
     texts, share = [""], 1.0
@@ -93,14 +89,14 @@ def test_probabilities_of_a_whole_sub_grammar_sum_to_its_share() -> None:
     assert total == pytest.approx(share / math.prod(len(values) for values in FACTORS.values()))
 
 
-def test_every_sentence_has_one_derivation_with_its_own_factors() -> None:
+def test_every_sentence_has_one_derivation_with_its_own_factors():
     for sentence in SENTENCES[:2_000]:
         (derivation,) = parse(sentence.text)
         assert derivation.factors == sentence.factors
         assert derivation.log_prob == log_prob(sentence.text)
 
 
-def test_words_tell_every_factor() -> None:
+def test_words_tell_every_factor():
     """What makes the grammar unambiguous, and so its entropy exact."""
     names = ("opener", "adjective", "subject", "future", "frequency", "verb")
     slots = [slot for slot in build_slots() if slot.name in names]
@@ -112,14 +108,14 @@ def test_words_tell_every_factor() -> None:
     assert len(set(phrases)) == len(phrases) > 100_000
 
 
-def test_entropy_is_the_mean_of_minus_log_prob() -> None:
+def test_entropy_is_the_mean_of_minus_log_prob():
     nats = [-log_prob(sentence.text) for sentence in SENTENCES[:5_000]]
     mean = math.fsum(nats) / len(nats)
     variance = math.fsum((value - mean) ** 2 for value in nats) / (len(nats) - 1)
     assert abs(mean - entropy()) < 4 * math.sqrt(variance / len(nats))
 
 
-def test_factors_are_uniform_and_independent() -> None:
+def test_factors_are_uniform_and_independent():
     for name, values in FACTORS.items():
         counts = Counter(sentence.factors[name] for sentence in SENTENCES)
         assert set(counts) == set(values)
@@ -132,7 +128,7 @@ def test_factors_are_uniform_and_independent() -> None:
     assert all(abs(count / len(SENTENCES) - 1 / 6) < 5 * error for count in both.values())
 
 
-def test_sentences_have_11_to_20_words() -> None:
+def test_sentences_have_11_to_20_words():
     lengths = [
         [len(option.words) for options in slot.options.values() for option in options]
         for slot in build_slots()
@@ -142,7 +138,7 @@ def test_sentences_have_11_to_20_words() -> None:
     assert (min(counts), max(counts)) == (11, 20)
 
 
-def test_sentences_are_plain_lower_case_text_of_the_vocabulary() -> None:
+def test_sentences_are_plain_lower_case_text_of_the_vocabulary():
     words = {word for sentence in SENTENCES for word in sentence.text.split()}
     assert vocabulary() == sorted(words)
     assert 300 <= len(words) <= 1000
@@ -152,7 +148,7 @@ def test_sentences_are_plain_lower_case_text_of_the_vocabulary() -> None:
 
 
 @given(st.integers(0, 2_000), st.randoms(use_true_random=False))
-def test_a_shuffled_sentence_is_outside_unless_unchanged(index: int, random: Random) -> None:
+def test_a_shuffled_sentence_is_outside_unless_unchanged(index, random):
     words = SENTENCES[index].text.split()
     shuffled = random.sample(words, len(words))
     # "the" may stand twice, so that a shuffle can give the same sentence.
@@ -160,15 +156,15 @@ def test_a_shuffled_sentence_is_outside_unless_unchanged(index: int, random: Ran
 
 
 @given(st.integers(0, 50), st.integers(-(10**9), 10**9))
-def test_a_shorter_sample_is_the_beginning_of_a_longer_one(n: int, seed: int) -> None:
+def test_a_shorter_sample_is_the_beginning_of_a_longer_one(n, seed):
     assert sample(n, seed) == sample(60, seed)[:n]
 
 
-def test_seeds_differ() -> None:
+def test_seeds_differ():
     assert len({sample(3, seed)[0].text for seed in range(-50, 50)}) == 100
 
 
-def test_default_splits() -> None:
+def test_default_splits():
     train, valid, test = splits(1)
     assert (len(train), len(valid), len(test)) == (20_000, 2_000, 2_000)
     assert splits(1, train=10).valid == valid
@@ -189,6 +185,6 @@ def test_default_splits() -> None:
         (lambda: log_prob(["the"]), TypeError, "^sentence must be a string, got list$"),
     ],
 )
-def test_refusals(call: Callable[[], object], error: type[Exception], message: str) -> None:
+def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -1,14 +1,11 @@
 """Tests of `textvae.hub` against a local stand-in for the hub, over HTTP; nothing leaves here."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,6 @@ from tests.cli.calling import SIZES, call
 from textvae import TextVAE, grammar, hub
 from textvae.checks import InputError
 from textvae.files import DEMO, read_json
-from textvae.model import SentenceVAE
 
 COMMIT = "0" * 40
 FILE = "/{repo_id}/resolve/{revision}/{filename}"
@@ -55,7 +51,7 @@ class Hub(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def files(self) -> dict[str, bytes]:
-        return self.server.files  # type: ignore[attr-defined, no-any-return]
+        return self.server.files
 
     def answer(self, content: Any) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -75,7 +71,7 @@ class Hub(BaseHTTPRequestHandler):
 def uploaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """What the stand-in was given, by name."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.files = {}  # type: ignore[attr-defined]
+    server.files = {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
@@ -87,14 +83,12 @@ def uploaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", endpoint)
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_stand_in")
-    yield server.files  # type: ignore[attr-defined]
+    yield server.files
     server.shutdown()
     server.server_close()
 
 
-def test_a_model_comes_back_as_it_went(
-    uploaded: dict[str, bytes], tiny_model: SentenceVAE, tmp_path: Path
-) -> None:
+def test_a_model_comes_back_as_it_went(uploaded, tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "own", push_to_hub="me/vae")
     assert uploaded.keys() == {"config.json", "tokenizer.json", "model.safetensors", "README.md"}
     card = uploaded["README.md"].decode()
@@ -104,9 +98,7 @@ def test_a_model_comes_back_as_it_went(
     assert back.sample(3, seed=1) == own.sample(3, seed=1)
 
 
-def test_a_run_goes_with_its_figures_and_verdict(
-    uploaded: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_a_run_goes_with_its_figures_and_verdict(uploaded, tmp_path):
     run, fifty = tmp_path / "run", tmp_path / "fifty.txt"
     fifty.write_text("\n".join(sentence.text for sentence in grammar.sample(50)))
     assert call("train", str(fifty), *SIZES, f"--output-dir={run}").code == 0
@@ -131,14 +123,14 @@ def test_a_run_goes_with_its_figures_and_verdict(
     assert json.loads(uploaded["config.json"])["run"]["data_source"] == "fifty.txt"
 
 
-def test_a_run_not_diagnosed_says_so(uploaded: dict[str, bytes]) -> None:
+def test_a_run_not_diagnosed_says_so(uploaded):
     hub.push(DEMO, "me/vae")
     card = uploaded["README.md"].decode()
     for claim in ("no real text", "`textvae evaluate me/vae --split test`", "None: `textvae diag"):
         assert claim in card
 
 
-def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused(monkeypatch):
     with pytest.raises(InputError, match="repository must be owner/name, got 'vae'"):
         hub.create("vae")
     monkeypatch.setattr(constants, "is_offline_mode", lambda: True)

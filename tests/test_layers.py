@@ -1,7 +1,5 @@
 """Rooms and layers: who may import whom, and what importing costs."""
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess
@@ -84,12 +82,12 @@ def faults(room: str, source: str) -> list[str]:
     return found
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_room_has_its_place():
     assert {room_of(module) for module in MODULES} - {"__init__"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_imports_only_rooms_above_it(module: Path) -> None:
+def test_a_module_imports_only_rooms_above_it(module):
     room = room_of(module)
     source = (PACKAGE / module).read_text(encoding="utf-8")
     if room == "__init__":
@@ -101,7 +99,7 @@ def test_a_module_imports_only_rooms_above_it(module: Path) -> None:
 @pytest.mark.parametrize(
     "module", [m for m in MODULES if room_of(m) in LIGHT or str(m) == "__init__.py"], ids=str
 )
-def test_light_rooms_need_the_standard_library_only(module: Path) -> None:
+def test_light_rooms_need_the_standard_library_only(module):
     tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
     top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
     foreign = {name.split(".")[0] for name, _ in imports(ast.unparse(top))}
@@ -118,11 +116,11 @@ def test_light_rooms_need_the_standard_library_only(module: Path) -> None:
         ("report", "from textvae import __version__", "import of __version__ from the package"),
     ],
 )
-def test_what_this_test_finds(room: str, source: str, fault: str) -> None:
+def test_what_this_test_finds(room, source, fault):
     assert faults(room, source)[0].startswith(fault)
 
 
-def test_what_this_test_allows() -> None:
+def test_what_this_test_allows():
     assert faults("cli", "from textvae import __version__, recipes") == []
     source = "from textvae.corpus import load_corpus\nfrom textvae import grammar, files"
     assert faults("corpus", source) == []
@@ -143,7 +141,7 @@ HEAVY += ("lightning", "transformers")
     ],
     ids=["light", "help"],
 )
-def test_no_heavy_library_is_loaded(code: str) -> None:
+def test_no_heavy_library_is_loaded(code):
     code += f"\nimport sys; print('loaded:', *(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -157,7 +155,7 @@ def test_no_heavy_library_is_loaded(code: str) -> None:
     assert done.stdout.splitlines()[-1].strip() == "loaded:"
 
 
-def test_no_function_is_longer_than_sixty_lines() -> None:
+def test_no_function_is_longer_than_sixty_lines():
     long = [
         f"{module}: {node.name}"
         for module in MODULES

@@ -1,7 +1,5 @@
 """Penn Treebank, on a small stand-in; on the real files where they are."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path
@@ -43,7 +41,7 @@ def write_files(directory: Path) -> Path:
     return directory
 
 
-def test_it_is_loaded_from_the_directory_given(tmp_path: Path) -> None:
+def test_it_is_loaded_from_the_directory_given(tmp_path):
     directory = write_files(tmp_path / "treebank")
     corpus = load_corpus(f"ptb:{directory}")
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
@@ -54,8 +52,8 @@ def test_it_is_loaded_from_the_directory_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["here/data/ptb", "repository/data/ptb"])
 def test_it_is_found_under_the_current_directory_or_beside_the_package(
-    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, place, monkeypatch
+):
     directory = write_files(tmp_path / place)
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
@@ -63,14 +61,14 @@ def test_it_is_found_under_the_current_directory_or_beside_the_package(
     assert load_corpus("ptb").source == f"ptb:{directory}"
 
 
-def test_whitespace_alone_makes_no_other_file(tmp_path: Path) -> None:
+def test_whitespace_alone_makes_no_other_file(tmp_path):
     directory = write_files(tmp_path)
     stripped = "\r\n".join(SENTENCES["train"])
     (directory / "ptb.train.txt").write_bytes(stripped.encode())
     assert list(load_corpus(f"ptb:{directory}")["train"]["text"]) == SENTENCES["train"]
 
 
-def test_a_different_file_is_named_as_different(tmp_path: Path) -> None:
+def test_a_different_file_is_named_as_different(tmp_path):
     directory = write_files(tmp_path)
     for content, found in ((" the <unk> rose N % \n", "1 lines, 5"), (" a \n b \n", "2 lines, 2")):
         (directory / "ptb.train.txt").write_text(content, encoding="utf-8")
@@ -83,7 +81,7 @@ def test_a_different_file_is_named_as_different(tmp_path: Path) -> None:
         load_corpus(f"ptb:{directory}")
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path):
     directory = write_files(tmp_path / "data" / "ptb")
     (directory / "ptb.valid.txt").unlink()
     for source in (f"ptb:{directory}", "ptb"):
@@ -93,7 +91,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         load_corpus(f"ptb:{tmp_path}/nowhere")
 
 
-def test_nowhere_to_be_had_says_the_ways_to_get_it() -> None:
+def test_nowhere_to_be_had_says_the_ways_to_get_it():
     message = r"^Penn Treebank not found: .* HF_HUB_OFFLINE is set$"
     with pytest.raises(CorpusNotFound, match=message) as caught:
         load_corpus("ptb")
@@ -101,7 +99,7 @@ def test_nowhere_to_be_had_says_the_ways_to_get_it() -> None:
         assert part in way
 
 
-def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_said_in_one_line(monkeypatch):
     def refuse(name: str, kind: str) -> None:
         raise ConnectionError("the hub can't be reached (no route)")
 
@@ -130,9 +128,7 @@ def put_on_hub(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora, "require_repository", lambda name, kind: None)
 
 
-def test_the_hub_copy_must_be_the_same_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hub_copy_must_be_the_same_text(tmp_path, monkeypatch):
     put_on_hub(tmp_path, monkeypatch)
     corpus = load_corpus("ptb")
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
@@ -148,7 +144,7 @@ def test_the_hub_copy_must_be_the_same_text(
 @pytest.mark.skipif(
     "TEXTVAE_PTB_DIR" not in os.environ, reason="TEXTVAE_PTB_DIR does not say where the files are"
 )
-def test_the_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_files(monkeypatch):
     monkeypatch.undo()
     corpus = load_corpus(f"ptb:{os.environ['TEXTVAE_PTB_DIR']}")
     sizes = {name: split.num_rows for name, split in corpus.splits.items()}

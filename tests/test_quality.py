@@ -1,12 +1,7 @@
 """Quality of sentences: against sacrebleu, and against answers worked out by hand."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 from dataclasses import asdict
-from random import Random
-from typing import Any
 
 import pytest
 import sacrebleu
@@ -42,7 +37,7 @@ def quadratic_self_bleu(texts: list[str]) -> float:
 
 
 @given(st.lists(TEXT, min_size=2, max_size=7), st.randoms())
-def test_self_bleu_is_sacrebleus_in_any_order(texts: list[str], random: Random) -> None:
+def test_self_bleu_is_sacrebleus_in_any_order(texts, random):
     assert self_bleu(texts) == pytest.approx(quadratic_self_bleu(texts), abs=1e-9)
     shuffled = random.sample(texts, len(texts))
     assert self_bleu(shuffled) == pytest.approx(self_bleu(texts), abs=1e-9)
@@ -68,9 +63,7 @@ def test_self_bleu_is_sacrebleus_in_any_order(texts: list[str], random: Random) 
         ),
     ],
 )
-def test_reconstructions(
-    reconstructions: list[str], texts: list[str], bleu: float, exact: float
-) -> None:
+def test_reconstructions(reconstructions, texts, bleu, exact):
     found = reconstruction_figures(reconstructions, texts)
     assert found == ReconstructionFigures(len(texts), pytest.approx(bleu), exact)
 
@@ -90,7 +83,7 @@ TRAINING = ["b a b a", "c", "x y z"]
         (6, 0.0, 0.0),  # and no text has six
     ],
 )
-def test_ngrams(order: int, is_distinct: float, is_novel: float) -> None:
+def test_ngrams(order, is_distinct, is_novel):
     assert distinct(TEXTS, order) == pytest.approx(is_distinct)
     assert novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
 
@@ -106,7 +99,7 @@ def test_ngrams(order: int, is_distinct: float, is_novel: float) -> None:
         (["", ""], 1 / 2, 1.0),
     ],
 )
-def test_duplicates_and_novelty(texts: list[str], repeated: float, new: float) -> None:
+def test_duplicates_and_novelty(texts, repeated, new):
     found = text_figures(texts, TRAINING)
     assert (found.duplicates, found.novelty) == (repeated, new)
 
@@ -119,7 +112,7 @@ LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=8)
 
 
 @given(LENGTHS, LENGTHS)
-def test_length_distance_is_that_of_lengths_in_order(own: list[int], others: list[int]) -> None:
+def test_length_distance_is_that_of_lengths_in_order(own, others):
     """For equally many, it is the mean distance between the shortest, the next, and so on.
 
     The same mean is not the same lengths; how many there are of each set does not matter.
@@ -131,7 +124,7 @@ def test_length_distance_is_that_of_lengths_in_order(own: list[int], others: lis
     assert found == pytest.approx(length_distance(of_lengths(others), of_lengths(own)), abs=1e-9)
 
 
-def test_all_figures_together() -> None:
+def test_all_figures_together():
     assert asdict(text_figures(TEXTS, TRAINING)) == {
         "num_sentences": 4,
         "self_bleu": self_bleu(TEXTS),
@@ -151,7 +144,7 @@ PAST_DENIED = "perhaps the shy nurses never treated the patients on monday morni
 BROKEN = "perhaps the shy nurses never treats the patients on monday morning"
 
 
-def test_what_the_grammar_accepts_and_what_changes_along_a_path() -> None:
+def test_what_the_grammar_accepts_and_what_changes_along_a_path():
     texts = [sentence.text for sentence in grammar.sample(20, seed=1)]
     assert accepted_share(texts) == 1.0
     assert accepted_share([*texts, *texts, *([BROKEN] * 8), "", "<unk>"]) == 0.8
@@ -180,12 +173,12 @@ def test_what_the_grammar_accepts_and_what_changes_along_a_path() -> None:
         (lambda: accepted_share([]), "texts must be at least 1, got 0"),
     ],
 )
-def test_refusals(measure: Callable[[], Any], message: str) -> None:
+def test_refusals(measure, message):
     with pytest.raises(ValueError, match=message):
         measure()
 
 
-def test_a_classifier_learns_words_and_says_how_well() -> None:
+def test_a_classifier_learns_words_and_says_how_well():
     texts = [f"{word} film {number % 3}" for number in range(30) for word in ("good", "bad")]
     labels = ["praise", "blame"] * 30
     classifier, accuracy = fitted_classifier(texts, labels)

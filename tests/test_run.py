@@ -1,7 +1,5 @@
 """Tests of `textvae.run`."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -66,13 +64,13 @@ nodes = st.recursive(
 
 @given(st.dictionaries(st.text(), nodes, max_size=4))
 @example({"a": {"b": WHOLE}, "a/b": -WHOLE, "0": WHOLE, "other": {0: WHOLE, "0": -WHOLE}})
-def test_any_state_comes_back(tmp_path_factory: pytest.TempPathFactory, state: Any) -> None:
+def test_any_state_comes_back(tmp_path_factory, state):
     run = RunDirectory(tmp_path_factory.getbasetemp(), RunConfig(data_source="any"))
     run.save_state(state)
     assert same(state, run.load_state())
 
 
-def test_nothing_is_pickled(run: RunDirectory) -> None:
+def test_nothing_is_pickled(run):
     run.save_state({"model": {"weight": torch.ones(2)}, "step": 3})
     with safe_open(run.state_file, framework="pt") as file:
         assert list(file.keys()) == ["0/model/weight"]
@@ -84,9 +82,7 @@ def test_nothing_is_pickled(run: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize("written", [None, b"half a sta"])
-def test_a_crash_while_saving_leaves_the_last_good_state(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, written: bytes | None
-) -> None:
+def test_a_crash_while_saving_leaves_the_last_good_state(run, monkeypatch, written):
     run.save_state({"step": 1})
 
     def crash(tensors: Any, path: Path, metadata: Any) -> None:
@@ -101,7 +97,7 @@ def test_a_crash_while_saving_leaves_the_last_good_state(
     assert set(run.path.iterdir()) == {run.config_file, run.state_file, run.path / ".lock"}
 
 
-def test_a_damaged_state_or_none_is_named(run: RunDirectory) -> None:
+def test_a_damaged_state_or_none_is_named(run):
     with pytest.raises(FileNotFoundError, match=r"run has lost its training state, .*: put"):
         run.load_state()
     run.save_state({"weight": torch.ones(50), "step": 3})
@@ -114,7 +110,7 @@ def test_a_damaged_state_or_none_is_named(run: RunDirectory) -> None:
             run.load_state()
 
 
-def test_the_state_before_a_damaged_one_is_used_and_said(run: RunDirectory) -> None:
+def test_the_state_before_a_damaged_one_is_used_and_said(run):
     for step in (1, 2):
         run.save_state({"weight": torch.ones(50), "step": step})
     whole = run.state_file.read_bytes()
@@ -146,7 +142,7 @@ sys.stdin.read()
 """
 
 
-def test_a_lock_keeps_others_out_and_dies_with_its_process(run: RunDirectory) -> None:
+def test_a_lock_keeps_others_out_and_dies_with_its_process(run):
     run.unlock()
     command = [sys.executable, "-c", HOLD, str(run.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -162,7 +158,7 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(run: RunDirectory) ->
     assert not (run.path / ".model.safetensors.1.tmp").exists()
 
 
-def test_what_a_killed_start_left_is_no_run(tmp_path: Path) -> None:
+def test_what_a_killed_start_left_is_no_run(tmp_path):
     for name in (".lock", ".config.json.99.tmp", ".tmpAbC123"):
         (tmp_path / name).touch()
     assert not RunDirectory.is_taken(tmp_path)
@@ -183,7 +179,7 @@ def test_what_a_killed_start_left_is_no_run(tmp_path: Path) -> None:
         ("\xff}", "is not valid JSON: "),
     ],
 )
-def test_an_edited_line_of_metrics_is_named(run: RunDirectory, line: str, message: str) -> None:
+def test_an_edited_line_of_metrics_is_named(run, line, message):
     run.log(record("train", 1))
     with run.metrics_file.open("a", encoding="latin-1") as file:
         file.write(line + "\n")
@@ -191,13 +187,13 @@ def test_an_edited_line_of_metrics_is_named(run: RunDirectory, line: str, messag
         run.metrics()
 
 
-def test_an_entry_that_a_line_lacks_is_named(run: RunDirectory) -> None:
+def test_an_entry_that_a_line_lacks_is_named(run):
     run.log(record("valid", 1))
     with pytest.raises(InputError, match=r"line 1 of .*metrics\.jsonl has no 'verdict'"):
         run.kept_evaluation()
 
 
-def test_a_run_is_made_and_opened_but_not_where_something_is(tmp_path: Path) -> None:
+def test_a_run_is_made_and_opened_but_not_where_something_is(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "runs/deep/mine"):
         made = new_run(tmp_path / name, latent_dim=7)
@@ -227,14 +223,14 @@ def test_a_run_is_made_and_opened_but_not_where_something_is(tmp_path: Path) -> 
         ('{"run": {}, "format": 99}', "is of format 99, and this version reads up to 1: update"),
     ],
 )
-def test_a_directory_that_is_no_run(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_directory_that_is_no_run(tmp_path, content, message):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError if content else FileNotFoundError, match=message):
         RunDirectory.open(tmp_path)
 
 
-def test_another_configuration_keeps_the_models_options(run: RunDirectory) -> None:
+def test_another_configuration_keeps_the_models_options(run):
     content = json.loads(run.config_file.read_text())
     run.config_file.write_text(json.dumps({**content, "model": {"vocab_size": 9}}))
     config = RunConfig.from_flat("my.txt", {"max_epochs": 77})
@@ -248,7 +244,7 @@ def record(split: str, step: int) -> dict[str, Any]:
     return {"split": split, "step": step, "kl_per_dim": [0.5, 1e-9], "beta": step / 10}
 
 
-def test_a_tracker_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_gets_the_numbers(run, monkeypatch):
     kind = Mock(requires_logging_directory=True)
     monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, "wandb", kind)
     monkeypatch.setitem(sys.modules, "wandb", Mock())
@@ -271,16 +267,14 @@ def test_a_tracker_gets_the_numbers(run: RunDirectory, monkeypatch: pytest.Monke
     assert tracker.finish.call_count == 2
 
 
-def test_a_tracker_that_is_missing_is_said_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tracker_that_is_missing_is_said_first(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(NotInstalledError, match="mlflow is not installed: pip install mlflow"):
         new_run(tmp_path / "run", tracker="mlflow")
     assert not (tmp_path / "run").exists()
 
 
-def test_metrics_are_all_whole_lines(run: RunDirectory) -> None:
+def test_metrics_are_all_whole_lines(run):
     assert run.metrics() == []
     run.log(record("train", 1))
     whole = run.metrics_file.read_text()
@@ -304,9 +298,7 @@ def test_metrics_are_all_whole_lines(run: RunDirectory) -> None:
         (12, True, [("train", 3), ("train", 6), ("valid", 6), ("train", 9), ("valid", 12)]),
     ],
 )
-def test_what_will_be_logged_again_is_forgotten(
-    run: RunDirectory, step: int, is_judged: bool, kept: list[tuple[str, int]]
-) -> None:
+def test_what_will_be_logged_again_is_forgotten(run, step, is_judged, kept):
     run.forget_metrics_after(0, is_judged=False)
     assert run.metrics() == []
     for split, at in [("train", 3), ("train", 6), ("valid", 6), ("train", 9), ("valid", 12)]:
@@ -328,9 +320,7 @@ def test_what_will_be_logged_again_is_forgotten(
         (["better", "decay", "better"], 3),
     ],
 )
-def test_the_kept_weights_are_those_of_the_last_better_evaluation(
-    run: RunDirectory, verdicts: list[str], epoch: int
-) -> None:
+def test_the_kept_weights_are_those_of_the_last_better_evaluation(run, verdicts, epoch):
     assert run.last_beta() is None
     run.log(record("train", 1))
     assert run.evaluations() == []

@@ -1,30 +1,26 @@
 """Tests of `textvae.runtime`; of several processes: `tests/training/test_processes.py`."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from textvae import runtime
-from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.cli import exit_code_of
 from textvae.cli.command import say
 from textvae.diagnostics import evaluate, importance_nll, posteriors, z_ablation
 from textvae.generation import decode
-from textvae.model import SentenceVAE
 from textvae.runtime import ALONE, ElsewhereError, Processes, full_speed
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
 
-def test_without_a_launcher_one_works_alone() -> None:
+def test_without_a_launcher_one_works_alone():
     assert runtime.join() == runtime.current() == ALONE
     assert runtime.is_first()
     runtime.leave()  # nobody to leave
@@ -37,14 +33,12 @@ def test_without_a_launcher_one_works_alone() -> None:
             call(lambda: 1 // 0)
 
 
-def test_shares_are_disjoint_and_all() -> None:
+def test_shares_are_disjoint_and_all():
     shares = [list(Processes(rank, 3).share(range(7))) for rank in range(3)]
     assert shares == [[0, 3, 6], [1, 4], [2, 5]]
 
 
-def test_the_first_writes_messages_and_who_failed_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_first_writes_messages_and_who_failed_says_so(monkeypatch, capsys):
     def fail() -> None:
         raise ElsewhereError("another process failed: x")
 
@@ -67,9 +61,7 @@ def test_the_first_writes_messages_and_who_failed_says_so(
         ("auto", META, {"amx_bf16": True}, torch.float32),  # what the CPU can is not asked
     ],
 )
-def test_auto_takes_what_the_processor_multiplies_natively(
-    monkeypatch: pytest.MonkeyPatch, asked: str, device: Any, able: Any, given: torch.dtype
-) -> None:
+def test_auto_takes_what_the_processor_multiplies_natively(monkeypatch, asked, device, able, given):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     assert runtime.resolve_precision(asked, device) == given
     with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16, got 'fp8'"):
@@ -91,9 +83,7 @@ HELP = "from textvae import cli\ntry: cli.main(['--help'])\nexcept SystemExit: p
         (HELP, {}, runtime.SHORT_SPIN),
     ],
 )
-def test_only_a_program_that_loads_torch_later_shortens_the_spin(
-    code: str, given: dict[str, str], spin: str | None
-) -> None:
+def test_only_a_program_that_loads_torch_later_shortens_the_spin(code, given, spin):
     code += "\nimport os, torch; print(os.environ.get('GOMP_SPINCOUNT'))"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     env = {**inherited, **given, "OMP_DISPLAY_ENV": "VERBOSE"}
@@ -114,7 +104,7 @@ def test_only_a_program_that_loads_torch_later_shortens_the_spin(
         ([24, 24, 24, 24], None),
     ],
 )
-def test_a_run_that_becomes_slow_is_told(speeds: list[float], told_at: int | None) -> None:
+def test_a_run_that_becomes_slow_is_told(speeds, told_at):
     told = [i for i in range(len(speeds)) if runtime.slowdown(speeds[: i + 1])]
     assert told[:1] == ([] if told_at is None else [told_at])
     said = "training is slow: 24 tokens/s, 100 at first"
@@ -152,7 +142,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, able: dict[str, Any] = ABLE) -> Non
         monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
 
 
-def test_products_are_those_of_fp32() -> None:
+def test_products_are_those_of_fp32():
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, generator=generator) for size in ((300, 256), (256, 2000)))
     with full_speed(CPU):
@@ -161,7 +151,7 @@ def test_products_are_those_of_fp32() -> None:
     assert apart < 2e-6  # of bf16 it would be 1e-3, of tf32 1e-4
 
 
-def test_a_small_model_has_one_thread() -> None:
+def test_a_small_model_has_one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -175,7 +165,7 @@ def test_a_small_model_has_one_thread() -> None:
 
 
 @pytest.mark.parametrize("was_flushing", [False, True])
-def test_settings_are_put_back(monkeypatch: pytest.MonkeyPatch, was_flushing: bool) -> None:
+def test_settings_are_put_back(monkeypatch, was_flushing):
     pretend(monkeypatch)
     torch.set_flush_denormal(was_flushing)
     try:
@@ -203,25 +193,21 @@ def test_settings_are_put_back(monkeypatch: pytest.MonkeyPatch, was_flushing: bo
         {"architecture": "aarch64"},
     ],
 )
-def test_other_processors_keep_the_default(
-    monkeypatch: pytest.MonkeyPatch, able: dict[str, Any]
-) -> None:
+def test_other_processors_keep_the_default(monkeypatch, able):
     pretend(monkeypatch, able)
     before, _ = setting()
     with full_speed(CPU):
         assert setting() == (before, False)
 
 
-def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_devices_are_left_alone(monkeypatch):
     monkeypatch.setattr(runtime, "_onednn_is_quicker", lambda: pytest.fail("asked"))
     before = setting()
     with full_speed(META):
         assert setting() == before
 
 
-def test_evaluation_and_decoding_are_at_full_speed(
-    monkeypatch: pytest.MonkeyPatch, tiny_model: SentenceVAE, make_batch: Callable[..., Batch]
-) -> None:
+def test_evaluation_and_decoding_are_at_full_speed(monkeypatch, tiny_model, make_batch):
     pretend(monkeypatch)
     before, seen = setting(), []
     tiny_model.decoder.rnn.register_forward_hook(lambda *_: seen.append(setting()))

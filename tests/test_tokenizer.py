@@ -1,11 +1,8 @@
 """Text to ids and back, in the three kinds; what is refused."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +33,7 @@ texts = st.text().filter(lambda text: find_reserved(text) is None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ids_have_no_holes_and_special_ones_are_fixed(kind: Kind, tmp_path: Path) -> None:
+def test_ids_have_no_holes_and_special_ones_are_fixed(kind, tmp_path):
     tokenizer = TRAINED[kind]
     fixed = tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id
     assert fixed == (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)
@@ -49,20 +46,20 @@ def test_ids_have_no_holes_and_special_ones_are_fixed(kind: Kind, tmp_path: Path
     assert backend.token_to_id("<unk>") == UNK_ID
 
 
-def test_words_are_ranked_by_count_then_alphabet() -> None:
+def test_words_are_ranked_by_count_then_alphabet():
     tokenizer = Tokenizer.train(["b a c", "c b", "d"])
     assert tokenizer.encode("b c a d") == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unk_in_a_text_is_the_unknown_token_and_stays_visible(kind: Kind) -> None:
+def test_unk_in_a_text_is_the_unknown_token_and_stays_visible(kind):
     tokenizer = TRAINED[kind]
     ids = tokenizer.encode("the <unk> company")
     assert ids.count(UNK_ID) == 1
     assert tokenizer.decode(ids) == "the <unk> company"
 
 
-def test_unknown_words_and_characters_show_as_unk() -> None:
+def test_unknown_words_and_characters_show_as_unk():
     assert TRAINED["word"].decode(TRAINED["word"].encode("the dog")) == "the <unk>"
     assert TRAINED["char"].decode(TRAINED["char"].encode("thé")) == "th<unk>"
     # BPE spells what it never saw.
@@ -70,14 +67,14 @@ def test_unknown_words_and_characters_show_as_unk() -> None:
 
 
 @given(st.lists(st.sampled_from(["the", "<unk>", "u.s.", "N", "%", "'s", "n't"])))
-def test_known_words_come_back_with_single_spaces(words: list[str]) -> None:
+def test_known_words_come_back_with_single_spaces(words):
     tokenizer = TRAINED["word"]
     text = " \t ".join(words)
     assert tokenizer.decode(tokenizer.encode(text)) == " ".join(words)
 
 
 @given(texts)
-def test_known_characters_and_any_bpe_come_back_exactly(text: str) -> None:
+def test_known_characters_and_any_bpe_come_back_exactly(text):
     for tokenizer in (Tokenizer.train([text], "char"), TRAINED["bpe"]):
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert tokenizer.unknown_words(text) == []
@@ -87,14 +84,14 @@ def test_known_characters_and_any_bpe_come_back_exactly(text: str) -> None:
 # U+001C is whitespace to Python alone, U+0085 to both.
 @given(st.text(alphabet="a<unk>bpdos \t\n\r\x0b\x1c\x85\xa0\u2028é😀the"))
 @pytest.mark.parametrize("kind", ["word", "char"])
-def test_encoding_is_what_the_library_would_do(kind: Kind, text: str) -> None:
+def test_encoding_is_what_the_library_would_do(kind, text):
     assume(find_reserved(text) is None)
     tokenizer = TRAINED[kind]
     _, (backend,) = tokenizer.__reduce__()
     assert tokenizer.encode(text) == backend.encode(text, add_special_tokens=False).ids
 
 
-def test_decoding_stops_at_eos_and_leaves_out_padding() -> None:
+def test_decoding_stops_at_eos_and_leaves_out_padding():
     tokenizer = TRAINED["word"]
     the, company = tokenizer.encode("the company")
     ids = [BOS_ID, the, PAD_ID, company, EOS_ID, the, PAD_ID]
@@ -103,7 +100,7 @@ def test_decoding_stops_at_eos_and_leaves_out_padding() -> None:
     assert tokenizer.decode_batch(torch.tensor([ids, [EOS_ID] * 7])) == ["the company", ""]
 
 
-def test_decoding_refuses_ids_outside_the_vocabulary() -> None:
+def test_decoding_refuses_ids_outside_the_vocabulary():
     size = len(TRAINED["word"])
     with pytest.raises(InputError, match=rf"ids must lie in \[0, {size - 1}\], got {size}"):
         TRAINED["word"].decode([size])
@@ -111,7 +108,7 @@ def test_decoding_refuses_ids_outside_the_vocabulary() -> None:
         TRAINED["word"].decode([-1])
 
 
-def test_the_vocabulary_is_bounded_by_size_and_count() -> None:
+def test_the_vocabulary_is_bounded_by_size_and_count():
     corpus = ["a a a b b c"]
     assert len(Tokenizer.train(corpus, vocab_size=6)) == 6
     assert Tokenizer.train(corpus, vocab_size=6).unknown_words("a b c") == ["c"]
@@ -120,21 +117,21 @@ def test_the_vocabulary_is_bounded_by_size_and_count() -> None:
     assert len(Tokenizer.train(PTB_LIKE * 9, "bpe", vocab_size=270)) == 270
 
 
-def test_unknown_words_are_listed_once_in_order() -> None:
+def test_unknown_words_are_listed_once_in_order():
     assert TRAINED["word"].unknown_words("zoo the <unk> ape zoo") == ["zoo", "ape"]
     assert TRAINED["char"].unknown_words("z the y z") == ["z"]
     assert TRAINED["bpe"].unknown_words("zoo ape") == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_texts_give_the_same_tokenizer(kind: Kind) -> None:
+def test_the_same_texts_give_the_same_tokenizer(kind):
     again = Tokenizer.train(iter(PTB_LIKE), kind)
     assert again.fingerprint == TRAINED[kind].fingerprint
     assert Tokenizer.train(["other"], kind).fingerprint != again.fingerprint
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_comes_back_from_its_file_and_from_pickle(kind: Kind, tmp_path: Path) -> None:
+def test_it_comes_back_from_its_file_and_from_pickle(kind, tmp_path):
     path = tmp_path / "tokenizer.json"
     tokenizer = TRAINED[kind]
     tokenizer.save(path)
@@ -148,7 +145,7 @@ def test_it_comes_back_from_its_file_and_from_pickle(kind: Kind, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("token", ["<pad>", "<bos>", "<eos>"])
-def test_reserved_tokens_are_refused_with_their_line(kind: Kind, token: str) -> None:
+def test_reserved_tokens_are_refused_with_their_line(kind, token):
     lines = ["fine", "fine", f"not{token}fine"]
     message = f"text 3 contains the reserved token {token}"
     with pytest.raises(InputError, match=message):
@@ -171,12 +168,12 @@ def test_reserved_tokens_are_refused_with_their_line(kind: Kind, token: str) -> 
         ({"min_count": 0}, "min_count must be at least 1, got 0"),
     ],
 )
-def test_what_training_refuses(arguments: dict[str, Any], message: str) -> None:
+def test_what_training_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
         Tokenizer.train(**{"texts": ["a"], **arguments})
 
 
-def test_loading_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
+def test_loading_refuses_what_is_no_tokenizer(tmp_path):
     path = tmp_path / "tokenizer.json"
     with pytest.raises(FileNotFoundError):
         Tokenizer.load(path)
@@ -186,7 +183,7 @@ def test_loading_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
             Tokenizer.load(path)
 
 
-def test_loading_refuses_other_tokenizers(tmp_path: Path) -> None:
+def test_loading_refuses_other_tokenizers(tmp_path):
     def load(vocabulary: dict[str, int]) -> Tokenizer:
         backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
         backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -205,20 +202,20 @@ def test_loading_refuses_other_tokenizers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", RAW)
-def test_raw_text_comes_back_as_it_was(text: str) -> None:
+def test_raw_text_comes_back_as_it_was(text):
     tokenizer = Tokenizer.train(RAW, "text")
     assert UNK_ID not in tokenizer.encode(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @given(st.lists(st.text("ab.,'’-(é️<unk>", min_size=1), max_size=6).map(" ".join))
-def test_any_raw_text_comes_back_but_for_whitespace(text: str) -> None:
+def test_any_raw_text_comes_back_but_for_whitespace(text):
     assume(find_reserved(text) is None)
     tokenizer = Tokenizer.train([text], "text")
     assert tokenizer.decode(tokenizer.encode(text)) == text.replace("e\u0301", "é")
 
 
-def test_punctuation_is_a_token_that_knows_whether_it_touches() -> None:
+def test_punctuation_is_a_token_that_knows_whether_it_touches():
     tokenizer = Tokenizer.train(RAW, "text")
     known = tokenizer.encode("know, don't half - half-hour I ,")
     assert len(known) == 11
@@ -244,14 +241,14 @@ def test_punctuation_is_a_token_that_knows_whether_it_touches() -> None:
         (r"\w+", "so, so <unk>", ["so", ", ", "so", " ", "<unk>"]),  # what is left between, too
     ],
 )
-def test_patterns(pattern: str, text: str, tokens: list[str]) -> None:
+def test_patterns(pattern, text, tokens):
     tokenizer = Tokenizer.train([text], "regex", pattern=pattern)
     ids = tokenizer.encode(text)
     assert [tokenizer.decode([one]) for one in ids] == tokens
     assert tokenizer.decode(ids) == text
 
 
-def test_arrays_are_split_already() -> None:
+def test_arrays_are_split_already():
     arrays = ['["New York", "a \\"b\\" ]", "é", 60, -1.5, "<unk>"]', '["x"]']
     tokenizer = Tokenizer.train(arrays, "pre-split")
     assert [len(ids) for ids in tokenizer.encode_batch(arrays)] == [6, 1]
@@ -297,9 +294,7 @@ def others() -> dict[str, tokenizers.Tokenizer]:
         ("unigram", 3, ["Z", "ë"]),  # had an <unk>
     ],
 )
-def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(
-    name: str, shift: int, unknown: list[str], tmp_path: Path
-) -> None:
+def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(name, shift, unknown, tmp_path):
     other, path = others()[name], tmp_path / "tokenizer.json"
     other.save(str(path))
     with pytest.raises(

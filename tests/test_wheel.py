@@ -1,7 +1,5 @@
 """Tests of what is installed: a wheel holds all that the package needs, and works by itself."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -27,7 +25,7 @@ def done(*command: str | Path, cwd: Path) -> str:
     return ran.stdout
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_stands_in_one_place():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" not in project["project"]
     assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "textvae.__version__"
@@ -36,7 +34,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
+def test_a_wheel_works_outside_the_checkout(tmp_path):
     source = tmp_path / "source"  # what is built there leaves nothing here
     shutil.copytree(ROOT / "textvae", source / "textvae", ignore=shutil.ignore_patterns("__pyc*"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):

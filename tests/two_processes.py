@@ -1,7 +1,5 @@
 """Two processes of a Python module, put together as a launcher would."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """Runs of a few kilobytes, untrained."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of the model that ships with the package: what it is, and that every command takes it."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
@@ -15,7 +13,7 @@ WRITTEN = (Path(__file__).parents[2] / "docs" / "writing.md").read_text(encoding
 TEXT = "did the hasty teacher usually restlessly recite her tricky fractions on tuesday night"
 
 
-def test_the_demo_shows_what_the_docs_show() -> None:
+def test_the_demo_shows_what_the_docs_show():
     said = call("demo")
     assert said.code == 0
     start = WRITTEN.index("$ textvae demo\n") + len("$ textvae demo\n")
@@ -23,7 +21,7 @@ def test_the_demo_shows_what_the_docs_show() -> None:
     assert "\nverdict: healthy\n" in said.out
 
 
-def test_it_is_small_and_the_one_that_the_docs_describe() -> None:
+def test_it_is_small_and_the_one_that_the_docs_describe():
     assert sum(path.stat().st_size for path in DEMO.iterdir()) <= 1_500_000
     digest = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()
     assert f"`{digest}`" in WRITTEN
@@ -41,23 +39,21 @@ def test_it_is_small_and_the_one_that_the_docs_describe() -> None:
         ("score", "demo", "SENTENCES", "--num-samples", "2"),
     ],
 )
-def test_commands_take_it_for_a_run(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_commands_take_it_for_a_run(command, tmp_path):
     file = tmp_path / "sentences.txt"
     file.write_text(f"{TEXT}\n")
     said = call(*(str(file) if word == "SENTENCES" else word for word in command))
     assert (said.code, len(said.lines)) == (0, 2 if "-n" in command else 1)
 
 
-def test_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="no run directory at 'demo'"):
         TextVAE.from_pretrained(Path("demo"))
 
 
 @pytest.mark.parametrize("directory", ["demo", str(DEMO)])
-def test_nothing_is_trained_there(
-    directory: str, fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_trained_there(directory, fifty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in DEMO.iterdir()}
     assert call("train", str(fifty), f"--output-dir={directory}").code == 2

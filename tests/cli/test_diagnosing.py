@@ -1,11 +1,8 @@
 """Tests of `textvae diagnose` and `textvae compare`, on tiny runs made once."""
 
-from __future__ import annotations
-
 import json
 import math
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,7 +50,7 @@ def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
     return press
 
 
-def test_diagnose(runs: list[str], tmp_path: Path) -> None:
+def test_diagnose(runs, tmp_path):
     page = tmp_path / "page.html"
     said = call("diagnose", runs[0], "--num-samples=2", f"--report={page}")
     assert said.code == 0
@@ -66,7 +63,7 @@ def test_diagnose(runs: list[str], tmp_path: Path) -> None:
     assert "<h1>first</h1>" in page.read_text(encoding="utf-8")
 
 
-def test_diagnose_as_json(runs: list[str]) -> None:
+def test_diagnose_as_json(runs):
     said = call("diagnose", runs[0], "--num-samples=2", "--seed=1", "--split=valid", "--json")
     assert said.code == 0
     found = json.loads(said.out, parse_constant=pytest.fail)
@@ -80,7 +77,7 @@ def test_diagnose_as_json(runs: list[str]) -> None:
     assert set(found["ablation"]) >= {"own", "shuffled", "prior", "zero"}
 
 
-def test_ctrl_c_shows_what_there_is(runs: list[str], tmp_path: Path, press_in: Any) -> None:
+def test_ctrl_c_shows_what_there_is(runs, tmp_path, press_in):
     page = tmp_path / "page.html"
     press_in(2)
     said = call("diagnose", runs[0], "--num-samples=2", f"--report={page}")
@@ -95,7 +92,7 @@ def test_ctrl_c_shows_what_there_is(runs: list[str], tmp_path: Path, press_in: A
     assert "was cut short" in page.read_text(encoding="utf-8")
 
 
-def test_ctrl_c_before_there_is_an_nll(runs: list[str], press_in: Any) -> None:
+def test_ctrl_c_before_there_is_an_nll(runs, press_in):
     press_in(1)
     said = call("diagnose", runs[0], "--num-samples=2", "--json")
     found = json.loads(said.out)
@@ -103,7 +100,7 @@ def test_ctrl_c_before_there_is_an_nll(runs: list[str], press_in: Any) -> None:
     assert "is of 0 of its 140 sentences" in said.err
 
 
-def test_compare(runs: list[str], tmp_path: Path) -> None:
+def test_compare(runs, tmp_path):
     page = tmp_path / "page.html"
     said = call("compare", *runs, "--num-samples=2", f"--report={page}")
     assert said.code == 0
@@ -116,7 +113,7 @@ def test_compare(runs: list[str], tmp_path: Path) -> None:
     assert found[1] == json.loads(call("diagnose", runs[1], "--num-samples=2", "--json").out)
 
 
-def test_ctrl_c_leaves_the_runs_to_come(runs: list[str], press_in: Any) -> None:
+def test_ctrl_c_leaves_the_runs_to_come(runs, press_in):
     press_in(3)
     said = call("compare", *runs, "--num-samples=2")
     assert said.code == 130

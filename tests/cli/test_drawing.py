@@ -1,7 +1,5 @@
 """Tests of `textvae schedules`, and that docs/schedules.md says what it does."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path
@@ -21,7 +19,7 @@ def call(*arguments: str) -> Said:
     return calling.call("schedules", *arguments)
 
 
-def test_all_annealers_are_shown_unless_some_are_named() -> None:
+def test_all_annealers_are_shown_unless_some_are_named():
     code, out, err = call()
     assert (code, err) == (0, "")
     lines = out.split("\n")
@@ -35,13 +33,13 @@ def test_all_annealers_are_shown_unless_some_are_named() -> None:
     assert out.rstrip().endswith("steps 0 to 5, full height is β = 1")
 
 
-def test_the_warm_up_takes_four_fifths() -> None:
+def test_the_warm_up_takes_four_fifths():
     weights = [line.split()[1] for line in call("linear", "--steps=5").out.split("\n")[3:9]]
     assert weights == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.000"]
     assert "0.000" not in call("linear", "--steps=5", "--warmup-steps=0").out  # 0 is a length too
 
 
-def test_shared_options_reach_the_annealers() -> None:
+def test_shared_options_reach_the_annealers():
     options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
     _, out, _ = call("linear", "cyclical", *options, "--cycle-ratio=0.25")
     rows = [line.split() for line in out.split("\n")[3:12]]
@@ -50,14 +48,14 @@ def test_shared_options_reach_the_annealers() -> None:
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_a_picture_is_drawn(tmp_path: Path, ending: str) -> None:
+def test_a_picture_is_drawn(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     said = call("--figure=cyclical", "--plot", str(path))
     assert said == (0, "", f"textvae: {path} written\n")
     assert path.stat().st_size > 5000
 
 
-def test_help_names_every_figure_and_annealer() -> None:
+def test_help_names_every_figure_and_annealer():
     code, out, _ = call("--help")
     assert code == 0
     for name in (*FIGURES, *ANNEALERS, "vae-annealing"):
@@ -72,7 +70,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_commands_in_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
     commands = [line for block in blocks("sh") for line in block.splitlines() if line[:1] == "t"]
@@ -85,14 +83,14 @@ def test_the_commands_in_the_docs_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "schedules.png" in drawn  # the picture that the page shows is made by one of them
 
 
-def test_the_output_in_the_docs_is_real() -> None:
+def test_the_output_in_the_docs_is_real():
     (block,) = blocks("text")
     command, _, shown = block.partition("\n")
     assert command.startswith("$ textvae schedules")
     assert call(*shlex.split(command)[3:])[1] == shown
 
 
-def test_the_python_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_in_the_docs_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = blocks("python")
     exec(block, {})

@@ -1,7 +1,5 @@
 """Tests of `textvae explore`: what it passes on, and how it ends."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of `textvae encode` and `textvae neighbours`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +39,7 @@ def codes(lively: SentenceVAE, make_batch: Callable[..., Batch]) -> tuple[Any, A
 # encode
 
 
-def test_encode_prints_a_line_for_each_text(lively_run: str, codes: tuple[Any, Any, Any]) -> None:
+def test_encode_prints_a_line_for_each_text(lively_run, codes):
     mu, logvar, kl = codes
     said = call("encode", lively_run, *TEXTS)
     assert (said.code, said.err) == (0, "")
@@ -58,13 +56,7 @@ def test_encode_prints_a_line_for_each_text(lively_run: str, codes: tuple[Any, A
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
-def test_encode_to_a_file(
-    lively_run: str,
-    corpus: Path,
-    codes: tuple[Any, Any, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    chunk: int,
-) -> None:
+def test_encode_to_a_file(lively_run, corpus, codes, monkeypatch, chunk):
     monkeypatch.setattr("textvae.cli.writing.CHUNK", chunk)
     output = corpus.with_name("codes.npz")
     output.write_bytes(b"old")
@@ -81,7 +73,7 @@ def test_encode_to_a_file(
     assert {path.name for path in corpus.parent.iterdir()} == {"corpus.txt", "codes.npz"}
 
 
-def test_a_bad_line_far_down_leaves_no_file(lively_run: str, tmp_path: Path) -> None:
+def test_a_bad_line_far_down_leaves_no_file(lively_run, tmp_path):
     output = tmp_path / "codes.npz"
     said = call("encode", lively_run, f"--output={output}", stdin="a\na\na\n\na\n")
     assert (said.code, said.out) == (2, "")
@@ -89,9 +81,7 @@ def test_a_bad_line_far_down_leaves_no_file(lively_run: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_leaves_the_old_file(
-    lively_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_leaves_the_old_file(lively_run, tmp_path, monkeypatch):
     def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -108,7 +98,7 @@ def test_ctrl_c_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("metric", generation.METRICS)
-def test_neighbours(lively: SentenceVAE, lively_run: str, corpus: Path, metric: str) -> None:
+def test_neighbours(lively, lively_run, corpus, metric):
     expected = generation.neighbours(lively, TEXTS[1], TEXTS, 3, metric=metric)
     assert expected[0].text == TEXTS[1]
     # Empty lines are no sentences, but count as lines; Penn Treebank has spaces around its own.
@@ -123,7 +113,7 @@ def test_neighbours(lively: SentenceVAE, lively_run: str, corpus: Path, metric: 
     ]
 
 
-def test_neighbours_in_standard_input(lively_run: str, corpus: Path) -> None:
+def test_neighbours_in_standard_input(lively_run, corpus):
     from_file = call("neighbours", lively_run, TEXTS[0], "--corpus", str(corpus))
     piped = call("neighbours", lively_run, TEXTS[0], "--corpus=-", stdin=corpus.read_text())
     assert piped == from_file

@@ -1,7 +1,5 @@
 """Tests of `textvae train` on files as people have them: raw text, tables, labels, tokenizers."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

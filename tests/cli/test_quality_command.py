@@ -1,23 +1,15 @@
 """Tests of `textvae quality`, on tiny runs made once."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.cli.calling import call
 from textvae import recipes
 from textvae.report.text import quality_text
 
 
-def test_a_table_for_people(
-    trained: Any, trained_floor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_for_people(trained, trained_floor, monkeypatch):
     run = str(trained[0])
     said = call("quality", run, "-n", "4", "--seed", "2", "--temperature", "0.8")
     found = recipes.quality_run(run, num_samples=4, seed=2, temperature=0.8)
@@ -26,7 +18,7 @@ def test_a_table_for_people(
     assert call("quality", str(trained_floor[0]), "-n", "2").code == 0
 
 
-def test_one_json_object_for_programs(trained: Any, trained_floor: Any, fifty: Path) -> None:
+def test_one_json_object_for_programs(trained, trained_floor, fifty):
     run, floor = str(trained[0]), str(trained_floor[0])
     options = ("-n", "3", "--split=valid", "--language-model", floor, "--data-dir", str(fifty))
     said = call("quality", run, *options, "--json")

@@ -1,7 +1,5 @@
 """Tests of `textvae score` and `textvae decode`."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -23,7 +21,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_score_prints_a_line_for_each_sentence(lively_run: str, file: Path) -> None:
+def test_score_prints_a_line_for_each_sentence(lively_run, file):
     expected = recipes.score_run(lively_run, TEXTS, num_samples=4, seed=2)
     command = ["score", lively_run, str(file), "--num-samples=4", "--seed=2"]
     said = call(*command)
@@ -39,7 +37,7 @@ def test_score_prints_a_line_for_each_sentence(lively_run: str, file: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_scores_in_a_file(lively_run: str, file: Path, name: str) -> None:
+def test_scores_in_a_file(lively_run, file, name):
     output = file.with_name(name)
     options = ["--label-field=kind", "--num-samples=2", f"--output={output}"]
     said = call("score", lively_run, str(file), *options)
@@ -66,7 +64,7 @@ def test_scores_in_a_file(lively_run: str, file: Path, name: str) -> None:
         ),
     ],
 )
-def test_what_score_refuses(lively_run: str, file: Path, options: list[str], message: str) -> None:
+def test_what_score_refuses(lively_run, file, options, message):
     said = call("score", lively_run, str(file), *options)
     assert (said.code, said.out) == (2, "")
     assert message in said.err
@@ -75,7 +73,7 @@ def test_what_score_refuses(lively_run: str, file: Path, options: list[str], mes
 # decode
 
 
-def test_decode_is_the_way_back_from_encode(lively_run: str, tmp_path: Path) -> None:
+def test_decode_is_the_way_back_from_encode(lively_run, tmp_path):
     texts = ["the cat sees a dog", "cats run", "a dog runs"]
     arrays, lines = tmp_path / "codes.npz", tmp_path / "codes.jsonl"
     call("encode", lively_run, *texts, f"--output={arrays}")
@@ -102,7 +100,7 @@ def test_decode_is_the_way_back_from_encode(lively_run: str, tmp_path: Path) -> 
         ("oops", "- must hold numbers, as many for each code: Expecting value"),
     ],
 )
-def test_what_decode_refuses(lively_run: str, codes: str, message: str) -> None:
+def test_what_decode_refuses(lively_run, codes, message):
     said = call("decode", lively_run, "-", stdin=codes)
     assert (said.code, said.out) == (2, "")
     assert message in said.err

@@ -1,9 +1,6 @@
 """`textvae train` in two processes: one run, one voice."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +11,7 @@ from textvae.run import RunDirectory
 
 
 @pytest.mark.slow
-def test_one_run_and_one_voice(tmp_path: Path) -> None:
+def test_one_run_and_one_voice(tmp_path):
     text, run = tmp_path / "sentences.txt", tmp_path / "run"
     text.write_text("".join(f"{sentence.text}\n" for sentence in grammar.sample(60, seed=1)))
     options = flags({**TINY, "max_steps": 4, "log_every": 2, "autoencoder_epochs": 1})

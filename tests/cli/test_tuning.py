@@ -1,11 +1,7 @@
 """`textvae tune`: what it prints and writes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-
-import pytest
 
 from tests.cli.calling import SIZES, call
 from textvae.model import SentenceVAE
@@ -14,7 +10,7 @@ SMALL = [flag for flag in SIZES if not flag.startswith("--recipe")]
 QUICK = (*SMALL, "--max-epochs=1", "--warmup-epochs=0", "--autoencoder-epochs=0")
 
 
-def test_a_search_from_a_file_to_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_from_a_file_to_its_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = [f"{who} {what}\n" for who in "abcdefgh" for what in "ijklmnop"]
     (tmp_path / "my.txt").write_text("".join(lines), encoding="utf-8")

@@ -1,11 +1,8 @@
 """Tests of `textvae.cli.writing` and of what its commands share, `textvae.cli.sentences`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cli.calling import Said, Terminal, call
+from tests.cli.calling import Terminal, call
 from textvae import generation, recipes
 from textvae.batches import collate
 from textvae.config import Decoding
@@ -59,9 +56,7 @@ def objects(said: Any) -> list[dict[str, Any]]:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_sample(
-    lively: SentenceVAE, lively_run: str, flags: list[str], options: dict[str, Any]
-) -> None:
+def test_sample(lively, lively_run, flags, options):
     expected = generation.sample(lively, 9, max_length=12, **options)
     plain = call("sample", lively_run, "-n9", SHORT, *flags)
     assert (plain.code, plain.err, plain.lines) == (0, "", expected)
@@ -70,7 +65,7 @@ def test_sample(
     assert all(one["log_prob"] < 0 for one in found)
 
 
-def test_every_option_of_decoding_changes_the_samples(lively_run: str) -> None:
+def test_every_option_of_decoding_changes_the_samples(lively_run):
     """Else the test above would not notice one that is dropped."""
     command = ("sample", lively_run, "-n40", SHORT)
     flags = ("--seed=3", "--temperature=2", "--top-k=3", "--top-p=0.6", "--typical-p=0.6")
@@ -78,7 +73,7 @@ def test_every_option_of_decoding_changes_the_samples(lively_run: str) -> None:
         assert call(*command, flag).out != call(*command).out
 
 
-def test_samples_like_a_corpus(lively: SentenceVAE, lively_run: str, tmp_path: Path) -> None:
+def test_samples_like_a_corpus(lively, lively_run, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(f"{ONE}\n\n{OTHER}\n  \n", encoding="utf-8")
     said = call("sample", lively_run, "-n9", SHORT, "--like", str(corpus), "--seed=2")
@@ -92,9 +87,7 @@ def test_samples_like_a_corpus(lively: SentenceVAE, lively_run: str, tmp_path: P
 
 
 @pytest.mark.parametrize("source", ["prior", "aggregate", "gaussian", "gmm"])
-def test_sample_from_what_is_fitted(
-    trained: tuple[Path, Said], trained_floor: tuple[Path, Said], fifty: Path, source: str
-) -> None:
+def test_sample_from_what_is_fitted(trained, trained_floor, fifty, source):
     run, floor = (str(each[0]) for each in (trained, trained_floor))
     model = generation.TextVAE.from_pretrained(run)
     training = recipes.LoadedRun.open(run, "train").corpus["train"]["text"][:]
@@ -126,7 +119,7 @@ def mean_nll(judge: SentenceVAE, texts: list[str]) -> float:
 
 
 @pytest.mark.parametrize("flags", [[], ["--scale=1", "--scale", "-0.5"]], ids=["default", "own"])
-def test_direction(lively: SentenceVAE, lively_run: str, tmp_path: Path, flags: list[str]) -> None:
+def test_direction(lively, lively_run, tmp_path, flags):
     sets = {"from": ["a cat runs"] * 5, "to": ["a dog runs"] * 5, "apply": [ONE, THIRD]}
     for name, texts in sets.items():
         (tmp_path / name).write_text("\n".join(texts), encoding="utf-8")
@@ -177,9 +170,7 @@ def test_direction(lively: SentenceVAE, lively_run: str, tmp_path: Path, flags: 
     ],
     ids=["reconstruct", "sampled", "traverse", "analogy", "jitter"],
 )
-def test_what_is_written(
-    lively: SentenceVAE, lively_run: str, arguments: list[str], codes: Any, known: Any
-) -> None:
+def test_what_is_written(lively, lively_run, arguments, codes, known):
     command = [arguments[0], lively_run, *arguments[1:], SHORT]
     expected = scored(lively, codes(lively))
     found = objects(call(*command, "--json"))
@@ -189,7 +180,7 @@ def test_what_is_written(
 
 
 @pytest.mark.parametrize("method", ["linear", "spherical"])
-def test_interpolate(lively: SentenceVAE, lively_run: str, method: str) -> None:
+def test_interpolate(lively, lively_run, method):
     z = generation.path_codes(lively, ONE, OTHER, THIRD, steps=4, method=method)
     path = generation.decode(lively, z, max_length=12)
     texts, changes = [one.text for one in path], generation.changes(path)
@@ -217,9 +208,7 @@ def test_interpolate(lively: SentenceVAE, lively_run: str, method: str) -> None:
     ],
     ids=["beginning", "gap", "marks"],
 )
-def test_complete(
-    lively: SentenceVAE, lively_run: str, text: str, flags: list[str], options: dict[str, Any]
-) -> None:
+def test_complete(lively, lively_run, text, flags, options):
     gap = "#" if "#" in text else "_"
     expected = generation.complete(lively, text, 6, gap=gap, **options)
     said = call("complete", lively_run, text, "-n6", *flags)
@@ -235,7 +224,7 @@ def test_complete(
 
 
 @pytest.mark.parametrize("command", TEXTS)
-def test_texts_from_anywhere(lively_run: str, tmp_path: Path, command: str) -> None:
+def test_texts_from_anywhere(lively_run, tmp_path, command):
     texts = [ONE, OTHER, THIRD][: TEXTS[command]]
     lines = "\n".join(texts)
     file = tmp_path / "texts"
@@ -253,7 +242,7 @@ def test_texts_from_anywhere(lively_run: str, tmp_path: Path, command: str) -> N
     assert "textvae: not in the vocabulary, read as <unk>: plugh xyzzy\n" in said.err
 
 
-def test_a_corpus_of_unknown_words_is_said_in_short(lively_run: str, tmp_path: Path) -> None:
+def test_a_corpus_of_unknown_words_is_said_in_short(lively_run, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(f"the word{i} runs" for i in range(1025)), encoding="utf-8")
     said = call("sample", lively_run, "-n1", SHORT, "--like", str(corpus))
@@ -263,9 +252,7 @@ def test_a_corpus_of_unknown_words_is_said_in_short(lively_run: str, tmp_path: P
     )
 
 
-def test_who_types_is_told_what_is_waited_for(
-    lively_run: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_types_is_told_what_is_waited_for(lively_run, monkeypatch):
     monkeypatch.setattr("io.StringIO", Terminal)
     said = call("reconstruct", lively_run, SHORT, stdin=f"{ONE}\n")
     assert (said.code, len(said.lines)) == (0, 1)
@@ -275,7 +262,7 @@ def test_who_types_is_told_what_is_waited_for(
 @pytest.mark.parametrize(
     "noted", [{}, {"longest_sentence": None, "run": {"data": {"max_length": 4}}}]
 )
-def test_as_long_as_in_training(short_run: str, tmp_path: Path, noted: dict[str, Any]) -> None:
+def test_as_long_as_in_training(short_run, tmp_path, noted):
     run = shutil.copytree(short_run, tmp_path / "run")
     config = read_json(run / "config.json")
     write_json(run / "config.json", config | noted)
@@ -290,7 +277,7 @@ def test_as_long_as_in_training(short_run: str, tmp_path: Path, noted: dict[str,
 @pytest.mark.parametrize(
     "command", ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
 )
-def test_help_teaches_with_an_example(command: str) -> None:
+def test_help_teaches_with_an_example(command):
     answer = call(command, "--help")
     text = " ".join(answer.out.split())
     assert answer.code == 0

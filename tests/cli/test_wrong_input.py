@@ -1,7 +1,5 @@
 """Wrong input to any command: one plain line, exit code 2, and nothing written."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -43,7 +41,6 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("trian DATA", "invalid choice: 'trian': did you mean train? (textvae --help"),
         ("train DATA --latent-dim x", "latent_dim: must be of type int, got x (textvae train"),
         ("train DATA --optimizer sdg", "optimizer: must be one of 'adam', 'adamw', 'sgd', got sdg"),
-        ("train DATA --vocab-size x", "vocab_size: must be of type int, got x (textvae train"),
         ("train DATA -c LATIN", "the file of --config can't be read: 'utf-8' codec can't decode"),
         ("train DATA -c ANCHOR", "the file of --config can't be read: maximum recursion depth"),
         ("train DATA -c NULL", "lr must be a number, got None"),
@@ -74,31 +71,21 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("evaluate", "run"),
         ("evaluate no-such-run", "no run directory at 'no-such-run'"),
         ("evaluate TRAINED --split=dev", "fifty has no split 'dev'; it has train, valid, test"),
-        ("evaluate TRAINED --seed=-1", "seed must be at least 0, got -1"),
         ("diagnose .", "is not a run directory"),
-        ("diagnose TRAINED --num-samples=0", "num_samples must be at least 1, got 0"),
         ("diagnose TRAINED --data-dir=empty", "holds no sentences"),
         ("diagnose TRAINED --data-dir=other", "of another vocabulary than the model"),
         ("diagnose TRAINED --report=no/page.html", "no directory no to write page.html to"),
-        ("diagnose TRAINED --report=.", "must be a file to write to, it is a directory"),
         ("diagnose TRAINED --report=notes.txt", "must end in one of .html, got 'notes.txt'"),
         ("diagnose TRAINED --report=IN/config.html", "is a file of the run in "),
-        (
-            "diagnose TRAINED --num-samples=100000000000000000000",
-            "num_samples must be at most 1000",
-        ),
         ("compare TRAINED", "runs must be at least 2, got "),
         ("compare TRAINED .", "is not a run directory"),
         ("quality TRAINED -n 1", "num_samples must be at least 2, got 1"),
-        ("quality TRAINED --temperature=0", "temperature must be in (0, inf), got 0.0"),
         ("quality TRAINED --language-model TRAINED", "must be a run with latent_dim 0, got 2"),
         ("sample RUN -n 0", "num_sentences must be at least 1, got 0"),
         ("sample RUN -n 100000000000000000000", "num_sentences must be at most 10000000, got 1"),
         ("interpolate RUN a b --steps 10000000000", "steps must be at most 10000000, got 1000000"),
-        ("sample RUN --temperature 0", "temperature must be in (0, inf), got 0.0"),
         ("sample RUN --strategy beams", "strategy"),
         ("sample RUN --num-beams 3", "num_beams is an option of strategy 'beam' only, got"),
-        ("sample RUN --min-length 9 --max-length 5", "min_length must be at most max_length (5)"),
         ("sample RUN --like BLANK", "must hold at least one sentence, got empty lines only"),
         ("sample RUN --from=gmn", "from must be one of prior, aggregate, gaussian, gmm, got 'gmn'"),
         ("sample RUN --from=prior --like GOOD", "texts must be given with sources but 'prior' onl"),
@@ -121,7 +108,6 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("reconstruct RUN --input .", "Is a directory"),
         ("reconstruct RUN a --input GOOD", "texts must be arguments or --input, got both"),
         ("reconstruct RUN <eos>", "text 1 contains the reserved token <eos>"),
-        ("reconstruct RUN a --top-k 3", "top_k is an option of strategy 'sample' only"),
         ("reconstruct SHORT a LONG", "text 2 must have at most 4 tokens, as in training, got 5"),
         ("reconstruct LANGUAGE a", LANGUAGE_MODEL),
         ("complete RUN EMPTY", "text must not be empty"),
@@ -157,15 +143,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("train DATA --init-from TRAINED --latent-dim=5", ", where this run begins, got 5"),
         ("train DATA --freeze encoder", "freeze needs init_from"),
         ("schedules lineal", "annealer must be one of constant, linear, "),
-        ("schedules --steps=0", "steps must be at least 1, got 0"),
-        ("schedules --warmup-steps=-1", "warmup_steps must be at least 0, got -1"),
-        ("schedules --figure=shape", "--figure must be one of shapes, cyclical, "),
-        (
-            "schedules linear --figure=shapes",
-            "--figure can be given, got both: shapes",
-        ),
         ("schedules --plot=a.xyz", "must end in one of .png, .svg, .pdf, got 'a.xyz'"),
-        ("schedules --plot=nowhere/a.png", "no directory nowhere to write a.png to"),
         ("explore LANGUAGE", "is a language model (latent_dim 0): it has no z to explore"),
         ("explore RUN --corpus=", "corpus must not be empty: leave out what isn't there"),
         ("evaluate EMPTY --data-dir=", "run and data_dir must not be empty"),

@@ -1,7 +1,5 @@
 """Models and posteriors with answers that are known, for the oracles."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Every estimate put together, plain JSON, and the table of rules: what a model is called."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -51,7 +49,7 @@ def model(make_model: MakeModel) -> SentenceVAE:
     return make_model()
 
 
-def test_the_parts_are_what_each_estimator_says(model: SentenceVAE) -> None:
+def test_the_parts_are_what_each_estimator_says(model):
     known = {"beta": 0.5, "free_bits": 0.25}
     found = diagnose(model, iter(SPLIT), 8, num_samples=7, seed=3, **known)
     assert (found.beta, found.free_bits, found.vocab_size) == (0.5, 0.25, model.vocab_size)
@@ -72,9 +70,7 @@ def test_the_parts_are_what_each_estimator_says(model: SentenceVAE) -> None:
     assert not found.interrupted
 
 
-def test_each_sentence_is_encoded_once_and_decoded_with_four_z(
-    model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_sentence_is_encoded_once_and_decoded_with_four_z(model, monkeypatch):
     encoded, decoded = [], []
 
     def encode(batch: Batch) -> Posterior:
@@ -92,7 +88,7 @@ def test_each_sentence_is_encoded_once_and_decoded_with_four_z(
     assert sum(decoded) == 4 * 8
 
 
-def test_a_family_of_ones_own(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_of_ones_own(make_model, monkeypatch):
     model = make_model(std=0.3)
 
     def encode(batch: Batch) -> Posterior:
@@ -110,7 +106,7 @@ def test_a_family_of_ones_own(make_model: MakeModel, monkeypatch: pytest.MonkeyP
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_it_is_plain_json(model: SentenceVAE) -> None:
+def test_it_is_plain_json(model):
     found = diagnose(model, SPLIT, 8, num_samples=2)
     plain = found.to_dict()
     committed = json.loads(COMMITTED.read_text())
@@ -130,7 +126,7 @@ def test_it_is_plain_json(model: SentenceVAE) -> None:
     assert (plain["verdict"], plain["explanation"], plain["advice"]) == found.verdict
 
 
-def test_what_a_notebook_shows(model: SentenceVAE) -> None:
+def test_what_a_notebook_shows(model):
     found = diagnose(model, SPLIT, 8, num_samples=2)
     figures = f"rec {found.elbo.rec:.2f}, KL {found.elbo.kl:.2f}, NLL {found.nll.nll:.2f}, MI "
     assert repr(found).startswith(f"Diagnosis({found.verdict.verdict}: {figures}")
@@ -139,7 +135,7 @@ def test_what_a_notebook_shows(model: SentenceVAE) -> None:
     assert escape(found.verdict.advice) in html
 
 
-def test_a_language_model_without_and_with_its_nll(make_model: MakeModel) -> None:
+def test_a_language_model_without_and_with_its_nll(make_model):
     model = make_model(latent_dim=0, std=0.4)
     found = diagnose(model, SPLIT, 8, num_samples=None)
     assert (found.nll, found.interrupted) == (None, False)
@@ -154,7 +150,7 @@ def test_a_language_model_without_and_with_its_nll(make_model: MakeModel) -> Non
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-def test_the_nll_can_be_cut_short(done: int, model: SentenceVAE) -> None:
+def test_the_nll_can_be_cut_short(done, model):
     found = diagnose(model, SPLIT, 8, num_samples=3, progress=interrupting(done))
     assert found.interrupted
     assert (found.nll is None) == (done == 0)
@@ -167,13 +163,13 @@ def test_the_nll_can_be_cut_short(done: int, model: SentenceVAE) -> None:
 
 
 @pytest.mark.parametrize("title", ["posteriors", "ELBO and ablation", "factors"])
-def test_an_interruption_elsewhere_goes_through(title: str, model: SentenceVAE) -> None:
+def test_an_interruption_elsewhere_goes_through(title, model):
     factors = FactorLabels(SPLIT, 8, LENGTHS, LENGTHS)
     with pytest.raises(KeyboardInterrupt):
         diagnose(model, SPLIT, 8, factors=factors, progress=interrupting(1, at=title))
 
 
-def test_factors_and_the_order_of_passes(model: SentenceVAE) -> None:
+def test_factors_and_the_order_of_passes(model):
     told = []
 
     def progress(batches: Sequence[Batch], title: str) -> Sequence[Batch]:
@@ -188,7 +184,7 @@ def test_factors_and_the_order_of_passes(model: SentenceVAE) -> None:
     assert found.to_dict()["factors"] == [probe._asdict()]
 
 
-def test_factors_are_told_by_draws_and_not_by_means(make_model: MakeModel) -> None:
+def test_factors_are_told_by_draws_and_not_by_means(make_model):
     # Means that differ by little tell the sentence to whoever sees them; z, under noise, does not.
     model = make_model(latent_dim=1)
     with torch.no_grad():
@@ -201,7 +197,7 @@ def test_factors_are_told_by_draws_and_not_by_means(make_model: MakeModel) -> No
     assert diagnose(model, SPLIT, 8, num_samples=None, factors=factors).factors[0].accuracy < 1
 
 
-def test_a_diverged_model_is_called_broken(model: SentenceVAE) -> None:
+def test_a_diverged_model_is_called_broken(model):
     with torch.no_grad():
         model.head.mu.weight.fill_(math.nan)
     factors = FactorLabels(SPLIT, 8, LENGTHS, LENGTHS)
@@ -220,7 +216,7 @@ def test_a_diverged_model_is_called_broken(model: SentenceVAE) -> None:
         ({"num_sentences": 9}, "every sentence of the split once, got 8 of 9"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, int], message: str, model: SentenceVAE) -> None:
+def test_wrong_arguments(arguments, message, model):
     with pytest.raises(InputError, match=message):
         diagnose(model, SPLIT, **{"num_sentences": 8, **arguments})
 
@@ -338,7 +334,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("changes", "verdict", "words"), CASES)
-def test_what_a_model_is_called_and_why(changes: dict[str, Any], verdict: str, words: str) -> None:
+def test_what_a_model_is_called_and_why(changes, verdict, words):
     found = estimates(**changes).verdict
     assert (found.verdict, words in found.explanation) == (verdict, True), found.explanation
     for text in found[1:]:  # sentences without gaps
@@ -346,7 +342,7 @@ def test_what_a_model_is_called_and_why(changes: dict[str, Any], verdict: str, w
         assert not re.search(r"[{}]|None|  ", text)
 
 
-def test_posteriors_that_were_called_healthy() -> None:
+def test_posteriors_that_were_called_healthy():
     """The signs of `WIDE` and `POINTS` are those of such posteriors."""
     means = draws(3761, 8)
     wide = Gaussian(2 * means, torch.full_like(means, math.log(0.82)))
@@ -360,7 +356,7 @@ def test_posteriors_that_were_called_healthy() -> None:
         assert estimates(**sized, described=moments(posterior)).verdict.verdict == "autoencoder"
 
 
-def test_the_committed_diagnosis_is_judged_as_it_was() -> None:
+def test_the_committed_diagnosis_is_judged_as_it_was():
     """Penn Treebank's: free bits at their floor in all dimensions, worth it by the NLL."""
     found = json.loads(COMMITTED.read_text())
     judged = estimates(
@@ -372,13 +368,13 @@ def test_the_committed_diagnosis_is_judged_as_it_was() -> None:
     assert judged.verdict == tuple(found[name] for name in ("verdict", "explanation", "advice"))
 
 
-def test_a_partial_nll_is_not_compared_with_the_whole_splits_terms() -> None:
+def test_a_partial_nll_is_not_compared_with_the_whole_splits_terms():
     whole = estimates(nll=100.6, zero=100.5)
     partial = dataclasses.replace(whole, nll=dataclasses.replace(whole.nll, is_partial=True))
     assert (whole.bound, partial.bound) == (100.6, 101.5)
 
 
-def test_every_rule_has_its_case() -> None:
+def test_every_rule_has_its_case():
     reached = {
         next(i for i, rule in enumerate(RULES) if rule.applies(estimates(**changes)))
         for changes, _, _ in CASES
@@ -387,7 +383,7 @@ def test_every_rule_has_its_case() -> None:
     assert RULES[-1].applies(estimates(rec=math.nan)), "the last always applies"
 
 
-def test_advice_names_options_and_recipes_that_exist() -> None:
+def test_advice_names_options_and_recipes_that_exist():
     options = {
         f"--{field.name.replace('_', '-')}"
         for config in (ModelConfig, DataConfig, TrainingConfig)

@@ -1,7 +1,5 @@
 """What z says, on posteriors and codes where it is known; moments, units, gradients."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, kl_divergence
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from tests.diagnostics.models import Laplace, MakeModel, Written, batches
+from tests.diagnostics.models import Laplace, Written, batches
 from tests.draws import draws
 from textvae.batches import collate
 from textvae.checks import InputError
@@ -64,7 +62,7 @@ def by_loops(family: str, mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[fl
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_what_the_formula_says(family: str, scale: float) -> None:
+def test_it_is_what_the_formula_says(family, scale):
     mu, logvar = draws(20, 3).double() * scale + 7, draws(20, 3, seed=1).double()
     noise = draws(20, 3, seed=2)
     found = mutual_information(FAMILIES[family][0](mu, logvar), seed=2)
@@ -74,7 +72,7 @@ def test_it_is_what_the_formula_says(family: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_each_dimension_alone(family: str) -> None:
+def test_of_each_dimension_alone(family):
     mu, logvar = draws(30, 2).double(), draws(30, 2, seed=1).double()
     found = mi_per_dimension(FAMILIES[family][0](mu, logvar), seed=4)
     expected = [
@@ -86,9 +84,7 @@ def test_of_each_dimension_alone(family: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("mean", "logvar"), [(0.0, 0.0), (0.7, -1.3)])
-def test_a_collapsed_posterior_says_nothing_whatever_the_draw(
-    seed: int, mean: float, logvar: float
-) -> None:
+def test_a_collapsed_posterior_says_nothing_whatever_the_draw(seed, mean, logvar):
     same = Gaussian(torch.full((300, 32), mean), torch.full((300, 32), logvar))
     found = mutual_information(same, seed=seed)
     assert (found.mi, found.mi_se) == pytest.approx((0, 0), abs=1e-12)
@@ -100,7 +96,7 @@ def test_a_collapsed_posterior_says_nothing_whatever_the_draw(
 
 
 @pytest.mark.parametrize("variance", [0.1, 0.5, 0.9])
-def test_gaussian_means_with_gaussian_noise(variance: float) -> None:
+def test_gaussian_means_with_gaussian_noise(variance):
     # q(z) is the prior, so KL(q(z) ‖ p(z)) is 0 and the MI that of a Gaussian channel.
     mu = draws(4000, 1) * math.sqrt(1 - variance)
     found = mutual_information(Gaussian(mu, torch.full_like(mu, math.log(variance))), seed=1)
@@ -110,7 +106,7 @@ def test_gaussian_means_with_gaussian_noise(variance: float) -> None:
     assert found.aggregate_kl == pytest.approx(0, abs=0.02)
 
 
-def test_the_standard_error_is_the_spread_of_estimates() -> None:
+def test_the_standard_error_is_the_spread_of_estimates():
     found = []
     for seed in range(60):
         mu = draws(200, 1, seed=seed) * math.sqrt(0.5)
@@ -128,9 +124,7 @@ def test_the_standard_error_is_the_spread_of_estimates() -> None:
     logvar=st.floats(-12, 3),
     seed=st.integers(0, 5),
 )
-def test_it_is_never_above_log_n_and_the_chunk_does_not_matter(
-    size: int, width: int, spread: float, logvar: float, seed: int
-) -> None:
+def test_it_is_never_above_log_n_and_the_chunk_does_not_matter(size, width, spread, logvar, seed):
     mu = draws(size, width, seed=seed) * spread
     posterior = Gaussian(mu, logvar + 0.3 * draws(size, width, seed=seed + 1))
     found = mutual_information(posterior, seed=seed)
@@ -142,7 +136,7 @@ def test_it_is_never_above_log_n_and_the_chunk_does_not_matter(
         assert again == pytest.approx(found, rel=1e-10, abs=1e-10)
 
 
-def test_very_tight_posteriors_far_from_the_origin_keep_their_digits() -> None:
+def test_very_tight_posteriors_far_from_the_origin_keep_their_digits():
     # Expanded squares are of size 1e4² / 1e-8: without centring nothing would be left of them.
     mu = 1e4 + torch.arange(50.0)[:, None] * 1e-3
     logvar = torch.full_like(mu, math.log(1e-8))
@@ -151,7 +145,7 @@ def test_very_tight_posteriors_far_from_the_origin_keep_their_digits() -> None:
     assert found.mi == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_classic_estimator_is_what_the_papers_compute() -> None:
+def test_the_classic_estimator_is_what_the_papers_compute():
     mu, logvar, noise = draws(70, 3), draws(70, 3, seed=1), draws(70, 3, seed=2)
     found = mutual_information(Gaussian(mu, logvar), seed=2, estimator="classic")
     expected, aggregate, of_batches = 0.0, 0.0, []
@@ -171,7 +165,7 @@ def test_the_classic_estimator_is_what_the_papers_compute() -> None:
     assert found.mi_se == pytest.approx(float(torch.stack(of_batches).std() / math.sqrt(3)))
 
 
-def test_information_of_a_spread_of_sentences() -> None:
+def test_information_of_a_spread_of_sentences():
     # Only the second half of the data set differs from 0: the first sentences alone show nothing.
     mu = torch.cat([torch.zeros(100, 1), torch.full((100, 1), 5.0)])
     posterior = Gaussian(mu, torch.full_like(mu, 2 * math.log(0.01)))
@@ -189,7 +183,7 @@ def test_information_of_a_spread_of_sentences() -> None:
         ((4, 2), {"estimator": "best"}, "estimator must be one of paired, classic, got 'best'"),
     ],
 )
-def test_wrong_posteriors(shape: tuple[int, ...], arguments: dict[str, Any], message: str) -> None:
+def test_wrong_posteriors(shape, arguments, message):
     with pytest.raises(InputError, match=re.escape(message)):
         mutual_information(Gaussian(torch.zeros(shape), torch.zeros(shape)), **arguments)
     with pytest.raises(InputError, match="max_sentences must be at least 1, got 0"):
@@ -197,7 +191,7 @@ def test_wrong_posteriors(shape: tuple[int, ...], arguments: dict[str, Any], mes
 
 
 @pytest.mark.parametrize("family", [Gaussian, Laplace])
-def test_the_moments_are_those_of_the_mixture(family: Any) -> None:
+def test_the_moments_are_those_of_the_mixture(family):
     means = draws(40, 3) * torch.tensor([0.0, 1.0, 3.0]) + 2
     posterior = family(means, draws(40, 3, seed=1).abs() + 0.1)
     found = moments(posterior)
@@ -211,7 +205,7 @@ def test_the_moments_are_those_of_the_mixture(family: Any) -> None:
     assert found.average_variance == pytest.approx(float(variance.mean()), rel=1e-6)
 
 
-def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments() -> None:
+def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments():
     mu = torch.tensor([[1.0, 0.5], [1.0, -0.5]])
     logvar = torch.log(torch.tensor([[0.25, 0.75], [0.25, 0.75]]))
     # Dimension 1 has mean 0 and variance 0.25 + 0.75: nothing tells it from the prior.
@@ -220,14 +214,14 @@ def test_the_least_aggregate_kl_is_that_of_the_gaussian_with_these_moments() -> 
     assert moments(Gaussian(mu, logvar)).least_aggregate_kl == pytest.approx(expected)
 
 
-def test_moments_that_are_the_priors_leave_the_rest_of_the_distance_unseen() -> None:
+def test_moments_that_are_the_priors_leave_the_rest_of_the_distance_unseen():
     sign = 2.0 * (torch.arange(1000) % 2)[:, None] - 1
     posterior = Gaussian(sign * math.sqrt(0.9), torch.full_like(sign, math.log(0.1)))
     assert moments(posterior).least_aggregate_kl == pytest.approx(0, abs=1e-6)
     assert mutual_information(posterior).aggregate_kl > 0.4
 
 
-def test_a_language_model_has_posteriors_without_dimensions() -> None:
+def test_a_language_model_has_posteriors_without_dimensions():
     found = posteriors(Written([1.0] * 2), batches([[0, 1]]), 2)
     assert found.mean.shape == (2, 0)
     assert (moments(found).average_variance, moments(found).least_aggregate_kl) == (1, 0)
@@ -239,7 +233,7 @@ def means_with_variances(*variances: float) -> torch.Tensor:
     return torch.stack([5 + deviation, 5 - deviation])
 
 
-def test_counts_at_several_thresholds() -> None:
+def test_counts_at_several_thresholds():
     curve = au_curve(means_with_variances(0.0002, 0.002, 0.02, 0.2, 2.0))
     assert list(curve) == list(AU_THRESHOLDS) == sorted(AU_THRESHOLDS)
     assert list(curve.values()) == [5, 4, 4, 3, 3, 2, 2, 1, 1]
@@ -262,7 +256,7 @@ def codes_that_tell(size: int, seed: int) -> Tensor:
     return codes
 
 
-def test_a_dimension_that_is_the_label() -> None:
+def test_a_dimension_that_is_the_label():
     train, test = codes_that_tell(400, 0), codes_that_tell(300, 1)
     (probe,) = probe_factors(train, {"number": labels(400)}, test, {"number": labels(300)})
     assert (probe.name, probe.accuracy, probe.majority) == ("number", 1.0, 0.5)
@@ -274,7 +268,7 @@ def test_a_dimension_that_is_the_label() -> None:
     assert max(probe.information_per_dim[0], probe.information_per_dim[2]) < 0.05
 
 
-def test_codes_that_do_not_tell() -> None:
+def test_codes_that_do_not_tell():
     factors = {"topic": labels(1000, 4)}
     (probe,) = probe_factors(draws(1000, 8), factors, draws(1000, 8, seed=1), factors)
     assert probe.accuracy == pytest.approx(0.25, abs=0.05)
@@ -283,7 +277,7 @@ def test_codes_that_do_not_tell() -> None:
     assert sum(probe.information_per_dim) / 8 < 0.01
 
 
-def test_information_through_gaussian_noise_is_bounded_by_what_there_is() -> None:
+def test_information_through_gaussian_noise_is_bounded_by_what_there_is():
     # Two classes at ±1 with noise of deviation 1: I = 0.337 nats, the best accuracy Φ(1) = 0.841.
     size = 20_000
     factor = {"sign": labels(size)}
@@ -295,7 +289,7 @@ def test_information_through_gaussian_noise_is_bounded_by_what_there_is() -> Non
     assert probe.best_dimension_information == pytest.approx(0.337, abs=0.015)
 
 
-def test_a_value_the_fitting_split_does_not_have_counts_as_wrong() -> None:
+def test_a_value_the_fitting_split_does_not_have_counts_as_wrong():
     fitted, seen = labels(400), [*labels(298), "new", "newer"]
     (probe,) = probe_factors(
         codes_that_tell(400, 0), {"f": fitted}, codes_that_tell(300, 1), {"f": seen}
@@ -317,9 +311,7 @@ def test_a_value_the_fitting_split_does_not_have_counts_as_wrong() -> None:
         (1, "aaa", "aaa", (1.0, 1.0, 0.0)),
     ],
 )
-def test_codes_that_never_move(
-    width: int, train: str, test: str, expected: tuple[float, ...]
-) -> None:
+def test_codes_that_never_move(width, train, test, expected):
     codes = [torch.ones(len(values), width) / 3 for values in (train, test)]
     (probe,) = probe_factors(codes[0], {"f": train}, codes[1], {"f": test})
     found = (probe.accuracy, probe.majority, probe.information)
@@ -328,7 +320,7 @@ def test_codes_that_never_move(
     assert (probe.best_dimension, probe.best_dimension_information) == (None, 0)
 
 
-def test_information_of_a_dimension_that_tells_more_than_two_values() -> None:
+def test_information_of_a_dimension_that_tells_more_than_two_values():
     codes = (torch.arange(800) % 4)[:, None].double()
     assert dimension_information(codes, labels(800, 4)) == pytest.approx([math.log(4)], abs=0.01)
 
@@ -443,9 +435,7 @@ def test_accuracy_by_thresholds_is_the_mean_over_values() -> None:
         ({"f": "abc"}, (0, 2), {"f": ""}, "test_labels['f'] must have one value for each of"),
     ],
 )
-def test_wrong_codes_and_labels(
-    train_labels: dict[str, str], test: tuple[int, int], test_labels: dict[str, str], message: str
-) -> None:
+def test_wrong_codes_and_labels(train_labels, test, test_labels, message):
     with pytest.raises(InputError, match=re.escape(message)):
         probe_factors(torch.zeros(3, 2), train_labels, torch.zeros(test), test_labels)
     with pytest.raises(InputError, match=r"labels must have one value .* sentences, got 1"):
@@ -455,9 +445,7 @@ def test_wrong_codes_and_labels(
 @pytest.mark.parametrize(
     "arguments", [{}, {"tied_embeddings": True}, {"bidirectional": True, "decoder_num_layers": 2}]
 )
-def test_norms_of_the_parts_make_up_the_whole(
-    make_model: MakeModel, arguments: dict[str, Any]
-) -> None:
+def test_norms_of_the_parts_make_up_the_whole(make_model, arguments):
     model = trained(make_model(**arguments))
     total, encoder, decoder = gradient_norms(model)
     assert all(norm.ndim == 0 and norm > 0 for norm in (total, encoder, decoder))
@@ -477,7 +465,7 @@ def trained(model: Any) -> Any:
     return model
 
 
-def test_a_part_without_gradients_counts_as_nothing(make_model: MakeModel) -> None:
+def test_a_part_without_gradients_counts_as_nothing(make_model):
     total, encoder, decoder = gradient_norms(trained(make_model(latent_dim=0)))
     assert (encoder, total) == (0, decoder)
     assert [float(norm) for norm in gradient_norms(make_model())] == [0, 0, 0]

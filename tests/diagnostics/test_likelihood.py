@@ -1,7 +1,5 @@
 """ELBO, ablation and importance-weighted NLL of a split: exact answers, and plain loops."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable
@@ -19,7 +17,6 @@ from tests.diagnostics.models import (
     SENTENCES,
     LinearGaussian,
     Listener,
-    MakeModel,
     Written,
     ablated,
     any_cut,
@@ -53,9 +50,7 @@ ESTIMATORS: list[Callable[..., Any]] = [
 
 
 @pytest.mark.parametrize("estimate", ESTIMATORS)
-def test_measuring_leaves_no_trace(
-    estimate: Any, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measuring_leaves_no_trace(estimate, make_model, monkeypatch):
     model = make_model(word_dropout=0.5)
     state = torch.random.get_rng_state()
     for mode in (False, True):
@@ -85,16 +80,14 @@ def test_measuring_leaves_no_trace(
         ([], 0, "there is no sentence to evaluate on"),
     ],
 )
-def test_every_sentence_must_come_once(parts: list[list[int]], size: int, message: str) -> None:
+def test_every_sentence_must_come_once(parts, size, message):
     for estimate in (posteriors, evaluate):
         with pytest.raises(InputError, match=message):
             estimate(Written([1.0] * 8), batches(parts), size)
 
 
 @any_cut
-def test_posteriors_come_in_the_order_of_the_split(
-    cut: list[list[int]], make_model: MakeModel
-) -> None:
+def test_posteriors_come_in_the_order_of_the_split(cut, make_model):
     model = make_model()
     found = posteriors(model, batches(cut), 8)
     assert not found.mean.requires_grad
@@ -104,7 +97,7 @@ def test_posteriors_come_in_the_order_of_the_split(
         torch.testing.assert_close(found.variance[i], alone.variance[0])
 
 
-def test_the_elbo_equals_a_plain_loop(make_model: MakeModel) -> None:
+def test_the_elbo_equals_a_plain_loop(make_model):
     model = make_model()
     result = evaluate(model, batches([[3, 0, 5], [1, 2], [7, 6, 4]]), 8, seed=4)
 
@@ -131,7 +124,7 @@ def test_the_elbo_equals_a_plain_loop(make_model: MakeModel) -> None:
 
 
 @any_cut
-def test_neither_batch_size_nor_order_matter(make_model: MakeModel, cut: list[list[int]]) -> None:
+def test_neither_batch_size_nor_order_matter(make_model, cut):
     model = make_model(**NOISY).train()
     once = evaluate(model, batches(), 8).to_dict()
     torch.manual_seed(len(cut))
@@ -152,7 +145,7 @@ def test_neither_batch_size_nor_order_matter(make_model: MakeModel, cut: list[li
         assert (again.se, again.num_tokens) == (pytest.approx(nll.se, rel=1e-4), nll.num_tokens)
 
 
-def test_the_elbo_by_hand() -> None:
+def test_the_elbo_by_hand():
     # Sentences 0 and 1 predict 5 and 2 tokens.
     #   dimension 0: always the prior
     #   dimension 1: mean ±1, so KL ½ in each sentence, and variance 1 over the split
@@ -181,7 +174,7 @@ def test_the_elbo_by_hand() -> None:
     assert Evaluation(**json.loads(json.dumps(result.to_dict()))) == result
 
 
-def test_a_uniform_language_model_costs_log_v_a_token(make_model: MakeModel) -> None:
+def test_a_uniform_language_model_costs_log_v_a_token(make_model):
     # EOS counts, BOS and padding do not, a truncated sentence has no EOS.
     model = make_model(13, latent_dim=0)
     with torch.no_grad():
@@ -202,7 +195,7 @@ def test_a_uniform_language_model_costs_log_v_a_token(make_model: MakeModel) -> 
         (690.0, 1, math.exp(690)),  # just within it
     ],
 )
-def test_perplexity_by_hand(nats: float, num_tokens: int, ppl: float) -> None:
+def test_perplexity_by_hand(nats, num_tokens, ppl):
     assert perplexity(nats, num_tokens) == pytest.approx(ppl)
     with pytest.raises(InputError, match="num_tokens must be at least 1, got 0"):
         perplexity(nats, 0)
@@ -213,7 +206,7 @@ def heard(model: Listener) -> Tensor:
     return torch.stack([model.heard[i] for i in range(len(model.nll))], 1)
 
 
-def test_the_ablation_by_hand() -> None:
+def test_the_ablation_by_hand():
     # Two sentences can only exchange their z: (1, 1) and (2, -1) lie √5 apart.
     model = Listener(torch.tensor([[1.0, 1.0], [2.0, -1.0]]))
     result = ablated(model, batches([[0], [1]]), 2)
@@ -226,7 +219,7 @@ def test_the_ablation_by_hand() -> None:
 
 
 @pytest.mark.parametrize("sentences", [2, 3, 8, 200])
-def test_everyone_is_given_the_z_of_one_other(sentences: int) -> None:
+def test_everyone_is_given_the_z_of_one_other(sentences):
     for seed in range(10):
         means = torch.arange(float(sentences))[:, None] * torch.tensor([1.0, -2.0]) + 1
         model = Listener(means)
@@ -238,7 +231,7 @@ def test_everyone_is_given_the_z_of_one_other(sentences: int) -> None:
         assert nearest.sort().values.tolist() == list(range(sentences)), "each is given once"
 
 
-def test_draws_from_the_prior_are_standard_normal() -> None:
+def test_draws_from_the_prior_are_standard_normal():
     model = Listener(torch.zeros(2000, 2))
     ablated(model, numbered(2000), 2000)
     own, _, prior, zero = heard(model)
@@ -248,7 +241,7 @@ def test_draws_from_the_prior_are_standard_normal() -> None:
     assert zero.eq(0).all()
 
 
-def test_a_decoder_without_z_takes_nothing_from_it(make_model: MakeModel) -> None:
+def test_a_decoder_without_z_takes_nothing_from_it(make_model):
     deaf = make_model(latent_to="state")
     assert abs(ablated(deaf, batches(), 8).used) > 0.01
     with torch.no_grad():
@@ -266,7 +259,7 @@ def spread(model: Any, num_samples: int, seeds: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("num_samples", [1, 7, 500])
-def test_the_exact_posterior_gives_the_exact_marginal_with_any_k(num_samples: int) -> None:
+def test_the_exact_posterior_gives_the_exact_marginal_with_any_k(num_samples):
     model = LinearGaussian()
     result = importance_nll(model, batches(), num_samples=num_samples)
     torch.testing.assert_close(result.per_sentence, model.exact, atol=1e-9, rtol=0)
@@ -275,7 +268,7 @@ def test_the_exact_posterior_gives_the_exact_marginal_with_any_k(num_samples: in
 
 
 @pytest.mark.parametrize("options", [{"shift": 0.3, "widen": 1.3}, {"laplace": True, "widen": 1.2}])
-def test_a_wrong_posterior_comes_to_the_exact_marginal(options: dict[str, Any]) -> None:
+def test_a_wrong_posterior_comes_to_the_exact_marginal(options):
     model = LinearGaussian(**options)
     errors = []
     for num_samples in (100, 1600):
@@ -288,7 +281,7 @@ def test_a_wrong_posterior_comes_to_the_exact_marginal(options: dict[str, Any]) 
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.4)
 
 
-def test_a_decoder_with_its_latent_enumerated(make_model: MakeModel) -> None:
+def test_a_decoder_with_its_latent_enumerated(make_model):
     model = make_model(latent_dim=1)
     grid = torch.linspace(-12, 12, 2001)
     with torch.no_grad():
@@ -304,9 +297,7 @@ def test_a_decoder_with_its_latent_enumerated(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("num_samples", [1, 5])
 @pytest.mark.parametrize("max_tokens", [1, 17, 1000])
-def test_the_nll_equals_a_plain_loop(
-    make_model: MakeModel, num_samples: int, max_tokens: int
-) -> None:
+def test_the_nll_equals_a_plain_loop(make_model, num_samples, max_tokens):
     model, split = make_model(), batches([[3, 0, 5], [1, 2], [7, 6, 4]])
     result = importance_nll(model, split, num_samples=num_samples, seed=4, max_tokens=max_tokens)
     prior, nll, effective = Normal(0.0, 1.0), np.zeros(8), []
@@ -335,7 +326,7 @@ def test_the_nll_equals_a_plain_loop(
     assert (result.num_tokens, result.is_partial) == (NUM_TOKENS, False)
 
 
-def test_no_more_tokens_are_decoded_at_once_than_allowed() -> None:
+def test_no_more_tokens_are_decoded_at_once_than_allowed():
     longest = batches()[0].input_ids.shape[1]
     for max_tokens in (7, 20, 100, 1000):
         model = LinearGaussian()
@@ -348,7 +339,7 @@ def test_no_more_tokens_are_decoded_at_once_than_allowed() -> None:
 
 
 @pytest.mark.parametrize("done", [1, 3])
-def test_what_is_cut_short_is_right_of_what_was_measured(make_model: MakeModel, done: int) -> None:
+def test_what_is_cut_short_is_right_of_what_was_measured(make_model, done):
     model = make_model(word_dropout=0.3).train()
     cut = batches([[2, 6], [3], [0, 1, 7], [4, 5]])
     full = importance_nll(model, cut, num_samples=9, seed=3)
@@ -366,7 +357,7 @@ def test_what_is_cut_short_is_right_of_what_was_measured(make_model: MakeModel, 
         assert getattr(partial, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
 
 
-def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences() -> None:
+def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences():
     # 40 batches of 2 to 6 alike sentences; many parts of 12 batches each.
     random = np.random.default_rng(0)
     sizes = random.integers(2, 7, 40)
@@ -383,7 +374,7 @@ def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences() -> None
     assert importance_nll(model, split).se == pytest.approx(math.sqrt(within))
 
 
-def test_what_one_alone_cannot_tell_is_infinite() -> None:
+def test_what_one_alone_cannot_tell_is_infinite():
     one_sentence = importance_nll(Written([1.0] * 8), batches([[3]]))
     assert (one_sentence.nll, one_sentence.se) == (1.0, math.inf)
     model = Written([1.0, 2.0] * 4)
@@ -393,7 +384,7 @@ def test_what_one_alone_cannot_tell_is_infinite() -> None:
     assert importance_nll(model, batches([[0, 1]])).se == pytest.approx(0.5)
 
 
-def test_a_hopeless_model_overflows_nothing() -> None:
+def test_a_hopeless_model_overflows_nothing():
     model = LinearGaussian()
     model.x = model.x * 1e4
     result = importance_nll(model, batches(), num_samples=10)
@@ -404,7 +395,7 @@ def test_a_hopeless_model_overflows_nothing() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "least"), [("num_samples", 0, 1), ("seed", -1, 0), ("max_tokens", 0, 1)]
 )
-def test_arguments_out_of_range_are_refused(argument: str, value: int, least: int) -> None:
+def test_arguments_out_of_range_are_refused(argument, value, least):
     with pytest.raises(InputError, match=f"{argument} must be at least {least}, got {value}"):
         importance_nll(Written([1.0] * 8), batches(), **{argument: value})
     with pytest.raises(InputError, match="there is no sentence to evaluate on"):

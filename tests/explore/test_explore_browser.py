@@ -3,8 +3,6 @@
 The command runs in a process of its own, on a tiny run whose corpus has a hostile sentence.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import signal
@@ -98,7 +96,7 @@ def go_to(opened: Opened, name: str) -> None:
     opened.page.get_by_role("tab", name=name).click()
 
 
-def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Path) -> None:
+def test_two_sentences_and_dimensions(opened, run, corpus_file):
     session = open_session(str(run), str(corpus_file))
     opened.page.get_by_label("First sentence").fill("the zebra <b>")
     wait_for(opened, "#between", "(read as <unk>: zebra <b>)")
@@ -113,7 +111,7 @@ def test_two_sentences_and_dimensions(opened: Opened, run: Path, corpus_file: Pa
     wait_for(opened, "#moved", session.moved(text, [3, *session.sliders(text)[1:]]))
 
 
-def test_the_map(opened: Opened) -> None:
+def test_the_map(opened):
     go_to(opened, "Map")
     opened.page.get_by_label("Sentence: press Enter").fill(HOSTILE)
     opened.page.get_by_label("Sentence: press Enter").press("Enter")
@@ -131,7 +129,7 @@ def test_the_map(opened: Opened) -> None:
     playwright.expect(box).to_have_value(text.strip(), timeout=PATIENCE)
 
 
-def test_samples_and_diagnosis(opened: Opened) -> None:
+def test_samples_and_diagnosis(opened):
     go_to(opened, "Samples")
     opened.page.get_by_role("button", name="Draw from the prior").click()
     go_to(opened, "Diagnosis")

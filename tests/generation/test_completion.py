@@ -1,7 +1,5 @@
 """Completing sentences, held to the enumeration of all fillings."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -50,7 +48,7 @@ def posteriors_of(model: SentenceVAE, *, mean: float, logvar: float) -> Sentence
     return model
 
 
-def test_a_gap_is_filled_as_the_same_z_has_it(lively_model: SentenceVAE) -> None:
+def test_a_gap_is_filled_as_the_same_z_has_it(lively_model):
     model = posteriors_of(lively_model, mean=1.0, logvar=-40.0)  # every draw is the mean
     z = gen.encode(model, ["the <unk> sees a dog"]).mean.expand(len(TOKENS), -1)
     expected = model.log_likelihood(collate(fillings(model)), z).softmax(0).detach()
@@ -62,9 +60,7 @@ def test_a_gap_is_filled_as_the_same_z_has_it(lively_model: SentenceVAE) -> None
 
 
 @pytest.mark.parametrize("source", ["posterior", "prior"])
-def test_many_rounds_end_in_what_the_model_says_of_a_gap(
-    tiny_model: SentenceVAE, source: str
-) -> None:
+def test_many_rounds_end_in_what_the_model_says_of_a_gap(tiny_model, source):
     """Whatever z the chains begin with: p(gap | rest), z integrated out."""
     model = posteriors_of(tiny_model, mean=0.2, logvar=-0.3)
     nll = importance_nll(model, [collate(fillings(model))], num_samples=4000)
@@ -75,7 +71,7 @@ def test_many_rounds_end_in_what_the_model_says_of_a_gap(
     assert (begun - expected).abs().sum() > 2 * (shares - expected).abs().sum()
 
 
-def test_several_gaps_words_unknown_and_marks_of_ones_own(lively_model: SentenceVAE) -> None:
+def test_several_gaps_words_unknown_and_marks_of_ones_own(lively_model):
     for text, mark in (
         ("a _ sees _ dog", "_"),
         ("a <unk> sees # dog", "#"),
@@ -89,9 +85,7 @@ def test_several_gaps_words_unknown_and_marks_of_ones_own(lively_model: Sentence
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
-def test_a_beginning_is_kept(
-    lively_model: SentenceVAE, language_model: SentenceVAE, strategy: str
-) -> None:
+def test_a_beginning_is_kept(lively_model, language_model, strategy):
     for model in (lively_model, language_model):
         found = gen.complete(model, "a dog zebra", 9, strategy=strategy, max_length=8)
         assert {one.text[:11] for one in found} == {"a dog <unk>"}
@@ -100,7 +94,7 @@ def test_a_beginning_is_kept(
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
-def test_decoding_goes_on_from_a_prefix(lively_model: SentenceVAE, strategy: str) -> None:
+def test_decoding_goes_on_from_a_prefix(lively_model, strategy):
     z = gen.prior_codes(lively_model, 9, seed=1)
     options: dict[str, Any] = {"strategy": strategy, "max_length": 12}
     if strategy == "greedy":
@@ -133,8 +127,6 @@ def test_decoding_goes_on_from_a_prefix(lively_model: SentenceVAE, strategy: str
         ("a <eos> _", {}, "contains the reserved token <eos>"),
     ],
 )
-def test_what_cannot_be_completed(
-    tiny_model: SentenceVAE, text: str, options: dict[str, Any], message: str
-) -> None:
+def test_what_cannot_be_completed(tiny_model, text, options, message):
     with pytest.raises(InputError, match=message):
         gen.complete(tiny_model, text, **options)

@@ -1,11 +1,8 @@
 """`decode` and its options: greedy decoding, drawing, beam search, and the rules they keep."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,9 +76,7 @@ def greedy_by_likelihood(model: SentenceVAE, z: Tensor, max_length: int) -> list
         {"seed": 1, "decoder_num_layers": 2, "decoder_cell": "gru"},
     ],
 )
-def test_greedy_equals_one_sentence_at_a_time(
-    make_model: MakeModel, word_tokenizer: Tokenizer, arguments: dict[str, object]
-) -> None:
+def test_greedy_equals_one_sentence_at_a_time(make_model, word_tokenizer, arguments):
     size = word_tokenizer.vocab_size
     model = push(make_model(size, tokenizer=word_tokenizer, std=1.5, **arguments), EOS_ID, 3.0)
     z = codes(12, 2)
@@ -95,9 +90,7 @@ def test_greedy_equals_one_sentence_at_a_time(
 
 @any_strategy
 @pytest.mark.parametrize("max_length", [1, 13])
-def test_ends_come_by_the_limit_and_may_come_at_once(
-    tiny_model: SentenceVAE, strategy: str, max_length: int
-) -> None:
+def test_ends_come_by_the_limit_and_may_come_at_once(tiny_model, strategy, max_length):
     options: dict[str, Any] = {"strategy": strategy, "max_length": max_length}
     push(tiny_model, EOS_ID, 1e9)
     assert ids_of(tiny_model, codes(3), **options) == [[], [], []]
@@ -108,9 +101,7 @@ def test_ends_come_by_the_limit_and_may_come_at_once(
 
 @pytest.mark.parametrize("padding", [0.0, 1e4])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
-def test_tokens_come_as_often_as_they_are_likely(
-    tiny_model: SentenceVAE, temperature: float, padding: float
-) -> None:
+def test_tokens_come_as_often_as_they_are_likely(tiny_model, temperature, padding):
     z = codes(1).expand(4000, -1)
     push(tiny_model, PAD_ID, padding)  # what must not come has no share, however likely
     options = {"strategy": "sample", "temperature": temperature, "max_length": 2}
@@ -139,9 +130,7 @@ def test_tokens_come_as_often_as_they_are_likely(
     ],
     ids=str,
 )
-def test_sentences_do_not_depend_on_the_batch(
-    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
-) -> None:
+def test_sentences_do_not_depend_on_the_batch(lively_model, monkeypatch, options):
     def sentences(found: list[Decoded]) -> list[Decoded]:
         return [each for one in found for each in (one, *one.others)]
 
@@ -160,7 +149,7 @@ def test_sentences_do_not_depend_on_the_batch(
         assert log_probs == pytest.approx([found.log_prob for found in together], rel=1e-5)
 
 
-def test_the_seed_decides_the_draws(tiny_model: SentenceVAE) -> None:
+def test_the_seed_decides_the_draws(tiny_model):
     z = codes(8)
     state = torch.random.get_rng_state()
     first = ids_of(tiny_model, z, strategy="sample", max_length=10)
@@ -172,7 +161,7 @@ def test_the_seed_decides_the_draws(tiny_model: SentenceVAE) -> None:
 
 
 @pytest.mark.parametrize("filtered", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}])
-def test_the_narrowest_draw_is_greedy(lively_model: SentenceVAE, filtered: dict[str, Any]) -> None:
+def test_the_narrowest_draw_is_greedy(lively_model, filtered):
     z = codes(12, 2)
     found = ids_of(lively_model, z, strategy="sample", max_length=8, **filtered)
     assert found == ids_of(lively_model, z, max_length=8)
@@ -182,9 +171,7 @@ def test_the_narrowest_draw_is_greedy(lively_model: SentenceVAE, filtered: dict[
     ("option", "value", "kept"),
     [("top_k", 3, draws.top_k), ("top_p", 0.7, draws.top_p), ("typical_p", 0.7, draws.typical)],
 )
-def test_filters_reach_the_draw(
-    tiny_model: SentenceVAE, option: str, value: float, kept: Callable[..., Tensor]
-) -> None:
+def test_filters_reach_the_draw(tiny_model, option, value, kept):
     z = codes(1).expand(2000, -1)
     found = ids_of(tiny_model, z, strategy="sample", max_length=1, **{option: value})
     stay = kept(next_scores(tiny_model, z), value)[0].isfinite()
@@ -204,9 +191,7 @@ def test_filters_reach_the_draw(
     ],
     ids=str,
 )
-def test_text_and_log_probability_are_those_of_the_ids(
-    lively_model: SentenceVAE, options: dict[str, Any], padding: float
-) -> None:
+def test_text_and_log_probability_are_those_of_the_ids(lively_model, options, padding):
     push(lively_model, PAD_ID, padding)  # what must not come counts in log p all the same
     z = codes(30, 2)
     before = z.clone()
@@ -224,7 +209,7 @@ def test_text_and_log_probability_are_those_of_the_ids(
 
 
 @any_strategy
-def test_no_sentence_is_shorter_than_asked(lively_model: SentenceVAE, strategy: str) -> None:
+def test_no_sentence_is_shorter_than_asked(lively_model, strategy):
     z = codes(20, 2)
     free = ids_of(lively_model, z, strategy=strategy, max_length=9)
     assert min(map(len, free)) < 4
@@ -238,7 +223,7 @@ def test_no_sentence_is_shorter_than_asked(lively_model: SentenceVAE, strategy: 
 
 
 @any_strategy
-def test_forbidden_tokens_do_not_come(lively_model: SentenceVAE, strategy: str) -> None:
+def test_forbidden_tokens_do_not_come(lively_model, strategy):
     z = codes(30, 2)
     for token, by in ((UNK_ID, 4.0), (PAD_ID, 1e4), (BOS_ID, 1e4)):
         push(lively_model, token, by)
@@ -288,7 +273,7 @@ def every_sentence(
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
-def test_a_wide_beam_is_exact(toy_model: SentenceVAE, penalty: float) -> None:
+def test_a_wide_beam_is_exact(toy_model, penalty):
     # 341 sentences in all: none is ever crowded out.
     z = codes(9, 2)
     found = n_best(toy_model, z, 6, num_beams=341, max_length=4, length_penalty=penalty)
@@ -301,7 +286,7 @@ def test_a_wide_beam_is_exact(toy_model: SentenceVAE, penalty: float) -> None:
     assert {len(one.ids) for best in found for one in best} >= {0, 1, 4}
 
 
-def test_a_beam_wider_than_all_sentences_gives_them_all(toy_model: SentenceVAE) -> None:
+def test_a_beam_wider_than_all_sentences_gives_them_all(toy_model):
     z = codes(2)
     found = n_best(toy_model, z, 400, num_beams=400, max_length=2)
     assert [len(best) for best in found] == [1 + 4 + 16] * 2
@@ -312,7 +297,7 @@ def test_a_beam_wider_than_all_sentences_gives_them_all(toy_model: SentenceVAE) 
 
 
 @pytest.mark.parametrize("options", [{}, {"length_penalty": 1.0}, {"min_length": 3}], ids=str)
-def test_one_beam_is_greedy(lively_model: SentenceVAE, options: dict[str, Any]) -> None:
+def test_one_beam_is_greedy(lively_model, options):
     z = codes(40, 2)
     rules = {"min_length": options.get("min_length", 0)}
     greedy = decode(lively_model, z, max_length=8, **rules)
@@ -323,7 +308,7 @@ def test_one_beam_is_greedy(lively_model: SentenceVAE, options: dict[str, Any]) 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("width", [2, 3, 5])
-def test_a_beam_is_never_under_greedy(make_model: MakeModel, seed: int, width: int) -> None:
+def test_a_beam_is_never_under_greedy(make_model, seed, width):
     model = make_model(seed=seed, std=1.2, tokenizer=Tokenizer.train(["a b c d e f g h i"]))
     z = codes(40, 2)
     greedy = decode(model, z, max_length=9)
@@ -352,7 +337,7 @@ def search_by_hand(model: SentenceVAE, z: Tensor, width: int, max_length: int) -
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_a_narrow_beam_is_a_plain_search(lively_model: SentenceVAE, width: int) -> None:
+def test_a_narrow_beam_is_a_plain_search(lively_model, width):
     z = codes(25, 2)
     found = n_best(lively_model, z, width, num_beams=width, max_length=6)
     expected = [search_by_hand(lively_model, code[None], width, 6) for code in z]
@@ -386,9 +371,7 @@ def test_a_narrow_beam_is_a_plain_search(lively_model: SentenceVAE, width: int) 
         ({"num_best": 2}, "num_best must be at least 1 and at most 1, got 2"),
     ],
 )
-def test_options_outside_their_range_are_refused(
-    tiny_model: SentenceVAE, options: dict[str, Any], message: str
-) -> None:
+def test_options_outside_their_range_are_refused(tiny_model, options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         decode(tiny_model, codes(2), **options)
 
@@ -404,27 +387,25 @@ def test_options_outside_their_range_are_refused(
         ("sample", "length_penalty", 1.0, "beam"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(
-    strategy: str, option: str, value: float, owner: str
-) -> None:
+def test_an_option_that_would_do_nothing_is_refused(strategy, option, value, owner):
     message = f"^{option} is an option of strategy '{owner}' only, got strategy '{strategy}'$"
     with pytest.raises(InputError, match=message):
         Decoding(strategy=strategy, **{option: value})
     Decoding(strategy=owner, **{option: value})
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_faults_are_named_at_once():
     with pytest.raises(InputError, match=r"^top_k .*; top_p .*; top_p .*; max_length ") as fault:
         Decoding(strategy="beam", temperature=1.0, top_k=2, top_p=3.0, max_length=0)
     assert str(fault.value).count(";") == 3
 
 
-def test_only_a_search_has_beams() -> None:
+def test_only_a_search_has_beams():
     assert Decoding(strategy="beam", num_beams=2).beams == 2
     assert (Decoding(strategy="beam").beams, Decoding().beams) == (NUM_BEAMS, 1) == (5, 1)
 
 
-def test_what_there_is_not_is_refused(tiny_model: SentenceVAE, make_model: MakeModel) -> None:
+def test_what_there_is_not_is_refused(tiny_model, make_model):
     for shape in ((3,), (2, 4), (2, 2, 3)):
         message = re.escape(f"z must have the shape (sentences, 3), got {shape}")
         with pytest.raises(InputError, match=message):

@@ -1,11 +1,8 @@
 """Tests of `textvae.generation.draws`, against plain Python."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import operator
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -43,7 +40,7 @@ def first_mass(order: list[int], probability: list[float], p: float) -> set[int]
 
 
 @given(SCORES, st.floats(0.05, 20))
-def test_temperature_is_that_of_the_distribution(scores: list[float], value: float) -> None:
+def test_temperature_is_that_of_the_distribution(scores, value):
     found = draws.temperature(torch.tensor([scores]), value).softmax(-1)
     expected = probabilities([score / value for score in scores])
     assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
@@ -52,7 +49,7 @@ def test_temperature_is_that_of_the_distribution(scores: list[float], value: flo
 
 
 @given(SCORES, st.integers(1, 14))
-def test_top_k(scores: list[float], k: int) -> None:
+def test_top_k(scores, k):
     expected = sorted(range(len(scores)), key=lambda i: -scores[i])[:k]
     assert kept(draws.top_k(torch.tensor([scores]), k), scores) == set(expected)
     assert draws.top_k(torch.zeros(3, 14), k).isfinite().sum(-1).tolist() == [k] * 3
@@ -60,9 +57,7 @@ def test_top_k(scores: list[float], k: int) -> None:
 
 @pytest.mark.parametrize("function", [draws.top_p, draws.typical])
 @given(scores=SCORES, p=st.floats(0.001, 1))
-def test_filters_by_mass(
-    function: Callable[[Tensor, float], Tensor], scores: list[float], p: float
-) -> None:
+def test_filters_by_mass(function, scores, p):
     probability = probabilities(scores)
     surprise = [-math.log(x) for x in probability]
     if function is draws.typical:
@@ -78,14 +73,14 @@ def test_filters_by_mass(
 
 
 @pytest.mark.parametrize("function", [draws.top_p, draws.typical])
-def test_all_of_the_probability_keeps_all(function: Callable[[Tensor, float], Tensor]) -> None:
+def test_all_of_the_probability_keeps_all(function):
     scores = torch.tensor([[0.0, -30.0, -200.0]])
     assert function(scores, 1.0).equal(scores)
     scores = torch.tensor([[-math.inf, 0.0, -1.0, -math.inf]])
     assert function(scores, 0.99).isfinite().tolist() == [[False, True, True, False]]
 
 
-def test_a_draw_is_below_its_share_and_has_a_probability() -> None:
+def test_a_draw_is_below_its_share_and_has_a_probability():
     p = torch.tensor([[0.0, 0.5, 0.25, 0.25, 0.0]]).expand(6, -1)
     shares = torch.tensor([2**-49, 0.4, 0.5, 0.7, 0.75, 1 - 2**-49], dtype=torch.float64)
     found = draws.draw(p.log(), p, shares, Decoding(strategy="sample"))
@@ -96,9 +91,7 @@ def test_a_draw_is_below_its_share_and_has_a_probability() -> None:
     ("function", "value"),
     [(draws.temperature, 0.7), (draws.top_k, 3), (draws.top_p, 0.6), (draws.typical, 0.6)],
 )
-def test_rows_do_not_touch_each_other(
-    function: Callable[[Tensor, float], Tensor], value: float
-) -> None:
+def test_rows_do_not_touch_each_other(function, value):
     scores = normal_draws(6, 9)
     alone = torch.cat([function(row[None], value) for row in scores])
     torch.testing.assert_close(function(scores, value), alone)
@@ -127,16 +120,14 @@ def by_hand(seed: int, purpose: int, row: int, column: int) -> float:
     st.integers(0, 2**40),
     st.integers(0, 2**20),
 )
-def test_numbers_equal_those_of_plain_integers(
-    seed: int, purpose: int, row: int, column: int
-) -> None:
+def test_numbers_equal_those_of_plain_integers(seed, purpose, row, column):
     found = uniforms(seed, purpose, torch.tensor([row]), torch.tensor([column]))
     assert found.tolist() == [by_hand(seed, purpose, row, column)]
     # The first number of SplitMix64 with seed 0.
     assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
 
 
-def test_keys_give_numbers_that_have_nothing_to_do_with_each_other() -> None:
+def test_keys_give_numbers_that_have_nothing_to_do_with_each_other():
     rows, columns = torch.arange(200), torch.arange(200)
     tables = [
         uniforms(seed, purpose, rows[:, None], columns)
@@ -148,7 +139,7 @@ def test_keys_give_numbers_that_have_nothing_to_do_with_each_other() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 5])
-def test_noise_is_standard_normal(seed: int) -> None:
+def test_noise_is_standard_normal(seed):
     noise = normals(seed, torch.arange(20_000)[:, None], torch.arange(4))
     assert (noise.shape, noise.dtype) == ((20_000, 4), torch.float32)
     numbers = uniforms(seed, TOKEN, torch.arange(100_000), torch.tensor(0))

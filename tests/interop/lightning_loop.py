@@ -1,7 +1,5 @@
 """Lightning's own Trainer, and a module that notes every weight that it sees."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The callbacks in the libraries' own trainers, and the code of docs/your-own-loop.md."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 import re
@@ -12,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from textvae.annealers import Annealer, CyclicalAnnealer, LinearAnnealer, ScheduledAnnealer
+from textvae.annealers import CyclicalAnnealer, LinearAnnealer, ScheduledAnnealer
+from textvae.interop.vae_annealing import Annealer
 
 Train = Callable[..., tuple[list[float], list[float]]]
 
@@ -74,12 +73,10 @@ def transformers() -> Any:
 
 @pytest.fixture(params=["lightning", "transformers"])
 def train(request: pytest.FixtureRequest) -> Train:
-    return loop_of(request.param).train  # type: ignore[no-any-return]
+    return loop_of(request.param).train
 
 
-def test_every_batch_sees_the_weight_of_its_step_and_it_is_logged(
-    train: Train, tmp_path: Path
-) -> None:
+def test_every_batch_sees_the_weight_of_its_step_and_it_is_logged(train, tmp_path):
     annealer = LinearAnnealer(8)
     seen, logged = train(annealer, tmp_path)
     assert seen == logged == weights(range(16))
@@ -87,9 +84,7 @@ def test_every_batch_sees_the_weight_of_its_step_and_it_is_logged(
 
 
 @pytest.mark.parametrize("annealer", [LinearAnnealer(32), CyclicalAnnealer(4)])
-def test_training_resumes_with_the_schedule(
-    train: Train, tmp_path: Path, annealer: ScheduledAnnealer
-) -> None:
+def test_training_resumes_with_the_schedule(train, tmp_path, annealer):
     uninterrupted, _ = train(copy.deepcopy(annealer), tmp_path)
     seen, logged = train(copy.deepcopy(annealer), tmp_path, resume=True)
     assert seen == logged == uninterrupted[5:]
@@ -102,22 +97,20 @@ def test_training_resumes_with_the_schedule(
         (3, [0, 0, 0, 1, 1, 1, 2, 2]),  # the epoch's end cuts the last group short, and steps
     ],
 )
-def test_accumulated_gradients_count_once(
-    train: Train, tmp_path: Path, batches: int, steps: list[int]
-) -> None:
+def test_accumulated_gradients_count_once(train, tmp_path, batches, steps):
     annealer = LinearAnnealer(8)
     seen, _ = train(annealer, tmp_path, accumulate=batches)
     assert seen == weights([*steps, *(step + steps[-1] + 1 for step in steps)])
     assert annealer.current_step == 2 * (steps[-1] + 1)
 
 
-def test_any_annealer_will_do(train: Train, tmp_path: Path) -> None:
+def test_any_annealer_will_do(train, tmp_path):
     seen, logged = train(Count(), tmp_path)
     assert seen == list(range(16))
     assert logged == []  # it has no `value` to show
 
 
-def test_the_logged_weight_of_a_controller_is_the_applied_one(train: Train, tmp_path: Path) -> None:
+def test_the_logged_weight_of_a_controller_is_the_applied_one(train, tmp_path):
     seen, logged = train(Controller(), tmp_path)
     assert seen == logged == [0.125 + 1.125 * step for step in range(16)]
 
@@ -129,9 +122,7 @@ def test_the_logged_weight_of_a_controller_is_the_applied_one(train: Train, tmp_
         ("textvae.interop.transformers", "transformers", "transformers"),
     ],
 )
-def test_a_missing_library_is_named_with_the_extra(
-    monkeypatch: pytest.MonkeyPatch, module: str, library: str, name: str
-) -> None:
+def test_a_missing_library_is_named_with_the_extra(monkeypatch, module, library, name):
     monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     message = rf'{module} needs {name}: pip install "textvae\[interop\]"'
@@ -139,7 +130,7 @@ def test_a_missing_library_is_named_with_the_extra(
         importlib.import_module(module)
 
 
-def test_a_batch_with_two_optimizers_counts_once(lightning: Any) -> None:
+def test_a_batch_with_two_optimizers_counts_once(lightning):
     annealer = LinearAnnealer(8)
     model = lightning.VAE(annealer, optimizers=2)
     trainer = lightning.fit(model, lightning.KLAnnealingCallback(annealer))
@@ -147,7 +138,7 @@ def test_a_batch_with_two_optimizers_counts_once(lightning: Any) -> None:
     assert model.seen == weights(range(8))
 
 
-def test_a_second_trainer_goes_on_with_the_schedule(lightning: Any) -> None:
+def test_a_second_trainer_goes_on_with_the_schedule(lightning):
     annealer = LinearAnnealer(8)
     callback, model = lightning.KLAnnealingCallback(annealer), lightning.VAE(annealer)
     for _ in range(2):
@@ -155,10 +146,8 @@ def test_a_second_trainer_goes_on_with_the_schedule(lightning: Any) -> None:
     assert model.seen == weights(range(16))
 
 
-def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(
-    lightning: Any, tmp_path: Path
-) -> None:
-    class SaveEarly(lightning.Callback):  # type: ignore[misc]
+def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(lightning, tmp_path):
+    class SaveEarly(lightning.Callback):
         def on_train_batch_end(self, trainer: Any, *unused: Any) -> None:
             if trainer.global_step == 5:
                 trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -170,7 +159,7 @@ def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(
     assert model.seen == weights(range(5, 8))
 
 
-def test_each_callback_keeps_its_own_state(lightning: Any, tmp_path: Path) -> None:
+def test_each_callback_keeps_its_own_state(lightning, tmp_path):
     def fit(*annealers: ScheduledAnnealer, **options: Any) -> Any:
         named = zip(annealers, "ab", strict=True)
         callbacks = [lightning.KLAnnealingCallback(*pair) for pair in named]
@@ -186,9 +175,7 @@ def test_each_callback_keeps_its_own_state(lightning: Any, tmp_path: Path) -> No
     assert not new[1].cyclical
 
 
-def test_training_again_begins_again_or_at_the_checkpoint(
-    transformers: Any, tmp_path: Path
-) -> None:
+def test_training_again_begins_again_or_at_the_checkpoint(transformers, tmp_path):
     annealer = LinearAnnealer(32)
     annealer.step()
     trainer = transformers.VAETrainer(annealer, tmp_path)
@@ -198,12 +185,10 @@ def test_training_again_begins_again_or_at_the_checkpoint(
     assert trainer.seen == [step / 32 for step in steps]
 
 
-def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(
-    transformers: Any, tmp_path: Path
-) -> None:
+def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(transformers, tmp_path):
     reported: list[float] = []
 
-    class Reporter(transformers.TrainerCallback):  # type: ignore[misc]
+    class Reporter(transformers.TrainerCallback):
         """Stands for TensorBoard: sees what the callbacks before it have left in the logs."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any, **unused: Any) -> None:
@@ -226,12 +211,12 @@ STEPS = {0: 50, 1: 30, 2: 30}
 """Optimizer steps that the block of this position takes."""
 
 
-def test_every_block_is_looked_at() -> None:
+def test_every_block_is_looked_at():
     assert [library for library, _ in BLOCKS] == ["", "lightning", "transformers", ""]
 
 
 @pytest.mark.parametrize("position", range(4))
-def test_blocks_run(position: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_run(position, tmp_path, monkeypatch):
     library, code = BLOCKS[position]
     if library:
         pytest.importorskip(library, reason="needs the extra interop")

@@ -1,7 +1,5 @@
 """The Trainer of Hugging Face, which notes every weight that it sees."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

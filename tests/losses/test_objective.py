@@ -1,7 +1,5 @@
 """The terms of a batch on one scale; free bits, by hand on docs/losses.md; that page's code."""
 
-from __future__ import annotations
-
 import math
 import re
 from pathlib import Path
@@ -42,7 +40,7 @@ def scalars(terms: StepTerms) -> list[float]:
     return [float(term) for term in (*terms[:4], *terms.auxiliary.values())]
 
 
-def test_terms_are_means_over_sentences_and_the_loss_their_weighed_sum() -> None:
+def test_terms_are_means_over_sentences_and_the_loss_their_weighed_sum():
     rec, kl, words = random(5), random(5, 3, seed=1), random(5, seed=2)
     terms = objective({"rec": rec, "words": words}, kl, lambda kl: 0.25 * kl, weights={"words": 3})
     mean_kl = sum(map(sum, kl.tolist())) / 5
@@ -53,7 +51,7 @@ def test_terms_are_means_over_sentences_and_the_loss_their_weighed_sum() -> None
     assert terms.loss.item() == pytest.approx(expected.item())
 
 
-def test_weights_are_1_where_none_are_given_and_samples_are_averaged_too() -> None:
+def test_weights_are_1_where_none_are_given_and_samples_are_averaged_too():
     rec, more = random(7, 5), random(7, 5, seed=1)
     terms = objective({"rec": rec, "more": more}, random(5, 3, seed=2))
     assert terms.rec.item() == pytest.approx(rec.mean().item())
@@ -61,7 +59,7 @@ def test_weights_are_1_where_none_are_given_and_samples_are_averaged_too() -> No
 
 
 @pytest.mark.parametrize("kind", FREE_BITS)
-def test_the_annealer_gets_the_kl_after_free_bits_once_and_the_raw_kl_is_kept(kind: str) -> None:
+def test_the_annealer_gets_the_kl_after_free_bits_once_and_the_raw_kl_is_kept(kind):
     kl, seen = random(5, 3), list[Tensor]()
 
     def annealer(value: Tensor) -> Tensor:
@@ -76,7 +74,7 @@ def test_the_annealer_gets_the_kl_after_free_bits_once_and_the_raw_kl_is_kept(ki
     assert without.kl_objective is without.kl
 
 
-def test_the_batch_mean_is_the_default_kind() -> None:
+def test_the_batch_mean_is_the_default_kind():
     kl = random(5, 3)
     terms = objective({"rec": random(5)}, kl, free_bits=1.0)
     assert terms.kl_objective == free_bits_per_dimension(kl, 1.0)
@@ -84,14 +82,14 @@ def test_the_batch_mean_is_the_default_kind() -> None:
 
 @pytest.mark.parametrize("kind", FREE_BITS)
 @pytest.mark.parametrize("bits", [0.0, 0.5])
-def test_a_language_model_has_no_kl(kind: str, bits: float) -> None:
+def test_a_language_model_has_no_kl(kind, bits):
     rec = {"rec": torch.ones(4)}
     terms = objective(rec, torch.zeros(4, 0), free_bits=bits, free_bits_kind=kind)
     assert scalars(terms) == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("bits", [0.0, 0.5])
-def test_an_unknown_kind_is_refused(bits: float) -> None:
+def test_an_unknown_kind_is_refused(bits):
     message = "free_bits_kind must be one of batch, max, mask, total, target, got 'hinge'"
     with pytest.raises(ValueError, match=message):
         objective({"rec": random(2)}, random(2, 3), free_bits=bits, free_bits_kind="hinge")
@@ -99,7 +97,7 @@ def test_an_unknown_kind_is_refused(bits: float) -> None:
 
 @pytest.mark.parametrize("name", ["rec", "more"])
 @pytest.mark.parametrize("shape", [(2,), (3, 7), ()])
-def test_shapes_that_disagree_are_refused(name: str, shape: tuple[int, ...]) -> None:
+def test_shapes_that_disagree_are_refused(name, shape):
     # Token sums of two sentences and KLs of three would give means of different things.
     terms = {"rec": random(3), name: torch.zeros(shape)}
     with pytest.raises(ValueError, match=rf"{name} must .* each of the 3 sentences of kl, got"):
@@ -109,7 +107,7 @@ def test_shapes_that_disagree_are_refused(name: str, shape: tuple[int, ...]) -> 
 # The importance-weighted bound
 
 
-def test_the_importance_weighted_bound_by_hand() -> None:
+def test_the_importance_weighted_bound_by_hand():
     rec, log_ratio = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.5], [-2.0]])
     expected = -math.log((math.exp(-1 - 0.25 * 0.5) + math.exp(-3 + 0.25 * 2)) / 2)
     terms, kl = {"rec": rec, "log_ratio": log_ratio, "words": rec}, random(1, 3)
@@ -144,7 +142,7 @@ class OneDimension:
         return torch.autograd.grad(loss, self.parameters, retain_graph=True)[0]
 
 
-def test_of_one_code_it_is_the_elbo_and_of_more_it_comes_to_the_exact_likelihood() -> None:
+def test_of_one_code_it_is_the_elbo_and_of_more_it_comes_to_the_exact_likelihood():
     one = OneDimension(1, 50)
     torch.testing.assert_close(one.gradient(one.loss), one.elbo)
     exact = -Normal(0.0, math.sqrt(1 + 0.8**2)).log_prob(torch.tensor(1.5)).item()
@@ -154,7 +152,7 @@ def test_of_one_code_it_is_the_elbo_and_of_more_it_comes_to_the_exact_likelihood
     assert exact < losses[-1] < exact + 0.01 < losses[0] - 0.1
 
 
-def test_the_encoders_gradient_is_unbiased_and_less_noisy_the_decoders_as_it_was() -> None:
+def test_the_encoders_gradient_is_unbiased_and_less_noisy_the_decoders_as_it_was():
     models = [OneDimension(4, 100, seed=seed) for seed in range(200)]
     expected = torch.stack([model.plain for model in models])  # (200, 3)
     found = torch.stack([model.gradient(model.loss) for model in models])
@@ -165,7 +163,7 @@ def test_the_encoders_gradient_is_unbiased_and_less_noisy_the_decoders_as_it_was
     assert (found.var(0)[1:] < 0.5 * expected.var(0)[1:]).all()
 
 
-def test_an_encoder_that_follows_the_elbo() -> None:
+def test_an_encoder_that_follows_the_elbo():
     model = OneDimension(4, 100, "elbo")
     same = OneDimension(4, 100)  # whose rec's gradient is as it comes
     elbo = model.gradient(model.rec.mean() + model.kl.mean())
@@ -192,14 +190,14 @@ EXAMPLE = [numbers(" ".join(row[1:])) for row in table_under("| dimension 0")]
 KL_TABLE = torch.tensor([row[:4] for row in EXAMPLE[:2]])
 
 
-def test_the_example_adds_up() -> None:
+def test_the_example_adds_up():
     assert [row[4] for row in EXAMPLE[:2]] == pytest.approx(KL_TABLE.sum(1).tolist())
     assert EXAMPLE[2][:4] == pytest.approx(KL_TABLE.mean(0).tolist())
     assert EXAMPLE[2][4] == pytest.approx(KL_TABLE.sum(1).mean().item())
 
 
 @pytest.mark.parametrize("row", table_under("kind"), ids=lambda row: f"{row[0]}-{row[2]}")
-def test_values_and_gradients_of_free_bits(row: list[str]) -> None:
+def test_values_and_gradients_of_free_bits(row):
     kind, function, nats, value, *gradient = row
     assert FREE_BITS[kind].__name__ == function
     kl = KL_TABLE.clone().requires_grad_()
@@ -208,7 +206,7 @@ def test_values_and_gradients_of_free_bits(row: list[str]) -> None:
     assert torch.autograd.grad(found, kl)[0].tolist() == [numbers(cell) for cell in gradient]
 
 
-def test_every_kind_is_shown() -> None:
+def test_every_kind_is_shown():
     assert {row[0] for row in table_under("kind")} == set(FREE_BITS)
     assert re.findall(r"^- `(\w+)`", PAGE, flags=re.MULTILINE) == list(FREE_BITS)
 
@@ -235,19 +233,19 @@ def plain(kind: str, rows: list[list[float]], nats: float) -> float:
 @few
 @given(tables, st.just(0.0) | st.floats(0, 10))  # at 0 the raw KL
 @example([[0.5, 2.0]], 0.5)  # at the floor
-def test_every_kind_equals_a_plain_loop(kind: str, rows: list[list[float]], nats: float) -> None:
+def test_every_kind_equals_a_plain_loop(kind, rows, nats):
     value = FREE_BITS[kind](torch.tensor(rows, dtype=torch.float64), nats).item()
     assert value == pytest.approx(plain(kind, rows, nats), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", FREE_BITS)
-def test_nan_comes_through(kind: str) -> None:
+def test_nan_comes_through(kind):
     # A kind that made a number of it would hide a training gone astray.
     assert FREE_BITS[kind](torch.tensor([[1.0, math.nan]]), 0.5).isnan()
 
 
 @pytest.mark.parametrize("kind", FREE_BITS)
-def test_what_free_bits_refuse(kind: str) -> None:
+def test_what_free_bits_refuse(kind):
     for floor in (-0.1, math.nan):
         with pytest.raises(ValueError, match=f"free_bits must be at least 0, got {floor}"):
             FREE_BITS[kind](KL_TABLE, floor)
@@ -255,7 +253,7 @@ def test_what_free_bits_refuse(kind: str) -> None:
         FREE_BITS[kind](KL_TABLE.sum(1), 0.5)  # summed already
 
 
-def test_the_configuration_knows_every_kind() -> None:
+def test_the_configuration_knows_every_kind():
     hint = get_type_hints(TrainingConfig)["free_bits_kind"]
     assert get_args(hint) == tuple(FREE_BITS)
 
@@ -270,7 +268,7 @@ def gradients_ratio(reconstruction: Tensor, kl: Tensor, recon: Tensor, mu: Tenso
     return (pull.norm() / push.norm()).item()
 
 
-def test_real_betas_of_the_reductions() -> None:
+def test_real_betas_of_the_reductions():
     generator = torch.Generator().manual_seed(0)
     recon, x = torch.rand(2, 5, 784, generator=generator, dtype=torch.float64)
     mu, logvar = torch.randn(2, 5, 32, generator=generator, dtype=torch.float64)
@@ -290,7 +288,7 @@ def test_real_betas_of_the_reductions() -> None:
     assert [ratio / ratios[0] for ratio in ratios] == pytest.approx(shown)
 
 
-def test_the_code_runs() -> None:
+def test_the_code_runs():
     (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
     names: dict[str, Tensor] = {}
     exec(code, names)

@@ -1,18 +1,13 @@
 """Auxiliary losses: the bag of words by hand, and its place in a model."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 
 from tests.draws import draws
-from textvae.batches import Batch
 from textvae.config import ModelConfig
 from textvae.losses import split_gradient
-from textvae.model import SentenceVAE
 from textvae.model.auxiliary import MMD, BagOfWords
 from textvae.tokenizer import EOS_ID
 
@@ -21,7 +16,7 @@ def bag(vocab_size: int = 6) -> BagOfWords:
     return BagOfWords(vocab_size, ModelConfig(latent_dim=1, decoder_hidden_size=1))
 
 
-def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch: Callable[..., Batch]) -> None:
+def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch):
     loss = bag()
     with torch.no_grad():
         loss.hidden.weight.fill_(2.0), loss.hidden.bias.fill_(-1.0)
@@ -36,9 +31,7 @@ def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch: Callable[..., Ba
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_order_does_not_matter_and_padding_does_not_count(
-    make_batch: Callable[..., Batch],
-) -> None:
+def test_order_does_not_matter_and_padding_does_not_count(make_batch):
     torch.manual_seed(0)
     loss, z = bag(9), torch.randn(1, 1)
     alone = loss(make_batch([[4, 5, 8]]), z)
@@ -50,7 +43,7 @@ def test_order_does_not_matter_and_padding_does_not_count(
     torch.testing.assert_close(many[0], alone)
 
 
-def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch: Callable[..., Batch]) -> None:
+def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch):
     mmd, z, prior = MMD(6, ModelConfig(latent_dim=3)), 1.5 * draws(4, 3), draws(3000, 3, seed=1)
 
     def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -68,9 +61,7 @@ def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch: Callable[..., B
     assert mmd(batch, z[:1]).isfinite()  # no pair
 
 
-def test_a_model_has_it_by_its_option_and_in_training_alone(
-    make_model: Callable[..., SentenceVAE], make_batch: Callable[..., Batch]
-) -> None:
+def test_a_model_has_it_by_its_option_and_in_training_alone(make_model, make_batch):
     model, batch = make_model(bag_of_words=0.25), make_batch([[5, 6], [7]])
     assert model.term_weights == {"bag_of_words": 0.25}
     assert list(model.train()(batch).terms) == ["rec", "bag_of_words"]
@@ -79,9 +70,7 @@ def test_a_model_has_it_by_its_option_and_in_training_alone(
     assert not make_model(latent_dim=0, bag_of_words=0.25).term_weights
 
 
-def test_each_terms_gradient_by_several_codes(
-    make_model: Callable[..., SentenceVAE], make_batch: Callable[..., Batch]
-) -> None:
+def test_each_terms_gradient_by_several_codes(make_model, make_batch):
     model, batch = make_model(bag_of_words=0.25).train(), make_batch([[5, 6], [7]])
     out, weight = model(batch, draws(4, 2, 3)), model.head.logvar.weight
     assert list(out.terms) == ["rec", "bag_of_words", "log_ratio"]

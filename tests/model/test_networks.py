@@ -1,7 +1,5 @@
 """Encoder and decoder against loops over sentences, token by token."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +55,7 @@ def by_hand(encoder: Encoder, sentence: list[int]) -> Tensor:
     return torch.cat([final[-directions + d, 0] for d in range(directions)])
 
 
-def test_the_encoder_equals_a_loop_over_sentences(encoder: Encoder) -> None:
+def test_the_encoder_equals_a_loop_over_sentences(encoder):
     pooled = encoder(*padded(IDS))
     assert pooled.shape == (len(IDS), encoder.output_size)
     assert encoder.output_size == (6 if encoder.bidirectional else 3)
@@ -65,7 +63,7 @@ def test_the_encoder_equals_a_loop_over_sentences(encoder: Encoder) -> None:
     assert torch.pdist(pooled).min() > 1e-3, "sentences must differ for a mix-up to show"
 
 
-def test_padding_neighbours_and_order_do_not_matter_to_the_encoder(encoder: Encoder) -> None:
+def test_padding_neighbours_and_order_do_not_matter_to_the_encoder(encoder):
     pooled = encoder(*padded(IDS))
     torch.testing.assert_close(encoder(*padded(IDS, width=12)), pooled)
     torch.testing.assert_close(encoder(*padded(IDS * 2)), pooled.repeat(2, 1))
@@ -126,9 +124,7 @@ def read_ids(model: Decoder) -> list[Tensor]:
     return seen
 
 
-def test_teacher_forcing_equals_decoding_step_by_step(
-    model: Decoder, batch: Batch, z: Tensor
-) -> None:
+def test_teacher_forcing_equals_decoding_step_by_step(model, batch, z):
     log_p = model.log_likelihood(batch, z)
     assert log_p.tolist() == pytest.approx(step_by_step(model, batch, z), rel=1e-5)
     assert (log_p < 0).all()
@@ -140,8 +136,8 @@ def test_teacher_forcing_equals_decoding_step_by_step(
 )
 @pytest.mark.parametrize("longest", [1, 4])
 def test_probabilities_of_all_sentences_sum_to_one(
-    make_batch: MakeBatch, cell: str, latent_dim: int, latent_to: str, longest: int
-) -> None:
+    make_batch, cell, latent_dim, latent_to, longest
+):
     # A decoder that saw its target, or the end, or counted one token too many, would not be a
     # distribution. Sentences that have not ended after `longest` tokens count as prefixes.
     model = decoder(5, latent_dim, cell=cell, latent_to=latent_to)
@@ -155,18 +151,14 @@ def test_probabilities_of_all_sentences_sum_to_one(
     assert log_p[~torch.tensor(cut)].exp().sum() < 0.999, "prefixes must matter"
 
 
-def test_neither_padding_nor_neighbours_nor_order_matter(
-    model: Decoder, batch: Batch, z: Tensor
-) -> None:
+def test_neither_padding_nor_neighbours_nor_order_matter(model, batch, z):
     log_p = model.log_likelihood(batch, z)
     torch.testing.assert_close(model.log_likelihood(widened(batch), z), log_p)
     for rows in ([4, 2, 0, 3, 1], [0, 0, 3, 3, 1, 2, 4]):
         torch.testing.assert_close(model.log_likelihood(rows_of(batch, rows), z[rows]), log_p[rows])
 
 
-def test_many_codes_of_each_sentence_equal_a_loop_over_samples(
-    model: Decoder, batch: Batch
-) -> None:
+def test_many_codes_of_each_sentence_equal_a_loop_over_samples(model, batch):
     z = draws(4, 5, 3)
     log_p = model.log_likelihood(batch, z)
     assert log_p.shape == (4, 5)
@@ -187,9 +179,7 @@ def test_many_codes_of_each_sentence_equal_a_loop_over_samples(
         ("skip", 0, False, False),
     ],
 )
-def test_z_enters_where_it_is_sent(
-    cell: str, latent_to: str, latent_dim: int, in_state: bool, in_steps: bool
-) -> None:
+def test_z_enters_where_it_is_sent(cell, latent_to, latent_dim, in_state, in_steps):
     model = decoder(latent_dim=latent_dim, cell=cell, latent_to=latent_to, num_layers=2)
     z, other = draws(2, latent_dim), draws(2, latent_dim, seed=2)
     state = model.initial_state(z)
@@ -206,7 +196,7 @@ def test_z_enters_where_it_is_sent(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_skips_by_hand(cell: str) -> None:
+def test_skips_by_hand(cell):
     model, z, ids = decoder(cell=cell, num_layers=2, latent_to="skip"), draws(2, 3), [5, 6]
     state, below = model.initial_state(z), model.embedding(torch.tensor(ids))
     for layer, rnn in enumerate([model.rnn, model.upper[0]]):
@@ -221,7 +211,7 @@ def test_skips_by_hand(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_the_initial_state_is_that_of_the_docstring(cell: str) -> None:
+def test_the_initial_state_is_that_of_the_docstring(cell):
     model, z = decoder(cell=cell, num_layers=2), draws(3, 3)
     state = model.initial_state(z)
     weight, bias = model.latent_to_cell.weight, model.latent_to_cell.bias
@@ -236,7 +226,7 @@ def test_the_initial_state_is_that_of_the_docstring(cell: str) -> None:
 # Dropout
 
 
-def test_word_dropout_takes_its_share_and_never_bos(make_batch: MakeBatch) -> None:
+def test_word_dropout_takes_its_share_and_never_bos(make_batch):
     model = decoder(word_dropout=0.3).train()
     batch, seen = make_batch([[4, 5, 6, 7, 8, 9] * 10] * 50), read_ids(model)
     torch.manual_seed(0)
@@ -252,7 +242,7 @@ def test_word_dropout_takes_its_share_and_never_bos(make_batch: MakeBatch) -> No
     assert not seen[0][0].equal(seen[0][50]), "each sample of a sentence loses its own words"
 
 
-def test_word_dropout_leaves_targets_and_batch_alone(batch: Batch, z: Tensor) -> None:
+def test_word_dropout_leaves_targets_and_batch_alone(batch, z):
     model = decoder(word_dropout=1.0).train()
     before = Batch(*(tensor.clone() for tensor in batch))
     log_p = model.log_likelihood(batch, z)
@@ -265,7 +255,7 @@ def test_word_dropout_leaves_targets_and_batch_alone(batch: Batch, z: Tensor) ->
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("which", ["word_dropout", "embedding_dropout", "output_dropout"])
-def test_dropout_is_off_outside_training(batch: Batch, z: Tensor, which: str, layers: int) -> None:
+def test_dropout_is_off_outside_training(batch, z, which, layers):
     expected = decoder(num_layers=layers).log_likelihood(batch, z)
     model = decoder(num_layers=layers, **{which: 0.5})
     torch.testing.assert_close(model.log_likelihood(batch, z), expected, rtol=0, atol=0)

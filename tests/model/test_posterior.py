@@ -1,7 +1,5 @@
 """Posteriors and their heads: what all rooms ask, against torch.distributions."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -26,7 +24,7 @@ def oracle(posterior: Gaussian) -> Normal:
     return Normal(posterior.mu, (posterior.logvar / 2).exp())
 
 
-def test_moments_kl_and_rows(gaussian: Gaussian) -> None:
+def test_moments_kl_and_rows(gaussian):
     theirs = oracle(gaussian)
     torch.testing.assert_close(gaussian.mean, theirs.mean)
     torch.testing.assert_close(gaussian.variance, theirs.variance)
@@ -40,7 +38,7 @@ def test_moments_kl_and_rows(gaussian: Gaussian) -> None:
     torch.testing.assert_close(gaussian.dimension(1).kl(), gaussian.kl()[:, 1:2])
 
 
-def test_a_draw_is_the_mean_and_noise_times_the_deviation() -> None:
+def test_a_draw_is_the_mean_and_noise_times_the_deviation():
     mu = torch.tensor([[1.0, -2.0]], requires_grad=True)
     logvar = torch.tensor([[0.0, math.log(9)]], requires_grad=True)
     posterior, noise = Gaussian(mu, logvar), torch.tensor([[2.0, -1.0]])
@@ -52,7 +50,7 @@ def test_a_draw_is_the_mean_and_noise_times_the_deviation() -> None:
     torch.testing.assert_close(posterior.sample(noise.expand(7, 1, 2)), drawn.expand(7, 1, 2))
 
 
-def test_noise_comes_from_the_global_generator_if_none_is_given() -> None:
+def test_noise_comes_from_the_global_generator_if_none_is_given():
     posterior = Gaussian(torch.zeros(3, 2), torch.zeros(3, 2))
     torch.manual_seed(5)
     first, second = posterior.sample(), posterior.sample()
@@ -61,7 +59,7 @@ def test_noise_comes_from_the_global_generator_if_none_is_given() -> None:
     assert not second.equal(first)
 
 
-def test_log_ratios_are_those_of_the_densities(gaussian: Gaussian) -> None:
+def test_log_ratios_are_those_of_the_densities(gaussian):
     z = gaussian.sample(draws64(4, 5, 3, seed=2))
     q, p = Independent(oracle(gaussian), 1), Independent(Normal(torch.zeros(3), 1.0), 1)
     torch.testing.assert_close(gaussian.log_ratio(z), q.log_prob(z) - p.log_prob(z))
@@ -83,7 +81,7 @@ def batch_norm(gamma: float = 0.7) -> tuple[BatchNormHead, nn.BatchNorm1d]:
     return head, theirs
 
 
-def test_batch_normalised_means_are_those_of_pytorch() -> None:
+def test_batch_normalised_means_are_those_of_pytorch():
     head, theirs = batch_norm()
     for seed in range(3):
         hidden = draws64(6, 4, seed=seed).float().requires_grad_()
@@ -100,7 +98,7 @@ def test_batch_normalised_means_are_those_of_pytorch() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
-def test_they_keep_the_kl_above_the_papers_bound(gamma: float) -> None:
+def test_they_keep_the_kl_above_the_papers_bound(gamma):
     head, _ = batch_norm(gamma)
     hidden = draws64(200, 4).float()
     kl = head(hidden).kl().sum(1).mean()
@@ -120,7 +118,7 @@ def minimum_rate(rate: float) -> nn.Module:
     return head
 
 
-def test_means_that_keep_the_rate_by_hand() -> None:
+def test_means_that_keep_the_rate_by_hand():
     # δ = ½ (e − 2): the larger root of 2δ + 1 + ln v − v is e, and v = ½ (e + the smaller) at 0.
     rate, low = (math.e - 2) / 2, 0.2
     for _ in range(50):
@@ -136,13 +134,13 @@ def test_means_that_keep_the_rate_by_hand() -> None:
 
 @settings(max_examples=100)
 @given(st.floats(0.001, 10), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
-def test_no_input_brings_the_kl_under_its_rate(rate: float, mu: float, logit: float) -> None:
+def test_no_input_brings_the_kl_under_its_rate(rate, mu, logit):
     summary = torch.tensor([[mu, logit]], requires_grad=True)
     kl = minimum_rate(rate)(summary).kl()
     assert kl.item() >= rate * (1 - 1e-5) - 1e-6
     assert torch.autograd.grad(kl.sum(), summary)[0].isfinite().all()
 
 
-def test_one_sentence_alone_is_its_shift() -> None:
+def test_one_sentence_alone_is_its_shift():
     head, _ = batch_norm()
     torch.testing.assert_close(head(draws64(1, 4).float()).mean, head.shift.detach()[None])

@@ -1,11 +1,8 @@
 """Tests of `textvae.model.sentence_vae`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +17,6 @@ from textvae.config import ModelConfig, option
 from textvae.files import read_json
 from textvae.losses import objective
 from textvae.model import SentenceVAE, VAEOutput
-from textvae.tokenizer import Tokenizer
 
 MakeModel = Callable[..., SentenceVAE]
 MakeBatch = Callable[..., Batch]
@@ -35,9 +31,7 @@ def tensors_of(out: VAEOutput) -> tuple[Tensor, ...]:
     return (rec_of(out), out.z, *out.posterior.parameters)
 
 
-def test_a_pass_equals_a_loop_over_sentences(
-    make_model: MakeModel, make_batch: MakeBatch, batch: Batch
-) -> None:
+def test_a_pass_equals_a_loop_over_sentences(make_model, make_batch, batch):
     model, noise = make_model(), draws(5, 3)
     out = model(batch, noise)
     assert [part.shape for part in tensors_of(out)] == [(5,), (5, 3), (5, 3), (5, 3)]
@@ -52,7 +46,7 @@ def test_a_pass_equals_a_loop_over_sentences(
     assert (rec_of(out) > 0).all()
 
 
-def test_encoder_and_decoder_both_learn(make_model: MakeModel, batch: Batch) -> None:
+def test_encoder_and_decoder_both_learn(make_model, batch):
     model = make_model(
         encoder_num_layers=2, bidirectional=True, decoder_num_layers=2, pooling="mean"
     )
@@ -65,7 +59,7 @@ def test_encoder_and_decoder_both_learn(make_model: MakeModel, batch: Batch) -> 
         assert not embedding.weight.grad[0].any(), "padding must not be trained"
 
 
-def test_the_posterior_stays_fp32_in_reduced_precision(make_model: MakeModel, batch: Batch) -> None:
+def test_the_posterior_stays_fp32_in_reduced_precision(make_model, batch):
     model, noise = make_model(), draws(5, 3)
     expected = model(batch, noise)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -74,7 +68,7 @@ def test_the_posterior_stays_fp32_in_reduced_precision(make_model: MakeModel, ba
     torch.testing.assert_close(tensors_of(out), tensors_of(expected), rtol=0.1, atol=0.2)
 
 
-def test_the_encoder_reads_everything(make_model: MakeModel, batch: Batch) -> None:
+def test_the_encoder_reads_everything(make_model, batch):
     rates = {"word_dropout": 0.5, "embedding_dropout": 0.5, "output_dropout": 0.5}
     noisy = make_model(**rates, decoder_num_layers=2).train().encode(batch)
     torch.testing.assert_close(
@@ -82,7 +76,7 @@ def test_the_encoder_reads_everything(make_model: MakeModel, batch: Batch) -> No
     )
 
 
-def test_a_language_model_has_no_encoder_and_no_kl(make_model: MakeModel, batch: Batch) -> None:
+def test_a_language_model_has_no_encoder_and_no_kl(make_model, batch):
     model = make_model(latent_dim=0)
     assert all(name.startswith("decoder.") for name, _ in model.named_parameters())
     assert not any("latent" in name for name, _ in model.named_parameters())
@@ -95,7 +89,7 @@ def test_a_language_model_has_no_encoder_and_no_kl(make_model: MakeModel, batch:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_a_language_model_is_the_same_decoder(make_model: MakeModel, batch: Batch) -> None:
+def test_a_language_model_is_the_same_decoder(make_model, batch):
     # A VAE whose z says nothing, all weights from z at zero, is that language model.
     vae, lm = make_model(), make_model(latent_dim=0)
     with torch.no_grad():
@@ -110,7 +104,7 @@ def test_a_language_model_is_the_same_decoder(make_model: MakeModel, batch: Batc
     torch.testing.assert_close(rec_of(vae(batch)), rec_of(lm(batch)))
 
 
-def test_embeddings_start_small_and_padding_at_zero() -> None:
+def test_embeddings_start_small_and_padding_at_zero():
     torch.manual_seed(0)
     model = SentenceVAE(200, embedding_dim=20, encoder_hidden_size=2, decoder_hidden_size=2)
     for embedding in (model.encoder.embedding, model.decoder.embedding):
@@ -135,7 +129,7 @@ ALL_OTHERWISE: dict[str, Any] = {
 }
 
 
-def test_options_reach_their_parts() -> None:
+def test_options_reach_their_parts():
     sizes = {"encoder_hidden_size": 6, "decoder_hidden_size": 7}
     model = SentenceVAE(9, **{**ALL_OTHERWISE, **sizes, "decoder_num_layers": 3})
     encoder, decoder = model.encoder, model.decoder
@@ -148,7 +142,7 @@ def test_options_reach_their_parts() -> None:
     assert (decoder.output_dropout.p, decoder.rnn.dropout) == (0.1, 0.1)
 
 
-def test_faults_are_named_at_once() -> None:
+def test_faults_are_named_at_once():
     with pytest.raises(InputError, match=r"^vocab_size must be at least 5, got 4$"):
         SentenceVAE(4)  # four special ids, no word
     with pytest.raises(InputError, match=r"^latent_dim must be .+; encoder_cell must be .+$"):
@@ -163,13 +157,7 @@ def test_faults_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"tied_embeddings": True}, {"latent_dim": 0}, ALL_OTHERWISE]
 )
-def test_what_is_saved_comes_back(
-    make_model: MakeModel,
-    batch: Batch,
-    word_tokenizer: Tokenizer,
-    tmp_path: Path,
-    options: dict[str, Any],
-) -> None:
+def test_what_is_saved_comes_back(make_model, batch, word_tokenizer, tmp_path, options):
     model = make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer, **options).train()
     model(batch)  # what is learned beside the weights
     model.save_pretrained(tmp_path / "new" / "run")
@@ -188,9 +176,7 @@ def test_what_is_saved_comes_back(
     assert is_tied == ("tied_embeddings" in options)
 
 
-def test_options_of_a_class_of_ones_own_are_checked_saved_and_loaded(
-    word_tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_options_of_a_class_of_ones_own_are_checked_saved_and_loaded(word_tokenizer, tmp_path):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class OwnConfig(ModelConfig):
         heads: int = option(2, "how many there are")
@@ -205,9 +191,7 @@ def test_options_of_a_class_of_ones_own_are_checked_saved_and_loaded(
     assert Own.from_pretrained(tmp_path).config == OwnConfig(heads=5, **sizes)
 
 
-def test_a_run_directory_holds_plain_files_and_its_other_sections_are_kept(
-    tiny_model: SentenceVAE, tmp_path: Path
-) -> None:
+def test_a_run_directory_holds_plain_files_and_its_other_sections_are_kept(tiny_model, tmp_path):
     run = {"data_source": "somewhere", "training": {"lr": 0.5}}
     (tmp_path / "config.json").write_text(json.dumps({"run": run, "model": {"old": 1}}))
     for _ in range(2):
@@ -219,9 +203,7 @@ def test_a_run_directory_holds_plain_files_and_its_other_sections_are_kept(
     assert SentenceVAE.from_pretrained(tmp_path, device="meta").device.type == "meta"
 
 
-def test_a_model_without_tokenizer_is_saved_but_no_run(
-    make_model: MakeModel, tmp_path: Path
-) -> None:
+def test_a_model_without_tokenizer_is_saved_but_no_run(make_model, tmp_path):
     model = make_model()
     with pytest.raises(InputError, match="the model has no tokenizer: build it with tokenizer=…"):
         model.tokenizer  # noqa: B018
@@ -238,9 +220,7 @@ def test_a_model_without_tokenizer_is_saved_but_no_run(
         ("tokenizer.json", b'"cat": 5', b'"cat": 7'),  # and now a word for another
     ],
 )
-def test_what_fits_but_was_changed_is_refused(
-    tiny_model: SentenceVAE, tmp_path: Path, file: str, old: bytes, new: bytes
-) -> None:
+def test_what_fits_but_was_changed_is_refused(tiny_model, tmp_path, file, old, new):
     tiny_model.save_pretrained(tmp_path)
     whole = (tmp_path / file).read_bytes()
     words = {id: word for word, id in tiny_model.tokenizer._vocabulary.items()}
@@ -275,9 +255,7 @@ NO_MODEL = "does not hold a model of this version: "
         ("model.safetensors", None, NO_MODEL),  # a copy that was cut short
     ],
 )
-def test_damaged_files_are_refused(
-    tiny_model: SentenceVAE, tmp_path: Path, file: str, content: Any, message: str
-) -> None:
+def test_damaged_files_are_refused(tiny_model, tmp_path, file, content, message):
     tiny_model.save_pretrained(tmp_path)
     path = tmp_path / file
     if isinstance(content, dict):  # options changed

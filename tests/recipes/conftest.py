@@ -1,7 +1,5 @@
 """Forty sentences of a file, and a run of them, made once for all tests of recipes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What the tests of recipes share: options, runs, and what a run leaves behind."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

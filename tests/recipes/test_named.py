@@ -1,9 +1,6 @@
 """Tests of `textvae.recipes.options`."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -30,13 +27,7 @@ from textvae.recipes import SIZES, chosen, combined, source_and_sizes
         ("../home/..", "above", None),
     ],
 )
-def test_a_corpus_and_its_recipe(
-    said: str | None,
-    name: str,
-    source: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_corpus_and_its_recipe(said, name, source, tmp_path, monkeypatch):
     home = tmp_path / "above" / "home"
     (home / "my data").mkdir(parents=True)
     if source:
@@ -47,7 +38,7 @@ def test_a_corpus_and_its_recipe(
     assert source_and_sizes(said) == (name, *expected)
 
 
-def test_recipes_are_put_together_and_later_ones_win() -> None:
+def test_recipes_are_put_together_and_later_ones_win():
     together = combined("batch-norm+linear+bow")
     assert together == {**combined("batch-norm"), **combined("linear"), **combined("bow")}
     assert together["annealer"] == "linear"
@@ -58,7 +49,7 @@ def test_recipes_are_put_together_and_later_ones_win() -> None:
 @pytest.mark.parametrize(
     ("num_sentences", "epochs", "warmup"), [(40, 40, 10.0), (30_000, 13, 6.5), (500_000, 4, 2.0)]
 )
-def test_the_size_of_a_corpus_decides(num_sentences: int, epochs: int, warmup: float) -> None:
+def test_the_size_of_a_corpus_decides(num_sentences, epochs, warmup):
     words = [f"word{i} and word{i}" for i in range(12_000)]
     texts = (words * (num_sentences // len(words) + 1))[:num_sentences]
     corpus = Corpus("mine", {"train": Dataset.from_dict({"text": texts})}, "mine.txt", {})
@@ -82,13 +73,13 @@ def test_the_size_of_a_corpus_decides(num_sentences: int, epochs: int, warmup: f
         (["C[C@H](N)C", "CCl"], "char"),
     ],
 )
-def test_the_look_of_sentences_decides_on_the_tokenizer(texts: list[str], tokenizer: str) -> None:
+def test_the_look_of_sentences_decides_on_the_tokenizer(texts, tokenizer):
     corpus = Corpus("mine", {"train": Dataset.from_dict({"text": texts * 300})}, "mine.txt", {})
     assert chosen(corpus, {})["tokenizer"] == tokenizer
     assert chosen(corpus, {"tokenizer": "bpe"})["tokenizer"] == "bpe"
 
 
-def test_rare_tokens_are_counted_as_the_tokenizer_splits_them() -> None:
+def test_rare_tokens_are_counted_as_the_tokenizer_splits_them():
     # 10,500 words with their punctuation, 5,252 without.
     texts = [f"Word{i // 2}{'.?'[i % 2]}" for i in range(10_500)]
     texts = [f"See {text}" for text in texts]

@@ -1,7 +1,5 @@
 """A method of one's own, in the file that `docs/your-own-method.md` shows, is treated as ours."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import sys
@@ -19,7 +17,6 @@ from tests.sizes import TINY
 from textvae import recipes
 from textvae.checks import InputError
 from textvae.config import ModelConfig
-from textvae.corpus import Corpus
 from textvae.model import AUXILIARIES, HEADS, GaussianHead, SentenceVAE
 from textvae.recipes import Phase
 
@@ -49,9 +46,7 @@ def model(mine: ModuleType) -> type[SentenceVAE]:
     return found
 
 
-def test_it_is_trained_saved_resumed_and_diagnosed(
-    mine: ModuleType, corpus: Corpus, tmp_path: Path
-) -> None:
+def test_it_is_trained_saved_resumed_and_diagnosed(mine, corpus, tmp_path):
     def own() -> dict[str, Any]:
         return {"model": mine.MyVAE, "remedies": {"less": mine.LessWordDropout()}}
 
@@ -73,13 +68,11 @@ def test_it_is_trained_saved_resumed_and_diagnosed(
     run = recipes.diagnose_run(cut, num_samples=2, model=mine.MyVAE)
     assert type(run.model) is mine.MyVAE
     assert run.config.model == run.model.config
-    assert run.model.config.loudness == 2.0  # type: ignore[attr-defined]
+    assert run.model.config.loudness == 2.0
     assert run.diagnosis.elbo.kl > 2 * 0.318
 
 
-def test_the_pages_other_blocks_run(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pages_other_blocks_run(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textvae.load_corpus", lambda source: corpus, raising=False)
     small = f"options |= { ({**TINY, **FRACTIONS, 'max_steps': 2}) }\n"
@@ -90,9 +83,7 @@ def test_the_pages_other_blocks_run(
     assert (tmp_path / "runs" / "next" / "quiet" / "model.safetensors").exists()
 
 
-def test_its_options_are_known_to_it_alone(
-    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path
-) -> None:
+def test_its_options_are_known_to_it_alone(corpus, model, tmp_path):
     with pytest.raises(InputError, match=r"loudness must be in \(0, inf\), got 0.0"):
         recipes.start(corpus, {**OWN, "loudness": 0.0}, tmp_path / "run", model=model)
     with pytest.raises(InputError, match="unknown options: length, loudness"):
@@ -100,7 +91,7 @@ def test_its_options_are_known_to_it_alone(
     recipes.start(corpus, {**OWN, "max_steps": 1}, tmp_path / "run", model=model).fit()
     for read in (recipes.diagnose_run, recipes.resume):
         with pytest.raises(InputError, match="loudness"):
-            read(tmp_path / "run")  # type: ignore[operator]
+            read(tmp_path / "run")
     with pytest.raises(InputError, match=r"loudness is 2.0 in .*, got 3.0"):
         recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=model)
 
@@ -110,12 +101,12 @@ class NormalisedHead(GaussianHead):
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__(input_size, config)
-        self.mu = nn.Sequential(self.mu, nn.BatchNorm1d(config.latent_dim))  # type: ignore[assignment]
+        self.mu = nn.Sequential(self.mu, nn.BatchNorm1d(config.latent_dim))
 
 
 def test_every_parameter_and_buffer_comes_over_from_pretraining(
-    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    corpus, model, tmp_path, monkeypatch
+):
     def state(path: Path) -> dict[str, Tensor]:
         return model.from_pretrained(path).state_dict()
 
@@ -142,7 +133,7 @@ def test_every_parameter_and_buffer_comes_over_from_pretraining(
     assert begun["auxiliaries.length.of_z.weight"].shape == (1, 2)
 
 
-def test_a_decoder_with_skips_takes_a_language_model_over(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_decoder_with_skips_takes_a_language_model_over(corpus, tmp_path):
     deep = {"latent_to": "skip", "decoder_num_layers": 2, "language_model_epochs": 1}
     phases = recipes.phases(corpus, {**OPTIONS, **deep}, tmp_path / "run")
     next(phases).fit()
@@ -153,9 +144,7 @@ def test_a_decoder_with_skips_takes_a_language_model_over(corpus: Corpus, tmp_pa
         assert torch.equal(begun[name][..., : weights.shape[-1]], weights), name
 
 
-def test_a_warm_start_from_another_run(
-    corpus: Corpus, model: type[SentenceVAE], tmp_path: Path
-) -> None:
+def test_a_warm_start_from_another_run(corpus, model, tmp_path):
     paths = tmp_path / "first", tmp_path / "run"
     recipes.start(corpus, {**OWN, "seed": 1}, paths[0], model=model).fit()
     other = Phase("first", keeps=lambda name: "decoder" not in name, run=paths[0])
@@ -166,7 +155,7 @@ def test_a_warm_start_from_another_run(
         assert torch.equal(weights, (fresh if "decoder" in name else first)[name]), name
 
 
-def test_a_phase_of_ones_own_is_continued_where_it_was(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_phase_of_ones_own_is_continued_where_it_was(corpus, tmp_path):
     quiet = Phase("quiet", options={"max_beta": 0.0, "annealer": "constant", "max_epochs": 2})
     phases = recipes.phases(corpus, OPTIONS, tmp_path / "run", before=[quiet])
     assert next(phases).run.path == tmp_path / "run" / "quiet"
@@ -188,9 +177,7 @@ def test_a_phase_of_ones_own_is_continued_where_it_was(corpus: Corpus, tmp_path:
         ({"tokenizer": "char"}, "taken from a model of the same vocabulary only"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(
-    corpus: Corpus, tmp_path: Path, changed: dict[str, Any], message: str
-) -> None:
+def test_weights_that_do_not_fit_are_refused(corpus, tmp_path, changed, message):
     recipes.start(corpus, {**OPTIONS, **changed, "max_steps": 1}, tmp_path / "other").fit()
     keeps = lambda name: name.startswith("decoder") and "latent" not in name  # noqa: E731
     phase = Phase("other", keeps=keeps, run=tmp_path / "other")

@@ -1,11 +1,8 @@
 """Tests of `textvae.recipes`: runs begun, resumed, trained in phases, and measured."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,13 +23,13 @@ PRETRAINED = {**OPTIONS, "autoencoder_epochs": 1, "language_model_epochs": 1}
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_recipes_and_sizes_are_options(name: str, sizes: dict[str, Any]) -> None:
+def test_recipes_and_sizes_are_options(name, sizes):
     options = {**sizes, **combined(name)}
     flat = RunConfig.from_flat("any", options).flat()
     assert {option: flat[option] for option in options} == options
 
 
-def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_run_is_put_together_from_its_options(corpus, tmp_path):
     options = {**OPTIONS, "seed": 5, "max_tokens": 60}
     trainer = recipes.start(corpus, options, tmp_path / "run")
     model, run = trainer.model, trainer.run
@@ -53,14 +50,14 @@ def test_a_run_is_put_together_from_its_options(corpus: Corpus, tmp_path: Path) 
     ]
 
 
-def test_a_taken_directory_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_taken_directory_is_refused(corpus, tmp_path):
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(FileExistsError, match="exists and is not empty"):
         recipes.start(corpus, OPTIONS, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_seed_decides_the_first_weights(corpus, tmp_path):
     weights = []
     for i, seed in enumerate((1, 1, 2)):
         torch.rand(i)
@@ -86,17 +83,13 @@ def test_a_seed_decides_the_first_weights(corpus: Corpus, tmp_path: Path) -> Non
         ({"language_model_epochs": 1}, "language_model_epochs makes a run of several phases"),
     ],
 )
-def test_what_is_wrong_leaves_no_directory(
-    corpus: Corpus, tmp_path: Path, wrong: dict[str, Any], message: str
-) -> None:
+def test_what_is_wrong_leaves_no_directory(corpus, tmp_path, wrong, message):
     with pytest.raises(InputError, match=message):
         recipes.start(corpus, {**OPTIONS, **wrong}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_someone_elses_annealer_takes_the_place_of_the_configured_one(
-    corpus: Corpus, tmp_path: Path
-) -> None:
+def test_someone_elses_annealer_takes_the_place_of_the_configured_one(corpus, tmp_path):
     annealer, again = ConstantAnnealer(0.25), ConstantAnnealer(0.25)
     options = {**OPTIONS, "max_steps": 2}
     recipes.start(corpus, options, tmp_path / "run", annealer=annealer).fit()
@@ -105,7 +98,7 @@ def test_someone_elses_annealer_takes_the_place_of_the_configured_one(
     assert RunDirectory.open(tmp_path / "run").last_beta() == 0.25
 
 
-def test_a_finished_run_is_measured(run: Path) -> None:
+def test_a_finished_run_is_measured(run):
     results, directory = json.loads((run / "results.json").read_text()), RunDirectory.open(run)
     measured = recipes.evaluate_run(run)
     assert (measured.name, measured.split) == ("run", "test")
@@ -118,9 +111,7 @@ def test_a_finished_run_is_measured(run: Path) -> None:
     assert results["beta"] == directory.last_beta()
 
 
-def test_any_split_can_be_measured_wherever_it_is(
-    run: Path, text_file: Path, tmp_path: Path
-) -> None:
+def test_any_split_can_be_measured_wherever_it_is(run, text_file, tmp_path):
     found = {split: recipes.evaluate_run(run, split) for split in ("train", "valid", "test")}
     assert [x.evaluation.num_sentences for x in found.values()] == [28, 4, 8]
     expected = found["test"].evaluation
@@ -137,9 +128,7 @@ def test_any_split_can_be_measured_wherever_it_is(
             open_it(tmp_path / "typo")
 
 
-def test_without_a_test_split_the_validation_split_is_measured(
-    text_file: Path, tmp_path: Path
-) -> None:
+def test_without_a_test_split_the_validation_split_is_measured(text_file, tmp_path):
     directory = tmp_path / "corpus"
     directory.mkdir()
     for split in ("train", "valid"):
@@ -149,7 +138,7 @@ def test_without_a_test_split_the_validation_split_is_measured(
     assert recipes.finish(tmp_path / "run")[0].split == "valid"
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(corpus: Corpus, run: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_uninterrupted_one(corpus, run, tmp_path):
     first = recipes.start(corpus, OPTIONS, tmp_path / "run")
     press_in(first, 3)
     with pytest.raises(SafeInterrupt):
@@ -160,7 +149,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(corpus: Corpus, run: Path, tmp_p
     assert left_behind(tmp_path / "run") == left_behind(run)
 
 
-def test_a_resumed_run_keeps_its_options_but_may_be_longer(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_options_but_may_be_longer(corpus, tmp_path):
     path = tmp_path / "run"
     recipes.start(corpus, {**OPTIONS, "max_steps": 1}, path).fit()
     before = left_behind(path)
@@ -183,9 +172,7 @@ def phased(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_pretraining_is_an_autoencoder_and_a_language_model(
-    corpus: Corpus, phased: Path, tmp_path: Path
-) -> None:
+def test_pretraining_is_an_autoencoder_and_a_language_model(corpus, phased, tmp_path):
     autoencoder, language_model = (
         RunDirectory.open(phased / name) for name in ("autoencoder", "language_model")
     )
@@ -199,9 +186,7 @@ def test_pretraining_is_an_autoencoder_and_a_language_model(
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])
-def test_a_run_of_phases_resumes_in_the_phase_it_was_in(
-    corpus: Corpus, phased: Path, tmp_path: Path, phase: int
-) -> None:
+def test_a_run_of_phases_resumes_in_the_phase_it_was_in(corpus, phased, tmp_path, phase):
     def fit_until_pressed() -> None:
         for i, trainer in enumerate(recipes.phases(corpus, PRETRAINED, tmp_path / "r")):
             if i == phase:
@@ -216,7 +201,7 @@ def test_a_run_of_phases_resumes_in_the_phase_it_was_in(
     assert left_behind(tmp_path / "r") == left_behind(phased)
 
 
-def test_a_run_that_lost_its_state_is_refused_and_left_alone(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_lost_its_state_is_refused_and_left_alone(run, tmp_path):
     lost = Path(shutil.copytree(run, tmp_path / "run"))
     for state in lost.glob("training_state*"):
         state.unlink()
@@ -232,9 +217,7 @@ def test_a_run_that_lost_its_state_is_refused_and_left_alone(run: Path, tmp_path
 
 @pytest.mark.parametrize("latent_dim", [3, 0])
 @pytest.mark.parametrize("killed_before", ["tokenizer.json", "model.safetensors", "fit"])
-def test_a_run_killed_while_it_was_made_is_made_again(
-    corpus: Corpus, tmp_path: Path, killed_before: str, latent_dim: int
-) -> None:
+def test_a_run_killed_while_it_was_made_is_made_again(corpus, tmp_path, killed_before, latent_dim):
     options = {**OPTIONS, "latent_dim": latent_dim, "max_steps": 2}
     recipes.start(corpus, options, tmp_path / "whole").fit()
     recipes.start(corpus, options, tmp_path / "killed")
@@ -250,7 +233,7 @@ def test_a_run_killed_while_it_was_made_is_made_again(
 
 @pytest.mark.parametrize("phase", ["autoencoder", "language_model"])
 @pytest.mark.parametrize("left", [(), (".config.json.9.tmp",), ("config.json", "tokenizer.json")])
-def test_so_is_a_phase(corpus: Corpus, phased: Path, tmp_path: Path, phase: str, left: Any) -> None:
+def test_so_is_a_phase(corpus, phased, tmp_path, phase, left):
     killed = Path(shutil.copytree(phased, tmp_path / "r"))
     undone = ["autoencoder", "language_model"][phase == "language_model" :]
     for path in [*killed.glob("training_state*"), killed / "metrics.jsonl"]:
@@ -275,7 +258,7 @@ def initial(corpus: Corpus, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("change", [reversed, lambda lines: [*lines, "one more"], lambda x: x[:-1]])
-def test_other_sentences_are_refused_or_told(text_file: Path, tmp_path: Path, change: Any) -> None:
+def test_other_sentences_are_refused_or_told(text_file, tmp_path, change):
     path, lines = tmp_path / "mine.txt", text_file.read_text().strip().split("\n")
     path.write_text("\n".join(lines))
     trained = tmp_path / "run"

@@ -1,7 +1,5 @@
 """Tests of `textvae.recipes.scores`: each sentence by itself, and all of them as a diagnosis."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +22,7 @@ def diagnosed(run: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactor
     return recipes.diagnose_run(run, num_samples=3, seed=5, **options)
 
 
-def test_means_over_sentences_are_those_of_a_diagnosis(diagnosed: LoadedRun, run: Path) -> None:
+def test_means_over_sentences_are_those_of_a_diagnosis(diagnosed, run):
     texts = diagnosed.corpus["test"]["text"][:]
     records = recipes.score_run(run, texts, num_samples=3, seed=5)
     assert [record["text"] for record in records] == texts
@@ -40,7 +38,7 @@ def test_means_over_sentences_are_those_of_a_diagnosis(diagnosed: LoadedRun, run
     assert first["nll_per_token"] == first["nll"] / first["num_tokens"]
 
 
-def test_tokens_add_up_to_rec_and_labels_stay(run: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_tokens_add_up_to_rec_and_labels_stay(run, corpus, tmp_path):
     text = corpus["train"]["text"][0]
     path = tmp_path / "new.tsv"
     path.write_text(f"text\tkind\n{text}\tgood\n\tempty\n{text} qqq\tbad\n")
@@ -54,7 +52,7 @@ def test_tokens_add_up_to_rec_and_labels_stay(run: Path, corpus: Corpus, tmp_pat
         assert sum(record["token_nll"]) == pytest.approx(record["rec"], rel=1e-5)
 
 
-def test_a_language_model_scores_exactly(language_model: Path, corpus: Corpus) -> None:
+def test_a_language_model_scores_exactly(language_model, corpus):
     texts = corpus["train"]["text"][:3]
     one, two = (recipes.score_run(language_model, texts, num_samples=k) for k in (1, 9))
     assert one == two
@@ -63,7 +61,7 @@ def test_a_language_model_scores_exactly(language_model: Path, corpus: Corpus) -
         assert record["nll"] == pytest.approx(record["rec"])
 
 
-def test_sentences_are_cut_as_in_training(run: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_sentences_are_cut_as_in_training(run, corpus, tmp_path):
     loaded = load_corpus(list(corpus["train"]["text"]), cache_dir=str(tmp_path))
     options = {"max_epochs": 1, "max_length": 3, "device": "cpu", "latent_dim": 2}
     trainer = recipes.start(loaded, options, tmp_path / "short")

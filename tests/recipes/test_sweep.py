@@ -1,8 +1,5 @@
 """Tests of `textvae.recipes.sweep`: most of them without a process, a few with real ones."""
 
-from __future__ import annotations
-
-import importlib
 import json
 import os
 import signal
@@ -10,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +18,6 @@ from textvae import recipes
 from textvae.config import RunConfig
 from textvae.recipes import SweepError, finish, open_corpus, sweep
 from textvae.run import RunDirectory
-from textvae.training import SafeInterrupt, TrainingError
-
-# The function of that name hides the module.
-module = importlib.import_module("textvae.recipes.sweep")
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +25,7 @@ def source(text_file: Path) -> str:
     return str(text_file)
 
 
-def test_every_configuration_is_trained_with_every_seed(
-    source: str, tmp_path: Path, spawned: list[str]
-) -> None:
+def test_every_configuration_is_trained_with_every_seed(source, tmp_path, spawned):
     configurations = {"β of a half": {"max_beta": 0.5}, "as it is": {}}
     swept = sweep(source, OPTIONS, configurations, [4, 0], tmp_path / "runs")
     names = ["max_beta=0.5,seed=4", "max_beta=0.5,seed=0", "seed=4", "seed=0"]
@@ -58,9 +48,7 @@ def note(path: Path) -> None:
     (path / "notes.txt").write_text("done")
 
 
-def test_what_is_done_is_not_done_again(
-    source: str, tmp_path: Path, spawned: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_done_is_not_done_again(source, tmp_path, spawned, capsys):
     def call(**configurations: dict[str, Any]) -> list[Path]:
         swept = sweep(source, OPTIONS, configurations, [0], tmp_path)
         return [run.path for _, _, run in swept]
@@ -95,8 +83,8 @@ def test_what_is_done_is_not_done_again(
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_trained(
-    source: str, tmp_path: Path, spawned: list[str], change: dict[str, Any], message: str
-) -> None:
+    source, tmp_path, spawned, change, message
+):
     call = {"source": source, "base": OPTIONS, "configurations": {"a": {}}, "seeds": [0]} | change
     with pytest.raises(ValueError, match=message):
         sweep(directory=tmp_path / "runs", **call)
@@ -104,9 +92,7 @@ def test_wrong_input_is_refused_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_directory_of_other_runs_is_refused(
-    source: str, tmp_path: Path, spawned: list[str]
-) -> None:
+def test_a_directory_of_other_runs_is_refused(source, tmp_path, spawned):
     sweep(source, OPTIONS, {"a": {}}, [0], tmp_path / "runs")
     other = tmp_path / "other.txt"
     other.write_bytes(Path(source).read_bytes())
@@ -118,78 +104,6 @@ def test_a_directory_of_other_runs_is_refused(
             sweep(*changed, {"b": {"max_beta": 0.5}, "a": {}}, [0], tmp_path / "runs")
     assert spawned == ["seed=0"]
     assert left_behind(tmp_path / "runs" / "seed=0") == before
-
-
-class Child:
-    """What stands for a process: lives for so many polls, then has an exit code."""
-
-    def __init__(self, polls: int, exitcode: int) -> None:
-        self.polls, self.exitcode = polls, exitcode
-        self.pid, self.sentinel, self.is_joined = id(self), 0, False
-
-    def is_alive(self) -> bool:
-        return self.polls > 0
-
-    def join(self) -> None:
-        self.is_joined = True
-
-
-FAILED = r"1 ended with exit code 1: \S*1.log says why. .* the same command goes on"
-
-
-@pytest.mark.parametrize(
-    ("polls", "codes", "jobs", "press_at", "error", "expected"),
-    [
-        # No more at a time than jobs.
-        ([3, 1, 1, 1], {}, 2, None, None, ["0 begins", "1 begins", "2 begins", "3 begins"]),
-        # A failed run ends the others.
-        ([9, 2, 9], {1: 1}, 2, None, TrainingError, ["0 begins", "1 begins", "0 ended"]),
-        # Ctrl-C reaches every run once.
-        ([9, 9, 9], {}, 2, 2, SafeInterrupt, ["0 begins", "1 begins", "0 ended", "1 ended"]),
-    ],
-)
-def test_processes_are_watched(
-    polls: list[int],
-    codes: dict[int, int],
-    jobs: int,
-    press_at: int | None,
-    error: type[BaseException] | None,
-    expected: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """Stand-ins for processes; what an interruption ends saves its state, as tested below."""
-    children = [Child(number, codes.get(i, 0)) for i, number in enumerate(polls)]
-    started: list[Child] = []
-    events: list[str] = []
-
-    def spawn(run: RunDirectory, afterwards: Callable[[Path], object]) -> Child:
-        events.append(f"{len(started)} begins")
-        started.append(children[len(started)])
-        return started[-1]
-
-    def poll(sentinels: list[int], seconds: float) -> None:
-        assert 0 < len(sentinels) <= jobs
-        if len(events) == press_at:
-            signal.raise_signal(signal.SIGINT)
-        for child in started:
-            child.polls -= 1
-
-    def kill(pid: int, signum: int) -> None:
-        assert signum == signal.SIGINT
-        events.append(f"{[child.pid for child in children].index(pid)} ended")
-
-    monkeypatch.setattr(module, "_spawn", spawn)
-    monkeypatch.setattr(module, "wait", poll)
-    monkeypatch.setattr("os.kill", kill)
-    config = RunConfig.from_flat("any", {"max_epochs": 4})
-    runs = [RunDirectory(tmp_path / str(i), config) for i in range(len(children))]
-    fails = pytest.raises(error, match=FAILED if codes else None) if error else nullcontext()
-    with fails:
-        list(module._train_all(runs, jobs, finish))
-    assert events == expected
-    assert all(child.is_joined for child in started if child.is_alive())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def tell_and_fail(path: Path) -> None:
@@ -204,11 +118,16 @@ def tell_and_fail(path: Path) -> None:
     raise RuntimeError("this is why")
 
 
-def test_a_failing_run_names_its_log(source: str, tmp_path: Path) -> None:
-    configurations: dict[str, dict[str, Any]] = {"a": {}, "b": {"lr": 0.5}}
-    options: dict[str, Any] = {"jobs": 1, "afterwards": tell_and_fail}
-    with pytest.raises(SweepError, match=r"seed=0 ended with exit code 1: .*seed=0\.log says why"):
+def test_a_failing_run_names_its_log_and_ends_the_others(source, tmp_path):
+    longer = {"max_epochs": 10**6, "lr_patience": 10**6}
+    configurations: dict[str, Any] = {"a": {}, "longer": longer, "c": {"lr": 0.5}}
+    options: dict[str, Any] = {"jobs": 2, "afterwards": tell_and_fail}
+    said = r"/seed=0 ended with exit code 1: .*/seed=0\.log says why. .* the same command goes on"
+    with pytest.raises(SweepError, match=said):
         sweep(source, OPTIONS, configurations, [0], tmp_path, **options)
+    other = tmp_path / "lr_patience=1000000,max_epochs=1000000,seed=0.log"
+    assert "Traceback" not in other.read_text()
+    assert processes_of(other) == []
     log = (tmp_path / "seed=0.log").read_text()
     assert "RuntimeError: this is why" in log
     assert "training:" not in log  # a bar is for a terminal
@@ -266,7 +185,7 @@ def processes_of(path: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_run_is_still_importing(call: dict[str, Any], tmp_path: Path) -> None:
+def test_ctrl_c_while_a_run_is_still_importing(call, tmp_path):
     process = started(call, tmp_path)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
 
@@ -295,9 +214,7 @@ def call(source: str, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_an_interrupted_sweep_goes_on_to_the_same_results(
-    call: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_an_interrupted_sweep_goes_on_to_the_same_results(call, tmp_path, request):
     run = RunDirectory(tmp_path / "runs" / "seed=0", RunConfig(data_source=call["source"]))
     process = started(call, tmp_path)
     wait_until(lambda: bool(run.evaluations()) or process.poll() is not None)
@@ -318,7 +235,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_results(
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_leaves_no_process(call: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_sweep_leaves_no_process(call, tmp_path):
     run = RunDirectory(tmp_path / "runs" / "seed=0", RunConfig(data_source=call["source"]))
     call["base"]["max_epochs"] = 100_000
     process = started(call, tmp_path)

@@ -1,7 +1,5 @@
 """The search: what it tries, what it drops, and that it goes on where it was."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ def corpus(tmp_path: Path) -> Corpus:
     return load_corpus(tmp_path / "some.txt")
 
 
-def test_recipes_and_their_options_exist(corpus: Corpus) -> None:
+def test_recipes_and_their_options_exist(corpus):
     for recipe, options in SPACE.items():
         combined(recipe)
         for name, (low, high) in options.items():
@@ -33,7 +31,7 @@ def test_recipes_and_their_options_exist(corpus: Corpus) -> None:
             RunConfig.from_flat("", recipes.chosen(corpus, {name: low}, recipe))
 
 
-def test_it_begins_with_the_default_and_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+def test_it_begins_with_the_default_and_goes_on(corpus, tmp_path):
     found = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
     (first,) = found
     assert (first.recipe, first.state, first.number) == ("default", "complete", 0)
@@ -51,23 +49,21 @@ def test_it_begins_with_the_default_and_goes_on(corpus: Corpus, tmp_path: Path) 
     assert both[1].directory == str(tmp_path / "t" / "trial-1")
 
 
-def test_given_options_are_not_searched(corpus: Corpus, tmp_path: Path) -> None:
+def test_given_options_are_not_searched(corpus, tmp_path):
     given = {**QUICK, "lr": 0.01, "free_bits": 1.0}
     (trial,) = tune(corpus, given, tmp_path / "t", minutes=5, max_trials=1)
     training = RunDirectory.open(trial.directory).config.training
     assert (training.lr, training.free_bits) == (0.01, 1.0)
 
 
-def test_what_time_ends_is_dropped_but_the_first(corpus: Corpus, tmp_path: Path) -> None:
+def test_what_time_ends_is_dropped_but_the_first(corpus, tmp_path):
     (first,) = tune(corpus, QUICK, tmp_path / "t", minutes=1e-6, max_trials=1)
     assert first.state == "complete"
     _, second = tune(corpus, QUICK, tmp_path / "t", minutes=1e-6, max_trials=1)
     assert (second.state, second.nll) == ("pruned", None)
 
 
-def test_an_interrupted_training_goes_on(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_goes_on(corpus, tmp_path, monkeypatch):
     fit = Trainer.fit
 
     def interrupted(trainer: Trainer) -> str:
@@ -89,7 +85,7 @@ def trial(number: int, nll: float | None, verdict: str | None, state: str = "com
     return Trial(number, "default", {}, f"t/{number}", state, nll, verdict=verdict, **figures)
 
 
-def test_the_best_is_healthy() -> None:
+def test_the_best_is_healthy():
     found = [
         trial(0, 9.0, "collapsed"),
         trial(1, 11.0, "healthy"),

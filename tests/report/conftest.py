@@ -1,7 +1,5 @@
 """A tiny run, made and diagnosed once for all tests of what is said of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of `textvae.report.page`: one HTML file, whole and harmless; the files of a study."""
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import json
@@ -86,7 +84,7 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def test_the_page_of_a_run(page: str, diagnosed: LoadedRun) -> None:
+def test_the_page_of_a_run(page, diagnosed):
     found, text = diagnosed.diagnosis, words(page)
     assert f"<title>annealed: {found.verdict.verdict}</title>" in page
     assert text.startswith(f"annealed animals, test split: 12 sentences of {found.elbo.num_tokens}")
@@ -102,7 +100,7 @@ def test_the_page_of_a_run(page: str, diagnosed: LoadedRun) -> None:
     assert len(page.encode()) < 1_000_000
 
 
-def test_the_pictures_of_a_run(page: str) -> None:
+def test_the_pictures_of_a_run(page):
     shown = pictures(page)
     assert [title for title in shown if title != "MI"] == [
         *("β", "rec", "KL", "active units", "KL of each dimension"),
@@ -111,9 +109,7 @@ def test_the_pictures_of_a_run(page: str) -> None:
     ]
 
 
-def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(
-    runs: list[LoadedRun], tmp_path: Path
-) -> None:
+def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(runs, tmp_path):
     run = shutil.copytree(runs[2].run.path, tmp_path / "copy")
     copy = replace(runs[2], run=RunDirectory.open(run))
     record = {"split": "valid", "step": 1, "rec": 3.0, "kl": 1.0}
@@ -130,7 +126,7 @@ def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(
 
 
 @pytest.mark.parametrize("kind", ["run", "floor", "comparison"])
-def test_a_page_is_sound_and_asks_for_nothing(kind: str, pages: dict[str, str]) -> None:
+def test_a_page_is_sound_and_asks_for_nothing(kind, pages):
     page = pages[kind]
     outline = Outline(page)
     assert "script" not in outline.tags
@@ -139,9 +135,7 @@ def test_a_page_is_sound_and_asks_for_nothing(kind: str, pages: dict[str, str]) 
     assert page.count("<style") == 1
 
 
-def test_text_of_the_corpus_a_verdict_and_a_name_is_text(
-    page: str, diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_of_the_corpus_a_verdict_and_a_name_is_text(page, diagnosed, tmp_path, monkeypatch):
     assert HOSTILE not in page
     assert HOSTILE in words(page)
     monkeypatch.setattr(Diagnosis, "verdict", Verdict(HOSTILE, HOSTILE, f"--lr 1 {HOSTILE}"))
@@ -151,7 +145,7 @@ def test_text_of_the_corpus_a_verdict_and_a_name_is_text(
         assert "<code>--lr</code> 1 &lt;script&gt;" in page
 
 
-def test_a_language_model_has_a_page(pages: dict[str, str]) -> None:
+def test_a_language_model_has_a_page(pages):
     floor = pages["floor"]
     assert "rec" in pictures(floor)
     for heading in ("Latent space", "What the decoder takes", "Reconstructions", "known factors"):
@@ -159,9 +153,7 @@ def test_a_language_model_has_a_page(pages: dict[str, str]) -> None:
     assert "exact: this is a language model" in floor
 
 
-def test_an_nll_that_was_cut_short_is_told(
-    pages: dict[str, str], diagnosed: LoadedRun, tmp_path: Path
-) -> None:
+def test_an_nll_that_was_cut_short_is_told(pages, diagnosed, tmp_path):
     assert "cut short" not in "".join(pages.values())
     partial = dataclasses.replace(diagnosed.diagnosis, interrupted=True, nll=None)
     cut = replace(diagnosed, diagnosis=partial)
@@ -169,9 +161,7 @@ def test_an_nll_that_was_cut_short_is_told(
     assert "was cut short" in compared([diagnosed, cut], tmp_path)
 
 
-def test_the_heat_map_shows_the_dimensions_that_tell_most(
-    diagnosed: LoadedRun, tmp_path: Path
-) -> None:
+def test_the_heat_map_shows_the_dimensions_that_tell_most(diagnosed, tmp_path):
     probes = [
         FactorProbe(
             "topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75, [0.5, 0.6, 0.9], [0, 1, 3]
@@ -188,7 +178,7 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(
     assert "<p>MIG 0.50, SAP 0.30, completeness 0.49, informativeness 0.75</p>" in page
 
 
-def test_runs_side_by_side(pages: dict[str, str], runs: list[LoadedRun]) -> None:
+def test_runs_side_by_side(pages, runs):
     comparison = pages["comparison"]
     assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
         (run.name, run.diagnosis.verdict.verdict) for run in runs
@@ -201,9 +191,7 @@ def test_runs_side_by_side(pages: dict[str, str], runs: list[LoadedRun]) -> None
         assert run.diagnosis.verdict.explanation in words(comparison)
 
 
-def test_a_page_is_written_alike_whole_or_not_at_all(
-    page: str, diagnosed: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_is_written_alike_whole_or_not_at_all(page, diagnosed, tmp_path, monkeypatch):
     assert written(diagnosed, tmp_path) == page
 
     def fail(self: Path, other: Path) -> None:
@@ -215,12 +203,7 @@ def test_a_page_is_written_alike_whole_or_not_at_all(
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", page)]
 
 
-def test_where_no_page_or_study_can_be_is_known_beforehand(tmp_path: Path) -> None:
-    report.check_page(tmp_path / "page.html")
-    with pytest.raises(FileNotFoundError, match=r"no directory .*typo to write page\.html to"):
-        report.check_page(tmp_path / "typo" / "page.html")
-    with pytest.raises(IsADirectoryError, match=r"must be a file to write to, it is a directory"):
-        report.check_page(tmp_path)
+def test_where_no_study_can_be_is_known_beforehand(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
         check_study(tmp_path / "file" / "beta")
@@ -229,7 +212,7 @@ def test_where_no_page_or_study_can_be_is_known_beforehand(tmp_path: Path) -> No
         check_study(tmp_path / "beta")
 
 
-def test_the_files_of_a_study(tmp_path: Path) -> None:
+def test_the_files_of_a_study(tmp_path):
     path = tmp_path / "results" / "corpus" / "beta"
     check_study(path)
     assert list(path.parent.iterdir()) == []
@@ -244,7 +227,7 @@ def test_the_files_of_a_study(tmp_path: Path) -> None:
 @chromium.needed
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
-def test_pages_in_a_browser(pages: dict[str, str], tmp_path: Path, width: int, scheme: str) -> None:
+def test_pages_in_a_browser(pages, tmp_path, width, scheme):
     pytest.importorskip("playwright.sync_api", reason="the extra `browser` is missing")
     view: dict[str, Any] = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
     with chromium.launched() as browser:

@@ -1,7 +1,5 @@
 """Tests of `textvae.report.pictures`."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re
@@ -41,9 +39,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("ending", [*BEGINNINGS, ".PNG"])
-def test_equal_charts_are_equal_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
-) -> None:
+def test_equal_charts_are_equal_files(tmp_path, monkeypatch, ending):
     files = [tmp_path / f"{name}{ending}" for name in ("one", "two")]
     panel_chart(files[0], [panel()])
     on_page = picture("KL", "", bars, [0.1, 0.3])
@@ -60,7 +56,7 @@ def test_equal_charts_are_equal_files(
     assert {path.name for path in tmp_path.iterdir()} == {file.name for file in files}
 
 
-def test_what_is_in_a_chart(drawn: list[Any]) -> None:
+def test_what_is_in_a_chart(drawn):
     bands = {"second": ([2.0, 1.5, 0.5], [4.0, 2.5, 1.5])}
     panels = [panel(logx=True, bands=bands), panel(title="b"), panel(title="c")]
     panel_chart("a.png", panels, title="three")
@@ -81,7 +77,7 @@ def test_what_is_in_a_chart(drawn: list[Any]) -> None:
     assert matplotlib.colors.same_color(band.get_facecolor()[0][:3], axes.lines[1].get_color())
 
 
-def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) -> None:
+def test_curves_can_be_told_apart_and_measurements_are_marked(drawn):
     many = {str(n): (list(range(n)), [0.0] * n) for n in (1, 20, 21, *range(30, 47))}
     panel_chart("a.png", [panel(curves=many)])
     lines = drawn[0].axes[0].lines
@@ -90,17 +86,10 @@ def test_curves_can_be_told_apart_and_measurements_are_marked(drawn: list[Any]) 
     assert [line.get_marker() for line in lines[:4]] == ["o", "o", "", ""]
 
 
-def test_files_that_cannot_be_written(tmp_path: Path) -> None:
+def test_files_that_cannot_be_written(tmp_path):
     for name in ("a.xyz", "a", ".png", "a.png.txt"):
         with pytest.raises(InputError, match=r"end in one of \.png, \.svg, \.pdf, got '.*" + name):
             pictures.checked_path(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere to write a\.png to"):
-        panel_chart(tmp_path / "nowhere" / "a.png", [panel()])
-    (tmp_path / "b.png").mkdir()
-    with pytest.raises(
-        IsADirectoryError, match=r"b\.png must be a file to write to, it is a directory"
-    ):
-        panel_chart(tmp_path / "b.png", [panel()])
     assert pictures.checked_path(str(tmp_path / "c.svg")) == tmp_path / "c.svg"
 
 
@@ -112,7 +101,7 @@ def svg(draw: Callable[..., None], *given: Any, **options: Any) -> str:
     return base64.b64decode(content).decode()
 
 
-def test_pyplot_is_not_loaded() -> None:
+def test_pyplot_is_not_loaded():
     # It would choose a window system, and keep every figure.
     before = set(sys.modules)
     svg(bars, [0.1])
@@ -130,7 +119,7 @@ def heights(drawn: str) -> list[float]:
     return [max(each) - min(each) for each in ys]
 
 
-def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
+def test_bars_are_as_high_as_their_values_the_highest_first():
     drawn = svg(bars, [1.0, 4.0, 2.0])
     full, *others = heights(drawn)
     assert [height / full for height in others] == pytest.approx([0.5, 0.25], abs=1e-3)
@@ -138,7 +127,7 @@ def test_bars_are_as_high_as_their_values_the_highest_first() -> None:
     assert heights(svg(bars, [4.0], top=8.0))[0] / full == pytest.approx(0.5, abs=1e-3)
 
 
-def test_the_circles_hold_their_share_of_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_circles_hold_their_share_of_the_prior(monkeypatch):
     circles: list[Any] = []
     monkeypatch.setattr("matplotlib.axes.Axes.add_patch", lambda _, circle: circles.append(circle))
     codes = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
@@ -156,7 +145,7 @@ def scale(**options: Any) -> list[float]:
     return [float(text.replace("\u2212", "-")) for text in labels(axis) if text[-1].isdigit()]
 
 
-def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
+def test_the_scale_begins_at_zero_or_fits_the_curve():
     curve, high = {"_": ([1, 2], [5.0, 6.0])}, ([1, 2], [80.0, 90.0])
     assert scale(curves=curve, from_zero=True)[0] == 0
     fitted = scale(curves=curve, faint=high)
@@ -176,7 +165,7 @@ def test_the_scale_begins_at_zero_or_fits_the_curve() -> None:
 @pytest.mark.parametrize(
     "look", [{"from_zero": True, "faint": ([1], [math.nan])}, {"training": True}]
 )
-def test_no_curve_is_too_odd_to_draw(curve: Any, look: dict[str, Any]) -> None:
+def test_no_curve_is_too_odd_to_draw(curve, look):
     assert "nan" not in svg(curves, panel(curves={"_": curve}, **look)).lower()
 
 
@@ -190,11 +179,11 @@ def test_no_curve_is_too_odd_to_draw(curve: Any, look: dict[str, Any]) -> None:
         (cloud, [torch.full((2, 2), math.nan), (0, 1)]),
     ],
 )
-def test_nothing_else_is_too_odd_to_draw(draw: Callable[..., None], given: list[Any]) -> None:
+def test_nothing_else_is_too_odd_to_draw(draw, given):
     assert "nan" not in svg(draw, *given).lower()
 
 
-def test_a_panel_of_seeds_has_the_points_that_all_of_them_have() -> None:
+def test_a_panel_of_seeds_has_the_points_that_all_of_them_have():
     seeds = [[(3, 1.0), (1, 5.0), (2, 0.0)], [(1, 7.0), (3, 2.0)], [(9, 0.0), (3, 6.0), (1, 0.0)]]
     several = {"a": seeds, "b": [[(1, 2.0)], [(2, 2.0)]], "none": [[]]}
     made = pictures.seeds_panel(several, xlabel="epoch", logx=True)

@@ -1,15 +1,14 @@
 """Tests of `textvae.report.schedules`."""
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from typing import Any
 
 import pytest
 
-from textvae.annealers import ANNEALERS, Annealer, CyclicalAnnealer, LinearAnnealer, build_annealer
+from textvae.annealers import ANNEALERS, CyclicalAnnealer, LinearAnnealer, build_annealer
 from textvae.checks import InputError
+from textvae.interop.vae_annealing import Annealer
 from textvae.report import schedules
 from textvae.report.schedules import FIGURES, drawing, listing, picture, weights
 
@@ -30,7 +29,7 @@ class Feedback:
         self.weight /= 2
 
 
-def test_a_name_is_what_training_makes_of_it() -> None:
+def test_a_name_is_what_training_makes_of_it():
     names = [*ANNEALERS, "vae-annealing"]
     made = drawing(names, **SHARED)[1][""]
     assert list(made) == names
@@ -48,12 +47,12 @@ def test_a_name_is_what_training_makes_of_it() -> None:
         (["linear"], "shapes", "either annealers or --figure can be given, got both: shapes"),
     ],
 )
-def test_what_can_not_be_drawn(names: list[str], figure: str | None, said: str) -> None:
+def test_what_can_not_be_drawn(names, figure, said):
     with pytest.raises(InputError, match=said):
         drawing(names, figure, **SHARED)
 
 
-def test_the_shapes_differ_and_meet_at_both_ends() -> None:
+def test_the_shapes_differ_and_meet_at_both_ends():
     shapes = drawing(figure="shapes", **USUAL)[1][""].values()
     curves = [weights(annealer, range(101)) for annealer in shapes]
     assert {curve[0] for curve in curves} == {0.0}
@@ -61,7 +60,7 @@ def test_the_shapes_differ_and_meet_at_both_ends() -> None:
     assert [round(curve[20], 3) for curve in curves] == [0.25, 0.146, 0.07, 0.0]
 
 
-def test_the_figures_can_be_drawn_and_the_cycles_follow_the_options() -> None:
+def test_the_figures_can_be_drawn_and_the_cycles_follow_the_options():
     for name in FIGURES:
         title, panels = drawing(figure=name, **USUAL)
         assert listing(panels, 100, title=title).startswith(title)
@@ -71,7 +70,7 @@ def test_the_figures_can_be_drawn_and_the_cycles_follow_the_options() -> None:
     assert repr(theirs["logistic"]) == repr(Annealer(20, "logistic", cyclical=True))
 
 
-def test_switching_is_the_documented_loop() -> None:
+def test_switching_is_the_documented_loop():
     """Disabled at epoch 30 and enabled again at epoch 70, as the package's documentation has it."""
     annealing_agent = Annealer(20, shape="cosine", cyclical=True)
     expected = []
@@ -92,13 +91,13 @@ def test_switching_is_the_documented_loop() -> None:
     assert found[72] == 0.0
 
 
-def test_an_annealer_that_can_only_be_stepped() -> None:
+def test_an_annealer_that_can_only_be_stepped():
     annealer = Feedback()
     assert weights(annealer, [0, 1, 3]) == [1.0, 0.5, 0.125]
     assert annealer.weight == 1.0  # a copy was stepped
 
 
-def test_a_listing() -> None:
+def test_a_listing():
     half = build_annealer("constant", warmup_steps=0, max_beta=0.5)
     panels = {"": {"up": LinearAnnealer(8), "half": half}, "more": {"a": LinearAnnealer(8)}}
     lines = listing(panels, 10, title="Two schedules").split("\n")
@@ -115,7 +114,7 @@ def test_a_listing() -> None:
     ]
 
 
-def test_weights_of_any_size() -> None:
+def test_weights_of_any_size():
     for max_beta, shown, scale in (
         (250.0, "125.000", "250"),
         (0.002, "0.00100", "0.002"),  # a small weight keeps its digits
@@ -127,15 +126,13 @@ def test_weights_of_any_size() -> None:
         assert ("█" in text) == (max_beta > 0)
 
 
-def test_little_is_not_nothing() -> None:
+def test_little_is_not_nothing():
     bars = listing({"": {"a": LinearAnnealer(1000)}}, 1000, title="t").split("│")[1]
     assert (bars[:2], bars.count(" "), len(bars)) == (" ▁", 1, 60)
 
 
 @pytest.mark.parametrize(("num_steps", "apart"), [(25, 1), (1000, 1), (10**7, 10**4)])
-def test_every_step_is_drawn_or_1000_of_many(
-    monkeypatch: pytest.MonkeyPatch, num_steps: int, apart: int
-) -> None:
+def test_every_step_is_drawn_or_1000_of_many(monkeypatch, num_steps, apart):
     drawn: list[Any] = []
     monkeypatch.setattr(schedules, "panel_chart", lambda path, panels, title: drawn.extend(panels))
     annealer, start = CyclicalAnnealer(10, 2), time.perf_counter()
@@ -147,7 +144,7 @@ def test_every_step_is_drawn_or_1000_of_many(
 
 
 @pytest.mark.parametrize("num_steps", [0, -3])
-def test_there_is_a_step(num_steps: int) -> None:
+def test_there_is_a_step(num_steps):
     one = {"": {"a": LinearAnnealer(1)}}
     for show in (partial(picture, "a.png"), listing):
         with pytest.raises(InputError, match=f"steps must be at least 1, got {num_steps}"):

@@ -1,10 +1,7 @@
 """Tests of `textvae.report.text`: what the terminal says of a run and of its diagnosis."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +35,7 @@ def known(diagnosed: LoadedRun) -> LoadedRun:
     )
 
 
-def test_the_text_of_a_diagnosis(known: LoadedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_of_a_diagnosis(known, monkeypatch):
     monkeypatch.setattr(Diagnosis, "verdict", Verdict("healthy", "It says something.", "Go on."))
     lines = report.diagnosis_text(known).split("\n")
     assert lines[0] == "animals, test split: 12 sentences of 70 tokens, nats per sentence"
@@ -72,9 +69,7 @@ def test_the_text_of_a_diagnosis(known: LoadedRun, monkeypatch: pytest.MonkeyPat
         (True, None, "–*", "–*"),
     ],
 )
-def test_an_nll_that_was_cut_short(
-    known: LoadedRun, interrupted: bool, se: float | None, nll: str, ppl: str
-) -> None:
+def test_an_nll_that_was_cut_short(known, interrupted, se, nll, ppl):
     estimate = None if se is None else replace(known.diagnosis.nll, se=se)
     found = changed(known, interrupted=interrupted, nll=estimate)
     row = report.text.figures_row(found.diagnosis)
@@ -83,7 +78,7 @@ def test_an_nll_that_was_cut_short(
     assert ("* cut short: NLL" in report.comparison_text([known, found])) == ("*" in nll)
 
 
-def test_a_language_model_has_nothing_to_say_of_z(runs: list[LoadedRun]) -> None:
+def test_a_language_model_has_nothing_to_say_of_z(runs):
     text = report.diagnosis_text(runs[2])
     assert "a language model: its NLL is exact" in text
     assert "verdict: language model" in text or "verdict: never trained" in text
@@ -92,7 +87,7 @@ def test_a_language_model_has_nothing_to_say_of_z(runs: list[LoadedRun]) -> None
     assert report.text.figures_row(runs[2].diagnosis)["AU"] == "–"
 
 
-def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
+def test_runs_side_by_side(runs):
     lines = report.comparison_text(runs).split("\n")
     assert lines[0].startswith("animals, test split: 12 sentences")
     assert lines[1].split()[0] == "run"
@@ -106,7 +101,7 @@ def test_runs_side_by_side(runs: list[LoadedRun]) -> None:
     assert report.text.run_names([runs[0]] * 2) == [str(runs[0].run.path)] * 2
 
 
-def test_a_table_is_aligned_to_the_right() -> None:
+def test_a_table_is_aligned_to_the_right():
     rows = [
         {"rec": 101.2345, "AU": "3/32", "note": "collapsed"},
         {"rec": 5.0, "AU": 12, "note": "β"},
@@ -135,11 +130,11 @@ def test_a_table_is_aligned_to_the_right() -> None:
         ([], "no latent dimensions (a language model)"),
     ],
 )
-def test_kl_bars(kl_per_dim: list[float], bars: str) -> None:
+def test_kl_bars(kl_per_dim, bars):
     assert report.text.kl_bars(kl_per_dim) == bars
 
 
-def test_examples() -> None:
+def test_examples():
     pairs = [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]
     assert report.text.examples_text(Examples(["s", "t"], pairs, ["A", "M", "D"])).split("\n") == [
         "samples from the prior",
@@ -157,7 +152,7 @@ def test_examples() -> None:
     assert only_samples == "samples from the prior\n  s"
 
 
-def test_the_heading_says_what_was_left_out(corpus: Corpus, tmp_path: Path) -> None:
+def test_the_heading_says_what_was_left_out(corpus, tmp_path):
     whole = recipes.start(corpus, SIZES, tmp_path / "whole")
     heading = report.run_heading(whole, replace(corpus, skipped={"train": 2, "test": 1}))
     parameters = sum(p.numel() for p in whole.model.parameters())
@@ -181,9 +176,7 @@ def test_the_heading_says_what_was_left_out(corpus: Corpus, tmp_path: Path) -> N
         ("grammar", "EMBEDDED CORPUS (made by a grammar, no real text), "),
     ],
 )
-def test_an_evaluation_is_marked_with_its_corpus(
-    diagnosed: LoadedRun, name: str, shown: str
-) -> None:
+def test_an_evaluation_is_marked_with_its_corpus(diagnosed, name, shown):
     run = replace(diagnosed, corpus=replace(diagnosed.corpus, name=name), evaluation=TERMS)
     assert report.evaluation(run, β=1.0).split("\n") == [
         f"{shown}test split: 3,761 sentences of 82,430 tokens, nats per sentence",
@@ -201,7 +194,7 @@ def of_texts(run: LoadedRun, *texts: str) -> LoadedRun:
 FOUND = Verdict("healthy", "All is well.", "Go on.")
 
 
-def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun) -> None:
+def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed):
     run = of_texts(
         diagnosed, "it 's a $ N; profit for the company", "prices fell again at the end of it"
     )
@@ -235,11 +228,11 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed: LoadedRun)
         ([None, None], ""),
     ],
 )
-def test_a_spread(values: list[float | None], shown: str) -> None:
+def test_a_spread(values, shown):
     assert report.text.spread(values) == shown
 
 
-def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown() -> None:
+def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown():
     rows = [
         {"name": "linear", "kl": 2.0, "au": 3},
         {"name": "none", "kl": 0.0, "au": None},
@@ -279,7 +272,7 @@ QUALITY = Quality(
 )
 
 
-def test_the_text_of_a_quality() -> None:
+def test_the_text_of_a_quality():
     lines = report.text.quality_text(QUALITY).split("\n")
     assert lines[0] == (
         "runs/mine-1: EMBEDDED CORPUS (made by a grammar, no real text), test split, "
@@ -317,7 +310,7 @@ def test_the_text_of_a_quality() -> None:
     ]
 
 
-def test_the_parts_of_a_quality_that_may_be_missing() -> None:
+def test_the_parts_of_a_quality_that_may_be_missing():
     bare = replace(QUALITY, corpus="mine", reconstruction=None, perplexities=None, grammar=None)
     lines = report.text.quality_text(bare).split("\n")
     assert lines[0].startswith("runs/mine-1: mine, test split")

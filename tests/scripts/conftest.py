@@ -1,7 +1,5 @@
 """What the tests of scripts share: they run in this process, on a small corpus and tiny models."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable, Iterator

@@ -1,15 +1,15 @@
 """`scripts/anneal_your_own_loop.py`: what it prints, what it learns, what it refuses."""
 
-from __future__ import annotations
-
 import runpy
+import sys
 from typing import Any
 
 import pytest
 
-from tests.scripts import running
+from tests.scripts.running import SCRIPTS, Answer, assert_refused
 
-SCRIPT = runpy.run_path(str(running.SCRIPTS / "anneal_your_own_loop.py"))
+PATH = str(SCRIPTS / "anneal_your_own_loop.py")
+SCRIPT = runpy.run_path(PATH)
 OPTIONS = {"epochs": 6, "warmup_epochs": 5, "reconstruction": "bce", "lr": 1e-3, "seed": 0}
 
 
@@ -20,7 +20,7 @@ def train(**options: Any) -> list[list[float]]:
     return history
 
 
-def test_it_learns_while_the_weight_rises(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_learns_while_the_weight_rises(capsys):
     history = train()
     assert [row[:2] for row in history] == [[1, 0], [2, 0.2], [3, 0.4], [4, 0.6], [5, 0.8], [6, 1]]
     printed = capsys.readouterr().out.splitlines()
@@ -35,12 +35,12 @@ def test_it_learns_while_the_weight_rises(capsys: pytest.CaptureFixture[str]) ->
     assert wrong < 0.06
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_decides():
     first, again, other = (train(epochs=1, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_squared_errors_serve_too_and_leave_more_pixels_wrong() -> None:
+def test_squared_errors_serve_too_and_leave_more_pixels_wrong():
     bce, mse = (train(reconstruction=kind)[-1][-1] for kind in ("bce", "mse"))
     assert bce < mse < 0.15
 
@@ -49,5 +49,8 @@ def test_squared_errors_serve_too_and_leave_more_pixels_wrong() -> None:
     ("argument", "named"),
     [("--epochs=0", "epochs"), ("--reconstruction=l1", "mse"), ("--epocs=3", "epocs")],
 )
-def test_wrong_input_is_refused(argument: str, named: str) -> None:
-    running.assert_refused(running.run_script("anneal_your_own_loop", argument), named)
+def test_wrong_input_is_refused(monkeypatch, capsys, argument, named):
+    monkeypatch.setattr(sys, "argv", [PATH, argument])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(PATH, run_name="__main__")
+    assert_refused(Answer(stop.value.code, *capsys.readouterr()), named)

@@ -1,7 +1,5 @@
 """Tests of `scripts/benchmark.py` on tiny models: figures, table and file; never a time."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable
@@ -45,7 +43,7 @@ def text_file(tmp_path: Path) -> str:
     return "--data-dir=./some.txt"
 
 
-def test_decode_from_options_to_results(measure: Measure) -> None:
+def test_decode_from_options_to_results(measure):
     found = measure("decode", *DECODING, "--rounds=2")
     assert (found["threads"], found["rounds"], found["precision"]) == (1, 2, "fp32")
     assert f"torch {torch.__version__}" in found["versions"]
@@ -66,13 +64,13 @@ def test_decode_from_options_to_results(measure: Measure) -> None:
         assert row.endswith(f" | {pair['agreement']} |")
 
 
-def test_decode_with_a_run(measure: Measure, tiny_model: SentenceVAE, tmp_path: Path) -> None:
+def test_decode_with_a_run(measure, tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "some-run")
     found = measure("decode", "--run=some-run", "--max-length=9", *DECODING, "--rounds=1")
     assert found["model"].startswith("some-run (vocab_size 13, ")
 
 
-def test_train(measure: Measure, text_file: str) -> None:
+def test_train(measure, text_file):
     found = measure("train", text_file, "--steps=4", "--batch-size=5", "--rounds=1")
     assert [pair["name"] for pair in found["pairs"]] == ["training, fp32", "training, bf16"]
     assert "35 sentences of some (train)" in found["data"]
@@ -82,7 +80,7 @@ def test_train(measure: Measure, text_file: str) -> None:
         assert pair["ours"]["flops_per_unit"] == pair["reference"]["flops_per_unit"]
 
 
-def test_steps(measure: Measure, text_file: str) -> None:
+def test_steps(measure, text_file):
     found = measure("steps", text_file, "--steps=2", "--batch-size=5", "--rounds=2")
     assert [pair["name"] for pair in found["pairs"]] == list(train.RUNGS)
     ratios = [pair["ratio"] for pair in found["pairs"]]
@@ -92,7 +90,7 @@ def test_steps(measure: Measure, text_file: str) -> None:
     )
 
 
-def test_evaluate(measure: Measure, text_file: str) -> None:
+def test_evaluate(measure, text_file):
     found = measure("evaluate", text_file, "--num-samples=7", *DECODING, "--rounds=1")
     (pair,) = found["pairs"]
     assert pair["name"] == "IW-NLL, fp32"
@@ -101,7 +99,7 @@ def test_evaluate(measure: Measure, text_file: str) -> None:
     assert 0 < error["mean |Δ|, nats"] <= error["largest |Δ|, nats"] < 0.05
 
 
-def test_scale(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scale(measure, monkeypatch):
     first = scale.Size(20, 4, 2)
     monkeypatch.setattr(scale, "FIRST", first)
     monkeypatch.setattr(scale, "SIZES", [first, first._replace(vocab_size=1020)])
@@ -121,7 +119,7 @@ def in_this_process(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def test_memory(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory(measure, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "in_fresh_process", in_this_process)
     monkeypatch.setattr(data, "DRAWN_AT_ONCE", 60)
     sizes = ("--small=100", "--large=150", "--steps=2", "--rounds=1", "--work-dir=work")
@@ -135,7 +133,7 @@ def test_memory(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(set(texts)) == 150
 
 
-def test_device(measure: Measure, text_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device(measure, text_file, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
     sizes = ("--batch-size=4", "--steps=3", "--num-samples=5", "--num-sentences=16", "--rounds=2")
     found = measure("device", text_file, *sizes)
@@ -150,7 +148,7 @@ def test_device(measure: Measure, text_file: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("small_grammar")
-def test_data(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data(measure, monkeypatch):
     monkeypatch.setattr(data, "in_fresh_process", in_this_process)
     found = measure("data", "--batch-size=8", "--rounds=2")
     assert {pair["name"]: pair["unit"] for pair in found["pairs"]} == {
@@ -171,7 +169,7 @@ def test_data(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
         data.data(bench.Bench("data", 1, {}))
 
 
-def test_busy(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy(measure, monkeypatch):
     seen = list[dict[str, str]]()
 
     def count(*arguments: Any) -> bench.Timed:
@@ -206,17 +204,13 @@ def test_busy(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
         ([], "decode"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_measured(
-    run: Callable[..., Any], arguments: list[str], named: str
-) -> None:
+def test_wrong_input_is_refused_before_anything_is_measured(run, arguments, named):
     answer = run("benchmark", *arguments)
     assert (answer.code, answer.out) == (2, "")
     assert named in answer.err
 
 
-def test_the_sides_take_turns_and_shares_are_taken_round_by_round(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_sides_take_turns_and_shares_are_taken_round_by_round(monkeypatch, capsys):
     now, order = 0.0, list[str]()
 
     def side(name: str, seconds: float, amount: float, flops: float | None) -> bench.Side:
@@ -248,9 +242,7 @@ def test_the_sides_take_turns_and_shares_are_taken_round_by_round(
     assert row in capsys.readouterr().out
 
 
-def test_the_clock_waits_for_an_accelerator_and_steps_do_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_clock_waits_for_an_accelerator_and_steps_do_not(monkeypatch):
     waits = list[torch.device]()
     monkeypatch.setattr(torch.accelerator, "synchronize", waits.append)
     bench.measured(bench.Side(lambda: 10.0, device=ELSEWHERE))
@@ -277,7 +269,7 @@ OUTPUT = 2 * 8 * 20
         ({"bidirectional": True, "encoder_num_layers": 2}, 2 * (ENCODER + 2 * 3 * 4 * (8 + 4))),
     ],
 )
-def test_operations_are_those_counted_by_hand(options: dict[str, Any], encoder: float) -> None:
+def test_operations_are_those_counted_by_hand(options, encoder):
     model = SentenceVAE(**{**TINY_MODEL, **options})
     forward = encoder + DECODER + OUTPUT
     assert models.flops_per_token(model) == forward
@@ -285,7 +277,7 @@ def test_operations_are_those_counted_by_hand(options: dict[str, Any], encoder: 
     assert models.flops_per_token(model, encodings=0.1) == pytest.approx(forward - 0.9 * encoder)
 
 
-def test_results_that_differ_are_refused() -> None:
+def test_results_that_differ_are_refused():
     assert bench.close("loss", [10.0, 5.0], [10.0, 5.001], 1e-3) == "loss 0.0002 apart"
     for apart in (5.01, float("nan")):
         with pytest.raises(RuntimeError, match=r"do the same: loss .* apart, 0\.001 is allowed"):

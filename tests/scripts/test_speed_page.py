@@ -1,9 +1,6 @@
 """docs/speed.md shows what the benchmarks wrote into results/speed/."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +20,7 @@ def tables(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_benchmarks_table_is_what_it_measured(path: Path) -> None:
+def test_a_benchmarks_table_is_what_it_measured(path):
     content = read_json(path)
     if content["pairs"]:
         rows = [bench.line(pair, "reference") for pair in content["pairs"]]
@@ -33,7 +30,7 @@ def test_a_benchmarks_table_is_what_it_measured(path: Path) -> None:
         assert f"{name}: {bench.told(figures)}" in " ".join(PAGE.split())
 
 
-def test_every_benchmark_is_shown() -> None:
+def test_every_benchmark_is_shown():
     names = {read_json(path)["benchmark"] for path in FILES}
     assert names == {"train", "steps", "evaluate", "decode", "scale", "data", "memory", "device"}
     assert len(FILES) == len(names) + 1  # decode twice, with a trained model and without
@@ -45,7 +42,7 @@ def pair(benchmark: str, name: str) -> dict[str, Any]:
     return found
 
 
-def test_what_the_page_says_in_short() -> None:
+def test_what_the_page_says_in_short():
     said = " ".join(PAGE.split())
     fp32, bf16 = (pair("train", f"training, {name}") for name in ("fp32", "bf16"))
     greedy = pair("decode", "greedy, 512 sentences")

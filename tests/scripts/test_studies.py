@@ -1,11 +1,8 @@
 """Tests of `remedies.py` and `experiments.py`, with tiny models and without processes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -53,9 +50,7 @@ def panels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ("", "experiment"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_trained(
-    run: Run, trained: list[str], tmp_path: Path, argument: str, named: str
-) -> None:
+def test_wrong_input_is_refused_before_anything_is_trained(run, trained, tmp_path, argument, named):
     (tmp_path / "file").write_text("mine")
     if not argument.startswith("--"):
         assert_refused(run("experiments", *argument.split()), named)
@@ -67,9 +62,7 @@ def test_wrong_input_is_refused_before_anything_is_trained(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_an_experiment_from_options_to_results(
-    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_experiment_from_options_to_results(run, trained, tmp_path, monkeypatch):
     asked = experiments.EXPERIMENTS["beta"]._replace(
         configurations={f"β = {b:g}": {"max_beta": b} for b in (0.5, 1.0)}, values=(0.5, 1.0)
     )
@@ -113,7 +106,7 @@ def row(name: str, seed: int, kl: float) -> dict[str, Any]:
     return {"name": name, "seed": seed, **figures, "curve": [(1, 9.0, kl), (2, 8.0, kl)]}
 
 
-def test_options_with_a_scale_are_drawn_over_it(panels: list[Any], tmp_path: Path) -> None:
+def test_options_with_a_scale_are_drawn_over_it(panels, tmp_path):
     rates = {"0.1": {"lr": 0.1}, "0.01": {"lr": 0.01}}
     asked = Experiment("Which learning rate?", rates, (0.1, 0.01), "learning rate")
     rows = [row("0.01", 0, 2.0), row("0.1", 0, 3.0), row("0.1", 1, 5.0), row("0.01", 1, 2.5)]
@@ -129,7 +122,7 @@ def test_options_with_a_scale_are_drawn_over_it(panels: list[Any], tmp_path: Pat
 
 @pytest.mark.parametrize("recipe", ["grammar", "ptb"])
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
-def test_every_experiment_is_of_options_that_exist(name: str, recipe: str) -> None:
+def test_every_experiment_is_of_options_that_exist(name, recipe):
     assert f"experiments.py {name} " in str(experiments.__doc__)
     asked = experiments.EXPERIMENTS[name]
     assert asked.question.endswith("?")
@@ -160,7 +153,7 @@ COMMAND = ("remedies", "grammar", "--num-samples=2", "--jobs=1", "--runs-dir=r",
 
 
 @pytest.mark.usefixtures("two")
-def test_remedies_from_options_to_results(run: Run, trained: list[str], tmp_path: Path) -> None:
+def test_remedies_from_options_to_results(run, trained, tmp_path):
     answer = run(*COMMAND, "--seeds=[0,1]")
     assert answer.code == 0, answer.err
     assert trained == [
@@ -199,9 +192,7 @@ def test_remedies_from_options_to_results(run: Run, trained: list[str], tmp_path
 
 
 @pytest.mark.usefixtures("two")
-def test_rows_that_results_hold_are_not_trained_again(
-    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_results_hold_are_not_trained_again(run, trained, tmp_path, monkeypatch):
     assert run(*COMMAND, "--seeds=[0]", "--rows=[vanilla]").code == 0
     shutil.rmtree(tmp_path / "r")  # as in a fresh checkout
     assert run(*COMMAND, "--seeds=[0]").code == 0
@@ -215,7 +206,7 @@ def test_rows_that_results_hold_are_not_trained_again(
     assert rows[1]["options"] == {"annealer": "cosine"}
 
 
-def test_recipes_can_be_put_together_in_a_row() -> None:
+def test_recipes_can_be_put_together_in_a_row():
     together = remedies.options_of("pool+bow", "grammar")
     assert together == {**combined("pool"), **combined("bow")}
     assert remedies.options_of("pretrain", "ptb")["free_bits"] == 5 / 32  # as published
@@ -223,9 +214,7 @@ def test_recipes_can_be_put_together_in_a_row() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_diagnosis_cut_short_is_not_kept(
-    run: Run, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_diagnosis_cut_short_is_not_kept(run, trained, tmp_path, monkeypatch):
     def press(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
@@ -241,16 +230,14 @@ def test_a_diagnosis_cut_short_is_not_kept(
     assert (path / "diagnosis-2.json").exists()
 
 
-def test_minutes_are_of_all_phases(tmp_path: Path) -> None:
+def test_minutes_are_of_all_phases(tmp_path):
     for path, seconds in ((tmp_path / "run", 60), (tmp_path / "run" / "autoencoder", 30)):
         run = RunDirectory.create(path, RunConfig.from_flat("any", {}))
         run.log({"split": "valid", "step": 1, "epoch": 1, "seconds": seconds})
     assert remedies.minutes(tmp_path / "run") == 1.5
 
 
-def test_the_picture_shows_kl_over_training_and_rec_against_kl(
-    panels: list[Any], tmp_path: Path
-) -> None:
+def test_the_picture_shows_kl_over_training_and_rec_against_kl(panels, tmp_path):
     rows = [
         {"name": "linear", "kl": 2.0, "rec": 20.0, "curve": [(10, 1.0, 4), (20, 2.0, 5)]},
         {"name": "linear", "kl": 3.0, "rec": 19.0, "curve": [(10, 3.0, 4), (20, 2.0, 6)]},

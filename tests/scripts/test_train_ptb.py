@@ -1,7 +1,5 @@
 """Tests of `scripts/train_ptb.py`, without Penn Treebank and on a small embedded corpus."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """A tiny model on sixty sentences, for the tests and for processes that they start."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Mapping
 from functools import cache

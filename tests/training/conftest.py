@@ -1,7 +1,5 @@
 """Trainers of a tiny model on sixty sentences, and what they leave behind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Ctrl-C: inside one process, and pressed for real."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -29,7 +27,7 @@ def _handlers_are_given_back() -> Iterator[None]:
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_the_first_waits_for_a_check_and_the_second_interrupts_at_once() -> None:
+def test_the_first_waits_for_a_check_and_the_second_interrupts_at_once():
     with safe_interrupts() as check:
         check()  # nothing yet
         press_ctrl_c()  # nor now: the step runs to its end
@@ -43,9 +41,7 @@ def test_the_first_waits_for_a_check_and_the_second_interrupts_at_once() -> None
 
 
 @pytest.mark.parametrize("pressed", [signal.SIGINT, signal.SIGTERM])
-def test_of_several_processes_any_one_s_stops_all_and_none_at_once(
-    monkeypatch: pytest.MonkeyPatch, pressed: signal.Signals
-) -> None:
+def test_of_several_processes_any_one_s_stops_all_and_none_at_once(monkeypatch, pressed):
     monkeypatch.setattr(Processes, "any", lambda processes, own: own)
     with safe_interrupts(Processes(1, 2)) as check:
         check()
@@ -58,7 +54,7 @@ def test_of_several_processes_any_one_s_stops_all_and_none_at_once(
         check()  # another's
 
 
-def test_outside_the_main_thread_it_only_does_nothing() -> None:
+def test_outside_the_main_thread_it_only_does_nothing():
     def work() -> None:
         with safe_interrupts() as check:
             check()
@@ -89,9 +85,7 @@ def interrupted(arguments: list[str], run: Path) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path, capsys):
     text = tmp_path / "sixty.txt"
     text.write_text("\n".join(sixty_sentences()) + "\n", encoding="utf-8")
     whole, run = tmp_path / "whole", tmp_path / "run"

@@ -3,8 +3,6 @@
 The two are started once and go through every scenario; see `worker.py`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from filelock import FileLock
 
-from tests.training.building import STILL, Build, lines, prepared
+from tests.training.building import STILL, lines, prepared
 from tests.training.worker import TRAIN
 from tests.two_processes import run_in_two
 from textvae.losses import FREE_BITS
@@ -78,7 +76,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", sorted(EQUAL))
-def test_two_give_what_one_gives(build: Build, two: Two, name: str) -> None:
+def test_two_give_what_one_gives(build, two, name):
     alone = build(train=TRAIN, **SCENARIOS[name])
     alone.fit()
     ours, theirs = lines(alone.run), metrics(two.runs / name)
@@ -95,18 +93,18 @@ def test_two_give_what_one_gives(build: Build, two: Two, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_both_see_the_same(two: Two, name: str) -> None:
+def test_both_see_the_same(two, name):
     assert two.first[name] == two.second[name]
 
 
-def test_they_decay_have_dropout_of_their_own_and_stop_at_a_loss_not_finite(two: Two) -> None:
+def test_they_decay_have_dropout_of_their_own_and_stop_at_a_loss_not_finite(two):
     assert "decay" in {line.get("verdict") for line in metrics(two.runs / "decaying")}
     masks = RunDirectory.open(two.runs / "plain").load_state()["optimizer"]["masks"]
     assert not masks[0]["cpu"].equal(masks[1]["cpu"])
     assert "not finite at step 2 (epoch 1, batch 2)" in two.second["spoiled"]["error"]
 
 
-def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two: Two) -> None:
+def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two):
     assert two.first["dropout-interrupted"]["stopped"] == 4
     assert metrics(two.runs / "dropout-interrupted") == metrics(two.runs / "dropout")
     for name in ("model.safetensors", "tokenizer.json"):
@@ -114,18 +112,18 @@ def test_ctrl_c_in_one_stops_both_and_they_resume_to_the_same_result(two: Two) -
         assert whole.read_bytes() == resumed.read_bytes()
 
 
-def test_another_number_of_processes_does_not_go_on(build: Build, two: Two) -> None:
+def test_another_number_of_processes_does_not_go_on(build, two):
     with pytest.raises(ValueError, match=r"trained in 2 processes .* as many only, got 1"):
         build(two.runs / "dropout")
 
 
-def test_measures_of_shares_are_those_of_the_whole(two: Two) -> None:
+def test_measures_of_shares_are_those_of_the_whole(two):
     for found in (two.first["measured"], two.second["measured"]):
         for name, value in found["alone"].items():
             assert found["together"][name] == pytest.approx(value, rel=1e-9), name
 
 
-def test_what_processes_tell_each_other(two: Two) -> None:
+def test_what_processes_tell_each_other(two):
     first, second = two.first["helpers"], two.second["helpers"]
     for found in (first, second):
         assert found["gathered"] == ["from 0", "from 1"]

@@ -1,13 +1,11 @@
 """Remedies: what aggressive encoder updates do, and one of a user's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training.building import Build, evaluation
+from tests.training.building import evaluation
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
 from textvae.losses import StepTerms
@@ -26,7 +24,7 @@ def watch(trainer: Trainer, losses: list[float]) -> list[list[int]]:
         loss = torch.tensor(next(values) * local.num_tokens / local.num_sentences)
         return StepTerms(loss, loss, loss, loss, {}), None
 
-    trainer.stepper.update = update  # type: ignore[method-assign, assignment]
+    trainer.stepper.update = update
     return batches
 
 
@@ -39,9 +37,7 @@ def watch(trainer: Trainer, losses: list[float]) -> list[list[int]]:
         ([3.0] * 15 + [4.0] * 7 + [1.0] * 28, 50),  # rose within them only
     ],
 )
-def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
-    build: Build, losses: list[float], updates: int
-) -> None:
+def test_the_encoder_is_updated_until_its_loss_no_longer_falls(build, losses, updates):
     trainer = build(aggressive_updates=50)
     batches = watch(trainer, losses)
     trainer.remedies["aggressive_updates"].before_step(trainer)
@@ -49,7 +45,7 @@ def test_the_encoder_is_updated_until_its_loss_no_longer_falls(
     assert len({tuple(indices) for indices in batches}) > 2
 
 
-def test_its_batches_are_drawn_by_seed_and_step(build: Build) -> None:
+def test_its_batches_are_drawn_by_seed_and_step(build):
     trainer, found = build(aggressive_updates=5), []
     for step in (3, 3, 4):
         trainer.progress.step = step
@@ -58,7 +54,7 @@ def test_its_batches_are_drawn_by_seed_and_step(build: Build) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_it_ends_for_good_when_mi_stops_rising(build: Build) -> None:
+def test_it_ends_for_good_when_mi_stops_rising(build):
     trainer, seen = build(), []
     remedy, resumed = (AggressiveEncoder(TrainingConfig(aggressive_updates=9)) for _ in "12")
     for mi in (0.5, 0.8, 0.8, 2.0):
@@ -70,18 +66,18 @@ def test_it_ends_for_good_when_mi_stops_rising(build: Build) -> None:
     resumed.before_step(trainer)  # asks for no update
 
 
-def test_word_dropout_falls_to_0_over_some_epochs(build: Build) -> None:
+def test_word_dropout_falls_to_0_over_some_epochs(build):
     trainer, seen = build(word_dropout=0.6, word_dropout_epochs=1.5, max_epochs=2), []
     act = lambda: seen.append(trainer.model.decoder.word_dropout)  # noqa: E731
     update = trainer.stepper.update
-    trainer.stepper.update = lambda local: (act(), update(local))[1]  # type: ignore[method-assign]
+    trainer.stepper.update = lambda local: (act(), update(local))[1]
     trainer.fit()
     # 1.5 epochs are 9 steps: 0.6 in the first, a ninth less in each, none from the tenth on.
     assert seen == pytest.approx([0.6 * (9 - step) / 9 for step in range(9)] + [0.0] * 3)
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_an_update_of_one_part_leaves_the_other_alone(build: Build, part: Any) -> None:
+def test_an_update_of_one_part_leaves_the_other_alone(build, part):
     trainer = build(weight_decay=0.1)
     local = LocalBatch.of(trainer.train, trainer.train.plan(0)[0], trainer.processes)
     trainer.model.train()
@@ -94,7 +90,7 @@ def test_an_update_of_one_part_leaves_the_other_alone(build: Build, part: Any) -
     assert all(p.grad is None for p in trainer.model.parameters())
 
 
-def test_ones_own_remedy_acts_and_its_state_is_kept(build: Build) -> None:
+def test_ones_own_remedy_acts_and_its_state_is_kept(build):
     class Counting(Remedy):
         def __init__(self) -> None:
             self.steps, self.evaluations = 0, 0

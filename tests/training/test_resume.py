@@ -1,21 +1,17 @@
 """A resumed run is the uninterrupted one, bit for bit, wherever it was stopped."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 
-from tests.training.building import STEPS, Build, Theirs, in_step, left_behind, lines, press_ctrl_c
+from tests.training.building import STEPS, Theirs, in_step, left_behind, lines, press_ctrl_c
 from textvae.checks import InputError
 from textvae.diagnostics import Evaluation
 from textvae.training import SafeInterrupt, Trainer
 
-Uninterrupted = Callable[..., dict[str, Any]]
 Stop = Callable[[Trainer], None]
 
 ADAM = {"optimizer": "adam", "lr": 0.01}
@@ -51,7 +47,7 @@ def ctrl_c_in_evaluation(number: int) -> Stop:
                 press_ctrl_c()
             return evaluate()
 
-        trainer._evaluate = pressed  # type: ignore[method-assign]
+        trainer._evaluate = pressed
 
     return arrange
 
@@ -68,14 +64,14 @@ def killed(step: int) -> Stop:
 
 def killed_before_the_model_is_saved(trainer: Trainer) -> None:
     save = trainer.model.save_pretrained
-    trainer.model.save_pretrained = lambda path: (  # type: ignore[method-assign]
+    trainer.model.save_pretrained = lambda path: (
         kill(trainer) if trainer.progress.step == 2 * STEPS else save(path)
     )
 
 
 def killed_before_the_state_is_saved(trainer: Trainer) -> None:
     log = trainer.run.log
-    trainer.run.log = lambda record: (  # type: ignore[method-assign]
+    trainer.run.log = lambda record: (
         log(record),
         record["split"] == "valid" and trainer.progress.step == 2 * STEPS and kill(trainer),
     )
@@ -109,12 +105,8 @@ def killed_before_the_state_is_saved(trainer: Trainer) -> None:
     ],
 )
 def test_a_stopped_run_resumed_is_the_uninterrupted_one(
-    build: Build,
-    uninterrupted: Uninterrupted,
-    options: dict[str, Any],
-    stops: list[Stop],
-    begins_at: int,
-) -> None:
+    build, uninterrupted, options, stops, begins_at
+):
     whole = uninterrupted(**options)
     handler = signal.getsignal(signal.SIGINT)
     for stop in stops:
@@ -130,7 +122,7 @@ def test_a_stopped_run_resumed_is_the_uninterrupted_one(
     assert left_behind(resumed) == whole
 
 
-def test_interrupted_after_a_decay(build: Build, uninterrupted: Uninterrupted) -> None:
+def test_interrupted_after_a_decay(build, uninterrupted):
     options = {**DECAYING, "max_epochs": 6}
     whole = uninterrupted(**options)
     verdicts = [line["verdict"] for line in whole["lines"] if line["split"] == "valid"]
@@ -155,9 +147,7 @@ def test_interrupted_after_a_decay(build: Build, uninterrupted: Uninterrupted) -
         ({"max_epochs": 2}, {"max_epochs": 3}, 2 * STEPS),
     ],
 )
-def test_more_than_first_allowed(
-    build: Build, uninterrupted: Uninterrupted, limit: Any, higher: Any, last: int
-) -> None:
+def test_more_than_first_allowed(build, uninterrupted, limit, higher, last):
     first = build(**limit)
     first.fit()
     assert lines(first.run, "valid")[-1]["step"] == last
@@ -167,8 +157,8 @@ def test_more_than_first_allowed(
 
 
 def test_an_evaluation_in_mid_epoch_does_not_change_what_a_longer_run_returns_to(
-    build: Build, script_elbos: Callable[..., None]
-) -> None:
+    build, script_elbos
+):
     script_elbos(-50, -55, -60)
     whole = build("whole", **HASTY)
     whole.fit()
@@ -188,9 +178,7 @@ def test_an_evaluation_in_mid_epoch_does_not_change_what_a_longer_run_returns_to
         ({**DECAYING, "max_lr_decays": 1, "max_epochs": 20}, {"max_epochs": 30}, "no better ELBO"),
     ],
 )
-def test_a_finished_run_stays_as_it_is(
-    build: Build, options: dict[str, Any], again: dict[str, Any], reason: str
-) -> None:
+def test_a_finished_run_stays_as_it_is(build, options, again, reason):
     first = build(**options)
     assert first.fit().startswith(reason)
     before = left_behind(first)
@@ -199,11 +187,11 @@ def test_a_finished_run_stays_as_it_is(
     assert left_behind(second) == before
 
 
-def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build) -> None:
+def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build):
     theirs = Rising()
     trainer = build(annealer=theirs, max_epochs=4, lr_patience=9)
     best, judge = [], trainer._judge
-    trainer._judge = lambda found: (judge(found), best.append(trainer.plateau.best))  # type: ignore[method-assign, assign]
+    trainer._judge = lambda found: (judge(found), best.append(trainer.plateau.best))
     trainer.fit()
     assert theirs.events == ["call", "step"] * (4 * STEPS)  # validation does neither
     betas = {line["step"]: line["beta"] for line in lines(trainer.run, "train")}
@@ -214,7 +202,7 @@ def test_their_annealer_steps_once_a_batch_and_its_weight_is_logged(build: Build
     assert [value > -torch.inf for value in best] == [False, False, True, True]
 
 
-def test_a_state_of_another_model(build: Build) -> None:
+def test_a_state_of_another_model(build):
     small, large = build("small", max_steps=1), build("large", decoder_hidden_size=9)
     small.fit()
     small.run.state_file.rename(large.run.state_file)
@@ -222,7 +210,7 @@ def test_a_state_of_another_model(build: Build) -> None:
         large.resume()
 
 
-def test_a_state_of_another_remedy(build: Build) -> None:
+def test_a_state_of_another_remedy(build):
     build(aggressive_updates=1, max_steps=1).fit()
     with pytest.raises(InputError, match=r"is of a training with \['aggressive_updates'\] too"):
         build(aggressive_updates=0)

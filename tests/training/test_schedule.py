@@ -1,7 +1,5 @@
 """What changes in the course of a training: learning rate and end, and KL weight."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -38,12 +36,12 @@ from textvae.training.step import RunningMeans
         ((0, 9), [-5, math.nan, -math.inf, -4], "better decay decay better"),
     ],
 )
-def test_verdicts(arguments: tuple[int, ...], elbos: list[float], said: str) -> None:
+def test_verdicts(arguments, elbos, said):
     plateau = Plateau(*arguments)
     assert [plateau.update(elbo) for elbo in elbos] == said.split()
 
 
-def test_running_means_are_weighed_and_begin_anew() -> None:
+def test_running_means_are_weighed_and_begin_anew():
     means, resumed = RunningMeans(), RunningMeans()
     means.add({"kl": torch.tensor(2.0, requires_grad=True)}, 3)
     means.add({"kl": torch.tensor(6.0), "norm": torch.tensor(5.0)})
@@ -65,7 +63,7 @@ def run_epoch(weight: KLWeight, kls: list[float]) -> None:
 KLS = [3.0, 0.7, 12.5, 1e-3]
 
 
-def test_ours_is_believed() -> None:
+def test_ours_is_believed():
     weight = KLWeight(LinearAnnealer(6))
     assert (weight.value, weight.finished) == (0, False)
     run_epoch(weight, KLS)
@@ -95,12 +93,8 @@ def test_ours_is_believed() -> None:
 )
 @pytest.mark.parametrize("resumed_after", [None, 0, 2, 4])
 def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
-    weights: list[float],
-    kls: list[float],
-    value: float,
-    is_finished: bool,
-    resumed_after: int | None,
-) -> None:
+    weights, kls, value, is_finished, resumed_after
+):
     weight = KLWeight(Theirs(weights))
     if resumed_after is not None:
         first, weight = weight, KLWeight(Theirs(weights))
@@ -115,7 +109,7 @@ def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
     assert weight.value == pytest.approx(value, nan_ok=True)
 
 
-def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known() -> None:
+def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known():
     weight, seen = KLWeight(Theirs([0.5] * 4 + [0.6] * 4 + [0.6] * 4 + [1.0, 0.9])), []
     for kls in (KLS, KLS, [0.0] * 4, KLS, [0.0], KLS, [0.0]):
         run_epoch(weight, kls)
@@ -125,7 +119,7 @@ def test_theirs_may_begin_again_and_an_epoch_of_zeros_leaves_what_was_known() ->
 
 
 @pytest.mark.parametrize("told", ["value", "finished"])
-def test_theirs_may_tell_either(told: str) -> None:
+def test_theirs_may_tell_either(told):
     annealer = Theirs([0.5])
     setattr(annealer, told, 0.75 if told == "value" else False)
     weight = KLWeight(annealer)
@@ -136,7 +130,7 @@ def test_theirs_may_tell_either(told: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ANNEALERS))
-def test_the_configured_schedule_is_full_after_its_epochs(name: str) -> None:
+def test_the_configured_schedule_is_full_after_its_epochs(name):
     config = TrainingConfig(annealer=name, warmup_epochs=2.5, max_beta=0.8, num_cycles=3)
     annealer = configured_annealer(config, 6)
     assert type(annealer) is type(ANNEALERS[name](3))

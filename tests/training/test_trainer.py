@@ -1,7 +1,5 @@
 """What the loop does in a step, an epoch, and at the end."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable
@@ -12,14 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tests.training.building import STEPS, STILL, Build, Theirs, left_behind, lines
+from tests.training.building import STEPS, STILL, Theirs, left_behind, lines
 from textvae.annealers import ANNEALERS
 from textvae.batches import Batch
 from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
 from textvae.training.step import RunningMeans
-
-Script = Callable[..., None]
 
 
 def constant(beta: float) -> Any:
@@ -37,7 +33,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 # Steps
 
 
-def test_a_step_is_one_gradient_of_the_mean_over_sentences(build: Build) -> None:
+def test_a_step_is_one_gradient_of_the_mean_over_sentences(build):
     no_noise = {"latent_dim": 0, **STILL}
     sgd = {"optimizer": "sgd", "lr": 0.5, "clip_norm": 1e6}
     trainer = build(train=7, max_steps=1, **no_noise, **sgd)
@@ -57,9 +53,7 @@ def test_a_step_is_one_gradient_of_the_mean_over_sentences(build: Build) -> None
     ("kind", "weighed"),
     [("batch", 6.0), ("total", 2.0)],  # three dimensions at the floor; one floor under them all
 )
-def test_free_bits_are_weighed_but_the_raw_kl_is_logged(
-    build: Build, kind: str, weighed: float
-) -> None:
+def test_free_bits_are_weighed_but_the_raw_kl_is_logged(build, kind, weighed):
     annealer, bits = Theirs([0.0]), {"free_bits": 2.0, "free_bits_kind": kind}
     trainer = build(annealer=annealer, log_every=1, max_steps=2, lr=1e-6, **bits)
     trainer.fit()
@@ -67,7 +61,7 @@ def test_free_bits_are_weighed_but_the_raw_kl_is_logged(
     assert all(record["kl"] < 1 for record in lines(trainer.run, "train"))
 
 
-def test_an_auxiliary_loss_is_logged_in_training_and_trained_by_its_weight(build: Build) -> None:
+def test_an_auxiliary_loss_is_logged_in_training_and_trained_by_its_weight(build):
     # Nothing but this loss reaches the layers of its own.
     moved, name = [], "auxiliaries.bag_of_words.output.bias"
     for weight in (1e-9, 10.0):
@@ -80,7 +74,7 @@ def test_an_auxiliary_loss_is_logged_in_training_and_trained_by_its_weight(build
     assert moved[0] < 1e-8 < 1e-3 < moved[1]
 
 
-def test_gradients_are_clipped_after_they_are_there(build: Build) -> None:
+def test_gradients_are_clipped_after_they_are_there(build):
     trainer = build(optimizer="sgd", lr=1.0, clip_norm=0.001, max_steps=1, log_every=1)
     before = snapshot(trainer)
     trainer.fit()
@@ -89,7 +83,7 @@ def test_gradients_are_clipped_after_they_are_there(build: Build) -> None:
     assert lines(trainer.run, "train")[0]["gradient_norm"] > 0.1  # the norm before clipping
 
 
-def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build: Build) -> None:
+def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build):
     trainer = build(max_epochs=2)
     seen: list[tuple[bool, list[int]]] = []
     model, encode = trainer.model, trainer.model.encode
@@ -98,7 +92,7 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build: Build) 
         seen.append((model.training, batch.indices.tolist()))
         return encode(batch)
 
-    model.encode = watched  # type: ignore[method-assign]
+    model.encode = watched
     trainer.fit()
     assert [trained for trained, _ in seen] == ([True] * STEPS + [False] * 3) * 2
     batches = [indices for _, indices in seen]
@@ -108,13 +102,13 @@ def test_every_sentence_is_seen_once_an_epoch_and_modes_are_right(build: Build) 
     assert batches[:6] != batches[9:15]
 
 
-def test_fewer_sentences_than_a_batch(build: Build) -> None:
+def test_fewer_sentences_than_a_batch(build):
     trainer = build(train=3, valid=1, batch_size=32, max_epochs=2)
     assert (trainer.fit(), trainer.progress.step) == ("2 epochs done", 2)
     assert [record["num_sentences"] for record in lines(trainer.run, "valid")] == [1, 1]
 
 
-def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build) -> None:
+def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build):
     runs = {p: build(p, precision=p, max_steps=3) for p in ("fp32", "bf16")}
     for trainer in runs.values():
         trainer.fit()
@@ -127,7 +121,7 @@ def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build: Build) -> None:
 # Records
 
 
-def test_what_is_logged(build: Build) -> None:
+def test_what_is_logged(build):
     trainer = build(max_epochs=2, warmup_epochs=2.0)
     trainer.fit()
     train, valid = lines(trainer.run, "train"), lines(trainer.run, "valid")
@@ -146,7 +140,7 @@ def test_what_is_logged(build: Build) -> None:
     assert all(record["tokens_per_second"] > 0 for record in trainer.run.metrics()[:2])
 
 
-def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build: Build) -> None:
+def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build):
     results = []
     for i, seed in enumerate((0, 0, 1)):
         trainer = build(str(i), seed=seed, max_epochs=1)
@@ -159,14 +153,12 @@ def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build: Bui
 # The end
 
 
-def test_decays_compound_and_go_back_to_the_best_weights(
-    build: Build, script_elbos: Script
-) -> None:
+def test_decays_compound_and_go_back_to_the_best_weights(build, script_elbos):
     sgd = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.4}
     trainer = build(annealer=constant(1.0), lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
     script_elbos(-50, -40, -41, -42, -43)
     judged, judge = list[dict[str, Tensor]](), trainer._judge
-    trainer._judge = lambda found: (judge(found), judged.append(snapshot(trainer)))  # type: ignore[method-assign, assign]
+    trainer._judge = lambda found: (judge(found), judged.append(snapshot(trainer)))
     assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
     valid = lines(trainer.run, "valid")
     assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
@@ -176,9 +168,7 @@ def test_decays_compound_and_go_back_to_the_best_weights(
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
-def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
-    build: Build, script_elbos: Script, name: str
-) -> None:
+def test_a_decay_forgets_momentum_and_keeps_the_optimizer(build, script_elbos, name):
     script_elbos(-1, -2, -3)
     trainer = build(optimizer=name.lower(), warmup_epochs=0.0, lr_patience=0, weight_decay=0.125)
     trainer.fit()
@@ -203,9 +193,7 @@ def test_a_decay_forgets_momentum_and_keeps_the_optimizer(
         ({"latent_dim": 0, "warmup_epochs": 9.0, "early_stopping": 1}, [-10, -11], "better stop"),
     ],
 )
-def test_the_elbo_judges_only_what_is_trained_by_it(
-    build: Build, script_elbos: Script, options: dict[str, Any], elbos: list[float], verdicts: str
-) -> None:
+def test_the_elbo_judges_only_what_is_trained_by_it(build, script_elbos, options, elbos, verdicts):
     script_elbos(*elbos)
     trainer = build(**options)
     trainer.fit()
@@ -223,7 +211,7 @@ def test_the_elbo_judges_only_what_is_trained_by_it(
         (12, math.inf, r"step 12 \(epoch 2, batch 6\)"),
     ],
 )
-def test_a_loss_that_is_not_finite(build: Build, at: int, value: float, where: str) -> None:
+def test_a_loss_that_is_not_finite(build, at, value, where):
     annealer = Theirs([1.0] * (at - 1) + [value])
     trainer = build(annealer=annealer, log_every=5)
     with pytest.raises(TrainingError, match=rf"loss or gradient not finite at {where}") as caught:
@@ -238,7 +226,7 @@ def test_a_loss_that_is_not_finite(build: Build, at: int, value: float, where: s
 
 
 @pytest.mark.parametrize("more", [{"max_steps": 1}, {"batch_size": 48}])  # one batch an epoch
-def test_weights_that_are_not_finite_are_not_kept(build: Build, more: dict[str, Any]) -> None:
+def test_weights_that_are_not_finite_are_not_kept(build, more):
     trainer = build(lr=1e30, **more)
     with torch.no_grad():
         first = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
@@ -258,9 +246,7 @@ def test_weights_that_are_not_finite_are_not_kept(build: Build, more: dict[str, 
         ({"latent_dim": 0}, ""),  # a language model has nothing to collapse
     ],
 )
-def test_a_collapse_is_said(
-    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], warning: str
-) -> None:
+def test_a_collapse_is_said(build, capsys, options, warning):
     trainer = build(**{"warmup_epochs": 0.0, "lr": 1e-9, "max_epochs": 1, **options})
     for name, parameter in trainer.model.named_parameters():
         if name.startswith("head."):
@@ -280,9 +266,7 @@ def test_a_collapse_is_said(
         ({"warmup_epochs": 2.0, "latent_dim": 0}, False),
     ],
 )
-def test_an_end_before_the_full_weight_is_said(
-    build: Build, capsys: pytest.CaptureFixture[str], options: dict[str, Any], is_said: bool
-) -> None:
+def test_an_end_before_the_full_weight_is_said(build, capsys, options, is_said):
     build(**{"max_epochs": 1, **options}).fit()
     said = capsys.readouterr().err
     assert ("training ended while β still changed, at 0." in said) == is_said
@@ -304,9 +288,7 @@ def said_by_the_bar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]
     return fit
 
 
-def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(
-    build: Build, said_by_the_bar: Callable[..., list[str]]
-) -> None:
+def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(build, said_by_the_bar):
     since = []
     for max_steps, kls in ((4, [0.5, 0.0999, 0.01, 0.05]), (7, [0.01, 0.1, 0.05])):
         said = said_by_the_bar(build(annealer=constant(1.0), max_steps=max_steps, log_every=1), kls)
@@ -316,18 +298,14 @@ def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(
     assert since == [None, 2, 2, 2, 2, None, 7]
 
 
-def test_the_bar_shows_the_last_evaluation(
-    build: Build, script_elbos: Script, said_by_the_bar: Callable[..., list[str]]
-) -> None:
+def test_the_bar_shows_the_last_evaluation(build, script_elbos, said_by_the_bar):
     script_elbos(-50.25, -50.0)
     said = said_by_the_bar(build(max_epochs=2, log_every=STEPS), [1.0, 1.0])
     assert "valid" not in said[0]
     assert " valid 50.25 MI 0.50 AU 1 " in said[1]
 
 
-def test_a_run_that_became_far_slower_says_so_once(
-    build: Build, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_became_far_slower_says_so_once(build, capsys, monkeypatch):
     told = "training is slow"
     monkeypatch.setattr(
         "textvae.training.trainer.slowdown", lambda speeds: told if len(speeds) == 2 else None
@@ -336,7 +314,7 @@ def test_a_run_that_became_far_slower_says_so_once(
     assert capsys.readouterr().err.count(f"warning: {told}\n") == 1
 
 
-def test_steps_are_at_full_speed(build: Build) -> None:
+def test_steps_are_at_full_speed(build):
     def flushes() -> bool:
         return float(torch.tensor(1e-30) * torch.tensor(1e-10)) == 0
 

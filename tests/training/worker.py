@@ -6,8 +6,6 @@ where the environment says which process this is, as a launcher sets it. Each ru
 DIRECTORY/runs is trained; what a process saw is written to DIRECTORY/RANK.json.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
