@@ -4,6 +4,8 @@
 A literal `<pad>`, `<bos>` or `<eos>` is refused wherever text comes in: an `InputError`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
