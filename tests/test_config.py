@@ -7,6 +7,7 @@ import json
 import math
 import re
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -126,6 +127,7 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         float: st.floats(0.01, 0.4),
         str: st.text(),
         type(None): st.none(),
+        Mapping[str, Mapping[str, int]]: st.dictionaries(st.text(), st.just({"a": 2, "b": 1})),
     }[hint]
 
 
@@ -156,7 +158,8 @@ def test_every_field_has_help_and_a_default_of_its_type(config: type, field: Any
     assert len(field.metadata["help"]) > 5
     hint = get_type_hints(config)[field.name]
     allowed = get_args(hint) if get_origin(hint) is Literal else None
-    assert field.default in allowed if allowed else isinstance(field.default, hint)
+    kinds = tuple(get_origin(kind) or kind for kind in get_args(hint) or (hint,))
+    assert field.default in allowed if allowed else isinstance(field.default, kinds)
 
 
 def test_configs_are_frozen_and_by_keyword_only() -> None:

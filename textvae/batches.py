@@ -26,7 +26,7 @@ TooLong = Literal["cut", "drop"]  # what becomes of a sentence above the length 
 
 
 class Batch(NamedTuple):
-    """Sentences of like length, padded to the longest of them; four tensors of int64.
+    """Sentences of like length, padded to the longest of them; tensors of int64.
 
     The decoder reads `input_ids[:, t]` and predicts `target_ids[:, t]`.
     """
@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     target_ids: Tensor  # (B, T), ends with EOS unless the sentence was truncated
     lengths: Tensor  # (B,), predicted tokens of each sentence (EOS counted, BOS and PAD not)
     indices: Tensor  # (B,), position of each sentence in its split
+    labels: Tensor  # (B, F), numbers of the labels that a model is told; F is 0 without
 
     @property
     def num_sentences(self) -> int:
@@ -47,7 +48,7 @@ class Batch(NamedTuple):
         return int(self.lengths.sum())
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch with all four tensors on `device`."""
+        """The same batch with all tensors on `device`."""
         return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
 
@@ -56,6 +57,7 @@ def collate(
     indices: Sequence[int] | NDArray[np.integer] | None = None,
     *,
     truncated: Sequence[bool] | NDArray[np.bool_] | None = None,
+    labels: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Build a batch, on the CPU, from B sentences' ids without special tokens.
 
@@ -63,6 +65,7 @@ def collate(
         sequences: Ids; a sentence without any is predicted as EOS alone.
         indices: Positions in the split; 0 … B-1 by default.
         truncated: Which sentences were cut and get no EOS, so that no false end is learned.
+        labels: Numbers of the labels that a model is told, (B, F); none by default.
     """
     size = len(sequences)
     if size == 0:
@@ -86,7 +89,8 @@ def collate(
     input_ids[:, 1:] = target_ids[:, :-1]
     # The last id or EOS of a sentence is predicted but never read.
     input_ids[place >= lengths[:, None]] = PAD_ID
-    return Batch(*map(torch.from_numpy, (input_ids, target_ids, lengths, positions)))
+    told = np.zeros((size, 0), np.int64) if labels is None else labels
+    return Batch(*map(torch.from_numpy, (input_ids, target_ids, lengths, positions, told)))
 
 
 class EncodedSplit:
@@ -107,6 +111,7 @@ class EncodedSplit:
         self.num_dropped = num_dropped  # for their length
         self.num_tokens = int(self.lengths.sum(dtype=np.int64))  # predicted ones
         self.longest = int(num_ids.max())  # ids, EOS not counted
+        self.labels = np.zeros((len(num_ids), 0), np.int64)  # (sentences, F), set by who knows them
 
     @classmethod
     def from_ids(
@@ -244,7 +249,8 @@ class BatchLoader:
     def batch(self, indices: NDArray[np.int32]) -> Batch:
         """The batch of the sentences at these positions in the split."""
         sentences = [self.split.sentence(index) for index in indices.tolist()]
-        return collate(sentences, indices, truncated=self.split.truncated[indices])
+        truncated, labels = self.split.truncated[indices], self.split.labels[indices]
+        return collate(sentences, indices, truncated=truncated, labels=labels)
 
 
 def _bounds(

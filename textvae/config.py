@@ -117,6 +117,12 @@ class ModelConfig(Options):
     )
     # How loud words are beside z, whose dimensions have variance 1, at the decoder's input.
     embedding_range: float = option(0.1, "embeddings start uniform in ± this", "(0, inf)")
+    classes: Mapping[str, Mapping[str, int]] | None = option(None, "labels told: values, counts")
+
+    @property
+    def code_size(self) -> int:
+        """Numbers that the decoder is given: one for each value of each label, and z."""
+        return self.latent_dim + sum(map(len, (self.classes or {}).values()))
 
     def faults(self) -> Iterator[str]:
         """Tied embeddings must be of one width."""
@@ -147,6 +153,7 @@ class DataConfig(Options):
     too_long: Literal["cut", "drop"] = option("cut", "what to do with longer sentences")
     text_field: str = option("text", "column or field of the sentence where there are several")
     label_field: str | None = option(None, "columns to keep as labels: NAME or NAME,NAME")
+    condition_on: str | None = option(None, "labels that the model is told: NAME or NAME,NAME")
     valid_fraction: float = option(
         0.05, "share held out for validation where there is no split", "(0, 1)"
     )
@@ -369,6 +376,7 @@ class Decoding(Options):
     max_length: int = option(MAX_LENGTH, "most tokens of a sentence; a longer one is cut")
     forbidden: Sequence[int] = option((), "ids of tokens that must not come")
     allow_unknown: bool = option(True, "whether <unk> may come")
+    label: str | None = option(None, "labels that the model is told: NAME=VALUE[,NAME=VALUE]")
     seed: int = option(0, "of draws: the same seed, the same sentences", "[0, inf)")
 
     def faults(self) -> Iterator[str]:

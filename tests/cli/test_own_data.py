@@ -38,6 +38,31 @@ def test_a_table_of_raw_text_with_labels(table: Path) -> None:
     assert [factor["name"] for factor in found["factors"]] == ["kind"]
 
 
+def test_labels_that_a_model_is_told(table: Path) -> None:
+    run = str(table.with_name("run"))
+    fields = ["--text-field=body", "--label-field=kind,weight", "--condition-on=kind"]
+    said = call("train", str(table), *SIZES, *fields, f"--output-dir={run}")
+    assert said.code == 0
+    assert "test split, given kind: 3 sentences" in said.out
+    said = call("sample", run, "-n=20", "--json")
+    assert "kind: drawn as often as in training" in said.err
+    assert {json.loads(line)["kind"] for line in said.lines} == {"plain", "asked"}
+    told = call("sample", run, "-n=20", "--json", "--label=kind=asked")
+    assert {json.loads(line)["kind"] for line in told.lines} == {"asked"}
+    assert "drawn" not in told.err
+    back = call("reconstruct", run, "Did the judge?", "--label", "kind=plain", "--json")
+    assert json.loads(back.out)["kind"] == "plain"
+    for wrong, message in (
+        ("taste=sweet", "label must be NAME=VALUE, NAME of kind, got 'taste'"),
+        ("kind=sweet", "label kind must be one of asked, plain, got 'sweet'"),
+    ):
+        said = call("sample", run, "--label", wrong)
+        assert (said.code, said.err) == (2, f"textvae: error: {message}\n")
+    said = call("jitter", run, "Did the judge?")
+    assert "label must be NAME=VALUE for each of kind, got None" in said.err
+    assert json.loads(call("diagnose", run, "--num-samples=1", "--json").out)["given"] == ["kind"]
+
+
 def test_a_tokenizer_of_ones_own(table: Path, tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     own = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))

@@ -23,11 +23,12 @@ from tests.draws import draws
 from tests.generation.conftest import push
 from textvae.batches import collate
 from textvae.checks import InputError
+from textvae.diagnostics import importance_nll
 from textvae.generation import texts as module
 from textvae.generation.draws import NOISE, uniforms
 from textvae.model import Gaussian, Posterior, SentenceVAE
 from textvae.quality import reconstruction_figures
-from textvae.tokenizer import EOS_ID, UNK_ID
+from textvae.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
 ONE, OTHER, _ = TEXTS = ["the cat sees a dog", "a dog runs", "cats run"]
 DRAWN: dict[str, Any] = {"strategy": "sample", "seed": 2}
@@ -367,6 +368,51 @@ def test_a_language_model_samples_but_does_not_encode(language_model: SentenceVA
     assert len(set(gen.sample(language_model, 3, strategy="greedy", max_length=10))) == 1
     with pytest.raises(InputError, match=r"this is a language model \(latent_dim 0\): it has"):
         gen.encode(language_model, [ONE])
+
+
+@pytest.fixture
+def told(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
+    """A lively model that is told how many and where, the former seldom one."""
+    classes = {"number": {"many": 3, "one": 1}, "place": {"here": 5, "there": 5}}
+    options: Any = {"seed": 5, "std": 1.5, "tokenizer": word_tokenizer, "classes": classes}
+    return push(make_model(word_tokenizer.vocab_size, **options), EOS_ID, 3.0)
+
+
+def test_labels_are_drawn_as_often_as_in_training(told: SentenceVAE) -> None:
+    labels = gen.TextVAE.drawn_labels(told, 4000, seed=3)
+    assert labels.double().mean(0).tolist() == pytest.approx([0.25, 0.5], abs=0.03)
+    assert gen.TextVAE.drawn_labels(told, 9, seed=3).equal(labels[:9])
+    texts = gen.sample(told, 9, seed=3)
+    assert texts == gen.sample(told, 9, seed=3, labels=labels[:9])
+    other = gen.sample(told, 9, seed=3, label="place=there")
+    changed = [one != two for one, two in zip(texts, other, strict=True)]
+    assert any(changed)
+    assert not any(changed[i] for i in range(9) if labels[i, 1] == 1)
+
+
+def test_the_likeliest_label_is_that_of_all_nlls(told: SentenceVAE, texts: list[str]) -> None:
+    sentences, best = told.tokenizer.encode_batch(texts), []
+    guess = gen.likeliest_labels(told, texts)
+    for number, count in enumerate((3, 1)):  # beside the guess of the other label
+        labels = torch.stack([torch.full((len(texts),), number), guess[:, 1]], 1)
+        nll = importance_nll(told, [collate(sentences, labels=labels.numpy())], num_samples=10)
+        best.append(math.log(count) - nll.per_sentence)
+    assert guess[:, 0].equal(torch.stack(best).argmax(0))
+    assert 0 < guess.sum() < guess.numel()
+
+
+def test_a_change_of_label_keeps_z(told: SentenceVAE) -> None:
+    own = told.labels.numbered({"number": ["one", "many", "one"], "place": ["here"] * 3})
+    z, new = gen.encode(told, TEXTS, labels=own).mean, own.clone()
+    new[:, 1] = 1
+    back = gen.reconstruct(told, TEXTS, labels=own, label="place=there")
+    assert back == [one.text for one in gen.decode(told, z, labels=new)]
+    assert back != gen.reconstruct(told, TEXTS, labels=own)
+    guess = gen.likeliest_labels(told, TEXTS)
+    assert gen.reconstruct(told, TEXTS) == gen.reconstruct(told, TEXTS, labels=guess)
+    with pytest.raises(InputError, match=r"^label must be NAME=VALUE for each of number, place"):
+        gen.interpolate(told, ONE, OTHER)
+    assert len(gen.interpolate(told, ONE, OTHER, label="number=one,place=here")) == 5
 
 
 def test_distances() -> None:

@@ -34,7 +34,7 @@ Given = Annotated[dict[str, Any], "given"]
 
 SHORT = {"num_sentences": "-n", "num_samples": "-n"}
 
-NO_FLAGS = ("forbidden",)  # ids mean nothing to who types
+NO_FLAGS = ("forbidden", "classes")  # ids mean nothing to who types; classes are a corpus'
 
 
 PLAINLY = {  # what the parser says, and what we do

@@ -64,6 +64,7 @@ class Diagnosing:
         found = recipes.diagnose_runs(names, **options)
         contents = [
             {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
+            | {"given": [*one.model.labels.values]}
             | one.diagnosis.to_dict()
             for one in found
         ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LIKELIEST = Decoding()
 DRAWN = Decoding(strategy="sample", allow_unknown=False)
 
+Records = Iterable[dict[str, Any]]
 CHUNK = 4096  # sentences that are read and encoded at a time
 BEST = 5  # different sentences of a search that are shown
 BUSIEST = 3  # dimensions shown of each sentence
@@ -89,14 +90,16 @@ def _report_unknown_words(model: TextVAE, texts: Iterable[str]) -> Iterator[str]
 
 
 def _written(
-    model: TextVAE, z: Tensor, decoding: Decoding, known: Iterable[dict[str, Any]]
+    model: TextVAE, z: Tensor, decoding: Decoding, known: Records, labels: Tensor | None = None
 ) -> Iterator[dict[str, Any]]:
     """The sentence of each latent code, (B, Z), and its log p(x|z), beside what is known of it."""
-    for one, more in zip(model.decode(z, **asdict(decoding)), known, strict=True):
-        yield {**more, "text": one.text, "log_prob": one.log_prob}
+    labels = model.labels.changed(labels, len(z), decoding.label)
+    found, told = model.decode(z, labels=labels, **asdict(decoding)), model.labels.named(labels)
+    for one, more, own in zip(found, known, told, strict=True):
+        yield {**more, **own, "text": one.text, "log_prob": one.log_prob}
 
 
-def _show(as_json: bool, records: Iterable[dict[str, Any]], line: str = "{text}") -> None:
+def _show(as_json: bool, records: Records, line: str = "{text}") -> None:
     """Print each record in a line: as JSON, or as `line` has it.
 
     No line break is printed that a model of bytes may have put into a sentence.
@@ -135,11 +138,14 @@ def sample(
 
         texts = LoadedRun.open(run, "train", most=MAX_FITTED).corpus["train"]["text"][:]
     z = model.source_codes(num_sentences, source=source, texts=texts, seed=decoding.seed)
-    records = list(_written(model, z, decoding, [{}] * num_sentences))
+    labels = model.drawn_labels(num_sentences, seed=decoding.seed)
+    if model.labels.values and decoding.label is None:
+        say(f"{', '.join(model.labels.values)}: drawn as often as in training (or give --label)")
+    records = list(_written(model, z, decoding, [{}] * num_sentences, labels))
     _show(json, records)
     if language_model is not None:
         z = model.prior_codes(num_sentences, seed=decoding.seed)
-        sets = {"prior": model.generate_text(z, **asdict(decoding))}
+        sets = {"prior": model.generate_text(z, labels=labels, **asdict(decoding))}
         sets |= {source: [one["text"] for one in records], "real": (texts or [])[:num_sentences]}
         _say_nll(language_model, sets)
 
@@ -193,11 +199,14 @@ def reconstruct(
 ) -> None:
     """What comes back of sentences sent through the latent space.
 
+    Of a model that is told labels --label changes them and keeps z; its guess are their own.
+
     example: textvae reconstruct runs/my-1 'prices fell' --strategy beam
     """
     model, texts = given.load()
-    z = model.posterior_codes(texts, sampled=sampled, seed=decoding.seed)
-    _show(given.json, _written(model, z, decoding, ({"source": text} for text in texts)))
+    own, known = model.likeliest_labels(texts), ({"source": text} for text in texts)
+    z = model.posterior_codes(texts, labels=own, sampled=sampled, seed=decoding.seed)
+    _show(given.json, _written(model, z, decoding, known, own))
 
 
 def interpolate(

@@ -392,6 +392,7 @@ def _token_nlls(model: SentenceVAE, split: Sequence[Batch], codes: Tensor) -> li
     with evaluation_mode(model):
         for batch in split:
             z, on_device = codes[batch.indices].to(model.device), batch.to(model.device)
+            z = model.labels.told(on_device.labels, z)
             state, steps = model.initial_state(z), []
             for ids, targets in zip(on_device.input_ids.T, on_device.target_ids.T, strict=True):
                 scores, state = model.step(ids, state, z)

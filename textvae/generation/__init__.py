@@ -27,6 +27,7 @@ from textvae.generation.texts import (
     jittered_codes,
     latent_distances,
     lerp,
+    likeliest_labels,
     neighbours,
     path_codes,
     posterior_codes,

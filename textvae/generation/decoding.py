@@ -43,6 +43,7 @@ def decode(
     z: Tensor,
     *,
     prefix: Sequence[int] = (),
+    labels: Tensor | None = None,
     num_best: int = 1,
     batch_size: int | None = None,
     **options: Any,
@@ -53,6 +54,7 @@ def decode(
         model: The model, with a tokenizer; put it into evaluation mode first.
         z: Latent codes, (B sentences, Z dimensions).
         prefix: Ids that every sentence begins with; its log p is of what follows.
+        labels: Numbers of the labels that a model is told, (B, F) or (1, F); `label` changes them.
         num_best: Of beam search: so many best sentences for each code, at most the number of beams,
             the best with all `others`; fewer where the search has found no more.
         batch_size: Codes decoded together, which changes no more than rounding; by default as many
@@ -66,7 +68,9 @@ def decode(
     if batch_size is None:
         batch_size = max(1, MAX_SCORES // (model.vocab_size * chosen.beams))
     integer("batch_size", batch_size, 1)
-    z, found = z.to(model.device), [list[tuple[Any, ...]]() for _ in range(len(z))]
+    labels = model.labels.changed(labels, len(z), chosen.label).to(model.device)
+    z = model.labels.told(labels, z.to(model.device))
+    found = [list[tuple[Any, ...]]() for _ in range(len(z))]
     with full_speed(model.device):
         next_token = NextToken(model, chosen)
         for first in range(0, len(z), batch_size):

@@ -4,9 +4,11 @@ Text functions, such as `jitter`, decode the codes that a function beside them m
 `jittered_codes`; for log-probabilities too, `decode` these. They take the options of `Decoding` and
 `batch_size`, and decode greedily unless told otherwise; `seed` is of every draw, of codes and of
 tokens. All need a model with a tokenizer, in evaluation mode, and raise `InputError` for what is
-outside its range, or what `encode` doesn't take.
+outside its range, or what `encode` doesn't take. A model that is told labels writes by `labels`,
+numbers (`model.labels.numbered`), which `sample` draws and `reconstruct` guesses if it isn't given
+them, and by the option `label`, "NAME=VALUE,NAME=VALUE", which changes them and keeps z.
 
-Shapes: B sentences, N codes, Z latent dimensions.
+Shapes: B sentences, N codes, F labels, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from torch import Tensor
 from textvae.batches import collate
 from textvae.checks import MANY, InputError, choose, imported, integer, number, one_of
 from textvae.generation.completion import complete
+from textvae.diagnostics import importance_nll
 from textvae.generation.decoding import Decoded, decode, generate_text
-from textvae.generation.draws import CHOICE, normals, uniforms
+from textvae.generation.draws import CHOICE, LABEL, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
 from textvae.quality import fitted_classifier, reconstruction_figures
 
 TOGETHER = 64  # sentences that are encoded at a time: more are no faster
+ROUNDS, NUM_SAMPLES = 2, 10  # in which labels are guessed, by an NLL of so many samples
 METRICS = ("cosine", "euclidean", "kl")
 CHUNK = 4096  # sentences of a corpus that are encoded and held at a time
 PARALLEL = 1e-4  # sine of the angle below which two codes span no plane in fp32
@@ -58,11 +62,18 @@ def check_texts(
 
 
 @torch.no_grad()
-def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None = None) -> Posterior:
+def encode(
+    model: SentenceVAE,
+    texts: Sequence[str],
+    *,
+    labels: Tensor | None = None,
+    max_tokens: int | None = None,
+) -> Posterior:
     """The posterior of each text, in their order, on the model's device.
 
     Unknown words are read as `<unk>`. A model knows no limit to the tokens of a text; a run says
-    how long the longest sentence was that it was trained on.
+    how long the longest sentence was that it was trained on. Where a model is told labels, they are
+    numbers (B, F), by default `likeliest_labels`.
 
     Raises:
         InputError: If there are no texts, one is empty, too long, or has a reserved token (texts
@@ -70,13 +81,45 @@ def encode(model: SentenceVAE, texts: Sequence[str], *, max_tokens: int | None =
         TypeError: If `texts` is a single string.
     """
     sentences = check_texts(model, texts, max_tokens=max_tokens)
+    if labels is None:
+        labels = likeliest_labels(model, texts)
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     parts = []
     for start in range(0, len(order), TOGETHER):
-        batch = collate([sentences[i] for i in order[start : start + TOGETHER]])
+        rows = order[start : start + TOGETHER]
+        batch = collate([sentences[i] for i in rows], labels=labels[rows].numpy())
         parts.append(model.encode(batch.to(model.device)))
     back = torch.tensor(order).argsort().to(model.device)
     return type(parts[0]).cat(parts).map(itemgetter(back))
+
+
+def likeliest_labels(model: SentenceVAE, texts: Sequence[str]) -> Tensor:
+    """The labels y of each text, as numbers (B, F), by which p(y) p(x|y) is highest.
+
+    One label after another, `ROUNDS` times: of several not surely the best together.
+    """
+    counts = [list(values.values()) for values in model.labels.counts.values()]
+    labels = torch.zeros(len(texts), len(counts)).long()
+    sentences = check_texts(model, texts) if counts else []
+    for column, own in list(enumerate(counts)) * ROUNDS:
+        log_p = []
+        for value, count in enumerate(own):
+            labels[:, column] = value
+            batch = collate(sentences, labels=labels.numpy())
+            nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES).per_sentence
+            log_p.append(math.log(count) - nll)
+        labels[:, column] = torch.stack(log_p).argmax(0)
+    return labels
+
+
+def drawn_labels(model: SentenceVAE, num_sentences: int, *, seed: int = 0) -> Tensor:
+    """Numbers of labels, each drawn by itself as often as in training, (num_sentences, F)."""
+    labels = torch.zeros(num_sentences, len(model.labels.values)).long()
+    for column, counts in enumerate(model.labels.counts.values()):
+        mass = torch.tensor(list(counts.values())).cumsum(0)
+        shares = uniforms(seed, LABEL, torch.arange(num_sentences), torch.tensor(column))
+        labels[:, column] = torch.searchsorted(mass, shares * mass[-1], right=True)
+    return labels
 
 
 def prior_codes(model: SentenceVAE, num_codes: int, *, seed: int = 0) -> Tensor:
@@ -148,7 +191,7 @@ def sample(
     allow_unknown: bool = False,
     **options: Any,
 ) -> list[str]:
-    """New sentences: draw z, then x ~ p(x|z).
+    """New sentences: draw z and labels, where there are any, then x ~ p(x|z).
 
     z is from the source `"prior"`, N(0, I), or of texts: `"aggregate"`, the posterior of one of
     them taken at random, or one Gaussian (`"gaussian"`) or ten (`"gmm"`) fitted to their codes. The
@@ -157,14 +200,14 @@ def sample(
     """
     z = source_codes(model, num_sentences, source=source, texts=texts, seed=seed)
     options |= {"seed": seed, "strategy": strategy, "allow_unknown": allow_unknown}
-    return generate_text(model, z, **options)
+    return generate_text(model, z, **{"labels": drawn_labels(model, len(z), seed=seed)} | options)
 
 
 def posterior_codes(
-    model: SentenceVAE, texts: Sequence[str], *, sampled: bool = False, seed: int = 0
+    model: SentenceVAE, texts: Sequence[str], *, sampled: bool = False, seed: int = 0, **own: Any
 ) -> Tensor:
-    """The posterior mean of each text, or a draw from its posterior, (B, Z)."""
-    posterior = encode(model, texts)
+    """The posterior mean of each text, or a draw from its posterior, (B, Z); `encode`'s options."""
+    posterior = encode(model, texts, **own)
     if not sampled:
         return posterior.mean
     return posterior.sample(prior_codes(model, len(texts), seed=seed))
@@ -174,13 +217,16 @@ def reconstruct(
     model: SentenceVAE,
     texts: Sequence[str],
     *,
+    labels: Tensor | None = None,
     sampled: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> list[str]:
     """What comes back of each text through its posterior mean or, `sampled`, a draw instead."""
-    z = posterior_codes(model, texts, sampled=sampled, seed=seed)
-    return generate_text(model, z, seed=seed, **options)
+    if labels is None:
+        labels = likeliest_labels(model, texts)
+    z = posterior_codes(model, texts, labels=labels, sampled=sampled, seed=seed)
+    return generate_text(model, z, labels=labels, seed=seed, **options)
 
 
 def jittered_codes(
@@ -421,6 +467,8 @@ class TextVAE(SentenceVAE):
     """
 
     encode_texts = encode
+    likeliest_labels = likeliest_labels
+    drawn_labels = drawn_labels
     prior_codes = prior_codes
     aggregate_codes = aggregate_codes
     fitted_codes = fitted_codes

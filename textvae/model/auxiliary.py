@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from textvae.batches import Batch
 from textvae.config import ModelConfig
+from textvae.model.labels import Labels
 from textvae.model.networks import token_mask
 from textvae.runtime import rows_of_all
 
@@ -24,12 +25,14 @@ class BagOfWords(nn.Module):
 
     def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.hidden = nn.Linear(config.latent_dim, config.decoder_hidden_size)
+        self.labels = Labels(config.classes)
+        self.hidden = nn.Linear(config.code_size, config.decoder_hidden_size)
         self.output = nn.Linear(config.decoder_hidden_size, vocab_size)
 
     def forward(self, batch: Batch, z: Tensor) -> Tensor:
         """Z (B, Z) → (B,), or (S, B, Z) → (S, B); nats per sentence."""
-        scores = self.output(torch.tanh(self.hidden(z))).float()  # (…, B, V)
+        hidden = torch.tanh(self.hidden(self.labels.told(batch.labels, z)))
+        scores = self.output(hidden).float()  # (…, B, V)
         ids = batch.target_ids.expand(*z.shape[:-1], -1)  # (…, B, T)
         told: Tensor = scores.log_softmax(-1).gather(-1, ids)
         return -told.masked_fill(~token_mask(batch.lengths, ids.shape[-1]), 0).sum(-1)

@@ -86,14 +86,14 @@ class Decoder(nn.Module):
         self.max_scores = MAX_SCORES  # that `log_likelihood` holds at a time; see `token_nll`
         self.cell, self.word_dropout = config.decoder_cell, config.word_dropout
         self.num_layers, self.hidden_size = config.decoder_num_layers, config.decoder_hidden_size
-        latent_dim = config.latent_dim
+        code_size = config.code_size
         has_skips = config.latent_to == "skip"
-        self.latent_to_input = latent_dim > 0 and config.latent_to != "state"
-        self.latent_to_state = latent_dim > 0 and config.latent_to != "input"
+        self.latent_to_input = code_size > 0 and config.latent_to != "state"
+        self.latent_to_state = code_size > 0 and config.latent_to != "input"
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.rnn = CELLS[self.cell](
-            config.embedding_dim + (latent_dim if self.latent_to_input else 0),
+            config.embedding_dim + (code_size if self.latent_to_input else 0),
             self.hidden_size,
             num_layers=1 if has_skips else self.num_layers,
             dropout=config.output_dropout if self.num_layers > 1 and not has_skips else 0.0,
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         )
         # A language model of the same option has the same layers, so that it can be kept.
         self.upper = nn.ModuleList(
-            CELLS[self.cell](self.hidden_size + latent_dim, self.hidden_size, batch_first=True)
+            CELLS[self.cell](self.hidden_size + code_size, self.hidden_size, batch_first=True)
             for _ in range(self.num_layers - 1 if has_skips else 0)
         )
         self.output_dropout = nn.Dropout(config.output_dropout)
@@ -109,10 +109,10 @@ class Decoder(nn.Module):
         if config.tied_embeddings:
             self.output.weight = self.embedding.weight
         if self.latent_to_state:
-            self.latent_to_cell = nn.Linear(latent_dim, self.num_layers * self.hidden_size)
+            self.latent_to_cell = nn.Linear(code_size, self.num_layers * self.hidden_size)
         self.latent_to_output: nn.Linear | None = None
-        if has_skips and latent_dim > 0:
-            self.latent_to_output = nn.Linear(latent_dim, self.hidden_size, bias=False)
+        if has_skips and code_size > 0:
+            self.latent_to_output = nn.Linear(code_size, self.hidden_size, bias=False)
 
     def initial_state(self, z: Tensor) -> DecoderState:
         """The state before the first token, for z (B, Z).

@@ -30,6 +30,7 @@ from textvae.files import (
     update_config,
 )
 from textvae.model.auxiliary import AUXILIARIES
+from textvae.model.labels import Labels
 from textvae.model.networks import Decoder, DecoderState, Encoder
 from textvae.model.posterior import HEADS, Gaussian, Posterior
 from textvae.tokenizer import Tokenizer
@@ -49,7 +50,8 @@ class SentenceVAE(nn.Module):
     """A sentence VAE (Bowman et al. 2016): recurrent encoder to q(z|x), recurrent decoder p(x|z).
 
     With `latent_dim=0` there is no encoder and no z: the same decoder as a language model, the
-    floor to compare with. Its posterior has no dimensions, its KL is zero.
+    floor to compare with. Its posterior has no dimensions, its KL is zero. With `classes` it is
+    told each sentence's own labels, in q(z|x, y) and p(x|z, y): all it measures is given y.
 
     A subclass with options of its own sets `Config` to a subclass of `ModelConfig`; they are
     checked, saved and loaded like the others.
@@ -72,6 +74,7 @@ class SentenceVAE(nn.Module):
         at_least(5, vocab_size=vocab_size)
         self.config = config = self.Config(**options)
         self.vocab_size, self.latent_dim = vocab_size, config.latent_dim
+        self.labels = Labels(config.classes)
         self._tokenizer = tokenizer
         self.decoder = Decoder(vocab_size, config)
         self.auxiliaries = nn.ModuleDict()
@@ -79,7 +82,7 @@ class SentenceVAE(nn.Module):
         if config.latent_dim > 0:
             self.encoder = Encoder(vocab_size, config)
             head = choose(HEADS, "posterior", config.posterior)
-            self.head = head(self.encoder.output_size, config)
+            self.head = head(self.encoder.output_size + config.code_size - self.latent_dim, config)
             self.term_weights = {n: w for n in AUXILIARIES if (w := getattr(config, n, 0.0))}
             for name in self.term_weights:
                 self.auxiliaries[name] = AUXILIARIES[name](vocab_size, config)
@@ -112,12 +115,13 @@ class SentenceVAE(nn.Module):
         if self.latent_dim == 0:
             nothing = torch.zeros(len(batch.lengths), 0, device=batch.lengths.device)
             return Gaussian(nothing, nothing)
-        posterior: Posterior = self.head(self.encoder(batch.target_ids, batch.lengths))
+        summary = self.encoder(batch.target_ids, batch.lengths)
+        posterior: Posterior = self.head(self.labels.told(batch.labels, summary))
         return posterior
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z), nats summed over tokens: z (B, Z) → (B,), z (S, B, Z) → (S, B)."""
-        return self.decoder.log_likelihood(batch, z)
+        return self.decoder.log_likelihood(batch, self.labels.told(batch.labels, z))
 
     def forward(self, batch: Batch, noise: Tensor | None = None) -> VAEOutput:
         """Encode, draw z, decode; weigh and add the terms with `losses.objective`.
@@ -137,7 +141,7 @@ class SentenceVAE(nn.Module):
         return VAEOutput(posterior, z, terms)
 
     def initial_state(self, z: Tensor) -> DecoderState:
-        """The decoder's state before the first token, for z (B, Z)."""
+        """The decoder's state before the first token, for z (B, Z), labels told (`labels.told`)."""
         return self.decoder.initial_state(z)
 
     def step(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:

@@ -29,7 +29,7 @@ from textvae.diagnostics import (
     unwrapped,
 )
 from textvae.files import find_pretrained, write_json
-from textvae.generation import interpolate, reconstruct, sample
+from textvae.generation import interpolate, likeliest_labels, reconstruct, sample
 from textvae.model import SentenceVAE
 from textvae.quality import (
     PathStep,
@@ -96,7 +96,7 @@ class LoadedRun:
         if most is not None:
             some = corpus[split].select(range(min(most, len(corpus[split]))))
             corpus = replace(corpus, splits={**corpus.splits, split: some})
-        loader = evaluation_loader(corpus, split, loaded.tokenizer, run.config.data)
+        loader = evaluation_loader(corpus, split, loaded, run.config.data)
         called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
 
@@ -136,6 +136,7 @@ def finish(
     results = {
         "corpus": measured.corpus.name,
         "split": measured.split,
+        "given": [*measured.model.labels.values],
         **measured.evaluation.to_dict(),
         "beta": kept["beta"],
         "epochs": last["epoch"],
@@ -203,7 +204,8 @@ def diagnose_runs(
 def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:
     pairs = zip(run.loader, other.loader, strict=False)
     return (
-        run.model.tokenizer.fingerprint == other.model.tokenizer.fingerprint
+        run.model.labels.values == other.model.labels.values
+        and run.model.tokenizer.fingerprint == other.model.tokenizer.fingerprint
         and run.loader.num_tokens == other.loader.num_tokens
         and all(torch.equal(own.target_ids, theirs.target_ids) for own, theirs in pairs)
     )
@@ -214,7 +216,7 @@ def _factors(run: LoadedRun) -> FactorLabels | None:
     corpus, fit_split = run.corpus, "test" if run.split == "valid" else "valid"
     if not corpus.factors or fit_split not in corpus.splits or run.model.latent_dim == 0:
         return None
-    loader = evaluation_loader(corpus, fit_split, run.model.tokenizer, run.config.data)
+    loader = evaluation_loader(corpus, fit_split, run.model, run.config.data)
     labels = _labels(corpus, fit_split, loader), _labels(corpus, run.split, run.loader)
     return FactorLabels(loader.epoch(0), loader.num_sentences, *labels)
 
@@ -279,7 +281,7 @@ def quality_run(
     run = LoadedRun.open(name, **options)
     model, tokenizer, split = run.model, run.model.tokenizer, run.loader.split
     judge = None if language_model is None else _language_model(language_model, run)
-    training = encoded(run.corpus, "train", tokenizer, run.config.data)
+    training = encoded(run.corpus, "train", model, run.config.data)
     if len(split) < 2:
         raise DataError(f"the {run.split} split must have at least 2 sentences, got 1")
     # The run's own limit, or twice the longest that it was trained on; and one token more, or a
@@ -296,9 +298,11 @@ def quality_run(
     reconstruction = path = perplexities = None
     is_embedded = run.corpus.source == "grammar"
     if model.latent_dim > 0:
-        reconstruction = reconstruction_figures(reconstruct(model, real, max_length=limit), real)
+        labels = torch.from_numpy(split.labels[rows])
+        back = reconstruct(model, real, labels=labels, max_length=limit)
+        reconstruction = reconstruction_figures(back, real)
         if is_embedded:
-            path = factor_path(interpolate(model, *real[:2], steps=PATH_STEPS))
+            path = factor_path(interpolate(model, *real[:2], steps=PATH_STEPS, labels=labels[:1]))
     if judge is not None:
         loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
         # The ELBO of a language model is exact.
@@ -324,7 +328,7 @@ def _language_model(name: str | Path, run: LoadedRun) -> SentenceVAE:
     if (got := model.latent_dim) != 0:
         raise InputError(f"language_model must be a run with latent_dim 0, got {got} in {name}")
     is_alike = model.tokenizer.fingerprint == run.model.tokenizer.fingerprint
-    if not is_alike or data != run.config.data:
+    if not is_alike or data != replace(run.config.data, condition_on=None):
         alike = "of the same corpus, read in the same way (vocabulary, splits and lengths)"
         raise InputError(f"language_model must be {alike}, got {name}")
     return model
@@ -346,7 +350,8 @@ def examples_of(run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5) -> 
         return Examples(samples, [], [])
     texts = readable(run.corpus[run.split]["text"][:])
     pairs = list(zip(texts, reconstruct(run.model, texts), strict=True))
-    return Examples(samples, pairs, interpolate(run.model, texts[0], texts[-1], steps=num_steps))
+    ends, labels = (texts[0], texts[-1]), likeliest_labels(run.model, texts[:1])
+    return Examples(samples, pairs, interpolate(run.model, *ends, steps=num_steps, labels=labels))
 
 
 def readable(texts: Sequence[str]) -> list[str]:

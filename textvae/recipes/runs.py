@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
@@ -63,17 +64,30 @@ def refuse_other_vocabulary(corpus: Corpus, split: str, tokenizer: Tokenizer) ->
         raise DataError(f"{other}: {share}, at most {MAX_UNKNOWN:.0%} may be")
 
 
-def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig) -> EncodedSplit:
-    """A split's sentences as ids, with the options of a configuration."""
+def encoded(corpus: Corpus, split: str, model: SentenceVAE, config: DataConfig) -> EncodedSplit:
+    """A split's sentences as ids, with the options of a configuration, and what a model is told."""
     limit, too_long = config.max_length, config.too_long
-    return encode_split(corpus[split], tokenizer, max_length=limit, too_long=too_long)
+    found = encode_split(corpus[split], model.tokenizer, max_length=limit, too_long=too_long)
+    if model.labels.values:
+        found.labels = model.labels.numbered(corpus[split].select(found.rows)).numpy()
+    return found
 
 
 def evaluation_loader(
-    corpus: Corpus, split: str, tokenizer: Tokenizer, config: DataConfig
+    corpus: Corpus, split: str, model: SentenceVAE, config: DataConfig
 ) -> BatchLoader:
     """Batches of a split, always in the same order."""
-    return BatchLoader(encoded(corpus, split, tokenizer, config), batch_size=64, shuffle=False)
+    return BatchLoader(encoded(corpus, split, model, config), batch_size=64, shuffle=False)
+
+
+def _classes(corpus: Corpus, names: str | None) -> dict[str, dict[str, int]] | None:
+    """The values of these labels, and how often training has each."""
+    for name in (wanted := names.split(",") if names is not None else []):
+        if name not in corpus.factors:
+            known = ", ".join(corpus.factors) or "none: --label-field keeps them"
+            raise InputError(f"condition_on must be labels that name classes ({known}), got {name}")
+    found = {name: sorted(Counter(corpus["train"][name][:]).items()) for name in wanted}
+    return {name: {str(k): n for k, n in own} for name, own in found.items()} or None
 
 
 def start(
@@ -201,7 +215,10 @@ def _untrained(
         refuse_other_vocabulary(corpus, split, tokenizer)
     _refuse_too_large(len(tokenizer), config)
     torch.manual_seed(config.training.seed)
-    network = model(len(tokenizer), **asdict(config.model), tokenizer=tokenizer)
+    told = {"classes": _classes(corpus, data.condition_on)}
+    network = model(len(tokenizer), **asdict(config.model) | told, tokenizer=tokenizer)
+    for split in corpus.splits if data.condition_on else ():
+        encoded(corpus, split, network, data)  # refuses a value that training lacks
     run = RunDirectory(Path(path), config)
     is_trained = run.metrics_file.exists()
     if run.weights_file.exists():
@@ -232,14 +249,14 @@ def _refuse_too_large(vocab_size: int, config: RunConfig) -> None:
 def _loaders(
     corpus: Corpus, model: SentenceVAE, config: RunConfig
 ) -> tuple[BatchLoader, BatchLoader]:
-    training, tokenizer = config.training, model.tokenizer
+    training = config.training
     train = BatchLoader(
-        encoded(corpus, "train", tokenizer, config.data),
+        encoded(corpus, "train", model, config.data),
         batch_size=None if training.max_tokens else training.batch_size,
         max_tokens=training.max_tokens,
         seed=training.seed,
     )
-    return train, evaluation_loader(corpus, "valid", tokenizer, config.data)
+    return train, evaluation_loader(corpus, "valid", model, config.data)
 
 
 def _created(
@@ -348,18 +365,19 @@ def _trainer(
 def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str], bool]) -> None:
     """Copy those of a trained model's parameters and buffers that `keeps` names.
 
-    The decoder's first layer reads a word and z, and a language model has learned the columns of
-    the word, which come first: they may be fewer than the model's own. So may its words be: rows of
+    The decoder's layers read words and labels before z, and a language model has learned those
+    columns, which come first: they may be fewer than the model's own. So may its words be: rows of
     those that are new begin as the mean of the known ones (Hewitt 2021), whatever that has learned.
     """
-    if not model.tokenizer.extends(source.tokenizer):
-        raise InputError("weights can be taken from a model of the same vocabulary only")
+    is_told_alike = source.labels.values == model.labels.values
+    if not model.tokenizer.extends(source.tokenizer) or not is_told_alike:
+        raise InputError("weights can be taken from a model of the same vocabulary and labels only")
     own, sizes = model.state_dict(), [source.vocab_size, model.vocab_size]
     for name, weights in source.state_dict().items():
         if not keeps(name):
             continue
         place = own.get(name, torch.empty(0))
-        if name.endswith(".weight_ih_l0"):
+        if name.endswith((".weight_ih_l0", ".latent_to_cell.weight", ".latent_to_output.weight")):
             place = place[..., : weights.shape[1]]
         elif [*weights.shape[:1], *place.shape[:1]] == sizes and sizes[0] < sizes[1]:
             place[sizes[0] :] = weights[len(SPECIALS) :].mean(0)

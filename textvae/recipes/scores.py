@@ -28,16 +28,21 @@ def score_run(
     It holds the text, its labels, `nll`, `elbo`, `rec` and `kl`, nats, `num_tokens` (EOS counted),
     `num_unknown` of them and `nll_per_token`; with `tokens` also each predicted token, and what it
     adds to rec in `token_nll`. Sentences are cut where the run's `max_length` says so. Of a run's
-    own split the means are those of its diagnosis, with as many samples and the same seed.
+    own split the means are those of its diagnosis, with as many samples and the same seed. Where
+    the model is told labels, the source must have them: all is given a sentence's own.
     """
     directory = find_pretrained(name)
     data = read_json(directory / "config.json").get("run", {}).get("data", {})
     model = SentenceVAE.from_pretrained(directory)
     whole: dict[str, Any] = {"valid_fraction": 0, "test_fraction": 0}
-    corpus = load_corpus(source, text_field=text_field, label_field=label_field, **whole)
+    names = dict.fromkeys([*(label_field or "").split(","), *model.labels.values])
+    whole["label_field"] = ",".join(filter(None, names))
+    corpus = load_corpus(source, text_field=text_field, **whole)
     rows = corpus["train"]
     ids = model.tokenizer.encode_batch(rows["text"][:])
     split = EncodedSplit.from_ids(ids, max_length=data.get("max_length"))
+    if model.labels.values:
+        split.labels = model.labels.numbered(rows).numpy()
     # The batches of a diagnosis: in others, sums would be rounded otherwise.
     loader = BatchLoader(split, batch_size=64, shuffle=False)
     options: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "progress": progress}

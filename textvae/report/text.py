@@ -124,7 +124,9 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
 def heading(run: LoadedRun, measured: Evaluation) -> str:
     """Corpus, split and its size, in a line."""
     size = f"{measured.num_sentences:,} sentences of {measured.num_tokens:,} tokens"
-    return f"{CORPUS_NAMES.get(run.corpus.name, run.corpus.name)}, {run.split} split: {size}"
+    corpus, told = CORPUS_NAMES.get(run.corpus.name, run.corpus.name), run.model.labels.values
+    given = f", given {' and '.join(told)}" if told else ""
+    return f"{corpus}, {run.split} split{given}: {size}"
 
 
 def evaluation(run: LoadedRun, **more: Any) -> str:
