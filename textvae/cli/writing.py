@@ -197,9 +197,7 @@ def reconstruct(
     sampled: Annotated[bool, "through a draw from the posterior, not its mean"] = False,
     decoding: Decoding = LIKELIEST,
 ) -> None:
-    """What comes back of sentences sent through the latent space.
-
-    Of a model that is told labels --label changes them and keeps z; its guess are their own.
+    """What comes back of sentences sent through the latent space; --label changes that, keeps z.
 
     example: textvae reconstruct runs/my-1 'prices fell' --strategy beam
     """

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from textvae.config import Decoding
 
-# Purposes: the next token, the noise of z, which text z is from, a label.
-TOKEN, NOISE, CHOICE, LABEL = 0, 1, 2, 3
+TOKEN, NOISE, CHOICE, LABEL = 0, 1, 2, 3  # purposes: a token, z's noise, z's text, a label
 BITS = 48  # of a uniform number: few enough for float64 to hold those next to 1 exactly
 LEAST = 1e-30  # of probabilities: where all are below, fp32 holds them no better than as zero
 

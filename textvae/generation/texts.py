@@ -72,8 +72,7 @@ def encode(
     """The posterior of each text, in their order, on the model's device.
 
     Unknown words are read as `<unk>`. A model knows no limit to the tokens of a text; a run says
-    how long the longest sentence was that it was trained on. Where a model is told labels, they are
-    numbers (B, F), by default `likeliest_labels`.
+    how long the longest sentence was that it was trained on. Labels that aren't given are guessed.
 
     Raises:
         InputError: If there are no texts, one is empty, too long, or has a reserved token (texts
@@ -94,10 +93,7 @@ def encode(
 
 
 def likeliest_labels(model: SentenceVAE, texts: Sequence[str]) -> Tensor:
-    """The labels y of each text, as numbers (B, F), by which p(y) p(x|y) is highest.
-
-    One label after another, `ROUNDS` times: of several not surely the best together.
-    """
+    """Numbers (B, F) of the labels y of highest p(y) p(x|y) for each text, one after another."""
     counts = [list(values.values()) for values in model.labels.counts.values()]
     labels = torch.zeros(len(texts), len(counts)).long()
     sentences = check_texts(model, texts) if counts else []

@@ -1,7 +1,4 @@
-"""Labels that a model is told: classes by name, as numbers, and before what its layers read.
-
-Shapes: B sentences, F labels that are told, C values of all of them, W columns of anything.
-"""
+"""Labels that a model is told: F of each of B sentences, of C values in all."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ from textvae.checks import InputError, one_of
 
 
 class Labels:
-    """A model's labels, each with its values and how often training has them.
-
-    A sentence's are numbers (F,), of each label the place of its value; F is 0 without labels.
-    """
+    """A model's labels and how often training has each value; F is 0 where there are none."""
 
     def __init__(self, counts: Mapping[str, Mapping[str, int]] | None) -> None:
         self.counts = counts or {}
@@ -26,7 +20,7 @@ class Labels:
         self.names = ", ".join(self.values) or "none (training had no --condition-on)"
 
     def numbered(self, columns: Any) -> Tensor:
-        """Numbers (B, F) of columns of values by name, such as a data set's."""
+        """The place of each value, (B, F), in columns by name, such as a data set's."""
         try:
             found = [[self._number(name, one) for one in columns[name]] for name in self.values]
         except KeyError as error:
@@ -55,10 +49,8 @@ class Labels:
         ]
 
     def told(self, labels: Tensor, read: Tensor) -> Tensor:
-        """What a layer reads, (…, B, W), after a 1 at each value that is true: (…, B, C + W).
-
-        The layer's weights for these columns are the embedding of the values.
-        """
+        """What a layer reads, (…, B, W), after a 1 for each true value: (…, B, C + W)."""
+        # The layer's weights for these columns are the embedding of the values.
         if not self.values:
             return read
         if labels.shape[-1] != len(self.values):
