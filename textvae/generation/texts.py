@@ -4,9 +4,8 @@ Text functions, such as `jitter`, decode the codes that a function beside them m
 `jittered_codes`; for log-probabilities too, `decode` these. They take the options of `Decoding` and
 `batch_size`, and decode greedily unless told otherwise; `seed` is of every draw, of codes and of
 tokens. All need a model with a tokenizer, in evaluation mode, and raise `InputError` for what is
-outside its range, or what `encode` doesn't take. A model that is told labels writes by `labels`,
-numbers (`model.labels.numbered`), which `sample` draws and `reconstruct` guesses if it isn't given
-them, and by the option `label`, "NAME=VALUE,NAME=VALUE", which changes them and keeps z.
+outside its range, or what `encode` doesn't take. A model that is told labels writes by numbers
+`labels`, which `sample` draws and `reconstruct` guesses, but for what the option `label` sets.
 
 Shapes: B sentences, N codes, F labels, Z latent dimensions.
 """
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from textvae.batches import collate
 from textvae.checks import MANY, InputError, choose, imported, integer, number, one_of
-from textvae.generation.completion import complete
 from textvae.diagnostics import importance_nll
+from textvae.generation.completion import complete
 from textvae.generation.decoding import Decoded, decode, generate_text
 from textvae.generation.draws import CHOICE, LABEL, normals, uniforms
 from textvae.model import Posterior, SentenceVAE
