@@ -52,12 +52,8 @@ def test_labels_that_a_model_is_told(table: Path) -> None:
     assert "drawn" not in told.err
     back = call("reconstruct", run, "Did the judge?", "--label", "kind=plain", "--json")
     assert json.loads(back.out)["kind"] == "plain"
-    for wrong, message in (
-        ("taste=sweet", "label must be NAME=VALUE, NAME of kind, got 'taste'"),
-        ("kind=sweet", "label kind must be one of asked, plain, got 'sweet'"),
-    ):
-        said = call("sample", run, "--label", wrong)
-        assert (said.code, said.err) == (2, f"textvae: error: {message}\n")
+    said, known = call("sample", run, "--label=kind=sweet"), "one of asked, plain, got 'sweet'"
+    assert (said.code, said.err) == (2, f"textvae: error: label kind must be {known}\n")
     said = call("jitter", run, "Did the judge?")
     assert "label must be NAME=VALUE for each of kind, got None" in said.err
     assert json.loads(call("diagnose", run, "--num-samples=1", "--json").out)["given"] == ["kind"]

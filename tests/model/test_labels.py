@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,13 +118,3 @@ def test_a_label_that_decides_the_sentence_leaves_nothing_to_learn() -> None:
         nats[classes is None] = evaluate(model, [told], 4).rec
     assert nats[False] < 0.05
     assert math.log(4) < nats[True] < math.log(4) + 0.05
-
-
-def test_saved_and_loaded_it_knows_its_values(
-    make_model: MakeModel, word_tokenizer: Any, told: Batch, tmp_path: Path
-) -> None:
-    model = make_model(classes=CLASSES, tokenizer=word_tokenizer)
-    model.save_pretrained(tmp_path)
-    loaded = SentenceVAE.from_pretrained(tmp_path)
-    assert loaded.labels.values == {"topic": ["sea", "farm", "court"], "mood": ["asked", "told"]}
-    assert loaded.encode(told).mean.equal(model.encode(told).mean)
