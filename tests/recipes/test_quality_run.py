@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.recipes.making import FRACTIONS, OPTIONS, left_behind
 from textvae import grammar, recipes
@@ -109,7 +110,7 @@ def test_the_embedded_corpus_has_a_grammar(run, language_model, corpus, monkeypa
     monkeypatch.setattr("textvae.recipes.loaded.sample", lambda *_, **__: drawn)
     ends: list[str] = []
 
-    def path(model: SentenceVAE, *between: str, steps: int) -> list[str]:
+    def path(model: SentenceVAE, *between: str, steps: int, labels: Tensor) -> list[str]:
         ends.extend(between)
         return [between[0]] * (steps - 1) + [between[1]]
 
