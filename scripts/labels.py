@@ -20,11 +20,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 from textvae import cli, grammar
-from textvae.checks import InputError, imported
+from textvae.checks import InputError
 from textvae.cli.writing import DRAWN
 from textvae.config import Decoding
 from textvae.corpus import Corpus
 from textvae.generation import TextVAE
+from textvae.quality import fitted_classifier
 from textvae.recipes import LoadedRun
 from textvae.report.text import table
 
@@ -36,12 +37,8 @@ def judge_of(corpus: Corpus, name: str) -> Judge:
     """What tells the value of a label in sentences, None where it can't."""
     if corpus.source == "grammar":
         return lambda texts: [_parsed(text, name) for text in texts]
-    missing = "judging needs scikit-learn: pip install scikit-learn"
-    tfidf = imported("sklearn.feature_extraction.text", missing).TfidfVectorizer(sublinear_tf=True)
-    regression = imported("sklearn.linear_model", missing).LogisticRegression(C=10, max_iter=1000)
-    classifier = imported("sklearn.pipeline", missing).make_pipeline(tfidf, regression)
     rows = corpus["train"]
-    classifier.fit(rows["text"][:], list(map(str, rows[name][:])))
+    classifier, _ = fitted_classifier(rows["text"][:], list(map(str, rows[name][:])))
     return lambda texts: classifier.predict(texts).tolist()
 
 

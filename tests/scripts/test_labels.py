@@ -28,7 +28,6 @@ def test_the_grammars_parser_judges(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_classifier_judges_what_has_no_grammar(run: Run, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
     rows = [f"{one.text}\t{one.factors['polarity']}" for one in grammar.sample(120, seed=1)]
     (tmp_path / "mine.tsv").write_text("\n".join(["text\tpolarity", *rows]))
     shares = {"valid_fraction": 0.1, "test_fraction": 0.3}
