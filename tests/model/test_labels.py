@@ -67,7 +67,7 @@ def test_what_can_not_be_told_is_refused_with_what_can(counts: Any, label: str, 
 
 
 def test_columns_and_batches_must_have_the_labels(make_model: MakeModel, batch: Batch) -> None:
-    with pytest.raises(InputError, match=r"^labels must be topic, mood: there is no 'mood'$"):
+    with pytest.raises(InputError, match=r"^labels must be topic, mood: there is no mood$"):
         Labels(CLASSES).numbered({"topic": ["sea"]})
     with pytest.raises(InputError, match=r"is told topic, mood: batches must have these labels"):
         make_model(classes=CLASSES).encode(batch)

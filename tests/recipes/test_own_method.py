@@ -174,7 +174,7 @@ def test_a_phase_of_ones_own_is_continued_where_it_was(corpus, tmp_path):
         ({"latent_dim": 3}, r"decoder.rnn.weight_ih_l0 \(24, 7\) has no place in the model"),
         ({"embedding_dim": 3}, r"decoder.embedding.weight \(\d+, 3\) has no place"),
         ({"latent_to": "state", "decoder_num_layers": 2}, r"_l1 \(.*\) has no place"),
-        ({"tokenizer": "char"}, "taken from a model of the same vocabulary only"),
+        ({"tokenizer": "char"}, "taken from a model of the same vocabulary and labels only"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(corpus, tmp_path, changed, message):

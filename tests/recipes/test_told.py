@@ -83,6 +83,21 @@ def test_all_is_measured_given_a_sentences_own_labels(run: Path, table: Path) ->
     assert recipes.quality_run(run, num_samples=4).reconstruction is not None
 
 
+def test_a_warm_start_is_told_the_same_values(run: Path, table: Path, tmp_path: Path) -> None:
+    corpus, _ = opened(table)
+    shares = {name: OPTIONS[name] for name in ("valid_fraction", "test_fraction", "device")}
+    options = {**shares, "label_field": "mood,stars", "init_from": str(run), "max_steps": 1}
+    begun = next(recipes.phases(corpus, options, tmp_path / "next")).model
+    old = SentenceVAE.from_pretrained(run)
+    assert begun.labels.counts == old.labels.counts
+    assert begun.head.mu.weight.equal(old.head.mu.weight)
+    with pytest.raises(InputError, match=r"^a start from .* keeps its options: condition_on is"):
+        next(recipes.phases(corpus, {**options, "condition_on": "mood"}, tmp_path / "other"))
+    corpus, _ = opened(table, label_field=None)
+    with pytest.raises(InputError, match=r"^labels must be stars, mood: there is no"):
+        next(recipes.phases(corpus, {**options, "label_field": None}, tmp_path / "other"))
+
+
 def test_what_can_not_be_told_is_refused_before_training(table: Path, tmp_path: Path) -> None:
     known = r"condition_on must be labels that name classes \({}\), got mood"
     for fields, names in (("stars", "stars"), (None, "none: --label-field keeps them")):

@@ -21,10 +21,10 @@ class Labels:
 
     def numbered(self, columns: Any) -> Tensor:
         """The place of each value, (B, F), in columns by name, such as a data set's."""
-        try:
-            found = [[self._number(name, one) for one in columns[name]] for name in self.values]
-        except KeyError as error:
-            raise InputError(f"labels must be {self.names}: there is no {error}") from None
+        known = getattr(columns, "column_names", columns)
+        if missing := [name for name in self.values if name not in known]:
+            raise InputError(f"labels must be {self.names}: there is no {missing[0]}")
+        found = [[self._number(name, one) for one in columns[name]] for name in self.values]
         return torch.tensor(found).T
 
     def changed(self, labels: Tensor | None, size: int, label: str | None) -> Tensor:

@@ -50,7 +50,8 @@ def inherited(run: str) -> dict[str, Any]:
     """What a warm start takes from a run or hub id: the model's options, and how text is split."""
     config = read_config(find_pretrained(run), "model")
     data = config.get("run", {}).get("data", {})
-    own = {name: data[name] for name in ("tokenizer", "pattern", "lowercase") if name in data}
+    kept = ("tokenizer", "pattern", "lowercase", "condition_on")
+    own = {name: data[name] for name in kept if name in data}
     own |= {f"{phase.name}_epochs": 0 for phase in PRETRAINING}  # it has been trained already
     own |= {name: value for name, value in config["model"].items() if name != "vocab_size"}
     return {**own, "tokenizer_file": None}

@@ -215,7 +215,7 @@ def _untrained(
         refuse_other_vocabulary(corpus, split, tokenizer)
     _refuse_too_large(len(tokenizer), config)
     torch.manual_seed(config.training.seed)
-    told = {"classes": _classes(corpus, data.condition_on)}
+    told = {"classes": config.model.classes or _classes(corpus, data.condition_on)}
     network = model(len(tokenizer), **asdict(config.model) | told, tokenizer=tokenizer)
     for split in corpus.splits if data.condition_on else ():
         encoded(corpus, split, network, data)  # refuses a value that training lacks
