@@ -17,7 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,7 @@ class Corpus:
     source: str  # what `load_corpus` finds the same corpus by, from any directory
     skipped: dict[str, int]  # empty lines left out of each split
     labels: tuple[str, ...] = ()  # of the embedded corpus, its factors
+    options: Mapping[str, Any] = field(default_factory=dict)  # of `DataConfig`, that made it so
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -147,10 +148,22 @@ def load_corpus(
         number(f"{split}_fraction", share, "[0, 1)")
     if not isinstance(source, str | Path):
         source = _written(source, text_field, cache_dir)
-    name, path = str(source), Path(os.path.expanduser(source))
     fields = [text_field, *(label_field.split(",") if label_field else ())]
     if "text" in fields[1:]:
         raise InputError("label_field must not have 'text', which is the sentence's column")
+    corpus = _found(source, fields, shares, seed, cache_dir)
+    columns = {"text_field": text_field, "label_field": label_field}
+    return replace(corpus, options={**columns, **corpus.options})
+
+
+def _found(
+    source: str | Path,
+    fields: list[str],
+    shares: Mapping[str, float],
+    seed: int,
+    cache_dir: str | None,
+) -> Corpus:
+    name, path = str(source), Path(os.path.expanduser(source))
     if name == "grammar" or name.split(":")[0] == "ptb":
         corpus = _draw(seed) if name == "grammar" else _load_ptb(name[4:] or None, cache_dir)
         for split, rows in corpus.splits.items():
@@ -230,7 +243,8 @@ def _draw(seed: int) -> Corpus:
         for split, sentences in grammar.splits(seed)._asdict().items()
     }
     factors = tuple(splits["train"].column_names[1:])
-    return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0), factors)
+    drawn = {"split_seed": seed}
+    return Corpus("grammar", splits, "grammar", dict.fromkeys(splits, 0), factors, drawn)
 
 
 def _load_ptb(data_dir: str | None, cache_dir: str | None) -> Corpus:
@@ -506,8 +520,9 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
     dataset, total = corpus["train"], len(corpus["train"])
     wanted = {split: share for split, share in shares.items() if split not in corpus.splits}
     sizes = {split: max(1, round(total * share)) for split, share in wanted.items() if share > 0}
+    drawn = {f"{split}_fraction": share for split, share in wanted.items()} | {"split_seed": seed}
     if not sizes:
-        return corpus
+        return replace(corpus, options=drawn)
     if total <= sum(sizes.values()):
         held_out = " and ".join(f"{size} for {split}" for split, size in sizes.items())
         raise DataError(f"{corpus.source} has too few sentences: {total}, less {held_out}")
@@ -521,7 +536,7 @@ def _hold_out(corpus: Corpus, shares: Mapping[str, float], seed: int) -> Corpus:
     for split, rows in zip([*sizes, "train"], parts, strict=True):
         is_chosen = np.isin(np.arange(total, dtype=np.int32), rows)
         splits[split] = mapped(dataset, _chosen, f"drawing {split}", is_chosen=is_chosen)
-    return replace(corpus, splits=splits)
+    return replace(corpus, splits=splits, options=drawn)
 
 
 def _stratified(order: NDArray[np.int32], classes: NDArray[np.integer]) -> NDArray[np.int32]:

@@ -279,3 +279,16 @@ def test_other_sentences_are_refused_or_told(text_file, tmp_path, change):
     assert json.loads((trained / "results.json").read_text())["corpus"] == marked
     assert recipes.evaluate_run(trained).corpus.name == marked
     recipes.resume(trained)  # it is known now
+
+
+def test_a_run_knows_how_its_corpus_was_read(tmp_path):
+    rows = ["stars,said,odd", *(f"{i % 2},they said it {i % 3} times,x" for i in range(40))]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    how = {"text_field": "said", "label_field": "stars", "valid_fraction": 0.1, "seed": 3}
+    corpus = load_corpus(tmp_path / "mine.csv", **how, test_fraction=0.1)
+    options = {name: value for name, value in OPTIONS.items() if "fraction" not in name}
+    fit_all(recipes.phases(corpus, options, tmp_path / "run"))
+    found = recipes.diagnose_run(tmp_path / "run", num_samples=2, split="valid")
+    assert found.diagnosis.elbo.num_sentences == len(corpus["valid"]) == 4
+    with pytest.raises(InputError, match=r"valid_fraction is 0.1 in Corpus\(mine.*got 0.2"):
+        recipes.start(corpus, {**options, "valid_fraction": 0.2}, tmp_path / "other")

@@ -183,10 +183,18 @@ def _planned(
 ) -> RunConfig:
     RunDirectory.refuse_if_taken(output_dir)
     own = inherited(begun) if (begun := options.get("init_from")) else {}
-    others = (name for name in options if name in own and not name.endswith("_dropout"))
-    kept = f"is {{!r}} in {begun}, where this run begins, got {{!r}}".format
-    refuse(f"{n} {kept(own[n], options[n])}" for n in others if options[n] != own[n])
-    config = RunConfig.from_flat(corpus.source, {**own, **options}, model=model.Config)
+    found = {name: (value, repr(corpus)) for name, value in corpus.options.items()} | {
+        name: (value, f"{begun}, where this run begins")
+        for name, value in own.items()
+        if not name.endswith("_dropout")
+    }
+    refuse(
+        f"{name} is {value!r} in {where}, got {options[name]!r}"
+        for name, (value, where) in found.items()
+        if name in options and options[name] != value
+    )
+    everything = {**corpus.options, **own, **options}
+    config = RunConfig.from_flat(corpus.source, everything, model=model.Config)
     parts = ("decoder.", "encoder.") if config.model.latent_dim > 0 else ("decoder.",)
     if all(map(config.training.freezes, parts)):
         raise InputError("freeze must leave something to train")
