@@ -93,7 +93,7 @@ def forked(arguments: list[str], log: Path, writes: int) -> int:
     left, replace, code = numbers(writes, -1), os.replace, 1
     os.replace = lambda *a: replace(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
     try:
-        with log.open("w") as sys.stderr, open(os.devnull, "w") as sys.stdout:
+        with log.open("w", 1) as sys.stderr, open(os.devnull, "w") as sys.stdout:
             code = cli.main(arguments)
     except KeyboardInterrupt:
         code = 130
@@ -229,6 +229,9 @@ def fuzz(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     """Options of any values: accepted, and then of the right types, or an InputError."""
     corpus, parts = load_corpus(corpus_in(work)), (ModelConfig, DataConfig, TrainingConfig)
     hints = {name: str(hint) for part in parts for name, hint in get_type_hints(part).items()}
+    for name, hint in hints.items():  # as types of values are called
+        for told, kinds in (("float", "float int"), ("Literal", "str"), ("None", "NoneType")):
+            hint = hints[name] = hint.replace(told, kinds)
     ways = list(get_type_hints(Decoding))
 
     def trial(rng: Random) -> None:
@@ -237,7 +240,7 @@ def fuzz(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
         for use in (
             lambda: Decoding(**decoding),
             lambda: RunConfig.from_flat("grammar", given).flat(),
-            lambda: recipes.chosen(corpus, given, rng.choice(["default", "linear"])),
+            lambda: recipes.chosen(corpus, given, rng.choice(["default", "linear"])) and None,
             lambda: recipes.start(corpus, given, work / "run").run.unlock(),
         ):
             shutil.rmtree(work / "run", ignore_errors=True)
@@ -247,9 +250,8 @@ def fuzz(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
                 continue
             except Exception as error:
                 raise Fault("tracebacks", f"{given} {decoding}: {error!r}") from error
-            for name in hints if isinstance(found, dict) else ():
-                kind = type(found.get(name)).__name__
-                if kind not in hints[name].replace("float", "float int").replace("Literal", "str"):
+            for name, value in found.items() if isinstance(found, dict) else ():
+                if type(value).__name__ not in hints[name]:
                     raise Fault("silent", f"{name} accepted of {given}")
 
     return trial
@@ -329,10 +331,11 @@ def torture(
         raise Fault("hangs", f"nothing after {PATIENCE} s")
 
     signal.signal(signal.SIGALRM, late)
-    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as closing:
         closing.callback(os.chdir, os.getcwd())
-        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": work, "TOKENIZERS_PARALLELISM": "false"}
+        own = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": work, "TOKENIZERS_PARALLELISM": "false"}
+        closing.enter_context(mock.patch.dict(os.environ, own))
+        closing.enter_context(warnings.catch_warnings(action="ignore"))
         trial = PARTS[part](Path(work), count, closing)
         for number in tqdm(range(count), unit=" trials", disable=None):
             signal.alarm(PATIENCE)
@@ -351,5 +354,10 @@ def torture(
     sys.exit(int(any(counted.values())))
 
 
+def main() -> int:
+    """Parse, torment, tell."""
+    return cli.run(torture)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(torture))
+    sys.exit(main())

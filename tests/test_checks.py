@@ -35,7 +35,7 @@ def test_integer():
 @pytest.mark.parametrize(
     ("interval", "inside", "outside"),
     [
-        ("(0, 1]", (0.1, 1), (0, 1.1, math.nan)),
+        ("(0, 1]", (0.1, 1), (0, 1.1, math.nan, 10**400)),
         ("[0, 1)", (0, 0.9), (-0.1, 1)),
         ("[0, inf)", (0, 1e300), (-1e-9, math.inf)),
     ],

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textvae.checks import InputError
-from textvae.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textvae.config import DataConfig, Decoding, ModelConfig, RunConfig, TrainingConfig
 
 PARTS = (ModelConfig, DataConfig, TrainingConfig)
 FIELDS = [(config, field) for config in PARTS for field in dataclasses.fields(config)]
@@ -96,6 +96,17 @@ def test_the_faults_of_all_parts_are_named_at_once() -> None:
         DataConfig(tokenizer_file="mine.json", min_count=2, lowercase=True)
     with pytest.raises(ValueError, match="with free_bits needs encoder_follows 'elbo', got 5 and"):
         TrainingConfig(importance_samples=5, free_bits=0.1)
+
+
+def test_a_wrong_type_beside_other_fields_is_told() -> None:
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (Decoding, {"min_length": "3"}, "min_length"),
+        (Decoding, {"max_length": None}, "max_length"),
+        (TrainingConfig, {"importance_samples": [], "lr": -1.0}, "importance_samples"),
+    ]
+    for config, options, name in wrong:
+        with pytest.raises(InputError, match=f"{name} must be an integer, got "):
+            config(**options)
 
 
 def test_unknown_options_and_missing_sections_are_named() -> None:

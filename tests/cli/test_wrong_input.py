@@ -146,6 +146,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("schedules --plot=a.xyz", "must end in one of .png, .svg, .pdf, got 'a.xyz'"),
         ("explore LANGUAGE", "is a language model (latent_dim 0): it has no z to explore"),
         ("explore RUN --corpus=", "corpus must not be empty: leave out what isn't there"),
+        ("evaluate NUL", "no argument can hold a null byte"),
         ("evaluate EMPTY --data-dir=", "run and data_dir must not be empty"),
         ("train DATA --output-dir= --tokenizer-file=", "output_dir and tokenizer_file must not be"),
         ("explore RUN --port=70000", "port must be at least 1 and at most 65535, got 70000"),

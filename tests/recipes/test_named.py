@@ -79,6 +79,15 @@ def test_the_look_of_sentences_decides_on_the_tokenizer(texts, tokenizer):
     assert chosen(corpus, {"tokenizer": "bpe"})["tokenizer"] == "bpe"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("batch_size", "3"), ("batch_size", 0), ("pattern", 5), ("lowercase", 1)]
+)
+def test_what_decides_is_checked_before_it_is_used(name, value):
+    corpus = Corpus("mine", {"train": Dataset.from_dict({"text": ["a b"]})}, "mine.txt", {})
+    with pytest.raises(InputError, match=f"^{name} must be "):
+        chosen(corpus, {"tokenizer": "regex", name: value})
+
+
 def test_rare_tokens_are_counted_as_the_tokenizer_splits_them():
     # 10,500 words with their punctuation, 5,252 without.
     texts = [f"Word{i // 2}{'.?'[i % 2]}" for i in range(10_500)]
