@@ -42,7 +42,7 @@ from unittest import mock
 from jsonargparse.typing import PositiveInt
 from tqdm import tqdm
 
-from textvae import TextVAE, cli, explore, grammar, load_corpus, recipes
+from textvae import TextVAE, cli, explore, grammar, hub, load_corpus, recipes
 from textvae.checks import InputError, NotInstalledError, TrainingError
 from textvae.config import DataConfig, Decoding, ModelConfig, RunConfig, TrainingConfig
 from textvae.files import output_file, write_json
@@ -93,6 +93,7 @@ def forked(arguments: list[str], log: Path, writes: int) -> int:
     left, replace, code = numbers(writes, -1), os.replace, 1
     os.replace = lambda *a: replace(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
         with log.open("w", 1) as sys.stderr, open(os.devnull, "w") as sys.stdout:
             code = cli.main(arguments)
     except KeyboardInterrupt:
@@ -109,12 +110,13 @@ def kills(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
 
     def train(run: Path, how: str = "", at: float = 0) -> dict[str, bytes]:
         """What it has come to, but for times."""
+        signal.alarm(PATIENCE)
         begun = RunDirectory.is_taken(run) or (run / LOCK).exists()
         given = [*command, f"--output-dir={run}", *(["--resume"] if begun else [])]
         pid = forked(given, work / "log", int(at * 60) if how == "write" else -1)
         try:
             if how in ("SIGKILL", "SIGINT"):
-                time.sleep(at * duration)
+                time.sleep(0.05 + at * duration)
                 os.kill(pid, getattr(signal, how))
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except Fault:
@@ -150,9 +152,10 @@ def corruptions(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
         with contextlib.redirect_stderr(io.StringIO()):
             if use == "evaluated":
                 return recipes.evaluate_run(run).evaluation.to_dict()
-            if use == "resumed":
-                recipes.resume(run, {"max_steps": 14}).fit()
-            return TextVAE.from_pretrained(run).sample(3, seed=0)
+            if use == "sampled":
+                return TextVAE.from_pretrained(run).sample(3, seed=0)
+            recipes.resume(run, {"max_steps": 14}).fit()
+            return (run / "model.safetensors").read_bytes()
 
     shutil.copytree(clean, run)
     wanted = {use: used(use) for use in ("evaluated", "sampled", "resumed")}
@@ -181,7 +184,8 @@ WRONG = {  # by what stands in an option's type
     "str": ("", "a\0b", "corpus.txt/below", "gone/gone", "full", "noise.bin", "link"),
     "bool": ("maybe",),
 }
-ANY = ("texts", "text_field", "pattern", "label_field", "output_dir")  # only "" is surely wrong
+# Of these only "" is surely wrong.
+ANY = ("text", "texts", "text_field", "pattern", "label_field", "output_dir", "repository")
 
 
 def inputs(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
@@ -195,15 +199,16 @@ def inputs(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     good |= {"--corpus": [f"--corpus={corpus}"], "data": [corpus], "file": [corpus]}
     good |= {"codes": [corpus]}
     texts = {"analogy": ["a", "b", "c"], "interpolate": ["a", "b"]}
-    closing.enter_context(mock.patch.object(explore, "serve"))
-    commands: Any = cli.parser_of_all()._subcommands_action.choices
+    for room, name in ((explore, "serve"), (hub, "create"), (hub, "push")):
+        closing.enter_context(mock.patch.object(room, name))
+    parsers, none = cli.parser_of_all()._subcommands_action.choices, ("help", "print_config")
+    options = {k: [a for a in p._actions if a.dest not in none] for k, p in parsers.items()}
 
     def trial(rng: Random) -> None:
-        command = rng.choice(sorted(commands))
-        actions = [a for a in commands[command]._actions if a.dest not in ("help", "print_config")]
-        line, wrong = [command], rng.choice(actions)
+        command = rng.choice(sorted(name for name in options if options[name]))
+        line, wrong = [command], rng.choice(options[command])
         line += [*FLAGS, "--output-dir=new"] if command in ("train", "tune") else []
-        for action in actions:
+        for action in options[command]:
             name = (action.option_strings or [action.dest])[-1]
             if action is wrong:
                 hint = str(getattr(action, "_typehint", "bool" if action.nargs == 0 else "str"))
@@ -212,7 +217,7 @@ def inputs(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
                 flag = f"{name}~=" if rng.random() < 0.1 else f"{name}="
                 line.append(f"{flag * bool(action.option_strings)}{value}")
             elif action.required or not action.option_strings:
-                line += texts.get(command, ["a"]) if name == "texts" else good[name]
+                line += good.get(name) or texts.get(command, ["a"])
         code, said = called(*line)
         shutil.rmtree("new", ignore_errors=True)
         if code != 2 or len(said.splitlines()) > 2:
@@ -294,16 +299,20 @@ def page(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     while "the page is at" not in (work / "log").read_text():
         assert os.waitpid(server, os.WNOHANG) == (0, 0), (work / "log").read_text()
         time.sleep(0.1)
-    with ThreadPoolExecutor(count) as visitors:
-        slowest = max(visitors.map(visit, [port] * count))
-    print(f"{count} visitors at once: the slowest had its answers after {slowest:.1f} s")
+    visitors = [port] * count
 
     def trial(rng: Random) -> None:
+        if visitors:
+            with ThreadPoolExecutor(count) as threads:
+                slowest = max(threads.map(visit, visitors))
+            print(f"{count} visitors at once: the slowest had its answers after {slowest:.1f} s")
+            visitors.clear()
         route = rng.choice(("queue/join", "upload", "file=/etc/passwd", "run/show", "deep_link"))
         body = rng.choice((b"", b"{", b"[" * 10**5, bytes(2**21)))
-        hosts = ("127.0.0.1", "evil.example", "localhost.evil.example", "10.0.0.1", "")
-        origin = rng.choice(("http://evil.example", "null", f"http://localhost:{port}"))
-        headers = {"Host": f"{rng.choice(hosts)}:{port}", "Origin": origin}
+        hosts = ("127.0.0.1", "localhost", "evil.example", "localhost.evil.example", "10.0.0.1")
+        headers = {"Host": f"{rng.choice(hosts)}:{port}"}
+        if rng.random() < 0.5:
+            headers["Origin"] = rng.choice(("http://evil.example", "null", "http://127.0.0.1:1"))
         code, _ = ask(port, rng.choice(("GET", "POST")), f"/gradio_api/{route}", body, **headers)
         if not 400 <= code < 500:
             raise Fault("silent", f"{route} {headers} {body[:9]!r}: {code}")
