@@ -91,6 +91,7 @@ def test_no_new_words_where_the_vocabulary_is_full(
         ({"freeze": "head"}, "freeze must be some of encoder, decoder, embeddings, got 'head'"),
         ({"freeze": "encoder,decoder"}, "freeze must leave something to train"),
         ({"freeze": "encoder", "init_from": None}, "freeze needs init_from"),
+        ({"init_from": (1,)}, "init_from must be a string, got"),
     ],
 )
 def test_what_contradicts_is_refused(

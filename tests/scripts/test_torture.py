@@ -1,31 +1,22 @@
 """Tests of `scripts/torture.py`: what is counted, and a little of each part."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import torture
 
-from tests.scripts.running import SCRIPTS, Answer
-
-Run = Callable[..., Answer]
+from tests.scripts.running import SCRIPTS
 
 
-def test_what_must_not_be_is_counted_and_written(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def part(work: Path, count: int, closing: Any) -> Callable[[Random], None]:
+def test_what_must_not_be_is_counted_and_written(run, tmp_path, monkeypatch):
+    def part(work, count, closing):
         faults = [torture.Fault("lost", "a"), torture.Fault("silent", "b"), KeyError("c"), None]
         drawn = enumerate(faults)
 
-        def trial(rng: Random) -> None:
+        def trial(rng):
             number, fault = next(drawn)
             assert rng.random() == Random(f"3 {number}").random()
             if fault:
@@ -44,7 +35,7 @@ def test_what_must_not_be_is_counted_and_written(
 
 
 @pytest.mark.parametrize(("part", "count"), [("corruptions", 2), ("inputs", 4), ("fuzz", 9)])
-def test_a_little_of_what_needs_no_process(run: Run, part: str, count: int) -> None:
+def test_a_little_of_what_needs_no_process(run, part, count):
     answer = run("torture", part, f"--count={count}")
     told = f"{part}: {count} trials, seed 0: 0 lost, 0 silent, 0 tracebacks, 0 hangs\n"
     assert (answer.code, answer.out) == (0, told)
@@ -52,7 +43,7 @@ def test_a_little_of_what_needs_no_process(run: Run, part: str, count: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["kills", "page"])
-def test_a_little_of_what_does(part: str) -> None:
+def test_a_little_of_what_does(part):
     command = [sys.executable, str(SCRIPTS / "torture.py"), part, "--count=2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from textvae.config import TrainingConfig
 from textvae.files import find_pretrained, read_config
 
 
@@ -48,6 +49,7 @@ PRETRAINING = (
 
 def inherited(run: str) -> dict[str, Any]:
     """What a warm start takes from a run or hub id: the model's options, and how text is split."""
+    TrainingConfig(init_from=run)  # an InputError for what is no string
     config = read_config(find_pretrained(run), "model")
     data = config.get("run", {}).get("data", {})
     kept = ("tokenizer", "pattern", "lowercase", "condition_on")
