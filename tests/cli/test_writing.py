@@ -118,7 +118,7 @@ def mean_nll(judge: SentenceVAE, texts: list[str]) -> float:
     return fmean(found)
 
 
-@pytest.mark.parametrize("flags", [[], ["--scale=1", "--scale", "-0.5"]], ids=["default", "own"])
+@pytest.mark.parametrize("flags", [[], ["--scale=[1,-0.5]"]], ids=["default", "own"])
 def test_direction(lively, lively_run, tmp_path, flags):
     sets = {"from": ["a cat runs"] * 5, "to": ["a dog runs"] * 5, "apply": [ONE, THIRD]}
     for name, texts in sets.items():

@@ -95,10 +95,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         (f"{DIRECTION} GOOD --to BLANK", "BLANK must hold at least one sentence, got empty lines"),
         (f"{DIRECTION} NOTHING --to GOOD", "NOTHING is empty: it must hold at least one sentence"),
         (f"{DIRECTION} GOOD --to GOOD", "texts of from must be at least 5, got 1"),
-        (
-            f"{DIRECTION} GOOD --to GOOD --scale x",
-            "argument --scale: invalid float value: 'x' (textvae dir",
-        ),
+        (f"{DIRECTION} GOOD --to GOOD --scale x", "scale: must be a list, [1,2], got x (textvae"),
         (f"{DIRECTION} GOOD --to GOOD --plot=a.xyz", "must end in one of .png, .svg, .pdf, got"),
         ("sample NOWHERE", "no run directory at 'NOWHERE'"),
         ("reconstruct RUN", "standard input is empty: it must hold at least one sentence, a line"),

@@ -30,7 +30,7 @@ def other(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     path = tmp_path_factory.mktemp("other") / "other.txt"
     known = corpus["train"]["text"][:20]
     path.write_text("\n".join([*known, *["zebras yodel"] * 10, "quaggas"]), encoding="utf-8")
-    return load_corpus(path, valid_fraction=0.1, test_fraction=0)
+    return load_corpus(path, valid_fraction=0.1, test_fraction=0.2)
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:

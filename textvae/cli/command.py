@@ -39,6 +39,7 @@ NO_FLAGS = ("forbidden", "classes")  # ids mean nothing to who types; classes ar
 
 PLAINLY = {  # what the parser says, and what we do
     r'Parser key "(\w+)": ': r"\1: ",
+    r"Expected an? <class 'collections.abc.Sequence'>. Got value: ": "must be a list, [1,2], got ",
     r"Expected an? <class '(\w+)'>. Got value: ": r"must be of type \1, got ",
     r"Expected an? typing.Literal\[(.*?)\]. Got value: ": r"must be one of \1, got ",
     r"Does not validate .*?- Expected a <class '(\w+)'> .* value: ": r"must be of type \1, got ",
@@ -146,9 +147,6 @@ def _add_argument(parser: ArgumentParser, parameter: Parameter, kind: Any, text:
         names = [*filter(None, [SHORT.get(name)]), _flag(name)]
         if kind is bool:
             settings = {"action": "store_true", "help": text}
-        elif get_origin(kind) is Sequence:  # given once for each
-            settings |= {"action": "extend", "type": get_args(kind)[0], "nargs": "+"}
-            settings["default"] = SUPPRESS
     elif get_origin(kind) is Sequence:
         # Not nargs="*": with that, no text could follow an option.
         settings |= {"type": get_args(kind)[0], "nargs": "+", "default": SUPPRESS}

@@ -269,7 +269,7 @@ def direction(
     to: Annotated[str, "file of sentences with it"],
     apply: Annotated[str, "file of the sentences to move"],
     scale: Annotated[
-        Sequence[float], "how far, once for each; 1 is from mean to mean (default: 0.5 1 1.5 2)"
+        Sequence[float], "how far: [0.5,1]; 1 is from mean to mean (default: [0.5,1,1.5,2])"
     ] = (0.5, 1.0, 1.5, 2.0),
     plot: Annotated[str | None, "picture of the trade: .png, .svg or .pdf"] = None,
     json: Json = False,
@@ -280,7 +280,7 @@ def direction(
     A classifier that learned FROM and TO apart says how many are taken for TO, BLEU to the
     sentences how much was kept; 0 is reconstruction.
 
-    example: textvae direction runs/my-1 --from bad.txt --to good.txt --apply my.txt --scale 1
+    example: textvae direction runs/my-1 --from bad.txt --to good.txt --apply my.txt --scale [0.5,1]
     """
     from textvae.generation import TextVAE
     from textvae.report import pictures, text
