@@ -80,7 +80,7 @@ def means(key: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", HEADINGS)
-def test_an_experiments_table_is_that_of_its_runs(name: str) -> None:
+def test_an_experiments_table_is_that_of_its_runs(name):
     script = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))
     assert script["EXPERIMENTS"].keys() == HEADINGS.keys()
     content = read_json(RESULTS / "grammar" / f"{name}.json")
@@ -90,7 +90,7 @@ def test_an_experiments_table_is_that_of_its_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "heading"), HEADINGS.items())
-def test_results_show_an_experiments_table(name: str, heading: str) -> None:
+def test_results_show_an_experiments_table(name, heading):
     shown = part(OF_RESULTS, heading)
     assert table(shown) == table(written(name))
     assert f"![{heading}](grammar/{name}.png)" in shown
@@ -99,7 +99,7 @@ def test_results_show_an_experiments_table(name: str, heading: str) -> None:
 # Remedies, and the earlier study of schedules
 
 
-def test_the_remedies_table_is_that_of_its_runs() -> None:
+def test_the_remedies_table_is_that_of_its_runs():
     script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
     content = read_json(RESULTS / "grammar" / "remedies.json")
     report = script["report"](content["runs"], "grammar", content["entropy"])
@@ -107,7 +107,7 @@ def test_the_remedies_table_is_that_of_its_runs() -> None:
     assert table(part(OF_REMEDIES, "The embedded corpus")) == table(report)
 
 
-def test_the_readmes_rows_of_remedies() -> None:
+def test_the_readmes_rows_of_remedies():
     script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
     shown = table(README[README.index("## Evidence") : README.index("## As a library")])
     names = [line.split(" | ")[0].strip("| ") for line in shown[2:]]
@@ -118,12 +118,12 @@ def test_the_readmes_rows_of_remedies() -> None:
     assert shown == markdown(summary(rows, columns)).splitlines()
 
 
-def test_the_study_of_schedules_is_shown() -> None:
+def test_the_study_of_schedules_is_shown():
     shown = part(OF_RESULTS, "The case that annealing was made for")
     assert table(shown) == table(written("annealers"))
 
 
-def test_what_is_said_of_the_study_of_schedules() -> None:
+def test_what_is_said_of_the_study_of_schedules():
     said = prose(part(OF_RESULTS, "The case that annealing was made for"))
     content = read_json(RESULTS / "grammar" / "annealers.json")
     kl, after_warmup, nll = means("kl"), means("kl_after_warmup"), means("nll")
@@ -166,7 +166,7 @@ def language_model() -> dict[str, Any]:
     return found
 
 
-def test_the_rows_of_our_models(vae: dict[str, Any], language_model: dict[str, Any]) -> None:
+def test_the_rows_of_our_models(vae, language_model):
     ours = [line for line in table(part(OF_REMEDIES, "Penn Treebank")) if "ours**" in line]
     assert ours == [
         "| **language model, ours** | **{rec:.2f}** (exact) | – | – | – | – | **{rec:.2f}** "
@@ -179,7 +179,7 @@ def test_the_rows_of_our_models(vae: dict[str, Any], language_model: dict[str, A
     ]
 
 
-def test_what_is_said_of_our_models(vae: dict[str, Any], language_model: dict[str, Any]) -> None:
+def test_what_is_said_of_our_models(vae, language_model):
     said = prose(part(OF_REMEDIES, "Penn Treebank"))
     run = read_json(RESULTS / "ptb-vae" / "config.json")["run"]
     model, training = run["model"], run["training"]
@@ -206,7 +206,7 @@ def test_what_is_said_of_our_models(vae: dict[str, Any], language_model: dict[st
     assert vae["ablation"]["shuffled"] - own == pytest.approx(vae["ablation"]["used"])
 
 
-def test_every_promise_names_a_test_that_there_is() -> None:
+def test_every_promise_names_a_test_that_there_is():
     promised = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     named = re.findall(r"`(test_\w+)`", promised)
@@ -214,12 +214,12 @@ def test_every_promise_names_a_test_that_there_is() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
-def test_molecules_stand_as_they_were_measured() -> None:
+def test_molecules_stand_as_they_were_measured():
     page = (ROOT / "docs" / "molecules.md").read_text(encoding="utf-8")
     assert (RESULTS / "molecules" / "table.md").read_text(encoding="utf-8") in page
 
 
-def test_default_runs_are_what_their_trainings_said() -> None:
+def test_default_runs_are_what_their_trainings_said():
     rows = table(part(OF_REMEDIES, "Files of one's own, with nothing set"))[2:]
     assert len(rows) == 2
     for name, row in zip(("common-voice", "zinc"), rows, strict=True):
@@ -241,7 +241,7 @@ def test_default_runs_are_what_their_trainings_said() -> None:
         ("controller-9", "no better: {info:.1f} nats at {nll:.2f}"),
     ],
 )
-def test_what_was_tried_on_validation(name: str, claim: str) -> None:
+def test_what_was_tried_on_validation(name, claim):
     found = read_json(RESULTS / "grammar" / "tried" / f"{name}.json")
     info = sum(factor["information"] for factor in found["factors"])
     assert claim.format(info=info, nll=found["nll"]) in prose(OF_REMEDIES)
@@ -266,7 +266,7 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
+def test_every_link_leads_to_a_file_and_a_heading(name):
     linked = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", texts(ROOT / name))
     for path, anchor in linked:
         target = (ROOT / name).parent / path if path else ROOT / name
@@ -274,12 +274,12 @@ def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
         assert not anchor or anchor in anchors(target), (path, anchor)
 
 
-def test_every_document_is_in_the_sites_navigation() -> None:
+def test_every_document_is_in_the_sites_navigation():
     named = re.findall(r"^ +- .+: (\S+\.md)$", SITE, flags=re.MULTILINE)
     assert sorted(named) == sorted(name.replace(".ipynb", ".md") for name in PAGES)
 
 
-def test_the_reference_has_every_public_name_once() -> None:
+def test_the_reference_has_every_public_name_once():
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.md"))
     found = re.findall(r"^::: (\S+)$", pages, flags=re.MULTILINE)
     assert len(found) == len(set(found))
@@ -288,7 +288,7 @@ def test_the_reference_has_every_public_name_once() -> None:
 
 
 @pytest.mark.slow
-def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path: Path) -> None:
+def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path):
     for name in ("material", "mkdocstrings", "nbconvert"):
         pytest.importorskip(name)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

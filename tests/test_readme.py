@@ -28,9 +28,7 @@ def _small_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_small_grammar")
-def test_python_blocks_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     python = blocks("python")
     assert len(python) == 2
@@ -40,7 +38,7 @@ def test_python_blocks_run(
     assert "[" in capsys.readouterr().out
 
 
-def test_every_flag_that_the_readme_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_flag_that_the_readme_names_exists(capsys):
     known = (ROOT / "scripts" / "train_ptb.py").read_text(encoding="utf-8")
     for command in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:
@@ -52,14 +50,14 @@ def test_every_flag_that_the_readme_names_exists(capsys: pytest.CaptureFixture[s
     assert {flag for flag in named if flag not in known} == set()
 
 
-def test_every_command_that_the_readme_names_exists() -> None:
+def test_every_command_that_the_readme_names_exists():
     named = set(re.findall(r"^textvae ([a-z-]+)|`textvae ([a-z-]+)", README, flags=re.MULTILINE))
     commands = {first or second for first, second in named}
     assert {"train", "diagnose", "score"} <= commands
     assert commands <= set(cli.COMMANDS)
 
 
-def test_set_up_commands_are_the_ones_that_ci_runs() -> None:
+def test_set_up_commands_are_the_ones_that_ci_runs():
     commands = re.findall(r"^pip install -c constraints\.txt -e .*$", README, flags=re.MULTILINE)
     assert len(commands) == 2
     assert commands[0].endswith("python scripts/train_ptb.py")

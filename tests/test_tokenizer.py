@@ -318,7 +318,7 @@ def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(name, shift, un
 
 
 @pytest.mark.parametrize("kind", ["word", "text", "char", "regex", "pre-split"])
-def test_further_words_follow_the_known_ones(kind: Kind) -> None:
+def test_further_words_follow_the_known_ones(kind):
     pattern = {"pattern": "log"} if kind == "regex" else {}
     some, more = (["a b"], ["a c"]) if kind != "pre-split" else (['["a","b"]'], ['["a","c"]'])
     known = Tokenizer.train(some, kind, **pattern)
@@ -334,6 +334,6 @@ def test_further_words_follow_the_known_ones(kind: Kind) -> None:
     assert known.extended(more, vocab_size=len(known)).fingerprint == known.fingerprint
 
 
-def test_parts_of_words_are_known_already() -> None:
+def test_parts_of_words_are_known_already():
     known = Tokenizer.train(["some words"], "bpe", vocab_size=270)
     assert known.extended(["others"]) is known

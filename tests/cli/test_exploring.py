@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-def test_every_option_is_passed_on(asked: dict[str, Any]) -> None:
+def test_every_option_is_passed_on(asked):
     said = call("explore", "run")
     assert said == (130, "", "textvae: the page is at http://here/ (Ctrl-C ends it)\n")
     assert asked == {
@@ -49,7 +49,7 @@ def test_every_option_is_passed_on(asked: dict[str, Any]) -> None:
     }
 
 
-def test_the_extra_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_is_named_before_anything_is_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     said = call("explore", "no-such-run")
     expected = 'textvae: error: the page needs gradio: pip install "textvae[demo]"\n'

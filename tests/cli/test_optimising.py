@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tests.cli.calling import call
 
@@ -15,7 +14,7 @@ def score(text):
 """
 
 
-def test_the_best_of_a_search_and_of_chance(lively_run: str, tmp_path: Path) -> None:
+def test_the_best_of_a_search_and_of_chance(lively_run, tmp_path):
     (tmp_path / "my.py").write_text(SCORE)
     given = ("optimise", lively_run, f"--property={tmp_path / 'my.py'}:score", "--steps=6")
     said = call(*given)

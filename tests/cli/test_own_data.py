@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_table_of_raw_text_with_labels(table: Path) -> None:
+def test_a_table_of_raw_text_with_labels(table):
     run = table.with_name("run")
     fields = ["--text-field=body", "--label-field=kind,weight"]
     shares = ["--valid-fraction=0.2", "--test-fraction=0.2"]
@@ -38,7 +38,7 @@ def test_a_table_of_raw_text_with_labels(table: Path) -> None:
     assert [factor["name"] for factor in found["factors"]] == ["kind"]
 
 
-def test_labels_that_a_model_is_told(table: Path) -> None:
+def test_labels_that_a_model_is_told(table):
     run = str(table.with_name("run"))
     fields = ["--text-field=body", "--label-field=kind,weight", "--condition-on=kind"]
     said = call("train", str(table), *SIZES, *fields, f"--output-dir={run}")
@@ -59,7 +59,7 @@ def test_labels_that_a_model_is_told(table: Path) -> None:
     assert json.loads(call("diagnose", run, "--num-samples=1", "--json").out)["given"] == ["kind"]
 
 
-def test_a_tokenizer_of_ones_own(table: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_of_ones_own(table, tmp_path):
     file = tmp_path / "tokenizer.json"
     own = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()

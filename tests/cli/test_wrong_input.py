@@ -1,11 +1,10 @@
 """Wrong input to any command: one plain line, exit code 2, and nothing written."""
 
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import Said, call
+from tests.cli.calling import call
 
 ONE = "the cat sees a dog"
 
@@ -150,16 +149,8 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
     ],
 )
 def test_wrong_input_is_said_in_plain_words(
-    fifty: Path,
-    trained: tuple[Path, Said],
-    lively_run: str,
-    short_run: str,
-    language_run: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: str,
-    said: str,
-) -> None:
+    fifty, trained, lively_run, short_run, language_run, tmp_path, monkeypatch, arguments, said
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textvae.explore.page._gradio", lambda: None)
     (tmp_path / "taken.npz").mkdir()

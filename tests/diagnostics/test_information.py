@@ -344,7 +344,7 @@ def disentangled(make: Callable[[Tensor], Tensor], size: int = 2000) -> Disentan
     return found
 
 
-def test_a_code_that_is_the_factors() -> None:
+def test_a_code_that_is_the_factors():
     # SAP is a gap to chance: 1/2 of two values, 1/3 of three.
     found = disentangled(lambda factors: torch.cat([draws(len(factors), 2), factors], 1))
     # Thresholds are fitted on what they are scored on: chance is a little better than that.
@@ -356,7 +356,7 @@ def test_a_code_that_is_the_factors() -> None:
     )
 
 
-def test_a_rotated_code_tells_as_much_and_disentangles_nothing() -> None:
+def test_a_rotated_code_tells_as_much_and_disentangles_nothing():
     turn = torch.tensor([[2.0, -1, 2], [2, 2, -1], [-1, 2, 2]]).double() / 3
     mixed = torch.tensor([[1.0, 1, 1], [1, 1, -1], [1, -1, 0]]).double()  # no axis nearer than rest
     found = disentangled(lambda factors: factors @ turn)
@@ -366,13 +366,13 @@ def test_a_rotated_code_tells_as_much_and_disentangles_nothing() -> None:
     assert max(found[:2]) < 0.2
 
 
-def test_a_code_of_nothing() -> None:
+def test_a_code_of_nothing():
     found = disentangled(lambda factors: draws(len(factors), 8, seed=len(factors)))
     assert found[:2] == pytest.approx((0, 0), abs=0.03)
     assert found[2:4] == (0, 0)  # no dimension outweighs the lasso
 
 
-def test_a_factor_twice_is_told_and_has_no_dimension_of_its_own() -> None:
+def test_a_factor_twice_is_told_and_has_no_dimension_of_its_own():
     found = disentangled(lambda factors: factors[:, [0, 0, 1, 2]])
     assert found.mig == pytest.approx(2 / 3, abs=0.02)
     assert found.sap == pytest.approx((0 + 1 / 2 + 2 / 3) / 3, abs=0.02)
@@ -384,7 +384,7 @@ def test_a_factor_twice_is_told_and_has_no_dimension_of_its_own() -> None:
 PROBE = FactorProbe("f", 0.8, 0.5, 0.4, 1.0, [0.5, 0.2], 0, 0.5, [0.9, 0.6], [3.0, 1.0])
 
 
-def test_figures_by_hand() -> None:
+def test_figures_by_hand():
     other = PROBE._replace(
         accuracy=0.6, entropy=2.0, information_per_dim=[0.1, 0.3], accuracy_per_dim=[0.5, 0.9]
     )
@@ -401,7 +401,7 @@ def test_figures_by_hand() -> None:
     assert found.informativeness == pytest.approx(0.7)
 
 
-def test_figures_that_there_are_not() -> None:
+def test_figures_that_there_are_not():
     assert disentanglement([]) is None
     assert disentanglement([PROBE._replace(entropy=0.0)]) is None
     assert disentanglement([PROBE._replace(information_per_dim=[])]) is None
@@ -414,7 +414,7 @@ def test_figures_that_there_are_not() -> None:
     assert disentanglement([lone, lone]) == (None, None, 0, None, 0.8)
 
 
-def test_accuracy_by_thresholds_is_the_mean_over_values() -> None:
+def test_accuracy_by_thresholds_is_the_mean_over_values():
     # 90 of one value and 30 of another, apart but for the first ten of each, at the same place.
     codes = torch.cat(
         [torch.zeros(10), torch.full((80,), 1.0), torch.zeros(10), torch.full((20,), 2.0)]

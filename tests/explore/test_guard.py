@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from textvae.explore import Session, page, serve
+from textvae.explore import page, serve
 from textvae.explore.guard import LARGEST, Guard
 
 with warnings.catch_warnings():
@@ -75,7 +74,7 @@ HERE = socket.gethostname().lower()
         ("::", "localhost:7860", 200),
     ],
 )
-def test_the_host_is_where_the_page_is_bound(bound: str, asked: str, code: int) -> None:
+def test_the_host_is_where_the_page_is_bound(bound, asked, code):
     found = answered(bound, "GET", "/", headers={"Host": asked})
     assert found.status_code == code
     assert code == 200 or found.text == f"this page is shown at {bound}, not at {asked!r}"
@@ -92,7 +91,7 @@ def test_the_host_is_where_the_page_is_bound(bound: str, asked: str, code: int) 
         ("null", 403),
     ],
 )
-def test_another_sites_page_is_refused(origin: str, code: int) -> None:
+def test_another_sites_page_is_refused(origin, code):
     found = answered("127.0.0.1", "POST", "/gradio_api/queue/join", headers={"Origin": origin})
     assert found.status_code == code
     assert code == 200 or found.text == f"this page answers itself, not {origin!r}"
@@ -113,24 +112,24 @@ def test_another_sites_page_is_refused(origin: str, code: int) -> None:
         ("/login", 404),
     ],
 )
-def test_what_the_page_has_no_use_for_is_not_there(path: str, code: int) -> None:
+def test_what_the_page_has_no_use_for_is_not_there(path, code):
     assert answered("127.0.0.1", "POST", path).status_code == code
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda body: iter([body])], ids=["whole", "chunked"])
-def test_no_body_is_larger_than_a_megabyte(wrap: Callable[[bytes], Any]) -> None:
+def test_no_body_is_larger_than_a_megabyte(wrap):
     for size, code in ((LARGEST, 200), (LARGEST + 1, 413)):
         found = answered("127.0.0.1", "POST", "/gradio_api/cancel", content=wrap(b"x" * size))
         assert found.status_code == code
 
 
-def test_what_gradio_fails_at_is_told_without_a_traceback() -> None:
+def test_what_gradio_fails_at_is_told_without_a_traceback():
     found = answered("127.0.0.1", "GET", "/gradio_api/info/fail")
     assert (found.status_code, found.text) == (400, "this is no request of the page")
     assert answered("127.0.0.1", "GET", "/gradio_api/info/fail?late").text == "begun"
 
 
-def test_it_stands_before_the_page(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stands_before_the_page(session, monkeypatch):
     shown = mock.Mock()
     shown.launch.side_effect = KeyboardInterrupt
     monkeypatch.setattr(page, "build", lambda session: shown)

@@ -28,7 +28,7 @@ def blocks(session: Session) -> Any:
     return asyncio.run(build())
 
 
-def test_visitors_are_served_in_turn_and_no_one_else(blocks: Any) -> None:
+def test_visitors_are_served_in_turn_and_no_one_else(blocks):
     events = list(blocks.fns.values())
     assert len(events) == 8
     for event in events:
@@ -37,9 +37,7 @@ def test_visitors_are_served_in_turn_and_no_one_else(blocks: Any) -> None:
         assert event.api_visibility == "private" or event.renderable  # the map
 
 
-def test_what_the_page_begins_with_and_that_nothing_is_told_to_anyone(
-    blocks: Any, session: Session
-) -> None:
+def test_what_the_page_begins_with_and_that_nothing_is_told_to_anyone(blocks, session):
     assert blocks.analytics_enabled is False
     assert "http" not in Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
     said = str(blocks.get_config_file()["components"])
@@ -61,9 +59,7 @@ def words(shown: list[tuple[str, str | None]]) -> str:
     return " ".join(part for part, _ in shown)
 
 
-def test_two_sentences_and_the_path_between(
-    blocks: Any, session: Session, texts: list[str]
-) -> None:
+def test_two_sentences_and_the_path_between(blocks, session, texts):
     shown, rows = call(blocks, "show 0", texts[0], texts[1], 0.6)
     assert [words(shown)] == session.between(texts[0], texts[1], 0.6)
     path = session.between(texts[0], texts[1], 0, 0.25, 0.5, 0.75, 1)
@@ -75,16 +71,14 @@ def test_two_sentences_and_the_path_between(
     assert shown[-1] == ("(read as <unk>: zebra)", "other")
 
 
-def test_a_fault_is_said(blocks: Any) -> None:
+def test_a_fault_is_said(blocks):
     with pytest.raises(gradio.Error, match="the first sentence is empty: type one"):
         call(blocks, "show 0", "", "a dog", 0.5)
     with pytest.raises(gradio.Error, match="number must be from 1 to 50, got 1000"):
         call(blocks, "show 2", 1000, "sample", 1.0, 0)
 
 
-def test_sliders_left_alone_leave_the_sentence_alone(
-    blocks: Any, session: Session, texts: list[str]
-) -> None:
+def test_sliders_left_alone_leave_the_sentence_alone(blocks, session, texts):
     for text in texts:
         shown, *values = call(blocks, "begin", text)
         assert values == session.sliders(text)
@@ -94,7 +88,7 @@ def test_sliders_left_alone_leave_the_sentence_alone(
         assert words(moved) == (session.moved(text, [-3, *values[1:]]) or page.NOTHING)
 
 
-def test_a_listed_sentence_is_clicked(blocks: Any, session: Session, texts: list[str]) -> None:
+def test_a_listed_sentence_is_clicked(blocks, session, texts):
     click = gradio.SelectData(None, {"index": [0, 1], "value": "", "row_value": ["", texts[2]]})
     rows, *text, color = call(blocks, "chosen", click)
     assert (text, color) == ([texts[2]] * 2, "neighbours")
@@ -102,13 +96,13 @@ def test_a_listed_sentence_is_clicked(blocks: Any, session: Session, texts: list
 
 
 @pytest.mark.parametrize("row", [None, 5, [], {}])
-def test_a_selection_of_nothing_is_told(blocks: Any, row: Any) -> None:
+def test_a_selection_of_nothing_is_told(blocks, row):
     click = gradio.SelectData(None, {"index": 0, "value": "", "row_value": row})
     with pytest.raises(gradio.Error):
         call(blocks, "chosen", click)
 
 
-def test_the_diagnosis(blocks: Any, session: Session) -> None:
+def test_the_diagnosis(blocks, session):
     words, bars = call(blocks, "show 3")
     found = session.diagnosis
     assert words.startswith(f"## {found.verdict.verdict}\n")
@@ -118,7 +112,7 @@ def test_the_diagnosis(blocks: Any, session: Session) -> None:
     assert len(bars.value["data"]) == 3
 
 
-def test_new_words_are_marked(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_words_are_marked(session, monkeypatch):
     monkeypatch.setattr(session, "reconstructed", lambda text: "a b c")
     for text, marked in {
         "a b c": [("a b c", None)],
@@ -128,7 +122,7 @@ def test_new_words_are_marked(session: Session, monkeypatch: pytest.MonkeyPatch)
         assert page._sentence(session, text, "the dog") == marked
 
 
-def test_the_heading_takes_names_for_text(session: Session, monkeypatch: Any) -> None:
+def test_the_heading_takes_names_for_text(session, monkeypatch):
     assert page._heading(session).count("\n") == 2
     assert page._escaped("![x](http://evil) <b> a_b $1$ {{v}}") == (
         r"\!\[x\]\(http:\/\/evil\) \<b\> a\_b \$1\$ \{\{v\}\}"
@@ -141,7 +135,7 @@ def test_the_heading_takes_names_for_text(session: Session, monkeypatch: Any) ->
     assert collapsed.startswith("This model has collapsed: ")
 
 
-def test_an_address_is_checked_beforehand() -> None:
+def test_an_address_is_checked_beforehand():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

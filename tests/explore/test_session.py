@@ -23,16 +23,12 @@ from textvae.explore import Sentences, Session, open_session, read_sentences
 from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
 from textvae.files import read_json, write_json
 from textvae.generation import encode, generate_text, neighbours, reconstruct, sample, traverse
-from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.tokenizer import Tokenizer
 
 LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, and its end
 
 
-def test_between_goes_straight_from_one_reconstruction_to_the_other(
-    session: Session, lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_between_goes_straight_from_one_reconstruction_to_the_other(session, lively_model, texts):
     first, second = texts[:2]
     ends = reconstruct(lively_model, [first, second], **LIMIT)
     assert ends[0] != ends[1]
@@ -55,9 +51,7 @@ def test_between_goes_straight_from_one_reconstruction_to_the_other(
         ("a <eos> b", "reserved token <eos>"),
     ],
 )
-def test_a_text_that_can_not_be_read_is_refused_everywhere(
-    session: Session, texts: list[str], text: str, message: str
-) -> None:
+def test_a_text_that_can_not_be_read_is_refused_everywhere(session, texts, text, message):
     for ask in (
         lambda: session.reconstructed(text),
         lambda: session.sliders(text),
@@ -73,9 +67,7 @@ def test_a_text_that_can_not_be_read_is_refused_everywhere(
         session.between(texts[0], text, 0.5)
 
 
-def test_the_busiest_dimensions_come_first(
-    make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer, texts: list[str]
-) -> None:
+def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):
     model = make_model(word_tokenizer.vocab_size, latent_dim=9, tokenizer=word_tokenizer)
     session = Session(model, Sentences("", texts))
     posterior = encode(model, texts)
@@ -90,9 +82,7 @@ def test_the_busiest_dimensions_come_first(
     assert list(highs) == np.maximum(3, np.ceil(mean[:, busiest].max(0))).tolist()
 
 
-def test_a_dimension_is_moved_as_a_traversal_moves_it(
-    session: Session, lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_a_dimension_is_moved_as_a_traversal_moves_it(session, lively_model, texts):
     own, mean = session.sliders(texts[0]), encode(lively_model, texts[:1]).mean[0].tolist()
     for (d, _, low, high), value in zip(session.dimensions, own, strict=True):
         assert value == pytest.approx(min(max(mean[d], low), high), abs=0.026)
@@ -106,9 +96,7 @@ def test_a_dimension_is_moved_as_a_traversal_moves_it(
     assert len(seen) > 3
 
 
-def test_the_map_holds_the_two_directions_of_most_variance(
-    session: Session, lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_the_map_holds_the_two_directions_of_most_variance(session, lively_model, texts):
     mean = encode(lively_model, texts).mean.double().numpy()
     variances = np.linalg.eigvalsh(np.cov(mean.T))[::-1]
     points = session.points.double().numpy()
@@ -118,9 +106,7 @@ def test_the_map_holds_the_two_directions_of_most_variance(
     assert session.lengths == [len(text.split()) for text in texts]
 
 
-def test_a_map_of_next_to_nothing(
-    make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer, texts: list[str]
-) -> None:
+def test_a_map_of_next_to_nothing(make_model, word_tokenizer, texts):
     for latent_dim, number in ((1, 6), (1, 1), (3, 1), (3, 2)):
         size = word_tokenizer.vocab_size
         model = make_model(size, latent_dim=latent_dim, tokenizer=word_tokenizer)
@@ -130,9 +116,7 @@ def test_a_map_of_next_to_nothing(
         assert session.explained == pytest.approx(1)
 
 
-def test_neighbours_are_the_nearest_others(
-    session: Session, lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_neighbours_are_the_nearest_others(session, lively_model, texts):
     wanted = neighbours(lively_model, texts[2], texts, k=6, metric="euclidean")
     assert wanted[0].text == texts[2]
     found = session.near(f" {texts[2]} ")
@@ -141,7 +125,7 @@ def test_neighbours_are_the_nearest_others(
     assert len(session.near("the old dog")) == len(texts)
 
 
-def test_samples_are_those_of_the_command(session: Session, lively_model: SentenceVAE) -> None:
+def test_samples_are_those_of_the_command(session, lively_model):
     for temperature in (0.5, 1.0, 2.0):
         wanted = sample(lively_model, 5, seed=3, temperature=temperature, **LIMIT)
         assert session.samples(5, temperature=temperature, seed=3) == wanted
@@ -164,9 +148,7 @@ def test_samples_are_those_of_the_command(session: Session, lively_model: Senten
         ("strategy", "one of greedy, sample, beam", ("best",)),
     ],
 )
-def test_what_is_asked_for_is_bounded(
-    session: Session, ask: str, allowed: str, values: tuple[Any, ...]
-) -> None:
+def test_what_is_asked_for_is_bounded(session, ask, allowed, values):
     calls: dict[str, Callable[[Any], Any]] = {
         "share": lambda value: session.between("a dog", "cats run", value),
         "slider": lambda value: session.moved("a dog", [value, 0, 0]),
@@ -176,9 +158,7 @@ def test_what_is_asked_for_is_bounded(
             calls.get(ask, lambda value: session.samples(**{ask: value}))(value)
 
 
-def test_the_diagnosis_is_of_the_sentences_of_the_map(
-    session: Session, lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_the_diagnosis_is_of_the_sentences_of_the_map(session, lively_model, texts):
     found = session.diagnosis
     ids = session.tokenizer.encode_batch(texts)
     wanted = evaluate(lively_model, [collate(ids, range(len(ids)))], len(texts), seed=0)
@@ -189,9 +169,7 @@ def test_the_diagnosis_is_of_the_sentences_of_the_map(
     assert session.diagnosis is found
 
 
-def test_what_no_session_can_be_made_of(
-    make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer, lively_model: SentenceVAE
-) -> None:
+def test_what_no_session_can_be_made_of(make_model, word_tokenizer, lively_model):
     language_model = make_model(word_tokenizer.vocab_size, latent_dim=0, tokenizer=word_tokenizer)
     with pytest.raises(InputError, match="language model"):
         Session(language_model, Sentences("", ["a dog"]))
@@ -206,7 +184,7 @@ def test_what_no_session_can_be_made_of(
 RUN = RunDirectory(Path("run"), RunConfig.from_flat("grammar", {}))
 
 
-def test_all_of_a_file_or_some_the_same_every_time(tmp_path: Path) -> None:
+def test_all_of_a_file_or_some_the_same_every_time(tmp_path):
     path = tmp_path / "my.txt"
     path.write_text("one\n\n  two  \nthree\n" + "x" * (MAX_CHARACTERS + 1) + "\n")
     found = read_sentences(str(path), RUN)
@@ -218,7 +196,7 @@ def test_all_of_a_file_or_some_the_same_every_time(tmp_path: Path) -> None:
     assert (len(texts), texts[-1] > "sentence 150") == (50, True)  # from all over
 
 
-def test_labels_of_json_lines(tmp_path: Path) -> None:
+def test_labels_of_json_lines(tmp_path):
     path = tmp_path / "my.jsonl"
     rows = [
         {"text": "good", "stars": 5, "fun": True, "id": "a", "same": "x", "more": [1], "rare": "r"},
@@ -236,14 +214,14 @@ def test_labels_of_json_lines(tmp_path: Path) -> None:
     assert found.labels["fun"][:3] == ["True", "False", "True"]
 
 
-def test_the_embedded_corpus_brings_its_factors() -> None:
+def test_the_embedded_corpus_brings_its_factors():
     found = read_sentences(None, RUN, num_sentences=40)
     assert "EMBEDDED CORPUS" in found.name
     assert "topic" in found.labels
     assert all(len(values) == 40 for values in found.labels.values())
 
 
-def test_a_run_is_opened_with_its_held_out_sentences_or_any(run: Path, corpus_file: Path) -> None:
+def test_a_run_is_opened_with_its_held_out_sentences_or_any(run, corpus_file):
     session = open_session(str(run))
     assert (session.name, session.sentences.notice) == ("tiny", "")
     assert session.sentences.name == "sixty, test split"
@@ -254,7 +232,7 @@ def test_a_run_is_opened_with_its_held_out_sentences_or_any(run: Path, corpus_fi
     assert (session.sentences.name, len(session.sentences.texts)) == ("sixty", 20)
 
 
-def test_a_corpus_that_is_gone_is_made_up_for(run: Path, tmp_path: Path) -> None:
+def test_a_corpus_that_is_gone_is_made_up_for(run, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
     config = moved / "config.json"
@@ -267,7 +245,7 @@ def test_a_corpus_that_is_gone_is_made_up_for(run: Path, tmp_path: Path) -> None
         open_session(str(moved), data_dir=str(tmp_path / "nowhere.txt"))
 
 
-def test_other_sentences_than_trained_on_are_refused_or_told(run: Path, tmp_path: Path) -> None:
+def test_other_sentences_than_trained_on_are_refused_or_told(run, tmp_path):
     moved, path = tmp_path / "moved", tmp_path / "sixty.txt"
     shutil.copytree(run, moved)
     config = read_json(moved / "config.json")
@@ -284,7 +262,7 @@ def test_other_sentences_than_trained_on_are_refused_or_told(run: Path, tmp_path
     assert open_session(str(moved), str(path)).sentences.name == "sixty"
 
 
-def test_what_can_not_be_opened(run: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_opened(run, tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "a"}\n{"text": 1}\n')
     with pytest.raises(DataError, match=r"line 2 of .* with a string in 'text'"):
@@ -306,9 +284,7 @@ class Bomb:
         return os.mkdir, ("executed",)
 
 
-def test_a_strangers_run_executes_nothing(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_strangers_run_executes_nothing(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         theirs = shutil.copytree(run, tmp_path / name)

@@ -7,14 +7,12 @@ import math
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise, permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import textvae
@@ -44,8 +42,8 @@ DRAWN: dict[str, Any] = {"strategy": "sample", "seed": 2}
     ],
 )
 def test_encoding_equals_the_model_on_batches_of_like_length(
-    tiny_model: SentenceVAE, texts: list[str], monkeypatch: Any, together: int, shapes: list[Any]
-) -> None:
+    tiny_model, texts, monkeypatch, together, shapes
+):
     found, inner = [], tiny_model.encode
     monkeypatch.setattr(
         tiny_model, "encode", lambda batch: found.append(batch.target_ids.shape) or inner(batch)
@@ -61,7 +59,7 @@ def test_encoding_equals_the_model_on_batches_of_like_length(
         torch.testing.assert_close(posterior.variance[i : i + 1], alone.variance)
 
 
-def test_unknown_words_are_read_as_one(tiny_model: SentenceVAE) -> None:
+def test_unknown_words_are_read_as_one(tiny_model):
     mean = gen.encode(tiny_model, ["the zebra runs", "the <unk> runs", "the dog runs"]).mean
     torch.testing.assert_close(mean[0], mean[1])
     assert not torch.allclose(mean[0], mean[2])
@@ -77,9 +75,7 @@ def test_unknown_words_are_read_as_one(tiny_model: SentenceVAE) -> None:
         (["a dog", "the dog sees the old cat"], "text 2 must have at most 5 tokens, as in traini"),
     ],
 )
-def test_texts_that_cannot_be_encoded_are_refused(
-    tiny_model: SentenceVAE, given: list[str], message: str
-) -> None:
+def test_texts_that_cannot_be_encoded_are_refused(tiny_model, given, message):
     for function in (gen.encode, gen.check_texts):
         with pytest.raises(InputError, match=message):
             function(tiny_model, given, max_tokens=5)
@@ -87,10 +83,10 @@ def test_texts_that_cannot_be_encoded_are_refused(
     with pytest.raises(TypeError, match="texts must be a sequence of sentences, got the string"):
         gen.encode(tiny_model, "a dog")
     with pytest.raises(TypeError, match="texts must be strings, got None"):
-        gen.reconstruct(tiny_model, ["a dog", None])  # type: ignore[list-item]
+        gen.reconstruct(tiny_model, ["a dog", None])
 
 
-def test_codes_of_the_prior_belong_to_their_places(tiny_model: SentenceVAE) -> None:
+def test_codes_of_the_prior_belong_to_their_places(tiny_model):
     z = gen.prior_codes(tiny_model, 12, seed=7)
     place = torch.arange(12)[:, None]
     assert z.equal(torch.special.ndtri(uniforms(7, NOISE, place, torch.arange(3))).float())
@@ -98,9 +94,7 @@ def test_codes_of_the_prior_belong_to_their_places(tiny_model: SentenceVAE) -> N
     assert not gen.prior_codes(tiny_model, 12).equal(z)
 
 
-def test_codes_of_the_aggregate_are_those_of_texts(
-    lively_model: SentenceVAE, texts: list[str]
-) -> None:
+def test_codes_of_the_aggregate_are_those_of_texts(lively_model, texts):
     with torch.no_grad():  # posteriors so narrow that a draw is the mean
         lively_model.head.logvar.weight.zero_()
         lively_model.head.logvar.bias.fill_(-40.0)
@@ -113,9 +107,7 @@ def test_codes_of_the_aggregate_are_those_of_texts(
 
 
 @pytest.mark.parametrize("components", [1, 3])
-def test_fitted_codes_are_as_the_aggregate_posterior(
-    lively_model: SentenceVAE, texts: list[str], components: int
-) -> None:
+def test_fitted_codes_are_as_the_aggregate_posterior(lively_model, texts, components):
     many = texts * 50
     drawn = gen.posterior_codes(lively_model, many, sampled=True)
     z = gen.fitted_codes(lively_model, 20_000, many, components=components)
@@ -129,9 +121,7 @@ def test_fitted_codes_are_as_the_aggregate_posterior(
     assert gen.fitted_codes(lively_model, 20_000, many, components=components).equal(z)
 
 
-def test_a_mixture_finds_what_one_gaussian_covers(
-    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mixture_finds_what_one_gaussian_covers(lively_model, monkeypatch):
     """Two far clusters: nothing of the mixture lies between them, much of the Gaussian does."""
     codes = torch.cat([draws(50, 3, seed=1) - 10, draws(50, 3, seed=2) + 10])
     monkeypatch.setattr(module, "posterior_codes", lambda *_, **__: codes)
@@ -140,7 +130,7 @@ def test_a_mixture_finds_what_one_gaussian_covers(
         assert bool((z.mean(1).abs() < 5).any()) == between
 
 
-def test_codes_of_posteriors(lively_model: SentenceVAE, texts: list[str]) -> None:
+def test_codes_of_posteriors(lively_model, texts):
     posterior = gen.encode(lively_model, texts)
     assert gen.posterior_codes(lively_model, texts).equal(posterior.mean)
     drawn = gen.posterior_codes(lively_model, texts, sampled=True, seed=3)
@@ -148,7 +138,7 @@ def test_codes_of_posteriors(lively_model: SentenceVAE, texts: list[str]) -> Non
     assert not drawn.equal(gen.posterior_codes(lively_model, texts, sampled=True))
 
 
-def test_jitter_goes_as_far_as_it_is_told(lively_model: SentenceVAE) -> None:
+def test_jitter_goes_as_far_as_it_is_told(lively_model):
     posterior = gen.encode(lively_model, ["a dog runs"])
     still = gen.jittered_codes(lively_model, "a dog runs", 4, scale=0.0)
     assert still.equal(posterior.mean.expand(4, -1))
@@ -162,9 +152,7 @@ def test_jitter_goes_as_far_as_it_is_told(lively_model: SentenceVAE) -> None:
 
 @pytest.mark.parametrize("method", ["linear", "spherical"])
 @pytest.mark.parametrize("steps", [2, 3, 6])
-def test_a_path_goes_from_mean_to_mean(
-    lively_model: SentenceVAE, texts: list[str], steps: int, method: str
-) -> None:
+def test_a_path_goes_from_mean_to_mean(lively_model, texts, steps, method):
     means = gen.encode(lively_model, texts[:3]).mean
     z = gen.path_codes(lively_model, *texts[:3], steps=steps, method=method)
     way = {"linear": gen.lerp, "spherical": gen.slerp}[method]
@@ -177,11 +165,11 @@ def test_a_path_goes_from_mean_to_mean(
     )
 
 
-def test_jitter_gives_five_unless_told(lively_model: SentenceVAE) -> None:
+def test_jitter_gives_five_unless_told(lively_model):
     assert len(gen.jittered_codes(lively_model, ONE)) == len(gen.jitter(lively_model, ONE)) == 5
 
 
-def test_traversing_sets_one_dimension(lively_model: SentenceVAE) -> None:
+def test_traversing_sets_one_dimension(lively_model):
     z = gen.traversal_codes(lively_model, "a dog runs", 1, low=-4.0, high=2.0, steps=4)
     expected = gen.encode(lively_model, ["a dog runs"]).mean.repeat(4, 1)
     expected[:, 1] = torch.tensor([-4.0, -2.0, 0.0, 2.0])
@@ -189,7 +177,7 @@ def test_traversing_sets_one_dimension(lively_model: SentenceVAE) -> None:
     assert gen.traversal_codes(lively_model, "a dog", 0)[:, 0].tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
-def test_an_analogy_is_a_sum_of_codes(lively_model: SentenceVAE, texts: list[str]) -> None:
+def test_an_analogy_is_a_sum_of_codes(lively_model, texts):
     for a, b, c in permutations(texts[:4], 3):
         one, other, third = gen.encode(lively_model, [a, b, c]).mean
         z = (one - other + third)[None]
@@ -232,14 +220,12 @@ def test_an_analogy_is_a_sum_of_codes(lively_model: SentenceVAE, texts: list[str
         (gen.neighbours, [ONE, [OTHER, ""]], {}, "text 2 must have at least one token, got ''"),
     ],
 )
-def test_arguments_outside_their_range_are_refused(
-    tiny_model: SentenceVAE, function: Any, given: list[Any], options: dict[str, Any], message: str
-) -> None:
+def test_arguments_outside_their_range_are_refused(tiny_model, function, given, options, message):
     with pytest.raises(InputError, match=message):
         function(tiny_model, *given, **options)
 
 
-def test_an_arc_keeps_length_and_angle() -> None:
+def test_an_arc_keeps_length_and_angle():
     start, end = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 0.0])
     arc = gen.slerp(start, end, torch.tensor([0.0, 1 / 3, 0.5, 1.0]))
     angles = torch.tensor([0.0, math.pi / 6, math.pi / 4, math.pi / 2])
@@ -248,7 +234,7 @@ def test_an_arc_keeps_length_and_angle() -> None:
 
 
 @pytest.mark.parametrize("way", [gen.lerp, gen.slerp])
-def test_ways_meet_their_ends(way: Callable[..., Tensor]) -> None:
+def test_ways_meet_their_ends(way):
     for seed in range(20):
         start, end = draws(2, 5, seed=seed) * torch.tensor([[3.0], [0.5]])
         found = way(start, end, torch.linspace(0, 1, 5))
@@ -268,7 +254,7 @@ def test_ways_meet_their_ends(way: Callable[..., Tensor]) -> None:
         *(([1.0, 2.0], [1.0 + apart, 2.0 - apart]) for apart in (1e-6, 1e-5, 1e-4, 1e-3)),
     ],
 )
-def test_where_there_is_no_arc_it_is_a_line(start: list[float], end: list[float]) -> None:
+def test_where_there_is_no_arc_it_is_a_line(start, end):
     shares = torch.linspace(0, 1, 5)
     ends = torch.tensor(start), torch.tensor(end)
     torch.testing.assert_close(gen.slerp(*ends, shares), gen.lerp(*ends, shares))
@@ -286,8 +272,8 @@ def test_where_there_is_no_arc_it_is_a_line(start: list[float], end: list[float]
     ],
 )
 def test_what_is_decoded_are_the_codes_beside(
-    lively_model: SentenceVAE, function: str, codes: str, given: Any, shared: Any, decoding: Any
-) -> None:
+    lively_model, function, codes, given, shared, decoding
+):
     options = shared if function == "sample" else shared | decoding  # its own defaults
     found = getattr(gen, function)(lively_model, *given, max_length=9, **options)
     z = getattr(gen, codes)(lively_model, *given, **shared)
@@ -295,14 +281,14 @@ def test_what_is_decoded_are_the_codes_beside(
     assert len(set(found)) > 1
 
 
-def test_samples_of_the_aggregate(lively_model: SentenceVAE) -> None:
+def test_samples_of_the_aggregate(lively_model):
     options: dict[str, Any] = {"max_length": 9, **DRAWN, "allow_unknown": True}
     found = gen.sample(lively_model, 9, source="aggregate", texts=TEXTS, **options)
     z = gen.aggregate_codes(lively_model, 9, TEXTS, seed=2)
     assert found == gen.generate_text(lively_model, z, **options)
 
 
-def test_a_shift_by_the_difference_arrives(lively_model: SentenceVAE, texts: list[str]) -> None:
+def test_a_shift_by_the_difference_arrives(lively_model, texts):
     means = gen.encode(lively_model, texts).mean
     back = gen.reconstruct(lively_model, texts, max_length=8)
     assert back[0] != back[2]
@@ -315,9 +301,7 @@ def test_a_shift_by_the_difference_arrives(lively_model: SentenceVAE, texts: lis
     assert gen.shift(lively_model, texts[0], -0.5 * vector, strength=-2, max_length=8) == back[2]
 
 
-def test_a_direction_is_judged_over_scales(
-    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_direction_is_judged_over_scales(lively_model, monkeypatch):
     """The classifier knows dogs from cats; texts that become one are taken for it."""
     cats, dogs = ["a cat runs"] * 6, ["a dog runs"] * 6
     back = gen.reconstruct(lively_model, [ONE, OTHER], max_length=8)
@@ -341,12 +325,12 @@ def test_a_direction_is_judged_over_scales(
         assert [each.taken for each in found] == [taken]
 
 
-def test_text_is_bounded_by_default(tiny_model: SentenceVAE) -> None:
+def test_text_is_bounded_by_default(tiny_model):
     push(tiny_model, EOS_ID, -1e9)
     assert [len(text.split()) for text in gen.sample(tiny_model, 2)] == [200, 200]
 
 
-def test_samples_have_no_unknown_words_unless_asked(tiny_model: SentenceVAE) -> None:
+def test_samples_have_no_unknown_words_unless_asked(tiny_model):
     push(push(tiny_model, UNK_ID, 1e4), EOS_ID, -1e9)
     for strategy in ("greedy", "sample", "beam"):
         found = gen.sample(tiny_model, 3, max_length=3, strategy=strategy)
@@ -356,13 +340,13 @@ def test_samples_have_no_unknown_words_unless_asked(tiny_model: SentenceVAE) -> 
     assert gen.reconstruct(tiny_model, ["a dog"], max_length=2) == ["<unk> <unk>"]
 
 
-def test_the_same_seed_gives_the_same_sentences(tiny_model: SentenceVAE) -> None:
+def test_the_same_seed_gives_the_same_sentences(tiny_model):
     first = gen.sample(tiny_model, 8, seed=3, max_length=10)
     assert gen.sample(tiny_model, 3, seed=3, max_length=10, batch_size=2) == first[:3]
     assert gen.sample(tiny_model, 8, seed=4, max_length=10) != first
 
 
-def test_a_language_model_samples_but_does_not_encode(language_model: SentenceVAE) -> None:
+def test_a_language_model_samples_but_does_not_encode(language_model):
     assert gen.prior_codes(language_model, 3).shape == (3, 0)
     assert len(set(gen.sample(language_model, 8, seed=1, max_length=10))) > 1
     assert len(set(gen.sample(language_model, 3, strategy="greedy", max_length=10))) == 1
@@ -378,7 +362,7 @@ def told(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> S
     return push(make_model(word_tokenizer.vocab_size, **options), EOS_ID, 3.0)
 
 
-def test_labels_are_drawn_as_often_as_in_training(told: SentenceVAE) -> None:
+def test_labels_are_drawn_as_often_as_in_training(told):
     labels = gen.TextVAE.drawn_labels(told, 4000, seed=3)
     assert labels.double().mean(0).tolist() == pytest.approx([0.25, 0.5], abs=0.03)
     assert gen.TextVAE.drawn_labels(told, 9, seed=3).equal(labels[:9])
@@ -390,7 +374,7 @@ def test_labels_are_drawn_as_often_as_in_training(told: SentenceVAE) -> None:
     assert not any(changed[i] for i in range(9) if labels[i, 1] == 1)
 
 
-def test_the_likeliest_label_is_that_of_all_nlls(told: SentenceVAE, texts: list[str]) -> None:
+def test_the_likeliest_label_is_that_of_all_nlls(told, texts):
     sentences, best = told.tokenizer.encode_batch(texts), []
     guess = gen.likeliest_labels(told, texts)
     for number, count in enumerate((3, 1)):  # beside the guess of the other label
@@ -401,7 +385,7 @@ def test_the_likeliest_label_is_that_of_all_nlls(told: SentenceVAE, texts: list[
     assert 0 < guess.sum() < guess.numel()
 
 
-def test_a_change_of_label_keeps_z(told: SentenceVAE) -> None:
+def test_a_change_of_label_keeps_z(told):
     own = told.labels.numbered({"number": ["one", "many", "one"], "place": ["here"] * 3})
     z, new = gen.encode(told, TEXTS, labels=own).mean, own.clone()
     new[:, 1] = 1
@@ -417,7 +401,7 @@ def test_a_change_of_label_keeps_z(told: SentenceVAE) -> None:
         gen.complete(told, ONE)
 
 
-def test_distances() -> None:
+def test_distances():
     query = Gaussian(draws(1, 3, seed=1), draws(1, 3, seed=2))
     corpus = Gaussian(draws(8, 3, seed=3), draws(8, 3, seed=4))
     found = {metric: gen.latent_distances(query, corpus, metric) for metric in gen.METRICS}
@@ -438,9 +422,7 @@ def test_distances() -> None:
 
 
 @pytest.mark.parametrize("metric", gen.METRICS)
-def test_neighbours_are_those_of_the_whole_corpus(
-    lively_model: SentenceVAE, texts: list[str], metric: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neighbours_are_those_of_the_whole_corpus(lively_model, texts, metric, monkeypatch):
     corpus = [*texts, "the old dog sees", "cats", *texts[::-1], "a cat runs"]
     query = gen.encode(lively_model, [texts[2]])
     all_distances = gen.latent_distances(query, gen.encode(lively_model, corpus), metric)
@@ -456,9 +438,7 @@ def test_neighbours_are_those_of_the_whole_corpus(
     assert {near.position for near in found} == set(range(6)), "all of a small corpus"
 
 
-def test_a_corpus_is_read_a_part_at_a_time(
-    lively_model: SentenceVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corpus_is_read_a_part_at_a_time(lively_model, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 10)
     inner, read = module.encode, []
     corpus = (read.append(i) or ("a dog runs" if i % 7 else "the cat sees") for i in range(95))
@@ -489,7 +469,7 @@ IDS = st.lists(st.integers(0, 3), max_size=8).map(tuple)
 
 
 @given(st.tuples(IDS, IDS, IDS))
-def test_changes_are_edits_over_the_longer_sentence(ids: tuple[tuple[int, ...], ...]) -> None:
+def test_changes_are_edits_over_the_longer_sentence(ids):
     found = gen.changes([gen.Decoded("", list(each), 0.0) for each in ids])
     expected = [
         distance_by_recursion(one, other) / max(len(one), len(other), 1)
@@ -498,7 +478,7 @@ def test_changes_are_edits_over_the_longer_sentence(ids: tuple[tuple[int, ...], 
     assert found == expected
 
 
-def test_every_function_on_a_model_is_a_method() -> None:
+def test_every_function_on_a_model_is_a_method():
     for name, function in vars(gen).items():
         if inspect.isfunction(function) and next(iter(function.__annotations__)) == "model":
             method = {"encode": "encode_texts"}.get(name, name)
@@ -509,7 +489,7 @@ def test_every_function_on_a_model_is_a_method() -> None:
     assert textvae.TextVAE is gen.TextVAE
 
 
-def test_a_saved_model_reads_and_writes(lively_model: SentenceVAE, tmp_path: Path) -> None:
+def test_a_saved_model_reads_and_writes(lively_model, tmp_path):
     lively_model.save_pretrained(tmp_path / "run")
     model = gen.TextVAE.from_pretrained(tmp_path / "run")
     assert isinstance(model, SentenceVAE)

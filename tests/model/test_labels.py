@@ -28,7 +28,7 @@ def told(batch: Batch) -> Batch:
     return batch._replace(labels=torch.from_numpy(TOLD))
 
 
-def test_a_layer_reads_a_one_for_each_value_that_is_true() -> None:
+def test_a_layer_reads_a_one_for_each_value_that_is_true():
     labels, read = Labels(CLASSES), torch.tensor([[0.5], [0.25]])
     numbers = labels.numbered({"mood": ["told", "asked"], "topic": ["farm", "sea"]})
     assert numbers.tolist() == [[1, 1], [0, 0]]
@@ -40,7 +40,7 @@ def test_a_layer_reads_a_one_for_each_value_that_is_true() -> None:
     assert Labels({"stars": {"1": 2, "5": 1}}).numbered({"stars": [5, 1]}).tolist() == [[1], [0]]
 
 
-def test_what_is_given_takes_the_place_of_what_is_known() -> None:
+def test_what_is_given_takes_the_place_of_what_is_known():
     labels = Labels(CLASSES)
     assert labels.changed(torch.tensor([[0, 1], [2, 0]]), 2, "mood=asked").tolist() == [
         *([0, 0], [2, 0])
@@ -60,13 +60,13 @@ def test_what_is_given_takes_the_place_of_what_is_known() -> None:
         (None, "mood=told", "NAME of none (training had no --condition-on), got 'mood'"),
     ],
 )
-def test_what_can_not_be_told_is_refused_with_what_can(counts: Any, label: str, said: str) -> None:
+def test_what_can_not_be_told_is_refused_with_what_can(counts, label, said):
     with pytest.raises(InputError) as refusal:
         Labels(counts).changed(None, 1, label)
     assert said in str(refusal.value)
 
 
-def test_columns_and_batches_must_have_the_labels(make_model: MakeModel, batch: Batch) -> None:
+def test_columns_and_batches_must_have_the_labels(make_model, batch):
     with pytest.raises(InputError, match=r"^labels must be topic, mood: there is no mood$"):
         Labels(CLASSES).numbered({"topic": ["sea"]})
     with pytest.raises(InputError, match=r"is told topic, mood: batches must have these labels"):
@@ -74,9 +74,7 @@ def test_columns_and_batches_must_have_the_labels(make_model: MakeModel, batch: 
 
 
 @pytest.mark.parametrize("latent_to", ["state", "input", "both", "skip"])
-def test_a_label_changes_both_ways_and_neighbours_change_nothing(
-    make_model: MakeModel, told: Batch, latent_to: str
-) -> None:
+def test_a_label_changes_both_ways_and_neighbours_change_nothing(make_model, told, latent_to):
     model = make_model(classes=CLASSES, latent_to=latent_to, decoder_num_layers=2)
     z, other = draws(2, 5, 3), told._replace(labels=told.labels.flip(0))
     posterior, log_p = model.encode(told), model.log_likelihood(told, z)
@@ -90,7 +88,7 @@ def test_a_label_changes_both_ways_and_neighbours_change_nothing(
         torch.testing.assert_close(model.log_likelihood(some, z[:, rows]), log_p[:, rows])
 
 
-def test_every_measure_is_given_a_sentences_own_label(make_model: MakeModel, told: Batch) -> None:
+def test_every_measure_is_given_a_sentences_own_label(make_model, told):
     model, indices = make_model(classes=CLASSES, bag_of_words=0.5), told.indices
     parts = [rows_of(told, rows)._replace(indices=indices[rows]) for rows in ([3, 1], [0, 2, 4])]
     found = score(model, parts, 5, num_samples=3, tokens=True)
@@ -102,7 +100,7 @@ def test_every_measure_is_given_a_sentences_own_label(make_model: MakeModel, tol
     assert terms["bag_of_words"].shape == terms["rec"].shape == (4, 5)
 
 
-def test_a_label_that_decides_the_sentence_leaves_nothing_to_learn() -> None:
+def test_a_label_that_decides_the_sentence_leaves_nothing_to_learn():
     sentences, counts = [[5, 6], [7, 5], [6, 8], [8, 7]], {"which": dict.fromkeys("abcd", 1)}
     told = collate(sentences, labels=np.arange(4)[:, None])
     nats = {}

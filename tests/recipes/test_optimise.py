@@ -32,7 +32,7 @@ def open_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("open_codes")
-def test_it_finds_the_best_place_that_there_is(model: TextVAE) -> None:
+def test_it_finds_the_best_place_that_there_is(model):
     def nearness(text: str) -> float:
         return -math.dist(map(float, text.split()), (0.5, -0.7, 0.8))
 
@@ -47,7 +47,7 @@ def test_it_finds_the_best_place_that_there_is(model: TextVAE) -> None:
 
 @pytest.mark.usefixtures("open_codes")
 @pytest.mark.parametrize("sampler", ["gp", "random"])
-def test_it_stays_in_its_ball(model: TextVAE, sampler: str) -> None:
+def test_it_stays_in_its_ball(model, sampler):
     found, _ = optimise(model, len, steps=12, max_kl=0.5, sampler=sampler)
     assert [each.step for each in found] == [*range(1, 13)]
     codes = torch.tensor([each.z for each in found])
@@ -56,16 +56,16 @@ def test_it_stays_in_its_ball(model: TextVAE, sampler: str) -> None:
     assert optimise(model, len, steps=12, max_kl=0.5, sampler=sampler)[0] == found
 
 
-def test_codes_are_decoded_greedily(model: TextVAE) -> None:
+def test_codes_are_decoded_greedily(model):
     found, _ = optimise(model, len, steps=2)
     assert model.generate_text(torch.tensor([each.z for each in found])) == [x.text for x in found]
     assert [each.score for each in found] == [len(each.text) for each in found]
 
 
 @pytest.mark.usefixtures("open_codes")
-def test_a_score_that_fails_is_skipped_and_counted(model: TextVAE) -> None:
+def test_a_score_that_fails_is_skipped_and_counted(model):
     calls = iter([lambda: 1 / 0, lambda: math.nan, lambda: None, lambda: "no", lambda: 7] * 3)
-    found, faults = optimise(model, lambda text: next(calls)(), steps=15)  # type: ignore[arg-type, return-value]
+    found, faults = optimise(model, lambda text: next(calls)(), steps=15)
     assert [each.step for each in found] == [5, 10, 15]
     names = ["ZeroDivisionError", "InputError", "TypeError", "ValueError"]
     assert [fault.split(":")[0] for fault in faults] == names * 3
@@ -73,7 +73,7 @@ def test_a_score_that_fails_is_skipped_and_counted(model: TextVAE) -> None:
 
 
 @pytest.mark.usefixtures("open_codes")
-def test_what_fails_is_as_bad_as_the_worst_to_the_search(model: TextVAE) -> None:
+def test_what_fails_is_as_bad_as_the_worst_to_the_search(model):
     def half(text: str) -> float:
         if (first := float(text.split()[0])) > 0:
             raise ValueError("out of bounds")
@@ -86,7 +86,7 @@ def test_what_fails_is_as_bad_as_the_worst_to_the_search(model: TextVAE) -> None
     assert sum(each.step > 10 for each in found) > 5  # but does not stay there
 
 
-def test_what_is_refused(model: TextVAE, language_model: Path) -> None:
+def test_what_is_refused(model, language_model):
     with pytest.raises(InputError, match="none of 2 candidates could be scored: KeyError: 'x'"):
         optimise(model, lambda text: {}["x"], steps=2)
     with pytest.raises(InputError, match="steps must be at least 1, got 0"):
@@ -99,7 +99,7 @@ def test_what_is_refused(model: TextVAE, language_model: Path) -> None:
         optimise(TextVAE.from_pretrained(language_model), len)
 
 
-def test_a_function_by_its_file(tmp_path: Path) -> None:
+def test_a_function_by_its_file(tmp_path):
     file = tmp_path / "my.py"
     file.write_text("import math\nN = 2\ndef score(text):\n    return math.sqrt(len(text)) * N\n")
     assert score_function(f"{file}:score")("abcd") == 4

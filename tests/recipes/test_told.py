@@ -45,9 +45,7 @@ def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_a_language_model_learned_of_words_and_labels_is_kept(
-    table: Path, tmp_path: Path
-) -> None:
+def test_what_a_language_model_learned_of_words_and_labels_is_kept(table, tmp_path):
     corpus, options = opened(table, language_model_epochs=1, latent_to="skip")
     phases = recipes.phases(corpus, options, tmp_path / "run")
     first = next(phases)
@@ -59,7 +57,7 @@ def test_what_a_language_model_learned_of_words_and_labels_is_kept(
     assert taken["rnn.weight_ih_l0"].shape[1] == 6 + (4 + 2) + 3  # word, labels, z
 
 
-def test_all_is_measured_given_a_sentences_own_labels(run: Path, table: Path) -> None:
+def test_all_is_measured_given_a_sentences_own_labels(run, table):
     model = SentenceVAE.from_pretrained(run)
     assert model.labels.values["stars"] == ["1", "2", "3", "4"]
     assert sum(model.labels.counts["mood"].values()) == 28
@@ -83,7 +81,7 @@ def test_all_is_measured_given_a_sentences_own_labels(run: Path, table: Path) ->
     assert recipes.quality_run(run, num_samples=4).reconstruction is not None
 
 
-def test_a_warm_start_is_told_the_same_values(run: Path, table: Path, tmp_path: Path) -> None:
+def test_a_warm_start_is_told_the_same_values(run, table, tmp_path):
     corpus, _ = opened(table)
     shares = {name: OPTIONS[name] for name in ("valid_fraction", "test_fraction", "device")}
     options = {**shares, "label_field": "mood,stars", "init_from": str(run), "max_steps": 1}
@@ -98,7 +96,7 @@ def test_a_warm_start_is_told_the_same_values(run: Path, table: Path, tmp_path: 
         next(recipes.phases(corpus, {**options, "label_field": None}, tmp_path / "other"))
 
 
-def test_what_can_not_be_told_is_refused_before_training(table: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_told_is_refused_before_training(table, tmp_path):
     known = r"condition_on must be labels that name classes \({}\), got mood"
     for fields, names in (("stars", "stars"), (None, "none: --label-field keeps them")):
         corpus, options = opened(table, label_field=fields, condition_on="mood")
@@ -114,9 +112,7 @@ def test_what_can_not_be_told_is_refused_before_training(table: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_it_is_not_compared_or_explored_as_if_it_were_told_nothing(
-    run: Path, table: Path, tmp_path: Path
-) -> None:
+def test_it_is_not_compared_or_explored_as_if_it_were_told_nothing(run, table, tmp_path):
     corpus, options = opened(table, condition_on=None)
     recipes.start(corpus, options, tmp_path / "plain").fit()
     with pytest.raises(InputError, match="must predict the same tokens"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -37,9 +36,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return SentenceVAE.from_pretrained(path).state_dict()
 
 
-def test_the_same_vocabulary_takes_everything_over(
-    corpus: Corpus, run: Path, tmp_path: Path
-) -> None:
+def test_the_same_vocabulary_takes_everything_over(corpus, run, tmp_path):
     trainer = recipes.start(corpus, {**QUICK, "init_from": str(run)}, tmp_path / "run")
     assert trainer.model.config == RunDirectory.open(run).config.model
     assert trainer.model.tokenizer.fingerprint == Tokenizer.load(run / "tokenizer.json").fingerprint
@@ -48,9 +45,7 @@ def test_the_same_vocabulary_takes_everything_over(
     assert f"begun from {run}, 0 words new to it: z of 3" in run_heading(trainer, corpus)
 
 
-def test_new_words_follow_the_known_ones_and_begin_as_their_mean(
-    run: Path, other: Corpus, tmp_path: Path
-) -> None:
+def test_new_words_follow_the_known_ones_and_begin_as_their_mean(run, other, tmp_path):
     options = {**QUICK, "init_from": str(run), "min_count": 4}
     trainer = recipes.start(other, options, tmp_path / "run")
     tokenizer, before = trainer.model.tokenizer, Tokenizer.load(run / "tokenizer.json")
@@ -71,9 +66,7 @@ def test_new_words_follow_the_known_ones_and_begin_as_their_mean(
     assert not torch.equal(trainer.model.decoder.embedding.weight[size], first)
 
 
-def test_no_new_words_where_the_vocabulary_is_full(
-    run: Path, other: Corpus, tmp_path: Path
-) -> None:
+def test_no_new_words_where_the_vocabulary_is_full(run, other, tmp_path):
     size = len(Tokenizer.load(run / "tokenizer.json"))
     options = {**QUICK, "init_from": str(run)}
     trainer = recipes.start(other, {**options, "vocab_size": size}, tmp_path / "run")
@@ -94,16 +87,14 @@ def test_no_new_words_where_the_vocabulary_is_full(
         ({"init_from": (1,)}, "init_from must be a string, got"),
     ],
 )
-def test_what_contradicts_is_refused(
-    corpus: Corpus, run: Path, tmp_path: Path, wrong: dict[str, Any], message: str
-) -> None:
+def test_what_contradicts_is_refused(corpus, run, tmp_path, wrong, message):
     options = {**QUICK, "init_from": str(run), **wrong}
     with pytest.raises(InputError, match=message):
         next(recipes.phases(corpus, options, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_the_recipe_gives_way_unless_it_is_named(corpus: Corpus, run: Path, tmp_path: Path) -> None:
+def test_the_recipe_gives_way_unless_it_is_named(corpus, run, tmp_path):
     given = {**QUICK, "init_from": str(run), "word_dropout": 0.3}
     options = recipes.chosen(corpus, given)
     assert options["free_bits"] == 8.0
@@ -122,9 +113,7 @@ def test_the_recipe_gives_way_unless_it_is_named(corpus: Corpus, run: Path, tmp_
         ("encoder,embeddings", ("encoder.", "head.", "decoder.embedding.")),
     ],
 )
-def test_what_is_frozen_stays_and_resumes_bit_for_bit(
-    corpus: Corpus, run: Path, tmp_path: Path, freeze: str, kept: tuple[str, ...]
-) -> None:
+def test_what_is_frozen_stays_and_resumes_bit_for_bit(corpus, run, tmp_path, freeze, kept):
     options = {**QUICK, "optimizer": "adam", "init_from": str(run), "freeze": freeze}
     whole = recipes.start(corpus, options, tmp_path / "whole")
     whole.fit()
@@ -146,9 +135,7 @@ def test_what_is_frozen_stays_and_resumes_bit_for_bit(
     assert moments[0] == moments[1]
 
 
-def test_it_needs_the_other_run_until_it_has_a_state_of_its_own(
-    corpus: Corpus, run: Path, tmp_path: Path
-) -> None:
+def test_it_needs_the_other_run_until_it_has_a_state_of_its_own(corpus, run, tmp_path):
     shutil.copytree(run, tmp_path / "old")
     options = {**QUICK, "init_from": str(tmp_path / "old"), "max_steps": 2}
     recipes.start(corpus, options, tmp_path / "run")  # and killed before its first step

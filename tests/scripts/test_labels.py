@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.scripts.conftest import OPTIONS, Run
+from tests.scripts.conftest import OPTIONS
 from tests.scripts.running import assert_refused
 from textvae import grammar, recipes
 from textvae.corpus import load_corpus
@@ -15,7 +13,7 @@ TOLD = {**OPTIONS, "condition_on": "mood"}
 
 
 @pytest.mark.usefixtures("small_grammar")
-def test_the_grammars_parser_judges(run: Run, tmp_path: Path) -> None:
+def test_the_grammars_parser_judges(run, tmp_path):
     corpus = load_corpus("grammar")
     for name, options in (("told", TOLD), ("plain", OPTIONS)):
         recipes.start(corpus, options, tmp_path / name).fit()
@@ -27,7 +25,7 @@ def test_the_grammars_parser_judges(run: Run, tmp_path: Path) -> None:
     assert_refused(run("labels", "plain"), "is told no labels")
 
 
-def test_a_classifier_judges_what_has_no_grammar(run: Run, tmp_path: Path) -> None:
+def test_a_classifier_judges_what_has_no_grammar(run, tmp_path):
     rows = [f"{one.text}\t{one.factors['polarity']}" for one in grammar.sample(120, seed=1)]
     (tmp_path / "mine.tsv").write_text("\n".join(["text\tpolarity", *rows]))
     shares = {"valid_fraction": 0.1, "test_fraction": 0.3}

@@ -69,15 +69,11 @@ def measures() -> Any:
         (("mesure",), "did you mean measure?"),
     ],
 )
-def test_wrong_input_is_refused(
-    run: Run, moses: Path, arguments: tuple[str, ...], named: str
-) -> None:
+def test_wrong_input_is_refused(run, moses, arguments, named):
     assert_refused(run("molecules", *arguments), named)
 
 
-def test_measures_need_what_an_extra_brings_and_a_run(
-    run: Run, moses: Path, measures: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measures_need_what_an_extra_brings_and_a_run(run, moses, measures, monkeypatch):
     measure = "molecules", "measure", "runs/x", "--moses=bench"
     assert_refused(run(*measure), "no run directory at 'runs/x'")
     monkeypatch.setitem(sys.modules, "moses_measures", None)
@@ -85,8 +81,8 @@ def test_measures_need_what_an_extra_brings_and_a_run(
 
 
 def test_a_share_is_trained_on_with_bromine_and_chlorine_as_one_token_each(
-    run: Run, moses: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run, moses, small, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     answer = run("molecules", "train", "--moses=bench", "--share=0.8")
     assert answer.code == 0, answer.err
@@ -102,7 +98,7 @@ def test_a_share_is_trained_on_with_bromine_and_chlorine_as_one_token_each(
     assert run("molecules", "train", "--resume").code == 0
 
 
-def test_published_rows_stand_beside_ours(run: Run, tmp_path: Path) -> None:
+def test_published_rows_stand_beside_ours(run, tmp_path):
     (tmp_path / "out" / "molecules").mkdir(parents=True)
     own = {"samples": 2, "sha256": "", "figures": {"valid": 0.5, "MI": 9.12345}}
     (tmp_path / "out" / "molecules" / "mine.json").write_text(json.dumps(own))
@@ -128,14 +124,7 @@ def with_statistics(moses: Path, measures: Any) -> None:
         np.savez(moses / "dataset" / "data" / f"{name}_stats.npz", stats=np.array(stats))
 
 
-def test_a_run_is_measured_with_its_model(
-    run: Run,
-    moses: Path,
-    small: None,
-    measures: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_is_measured_with_its_model(run, moses, small, measures, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     with_statistics(moses, measures)
     assert run("molecules", "train", "--moses=bench", "--log-every=1").code == 0
@@ -151,9 +140,7 @@ def test_a_run_is_measured_with_its_model(
     assert answer.err.startswith("valid ")
 
 
-def test_the_test_set_itself_is_perfect(
-    run: Run, moses: Path, measures: Any, tmp_path: Path
-) -> None:
+def test_the_test_set_itself_is_perfect(run, moses, measures, tmp_path):
     with_statistics(moses, measures)
     written = ["C1=CC=CC2=CC=CC=C12", *TEST[::-1], "C(", "", "c1ccccc"]  # naphthalene, twice
     (tmp_path / "samples.txt").write_text("\n".join(written))
@@ -172,7 +159,7 @@ def test_the_test_set_itself_is_perfect(
     assert found["FCD/test"] == pytest.approx(0, abs=1e-4)
 
 
-def test_shares_are_of_different_molecules(moses: Path, measures: Any) -> None:
+def test_shares_are_of_different_molecules(moses, measures):
     with_statistics(moses, measures)
     texts = ["OCC", "", "C(", "CCO", "CC"] * 400
     found = dict(islice(measures.figures(texts, moses, ["CC", "CN"]), 4))
@@ -181,7 +168,7 @@ def test_shares_are_of_different_molecules(moses: Path, measures: Any) -> None:
     assert dict(measures.figures(["C", "C("], moses, [])) == {"valid": 1 / 2}  # no set of them
 
 
-def test_similarities_by_hand(measures: Any) -> None:
+def test_similarities_by_hand(measures):
     own = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 1]], dtype=torch.uint8)
     others = torch.tensor([[1, 0, 1, 0], [1, 1, 1, 1]], dtype=torch.uint8)
     assert torch.cat([*measures.similarities(own, others)]).tolist() == [
@@ -193,7 +180,7 @@ def test_similarities_by_hand(measures: Any) -> None:
     assert measures.internal_diversity(own[:1].repeat(5, 1)) == pytest.approx(0)
 
 
-def test_more_than_is_held_at_a_time(measures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_is_held_at_a_time(measures, monkeypatch):
     bits = torch.rand(11, 16).round().to(torch.uint8)
     bits[:, 0] = 1
     expected = measures.nearest_similarity(bits[:7], bits[2:]), measures.internal_diversity(bits)
@@ -202,7 +189,7 @@ def test_more_than_is_held_at_a_time(measures: Any, monkeypatch: pytest.MonkeyPa
     assert measures.internal_diversity(bits) == pytest.approx(expected[1])
 
 
-def test_parts_of_molecules(measures: Any) -> None:
+def test_parts_of_molecules(measures):
     broken = measures.fragments(measures.molecules(["CNC(C)=O", "CC(=O)NC", "CC"]))
     assert broken == {"[1*]C(C)=O": 2, "[5*]NC": 2, "CC": 1}
     assert measures.scaffolds(measures.molecules([*TEST, "Cc1ccccc1"])) == {
@@ -228,12 +215,12 @@ def test_parts_of_molecules(measures: Any) -> None:
         ("CCCl", False),  # the first
     ],
 )
-def test_filters(measures: Any, moses: Path, smiles: str, is_passed: bool) -> None:
+def test_filters(measures, moses, smiles, is_passed):
     (mol,) = measures.molecules([smiles])
     assert measures.passes(mol, measures.filters(moses)) is is_passed
 
 
-def test_frechet_distances_of_known_gaussians(measures: Any) -> None:
+def test_frechet_distances_of_known_gaussians(measures):
     zero, unit = np.zeros(2), np.eye(2)
     assert measures.frechet((zero, unit), (np.array([3.0, 4.0]), unit)) == pytest.approx(25)
     assert measures.frechet((zero, 4 * unit), (zero, unit)) == pytest.approx(2)
@@ -241,7 +228,7 @@ def test_frechet_distances_of_known_gaussians(measures: Any) -> None:
     assert measures.frechet((zero, turned), (zero, unit)) == pytest.approx((sqrt(3) - 1) ** 2)
 
 
-def test_chemnet_tells_sets_apart(measures: Any) -> None:
+def test_chemnet_tells_sets_apart(measures):
     alike, other = measures.chemnet(TEST), measures.chemnet(TRAIN[:4])
     assert measures.frechet(alike, measures.chemnet(TEST[::-1])) == pytest.approx(0, abs=1e-4)
     assert measures.frechet(alike, other) > 1

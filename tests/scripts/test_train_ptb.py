@@ -44,9 +44,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
-def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
-    train_ptb: Run, tmp_path: Path
-) -> None:
+def test_without_penn_treebank_the_embedded_corpus_takes_its_place(train_ptb, tmp_path):
     answer = train_ptb(*flags(GIVEN))
     assert answer.code == 0
     first = answer.err.split("\n")[0]
@@ -60,7 +58,7 @@ def test_without_penn_treebank_the_embedded_corpus_takes_its_place(
     assert {name: config.flat()[name] for name in wanted} == wanted
 
 
-def test_penn_treebank_can_be_insisted_on(train_ptb: Run, tmp_path: Path) -> None:
+def test_penn_treebank_can_be_insisted_on(train_ptb, tmp_path):
     for arguments in (["--corpus", "ptb"], ["--data-dir", "gone"], ["--data-dir", str(tmp_path)]):
         answer = train_ptb(*arguments)
         assert (answer.code, answer.out) == (2, "")
@@ -73,9 +71,7 @@ def test_penn_treebank_can_be_insisted_on(train_ptb: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["data/ptb", "elsewhere"])
-def test_a_different_file_of_that_name_is_named_as_different(
-    train_ptb: Run, tmp_path: Path, place: str
-) -> None:
+def test_a_different_file_of_that_name_is_named_as_different(train_ptb, tmp_path, place):
     directory = tmp_path / place
     directory.mkdir(parents=True)
     for split in ("train", "valid", "test"):
@@ -91,9 +87,7 @@ def test_a_different_file_of_that_name_is_named_as_different(
     assert not (tmp_path / "runs").exists()
 
 
-def test_each_corpus_is_trained_with_its_recipe(
-    train_ptb: Run, tmp_path: Path, taken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_corpus_is_trained_with_its_recipe(train_ptb, tmp_path, taken, monkeypatch):
     directory = tmp_path / "data" / "ptb"
     directory.mkdir(parents=True)
     for split in ("train", "valid", "test"):
@@ -110,9 +104,7 @@ def test_each_corpus_is_trained_with_its_recipe(
     assert f"(default: {SIZES['ptb']['lr']}) (type: float)" in shown
 
 
-def test_resume_takes_up_the_latest_run(
-    train_ptb: Run, tmp_path: Path, taken: list[dict[str, Any]]
-) -> None:
+def test_resume_takes_up_the_latest_run(train_ptb, tmp_path, taken):
     assert "no run to resume at runs/" in train_ptb("--resume").err
     (tmp_path / "runs" / "grammar-1").mkdir(parents=True)
     assert train_ptb("--resume", "--corpus", "ptb").code == 2

@@ -30,7 +30,7 @@ def assert_true(text: str) -> None:
     assert max(costs[:2]) < costs[2]
 
 
-def test_the_notebook_is_small_and_has_its_outputs() -> None:
+def test_the_notebook_is_small_and_has_its_outputs():
     assert NOTEBOOK.stat().st_size <= 300 * KB
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert_true(said(notebook))
@@ -41,7 +41,7 @@ def test_the_notebook_is_small_and_has_its_outputs() -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs() -> None:
+def test_the_notebook_runs():
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     assert_true(said(runpy.run_path(str(SCRIPTS / "tutorial.py"))["executed"]()))

@@ -111,7 +111,7 @@ def in_step(trainer: Trainer, step: int, act: Callable[[], Any]) -> None:
             act()
         return update(local, only)
 
-    trainer.stepper.update = acting  # type: ignore[method-assign]
+    trainer.stepper.update = acting
 
 
 def press_ctrl_c() -> None:
