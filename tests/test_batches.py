@@ -54,7 +54,7 @@ def numbered(lengths: list[int]) -> EncodedSplit:
 def test_sentences_are_encoded_in_order(
     dataset, tokenizer, monkeypatch, rows_at_once, options, rows, lengths, truncated
 ):
-    monkeypatch.setattr("textvae.corpus.ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr("textvae.corpus.splits.ROWS_AT_ONCE", rows_at_once)
     split = encode_split(dataset, tokenizer, **options)
     ids = [tokenizer.encode(WORDS[row])[: options.get("max_length")] for row in rows]
     assert sentences(split) == ids

@@ -22,7 +22,7 @@ GIVEN = {**TINY, "max_steps": 2, "autoencoder_epochs": 0, "language_model_epochs
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_grammar: None) -> None:
     """No `data/ptb/` under the current directory or beside the package."""
-    monkeypatch.setattr("textvae.corpus.__file__", str(tmp_path / "a" / "ptb.py"))
+    monkeypatch.setattr("textvae.corpus.ptb.__file__", str(tmp_path / "a" / "b" / "ptb.py"))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_each_corpus_is_trained_with_its_recipe(train_ptb, tmp_path, taken, monk
     directory.mkdir(parents=True)
     for split in ("train", "valid", "test"):
         (directory / f"ptb.{split}.txt").write_text(" the <unk> rose N % \n")
-    monkeypatch.setattr("textvae.corpus._check_ptb", lambda read, files: None)
+    monkeypatch.setattr("textvae.corpus.ptb._check", lambda read, files: None)
     for arguments, name, directory in (
         (["--lr", "0.5"], "ptb", Path("runs/ptb-1")),
         (["--corpus=grammar", "--lr=0.5", "--output-dir=here"], "grammar", Path("here")),

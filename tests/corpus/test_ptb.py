@@ -9,8 +9,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from textvae import corpus as corpora
-from textvae.corpus import CorpusNotFound, DataError, load_corpus
+from textvae.corpus import CorpusNotFound, DataError, load_corpus, ptb
 
 SENTENCES = {
     "train": ["the <unk> rose N %", "it did n't"],
@@ -28,10 +27,10 @@ def _expectations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for split, sentences in SENTENCES.items():
         words = sum(len(sentence.split()) for sentence in sentences)
         digest = hashlib.sha256(lines(split).encode()).hexdigest()
-        monkeypatch.setitem(corpora.PTB, split, (len(sentences), words, digest))
+        monkeypatch.setitem(ptb.PTB, split, (len(sentences), words, digest))
     # No `data/ptb/` beside the package or the tests may be found by chance.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "a" / "ptb.py"))
+    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "a" / "b" / "ptb.py"))
 
 
 def write_files(directory: Path) -> Path:
@@ -57,7 +56,9 @@ def test_it_is_found_under_the_current_directory_or_beside_the_package(
     directory = write_files(tmp_path / place)
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "repository" / "textvae" / "ptb.py"))
+    monkeypatch.setattr(
+        ptb, "__file__", str(tmp_path / "repository" / "textvae" / "a" / "ptb.py")
+    )
     assert load_corpus("ptb").source == f"ptb:{directory}"
 
 
@@ -104,7 +105,7 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch):
         raise ConnectionError("the hub can't be reached (no route)")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(corpora, "require_repository", refuse)
+    monkeypatch.setattr(ptb, "require_repository", refuse)
     with pytest.raises(CorpusNotFound, match=r"^Penn .* the hub can't be reached \(no route\)$"):
         load_corpus("ptb")
 
@@ -125,7 +126,7 @@ def put_on_hub(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(corpora, "require_repository", lambda name, kind: None)
+    monkeypatch.setattr(ptb, "require_repository", lambda name, kind: None)
 
 
 def test_the_hub_copy_must_be_the_same_text(tmp_path, monkeypatch):
@@ -133,7 +134,7 @@ def test_the_hub_copy_must_be_the_same_text(tmp_path, monkeypatch):
     corpus = load_corpus("ptb")
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
     assert corpus.source == "ptb"
-    monkeypatch.setitem(corpora.PTB, "valid", (1, 4, ""))
+    monkeypatch.setitem(ptb.PTB, "valid", (1, 4, ""))
     message = (
         r"ptb-text-only/.* \(valid\) is not the .* expected 1 lines, 4 w.*; found 1 lines, 3 w"
     )

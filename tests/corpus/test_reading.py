@@ -14,9 +14,16 @@ import numpy as np
 import pytest
 
 from textvae import batches, grammar
-from textvae import corpus as corpora
 from textvae.checks import InputError
-from textvae.corpus import Corpus, CorpusNotFound, DataError, load_corpus, train_tokenizer
+from textvae.corpus import (
+    Corpus,
+    CorpusNotFound,
+    DataError,
+    load_corpus,
+    reading,
+    splits,
+    train_tokenizer,
+)
 from textvae.tokenizer import Tokenizer
 
 LINES = [f"sentence {i}" for i in range(100)]
@@ -129,7 +136,7 @@ def test_short_work_prints_nothing_and_lies_in_cache_dir(hundred, tmp_path, capf
 def test_a_file_at_fault_is_named_with_its_line(tmp_path, monkeypatch, name, content, message):
     (tmp_path / name).write_bytes(content)
     for rows_at_once in (100, 1):
-        monkeypatch.setattr(corpora, "ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr(splits, "ROWS_AT_ONCE", rows_at_once)
         with pytest.raises(DataError, match=message):
             load_corpus(tmp_path / name, **WHOLE)
 
@@ -341,7 +348,7 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch):
     def refuse(name: str, kind: str) -> None:
         raise ConnectionError(f"the hub is asked for the {kind} {name} in vain")
 
-    monkeypatch.setattr(corpora, "require_repository", refuse)
+    monkeypatch.setattr(reading, "require_repository", refuse)
     message = "^no file or directory 'o/n', and the hub is asked for the dataset o/n in vain$"
     with pytest.raises(CorpusNotFound, match=message) as caught:
         load_corpus("o/n")
@@ -383,7 +390,7 @@ def test_a_hub_data_set_gets_the_splits_it_lacks(monkeypatch):
     ],
 )
 def test_what_a_hub_data_set_must_be(monkeypatch, split, column, rows, message):
-    monkeypatch.setattr(corpora, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(splits, "ROWS_AT_ONCE", 1)
     put_on_hub(monkeypatch, {split: {column: rows}})
     with pytest.raises(DataError, match=message):
         load_corpus("owner/name")
@@ -412,7 +419,7 @@ def test_what_was_read_is_found_again(hundred, monkeypatch):
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(corpora, "find_reserved", refuse)
+    monkeypatch.setattr(reading, "find_reserved", refuse)
     monkeypatch.setattr(Tokenizer, "train", refuse)
     assert train_tokenizer(train(hundred)).fingerprint == vocabulary
     monkeypatch.setattr("pyarrow.compute.utf8_trim_whitespace", refuse)
@@ -424,7 +431,8 @@ def test_what_was_read_is_found_again(hundred, monkeypatch):
 
 @pytest.mark.parametrize(("is_terminal", "long"), [(True, 5), (True, 500), (False, 5)])
 def test_long_work_shows_its_progress_at_a_terminal(hundred, is_terminal, long, monkeypatch, capfd):
-    monkeypatch.setattr(corpora, "LONG_WORK", long)
+    for room in (reading, splits):
+        monkeypatch.setattr(room, "LONG_WORK", long)
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
     split = train(hundred)
     batches.encode_split(split, train_tokenizer(split))
@@ -438,7 +446,7 @@ def test_long_work_shows_its_progress_at_a_terminal(hundred, is_terminal, long, 
 def test_the_code_of_the_page_on_large_corpora_runs(tmp_path, monkeypatch):
     write_lines(tmp_path / "my.txt", [sentence.text for sentence in grammar.sample(60)])
     monkeypatch.chdir(tmp_path)
-    page = Path(__file__).parents[1] / "docs" / "large-corpora.md"
+    page = Path(__file__).parents[2] / "docs" / "large-corpora.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     names: dict[str, Any] = {}
     exec(code, names)
