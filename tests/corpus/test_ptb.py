@@ -56,9 +56,7 @@ def test_it_is_found_under_the_current_directory_or_beside_the_package(
     directory = write_files(tmp_path / place)
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(
-        ptb, "__file__", str(tmp_path / "repository" / "textvae" / "a" / "ptb.py")
-    )
+    monkeypatch.setattr(ptb, "__file__", str(tmp_path / "repository" / "textvae" / "a" / "ptb.py"))
     assert load_corpus("ptb").source == f"ptb:{directory}"
 
 
