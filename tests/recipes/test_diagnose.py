@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from tests.recipes.making import OPTIONS
+from tests.recipes.making import FRACTIONS, OPTIONS
 from textvae import recipes
 from textvae.batches import Batch
 from textvae.checks import InputError
-from textvae.corpus import Corpus, DataError
+from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.recipes import LoadedRun
 
 
 @pytest.fixture(scope="module")
 def make_run(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(name: str, **options: Any) -> Path:
-        path = tmp_path_factory.mktemp("runs") / name
-        recipes.start(corpus, {**OPTIONS, "max_epochs": 1, **options}, path).fit()
+        path, seed = tmp_path_factory.mktemp("runs") / name, options.get("split_seed", 0)
+        own = load_corpus(corpus.source, **FRACTIONS, seed=seed)
+        recipes.start(own, {**OPTIONS, "max_epochs": 1, **options}, path).fit()
         return path
 
     return make
