@@ -3,7 +3,7 @@
     python scripts/torture.py kills --count 200        # trainings are killed, and go on
     python scripts/torture.py corruptions --count 300  # a flipped bit or a lost end in a run's file
     python scripts/torture.py inputs --count 1000      # wrong command lines, made of all options
-    python scripts/torture.py fuzz --count 100000      # options of any values, from Python
+    python scripts/torture.py fuzz --count 100000      # any values and files, from Python
     python scripts/torture.py page --count 50          # visitors at once, and hostile requests
 
 Lost: a result that was not had in the end. Silent: used, and should have been refused. One of
@@ -29,36 +29,28 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from itertools import chain
 from itertools import count as numbers
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 from unittest import mock
 
+from fuzzing import REFUSED, Fault, Trial, fuzzed
 from jsonargparse.typing import PositiveInt
 from tqdm import tqdm
 
-from textvae import TextVAE, cli, explore, grammar, hub, load_corpus, recipes
-from textvae.checks import InputError, NotInstalledError, TrainingError
-from textvae.config import DataConfig, Decoding, ModelConfig, RunConfig, TrainingConfig
+from textvae import TextVAE, cli, explore, grammar, hub, recipes
+from textvae.config import RunConfig
 from textvae.files import output_file, write_json
 from textvae.run import LOCK, RunDirectory
 
-REFUSED = (InputError, OSError, NotInstalledError, TrainingError)
 PATIENCE = 120  # seconds, after which something hangs
 FLAGS = ["--recipe=linear", "--latent-dim=2", "--embedding-dim=4", "--encoder-hidden-size=5"]
 FLAGS += ["--decoder-hidden-size=6", "--max-steps=12", "--save-every=2", "--log-every=1"]
 FLAGS += ["--precision=fp32", "--device=cpu"]
-
-Trial = Callable[[Random], None]
-
-
-class Fault(BaseException):
-    """What must not be: which kind, and where. Passes those who catch errors on its way."""
 
 
 def corpus_in(work: Path) -> str:
@@ -226,40 +218,9 @@ def inputs(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     return trial
 
 
-VALUES = (None, True, False, -1, 0, 1, 2, 0.5, 1.0, 1e-300, 1e308, float("inf"), float("nan"))
-VALUES += (10**9, 10**20, 10**400, "", "x", "3", "sgd", b"x", [], {}, (1,), object(), "a\0b")
-
-
 def fuzz(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
-    """Options of any values: accepted, and then of the right types, or an InputError."""
-    corpus, parts = load_corpus(corpus_in(work)), (ModelConfig, DataConfig, TrainingConfig)
-    hints = {name: str(hint) for part in parts for name, hint in get_type_hints(part).items()}
-    for name, hint in hints.items():  # as types of values are called
-        for told, kinds in (("float", "float int"), ("Literal", "str"), ("None", "NoneType")):
-            hint = hints[name] = hint.replace(told, kinds)
-    ways = list(get_type_hints(Decoding))
-
-    def trial(rng: Random) -> None:
-        given = {name: rng.choice(VALUES) for name in rng.sample(list(hints), rng.randint(1, 4))}
-        decoding = {name: rng.choice(VALUES) for name in rng.sample(ways, 2)}
-        for use in (
-            lambda: Decoding(**decoding),
-            lambda: RunConfig.from_flat("grammar", given).flat(),
-            lambda: recipes.chosen(corpus, given, rng.choice(["default", "linear"])) and None,
-            lambda: recipes.start(corpus, given, work / "run").run.unlock(),
-        ):
-            shutil.rmtree(work / "run", ignore_errors=True)
-            try:
-                found = use()
-            except REFUSED:
-                continue
-            except Exception as error:
-                raise Fault("tracebacks", f"{given} {decoding}: {error!r}") from error
-            for name, value in found.items() if isinstance(found, dict) else ():
-                if type(value).__name__ not in hints[name]:
-                    raise Fault("silent", f"{name} accepted of {given}")
-
-    return trial
+    """What Python is given: options, annealers, losses, texts, files (see fuzzing.py)."""
+    return fuzzed(work, corpus_in(work), trained(work))
 
 
 def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:

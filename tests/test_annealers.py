@@ -444,6 +444,7 @@ def test_a_lagrange_multiplier_by_hand():
     square = 0.99 * 0.01 * 2.0**2 + 0.01 * 1.0**2
     assert follow(annealer, [6.0])[-1] == pytest.approx(-0.02 + 1e-3 / math.sqrt(square))
     assert follow(annealer, [6.0] * 10_000)[-1] == 1.0  # the multiplier is never negative
+    assert math.isfinite(follow(LagrangeAnnealer(1e308), [3.0])[-1])
 
 
 def test_a_controller_shows_its_weight():

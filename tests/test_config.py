@@ -49,6 +49,8 @@ REAL = {  # an interval: its fields, each with a value outside
         ("pooling", "sum", "must be one of last, mean, max, got 'sum'"),
         ("latent_to", "none", "must be one of state, input, both, skip, got 'none'"),
         ("vocab_size", 4, "must be at least 5, got 4"),  # four are special
+        ("tokenizer_file", "a\0b", r"must hold no null byte, got 'a\\x00b'"),
+        ("classes", [1], r"must be a mapping, got \[1\]"),
         *((name, 0, "must be at least 1, got 0") for name in COUNTS),
         *((name, 0, "must be at least 1 and at most 100, got 0") for name in LAYERS),
         ("seed", 2**63, "must be at most 9007199254740992, got 9223372036854775808"),

@@ -347,7 +347,7 @@ class LagrangeAnnealer(FeedbackAnnealer):
 
     def _updated(self, kl: float) -> float:
         gradient = self.target - kl
-        self._square = 0.99 * self._square + 0.01 * gradient**2
+        self._square = 0.99 * self._square + 0.01 * (gradient * gradient)
         self.multiplier += self.lr * gradient / (math.sqrt(self._square) + 1e-8)
         self.multiplier = max(0.0, self.multiplier)
         return 1.0 - self.multiplier

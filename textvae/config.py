@@ -74,6 +74,13 @@ def _check(name: str, value: Any, hint: Any, within: str) -> None:
         switch(name, value)
     elif hint is str and not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r}")
+    elif hint is str and "\0" in value:
+        raise InputError(f"{name} must hold no null byte, got {value!r}")
+    elif (kind := get_origin(hint)) in (Mapping, Sequence):
+        if not isinstance(value, kind) or isinstance(value, str | bytes):
+            raise TypeError(f"{name} must be a {kind.__name__.lower()}, got {value!r}")
+        for id_ in value if kind is Sequence else ():
+            integer(f"{name}: an id", id_, 0)
     elif hint is int:
         low, high = within[1:-1].split(", ")
         integer(name, value, int(low), None if high == "inf" else int(high))

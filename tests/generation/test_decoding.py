@@ -360,7 +360,7 @@ def test_a_narrow_beam_is_a_plain_search(lively_model, width):
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"forbidden": [4, 13]}, "forbidden ids must be from 0 to 12, got 13"),
-        ({"forbidden": [-1]}, "forbidden ids must be from 0 to 12, got -1"),
+        ({"forbidden": [-1]}, "forbidden: an id must be at least 0, got -1"),
         ({"forbidden": range(13)}, "forbidden must leave at least one token that may come"),
         (
             {"forbidden": range(4, 13), "allow_unknown": False, "min_length": 1},
@@ -397,6 +397,9 @@ def test_an_option_that_would_do_nothing_is_refused(strategy, option, value, own
 def test_all_faults_are_named_at_once():
     with pytest.raises(InputError, match=r"^top_k .*; top_p .*; top_p .*; max_length ") as fault:
         Decoding(strategy="beam", temperature=1.0, top_k=2, top_p=3.0, max_length=0)
+    for wrong, message in ((3, "must be a sequence, got 3"), (["x"], "an id must be an integer")):
+        with pytest.raises(InputError, match=f"forbidden.* {message}"):
+            Decoding(forbidden=wrong)
     assert str(fault.value).count(";") == 3
 
 
