@@ -138,7 +138,7 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         int: st.integers(5, 10**9),
         float: st.floats(0.01, 0.4),
-        str: st.text(),
+        str: st.text(st.characters(exclude_characters="\0")),
         type(None): st.none(),
         Mapping[str, Mapping[str, int]]: st.dictionaries(st.text(), st.just({"a": 2, "b": 1})),
     }[hint]
