@@ -221,6 +221,9 @@ class Trainer:
             remedy.after_evaluation(self, evaluation)
         seconds = round(time.monotonic() - self._began, 1)
         self._log("valid", verdict=at.decision, **evaluation.to_dict(), seconds=seconds)
+        if self.processes.is_first and not sys.stderr.isatty():  # a file shows no bar
+            shown = f"rec {evaluation.rec:.2f} KL {evaluation.kl:.2f} −ELBO {-evaluation.elbo:.2f}"
+            print(f"epoch {at.epoch + 1}: β {beta:.2f} valid {shown}", file=sys.stderr)
         at.epoch, at.batch = at.epoch + 1, 0
         self.ended = self._reason_to_end()
 
