@@ -1,6 +1,7 @@
 """Torture: what runs, commands and the page must survive; drawn at random by a seed, and counted.
 
     python scripts/torture.py kills --count 200        # trainings are killed, and go on
+    python scripts/torture.py kills_of_two --count 20  # of two processes that train one model
     python scripts/torture.py corruptions --count 300  # a flipped bit or a lost end in a run's file
     python scripts/torture.py inputs --count 1000      # wrong command lines, made of all options
     python scripts/torture.py fuzz --count 100000      # any values and files, from Python
@@ -77,11 +78,12 @@ def trained(work: Path) -> str:
     return str(work / "tiny")
 
 
-def forked(arguments: list[str], log: Path, writes: int) -> int:
+def forked(arguments: list[str], log: Path, writes: int = -1, **own: str) -> int:
     """The number of a process that does a command, and is killed before one of its writes."""
     log.touch()
     if pid := os.fork():
         return pid
+    os.environ.update(own)
     left, replace, code = numbers(writes, -1), os.replace, 1
     os.replace = lambda *a: replace(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
     try:
@@ -96,7 +98,19 @@ def forked(arguments: list[str], log: Path, writes: int) -> int:
         os._exit(code)
 
 
-def kills(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def kills_of_two(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
+    """The same with two processes that train one model."""
+    return kills(work, count, closing, processes=2)
+
+
+def kills(work: Path, count: int, closing: contextlib.ExitStack, processes: int = 1) -> Trial:
     """Trainings killed up to three times, at any moment, before a write or by Ctrl-C; resumed."""
     command, duration = ["train", corpus_in(work), *FLAGS, "--autoencoder-epochs=1"], 0.0
 
@@ -105,19 +119,26 @@ def kills(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
         signal.alarm(PATIENCE)
         begun = RunDirectory.is_taken(run) or (run / LOCK).exists()
         given = [*command, f"--output-dir={run}", *(["--resume"] if begun else [])]
-        pid = forked(given, work / "log", int(at * 60) if how == "write" else -1)
+        host = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{free_port()}"}
+        pids, logs = [], [work / f"log-{rank}" for rank in range(processes)]
+        for rank, log in enumerate(logs):  # as torchrun starts them
+            place = {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{processes}"}
+            own = {**host, **place} if processes > 1 else {}
+            pids.append(forked(given, log, int(at * 60) if how == "write" else -1, **own))
         try:
             if how in ("SIGKILL", "SIGINT"):
                 time.sleep(0.05 + at * duration)
-                os.kill(pid, getattr(signal, how))
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                for pid in pids:
+                    os.kill(pid, getattr(signal, how))
+            codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         except Fault:
-            os.kill(pid, signal.SIGKILL)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
             raise
-        said = (work / "log").read_text()
-        if "Traceback" in said or code not in ((0, 130, -9) if how else (0,)):
+        said = "".join(log.read_text() for log in logs)
+        if "Traceback" in said or not {*codes} <= ({0, 130, -9} if how else {0}):
             kind = "tracebacks" if "Traceback" in said else "lost"
-            raise Fault(kind, f"{how} at {at}: {code} {said}")
+            raise Fault(kind, f"{how} at {at}: {codes} {said}")
         timed = rb'"(seconds|tokens_per_second)": [\d.]+'
         paths = [*run.rglob("model.safetensors"), *run.rglob("metrics.jsonl")]
         return {str(path.relative_to(run)): re.sub(timed, b"", path.read_bytes()) for path in paths}
@@ -127,7 +148,8 @@ def kills(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
 
     def trial(rng: Random) -> None:
         shutil.rmtree(work / "run", ignore_errors=True)
-        told = [(rng.choice(("SIGKILL", "SIGINT", "write")), rng.random()) for _ in range(3)]
+        ways = ("SIGKILL", "SIGINT", "write")[: 4 - processes]  # of one alone
+        told = [(rng.choice(ways), rng.random()) for _ in range(3)]
         for how, at in told[: rng.randint(1, 3)]:
             train(work / "run", how, at)
         if train(work / "run") != wanted:
@@ -252,10 +274,8 @@ def visit(port: int) -> float:
 
 def page(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     """Visitors of a page all at once; then requests that it must refuse."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = forked(["explore", trained(work), f"--port={port}"], work / "log", -1)
+    port = free_port()
+    server = forked(["explore", trained(work), f"--port={port}"], work / "log")
     closing.callback(os.kill, server, signal.SIGKILL)
     while "the page is at" not in (work / "log").read_text():
         assert os.waitpid(server, os.WNOHANG) == (0, 0), (work / "log").read_text()
@@ -283,11 +303,12 @@ def page(work: Path, count: int, closing: contextlib.ExitStack) -> Trial:
     return trial
 
 
-PARTS = {part.__name__: part for part in (kills, corruptions, inputs, fuzz, page)}
+Part = Literal["kills", "kills_of_two", "corruptions", "inputs", "fuzz", "page"]
+PARTS = {part.__name__: part for part in (kills, kills_of_two, corruptions, inputs, fuzz, page)}
 
 
 def torture(
-    part: Annotated[Literal["kills", "corruptions", "inputs", "fuzz", "page"], "what is tormented"],
+    part: Annotated[Part, "what is tormented"],
     *,
     count: Annotated[PositiveInt, "trials; of page also visitors at once"] = 20,
     seed: Annotated[int, "of all that is drawn"] = 0,

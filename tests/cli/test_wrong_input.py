@@ -67,6 +67,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("train RESERVED", "line 3 of"),
         ("train GOOD", "too few sentences"),
         ("train --resume --output-dir=nowhere", "no run at nowhere"),
+        ("score TRAINED GOOD --seed=99999999999999999999", "seed must be at most 9007199254740992"),
         ("evaluate", "run"),
         ("evaluate no-such-run", "no run directory at 'no-such-run'"),
         ("evaluate TRAINED --split=dev", "fifty has no split 'dev'; it has train, valid, test"),

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.checks import InputError, at_least, one_of
+from textvae.checks import InputError, at_least, integer, one_of
 from textvae.model import Posterior
 
 ACTIVE_VARIANCE = 0.01  # threshold on Var_x(mu_d) for active units (Burda et al. 2016)
@@ -160,7 +160,8 @@ def _drawn(posterior: Posterior, seed: int, most: int | None) -> tuple[Posterior
 
 def sentence_noise(num_sentences: int, latent_dim: int, seed: int) -> Tensor:
     """Standard normal draws, a row for each sentence of a split, (M, Z) fp32."""
-    return torch.randn(num_sentences, latent_dim, generator=torch.Generator().manual_seed(seed))
+    draws = torch.Generator().manual_seed(integer("seed", seed, 0))
+    return torch.randn(num_sentences, latent_dim, generator=draws)
 
 
 def _log_ratios(z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
