@@ -113,6 +113,8 @@ def test_what_can_not_be_told_is_refused_before_training(table, tmp_path):
 
 
 def test_it_is_not_compared_or_explored_as_if_it_were_told_nothing(run, table, tmp_path):
+    with pytest.raises(InputError, match=r"told labels \(.*\) is not searched"):
+        recipes.optimise(SentenceVAE.from_pretrained(run), len)
     corpus, options = opened(table, condition_on=None)
     recipes.start(corpus, options, tmp_path / "plain").fit()
     with pytest.raises(InputError, match="must predict the same tokens"):
