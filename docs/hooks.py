@@ -1,7 +1,5 @@
 """The site is laid out as the repository is, so that a link holds in both; a notebook is a page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

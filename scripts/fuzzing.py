@@ -3,8 +3,6 @@
 Each must be refused by an error that says what is allowed, or give what is promised.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

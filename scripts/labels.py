@@ -8,8 +8,6 @@
 The classifier learns from the run's real training sentences and is judged on its test split.
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

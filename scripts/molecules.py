@@ -10,8 +10,6 @@ Each figure is written as it is measured.
     python scripts/molecules.py table
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

@@ -5,8 +5,6 @@ ChemNet Distance, arXiv:1803.09518. What a molecule is, its fingerprint, fragmen
 rdkit's; ChemNet is fcd-torch's. N molecules, M others, F features.
 """
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -11,8 +11,6 @@ Lost: a result that was not had in the end. Silent: used, and should have been r
 these, a traceback or a hang makes the exit code 1. All is done in a temporary directory.
 """
 
-from __future__ import annotations
-
 from textvae.runtime import shorten_spin
 
 shorten_spin()  # before torch is loaded

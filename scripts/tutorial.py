@@ -3,8 +3,6 @@
 python scripts/tutorial.py
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of `textvae.config`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

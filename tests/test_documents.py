@@ -4,8 +4,6 @@ What is written down is compared with what the results give when they are rounde
 a digit changed on either side shows.
 """
 
-from __future__ import annotations
-
 import json
 import pkgutil
 import re

@@ -1,7 +1,5 @@
 """The README's code runs, and its commands and flags exist."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ that flags and YAML files need no sections. Training configurations end where a 
 together: components take plain arguments.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """Models on the Hugging Face hub, each with a model card."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`textvae optimise`: what it prints of a search and of the random one beside it."""
 
-from __future__ import annotations
-
 import json
 
 from tests.cli.calling import call

@@ -1,7 +1,5 @@
 """A session of a lively model, and a tiny run on a text file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

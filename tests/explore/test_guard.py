@@ -1,7 +1,5 @@
 """Tests of `textvae.explore.guard`: who may ask the page, and for what."""
 
-from __future__ import annotations
-
 import socket
 import warnings
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of `textvae.explore.page`: the widgets without a browser, and where they may be shown."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import warnings

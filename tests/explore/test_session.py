@@ -1,7 +1,5 @@
 """Tests of `textvae.explore.session`: what the page shows, without a page."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

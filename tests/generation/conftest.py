@@ -1,7 +1,5 @@
 """Models whose sentences differ with z."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

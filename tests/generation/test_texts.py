@@ -1,7 +1,5 @@
 """Encoding, codes, text in, text out, distances, and the model with these as methods."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A batch of sentences of unlike length, and what may be done to it without an effect."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Labels that a model is told: by hand, as an oracle, and in a model that is saved and loaded."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

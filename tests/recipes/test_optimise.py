@@ -1,7 +1,5 @@
 """The search in latent space: that it finds what is there, stays where it may, and skips faults."""
 
-from __future__ import annotations
-
 import math
 import sys
 from pathlib import Path

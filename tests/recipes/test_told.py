@@ -1,7 +1,5 @@
 """Runs whose model is told labels: from a table to what is measured, given a sentence's own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from statistics import fmean
 from typing import Any

@@ -1,7 +1,5 @@
 """A run that begins with another's model: what it takes over, what is new, what stays as it is."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`scripts/labels.py`: who obeys, told by the grammar's parser and by a classifier."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.scripts.conftest import OPTIONS

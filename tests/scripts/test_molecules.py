@@ -1,7 +1,5 @@
 """`molecules.py` on a benchmark of a few molecules, and its measures on sets worked out by hand."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import sys

@@ -1,7 +1,5 @@
 """Penn Treebank, wherever it is: the files everyone trains on, or the hub's copy."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace

@@ -7,8 +7,6 @@ posterior is the same for every sentence, but not the prior, is active by its KL
 Shapes: N or M sentences, Z latent dimensions, C rows of a chunk, or values of a factor.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections import Counter

@@ -1,7 +1,5 @@
 """Who may ask the page, and for what: gradio itself answers any site, and keeps its uploads."""
 
-from __future__ import annotations
-
 import re
 import socket
 from ipaddress import ip_address

@@ -4,8 +4,6 @@ It asks no other host for anything: no analytics, no fonts or scripts from elsew
 link. Visitors are served in turn. What is computed is `Session`'s.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import socket

@@ -6,8 +6,6 @@ words what is wrong.
 Shapes: N sentences of the corpus, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field

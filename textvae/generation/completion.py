@@ -3,8 +3,6 @@
 Shapes: N chains, K candidates, V vocabulary, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from random import Random
 from typing import Any, NamedTuple

@@ -6,8 +6,6 @@ Filters take scores (logits or log-probabilities) of B sentences and V tokens, (
 ones, −inf for what is out.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -10,8 +10,6 @@ outside its range, or what `encode` doesn't take. A model that is told labels wr
 Shapes: B sentences, N codes, F labels, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise

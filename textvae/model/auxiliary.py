@@ -4,8 +4,6 @@ Shapes: S samples, B sentences, T tokens, H hidden, V vocabulary, Z latent dimen
 N sentences of the batch in all processes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

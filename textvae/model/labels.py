@@ -1,7 +1,5 @@
 """Labels that a model is told: F of each of B sentences, of C values in all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V vocabulary, Z latent.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

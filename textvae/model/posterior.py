@@ -3,8 +3,6 @@
 Shapes: S samples, B sentences, Z latent dimensions, H width of the encoder's summary.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

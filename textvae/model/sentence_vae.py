@@ -3,8 +3,6 @@
 Shapes: S samples, B sentences, T tokens, V vocabulary, Z latent dimensions.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ sentences are cut or left out where the run's `max_length` says so. Samples whos
 measured are from the model's own distribution, `<unk>` included.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A search in latent space for sentences that score high, by a Gaussian process (Optuna)."""
 
-from __future__ import annotations
-
 import math
 import runpy
 from collections.abc import Callable

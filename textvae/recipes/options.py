@@ -1,7 +1,5 @@
 """What may be trained before a run's own training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
