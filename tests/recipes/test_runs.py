@@ -89,6 +89,14 @@ def test_what_is_wrong_leaves_no_directory(corpus, tmp_path, wrong, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_no_corpus_or_annealer_is_told(corpus, tmp_path):
+    with pytest.raises(TypeError, match="corpus must be what load_corpus gives, got list"):
+        recipes.start(["a sentence"], OPTIONS, tmp_path / "run")
+    with pytest.raises(TypeError, match=r"annealer must be callable and have a step\(\)"):
+        recipes.start(corpus, OPTIONS, tmp_path / "run", annealer=lambda kl: kl)
+    assert not (tmp_path / "run").exists()
+
+
 def test_someone_elses_annealer_takes_the_place_of_the_configured_one(corpus, tmp_path):
     annealer, again = ConstantAnnealer(0.25), ConstantAnnealer(0.25)
     options = {**OPTIONS, "max_steps": 2}

@@ -142,6 +142,10 @@ def phases(
     Yields:
         Trainers; `fit` each before asking for the next, in each process that was launched.
     """
+    if not isinstance(corpus, Corpus | None):
+        raise TypeError(f"corpus must be what load_corpus gives, got {type(corpus).__name__}")
+    if not isinstance(annealer, KLAnnealer | None):
+        raise TypeError(f"annealer must be callable and have a step(), got {annealer!r}")
     if corpus is None:
         processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
         run = processes.first(lambda: _reopened(output_dir, options, model))
