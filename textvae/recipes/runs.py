@@ -130,22 +130,18 @@ def phases(
     """A run's phases that are still to be trained, each built when the one before is done.
 
     There is one, unless pretraining is asked for, in a directory of its own within the run's:
-    `autoencoder_epochs` gives the run an encoder that has something to say when the KL term is
-    first heard (Li et al. 2019), `language_model_epochs` a decoder that knows the language, so that
-    z is used for the rest. Phases `before` follow these, whenever the run is resumed, too.
+    `autoencoder_epochs` gives an encoder that has something to say when the KL term is first heard
+    (Li et al. 2019), `language_model_epochs` a decoder that knows the language and takes the rest
+    from z. Phases `before` follow these, whenever the run is resumed, too.
 
-    No `corpus` continues the run in `output_dir`, or begins it anew where it was stopped before it
-    had a state; `data_changed` does so on other sentences than it began with. In the last phase
-    `annealer` takes the place of the configured schedule, and `remedies`, by name, join those that
-    the options ask for; `model` is the class of all, whose `Config` says which options it has.
+    No `corpus` continues the run in `output_dir`, or begins it anew where it has no state yet;
+    `data_changed` does so on other sentences. In the last phase `annealer` takes the configured
+    one's place, and `remedies`, by name, join those of the options; `model` is the class of all.
 
     Yields:
         Trainers; `fit` each before asking for the next, in each process that was launched.
     """
-    if not isinstance(corpus, Corpus | None):
-        raise TypeError(f"corpus must be what load_corpus gives, got {type(corpus).__name__}")
-    if not isinstance(annealer, KLAnnealer | None):
-        raise TypeError(f"annealer must be callable and have a step(), got {annealer!r}")
+    _refuse_types(corpus, annealer)
     if corpus is None:
         processes = join(cpu=_is_kept_from_accelerators(output_dir, model))
         run = processes.first(lambda: _reopened(output_dir, options, model))
@@ -180,6 +176,13 @@ def phases(
     if not is_new:
         processes.in_turn(trainer.resume)
     yield trainer
+
+
+def _refuse_types(corpus: object, annealer: object) -> None:
+    if not isinstance(corpus, Corpus | None):
+        raise TypeError(f"corpus must be what load_corpus gives, got {type(corpus).__name__}")
+    if not isinstance(annealer, KLAnnealer | None):
+        raise TypeError(f"annealer must be callable and have a step(), got {annealer!r}")
 
 
 def _planned(
