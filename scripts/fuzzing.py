@@ -43,41 +43,54 @@ def must(holds: bool, *told: Any) -> None:
         raise Fault("silent", f"{told!r}")
 
 
-def fuzzed(work: Path, corpus_file: str, run: str) -> Trial:
-    """A use of one of the kinds, the cheap ones more often than those that touch the disk."""
-    corpus, model = load_corpus(corpus_file), TextVAE.from_pretrained(run)
-    parts = (ModelConfig, DataConfig, TrainingConfig)
-    hints = {name: str(hint) for part in parts for name, hint in get_type_hints(part).items()}
-    for name, hint in hints.items():
-        for told, called in CALLED.items():
-            hint = hints[name] = hint.replace(told, called)
-    ways = list(get_type_hints(Decoding))
-    texts = corpus["train"]["text"][:50]
-    words = map(json.dumps, map(str.split, texts))
-    tokenizers = {
-        **{kind: Tokenizer.train(texts, kind=kind) for kind in ("word", "text", "char", "bpe")},
-        "regex": Tokenizer.train(texts, kind="regex", pattern="smiles"),
-        "pre-split": Tokenizer.train(words, kind="pre-split"),
-    }
-    saved = (Path(run) / "tokenizer.json").read_bytes()
+class Uses:
+    """What is done with values drawn at random: a method for each room."""
 
-    def options(rng: Random) -> None:
-        given = {name: rng.choice(VALUES) for name in rng.sample(list(hints), rng.randint(1, 4))}
+    def __init__(self, work: Path, corpus_file: str, run: str) -> None:
+        corpus, model = load_corpus(corpus_file), TextVAE.from_pretrained(run)
+        parts = (ModelConfig, DataConfig, TrainingConfig)
+        hints = {name: str(hint) for part in parts for name, hint in get_type_hints(part).items()}
+        for name, hint in hints.items():
+            for told, called in CALLED.items():
+                hint = hints[name] = hint.replace(told, called)
+        ways = list(get_type_hints(Decoding))
+        texts = corpus["train"]["text"][:50]
+        words = map(json.dumps, map(str.split, texts))
+        tokenizers = {
+            **{kind: Tokenizer.train(texts, kind=kind) for kind in ("word", "text", "char", "bpe")},
+            "regex": Tokenizer.train(texts, kind="regex", pattern="smiles"),
+            "pre-split": Tokenizer.train(words, kind="pre-split"),
+        }
+        saved = (Path(run) / "tokenizer.json").read_bytes()
+        self.work, self.corpus, self.model = work, corpus, model
+        self.hints, self.ways, self.tokenizers, self.saved = hints, ways, tokenizers, saved
+
+    def any_options(self, rng: Random, most: int) -> dict[str, Any]:
+        """Of a run, one to so many."""
+        names = rng.sample(list(self.hints), rng.randint(1, most))
+        return {name: rng.choice(VALUES) for name in names}
+
+    def options(self, rng: Random) -> None:
+        """A configuration: its fields are of their types."""
+        given = self.any_options(rng, 4)
         for name, value in RunConfig.from_flat("grammar", given).flat().items():
-            must(type(value).__name__ in hints[name], name, given)
+            must(type(value).__name__ in self.hints[name], name, given)
 
-    def started(rng: Random) -> None:
-        given = {name: rng.choice(VALUES) for name in rng.sample(list(hints), rng.randint(1, 2))}
-        shutil.rmtree(work / "run", ignore_errors=True)
-        recipes.chosen(corpus, given, rng.choice(["default", "linear"]))
-        recipes.start(corpus, given, work / "run").run.unlock()
+    def started(self, rng: Random) -> None:
+        """A run begun."""
+        given = self.any_options(rng, 2)
+        shutil.rmtree(self.work / "run", ignore_errors=True)
+        recipes.chosen(self.corpus, given, rng.choice(["default", "linear"]))
+        recipes.start(self.corpus, given, self.work / "run").run.unlock()
 
-    def decoding(rng: Random) -> None:
-        given = {name: rng.choice(VALUES) for name in rng.sample(ways, 2)}
+    def decoding(self, rng: Random) -> None:
+        """Options of decoding, and now and then sentences."""
+        given = {name: rng.choice(VALUES) for name in rng.sample(self.ways, 2)}
         if Decoding(**given).max_length <= 100 and rng.random() < 0.1:
-            must(len(model.sample(2, **given)) == 2, given)
+            must(len(self.model.sample(2, **given)) == 2, given)
 
-    def annealed(rng: Random) -> None:
+    def annealed(self, rng: Random) -> None:
+        """An annealer and a state of it: its weight stays finite."""
         make = rng.choice([*ANNEALERS.values(), *CONTROLLERS.values()])
         wild = {name: rng.choice((*VALUES, 10, 100)) for name in signature(make).parameters}
         annealer = make(**wild)
@@ -90,7 +103,8 @@ def fuzzed(work: Path, corpus_file: str, run: str) -> Trial:
         annealer.load_state_dict(state)
         must(low <= annealer.value < math.inf, make, wild, state)
 
-    def lost(rng: Random) -> None:
+    def lost(self, rng: Random) -> None:
+        """Losses of tensors of unlike shapes."""
         shapes = ((2, 3), (3, 2), (2,), (0, 3), ())
         x, recon, mu, logvar = (torch.rand(rng.choice(shapes)) for _ in range(4))
         how = {"reduction": rng.choice(("sum", "mean", "none", *VALUES))}
@@ -98,28 +112,36 @@ def fuzzed(work: Path, corpus_file: str, run: str) -> Trial:
         losses.mse_reconstruction(recon, x, **how)
         losses.bce_reconstruction(recon, x, **how)
 
-    def text(rng: Random) -> None:
-        kind = rng.choice(list(tokenizers))
+    def text(self, rng: Random) -> None:
+        """A text there and back."""
+        kind = rng.choice(list(self.tokenizers))
         written = "".join(rng.choices(CHARACTERS, k=rng.randrange(12)))
-        ids = tokenizers[kind].encode(written)
-        must(all(0 <= i < len(tokenizers[kind]) for i in ids), kind, written)
-        back = tokenizers[kind].decode(ids)
+        ids = self.tokenizers[kind].encode(written)
+        must(all(0 <= i < len(self.tokenizers[kind]) for i in ids), kind, written)
+        back = self.tokenizers[kind].decode(ids)
         must(kind != "bpe" or back == written, kind, written, back)
 
-    def vocabulary(rng: Random) -> None:
-        at, file = rng.randrange(len(saved)), work / "tokenizer.json"
-        file.write_bytes(saved[:at] + rng.choice(BYTES) + saved[at + rng.randrange(3) :])
+    def vocabulary(self, rng: Random) -> None:
+        """A tokenizer's file with a few bytes changed."""
+        at, file = rng.randrange(len(self.saved)), self.work / "tokenizer.json"
+        file.write_bytes(self.saved[:at] + rng.choice(BYTES) + self.saved[at + rng.randrange(3) :])
         must(Tokenizer.load(file).encode("a b") is not None)
 
-    def read(rng: Random) -> None:
-        file = work / f"any{rng.choice(SUFFIXES)}"
+    def read(self, rng: Random) -> None:
+        """A file of any bytes."""
+        file = self.work / f"any{rng.choice(SUFFIXES)}"
         file.write_bytes(b"".join(rng.choices(BYTES, k=rng.randrange(30))))
-        found = load_corpus(file, cache_dir=str(work / "cache"), valid_fraction=0, test_fraction=0)
+        whole = {"valid_fraction": 0, "test_fraction": 0}
+        found = load_corpus(file, cache_dir=str(self.work / "cache"), **whole)
         for sentence in found["train"]["text"]:
             must(sentence.strip() == sentence != "" and not find_reserved(sentence), sentence)
 
-    often = (options, decoding, annealed, lost, text)
-    kinds = [*often * 20, *(vocabulary,) * 4, started, read, read]
+
+def fuzzed(work: Path, corpus_file: str, run: str) -> Trial:
+    """A use of one of the kinds, the cheap ones more often than those that touch the disk."""
+    uses = Uses(work, corpus_file, run)
+    often = (uses.options, uses.decoding, uses.annealed, uses.lost, uses.text)
+    kinds = [*often * 20, *(uses.vocabulary,) * 4, uses.started, uses.read, uses.read]
 
     def trial(rng: Random) -> None:
         use = rng.choice(kinds)

@@ -166,8 +166,7 @@ def open_session(
     model = SentenceVAE.from_pretrained(run)
     if model.latent_dim == 0:
         raise InputError(f"{run} is a language model (latent_dim 0): it has no z to explore")
-    if names := list(model.labels.values):
-        raise InputError(f"{run} is told labels ({', '.join(names)}), which the page can't give it")
+    model.labels.refuse("is not explored")
     directory = RunDirectory.open(find_pretrained(run))
     try:
         sentences = read_sentences(corpus, directory, data_dir, num_sentences, data_changed)

@@ -57,8 +57,7 @@ def complete(
     integer("num_sentences", num_sentences, 1, most=MANY)
     integer("rounds", rounds, 0, most=MANY)
     one_of("source", source, ("posterior", "prior"))
-    if model.labels.values:
-        raise InputError(f"a model that is told labels ({model.labels.names}) completes no text")
+    model.labels.refuse("completes no text")
     if not text.strip() or not gap or (gap != "_" and gap not in text):
         raise InputError(f"text must have tokens, and the mark of a gap {gap!r}, got {text!r}")
     seeds, ids = Random(seed), model.tokenizer.encode(text.replace(gap, UNK_TOKEN))

@@ -42,8 +42,7 @@ def check_texts(
     """The ids of each text, without special tokens, if `encode` takes them all."""
     if isinstance(texts, str):
         raise TypeError(f"texts must be a sequence of sentences, got the string {texts!r}")
-    if model.latent_dim == 0:
-        raise InputError("this is a language model (latent_dim 0): it has no latent code")
+    model.require_latent()
     if len(texts) == 0:
         raise InputError("texts must hold at least one sentence, got 0")
     if others := [text for text in texts if not isinstance(text, str)]:

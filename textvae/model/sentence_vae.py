@@ -108,6 +108,11 @@ class SentenceVAE(nn.Module):
             raise InputError("the model has no tokenizer: build it with tokenizer=…, or load it")
         return self._tokenizer
 
+    def require_latent(self) -> None:
+        """An InputError if this is a language model."""
+        if self.latent_dim == 0:
+            raise InputError("this is a language model (latent_dim 0): it has no latent code")
+
     def encode(self, batch: Batch) -> Posterior:
         """The posterior of each sentence of a batch."""
         if self.latent_dim == 0:

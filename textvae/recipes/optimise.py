@@ -39,10 +39,8 @@ def optimise(
     raises or isn't finite is skipped, and to the search as bad as the worst; second comes why.
     """
     integer("steps", steps, 1, most=MANY)
-    if model.latent_dim == 0:
-        raise InputError("this is a language model (latent_dim 0): it has no latent code")
-    if model.labels.values:
-        raise InputError(f"a model that is told labels ({model.labels.names}) is not searched")
+    model.require_latent()
+    model.labels.refuse("is not searched")
     max_kl = model.latent_dim / 2 if max_kl is None else number("max_kl", max_kl, "(0, inf)")
     radius = math.sqrt(2 * max_kl)
     missing = 'a search needs optuna and scipy: pip install "textvae[tune]"'
