@@ -47,12 +47,18 @@ ROWS: dict[str, dict[str, Any]] = {
     **{name: combined(name) for name in RECIPES},
 }
 
-# Options of a row on Penn Treebank that differ, as its authors published them.
-PUBLISHED: dict[str, dict[str, Any]] = {
+# An average is smooth: the first epoch without a better one tells that the learning rate is spent.
+AVERAGED = {"lr_patience": 0, "warmup_epochs": 5.0, "average_epochs": 1.0}
+OURS = "pretrain+pool+average"
+
+# Options of a row on Penn Treebank that differ: as its authors published them, or our own.
+ON_PTB: dict[str, dict[str, Any]] = {
     "pretrain": {
         **{"warmup_epochs": 10.0, "lr_patience": 4, "max_lr_decays": 4},
         **{"embedding_dropout": 0.5, "output_dropout": 0.5, "free_bits": 5 / 32},
     },
+    OURS: {**AVERAGED, "free_bits": 0.2},
+    "language model+average": AVERAGED,
 }
 
 COLUMNS = {
@@ -162,9 +168,7 @@ def report(rows: Rows, which: str, entropy: float | None) -> str:
 def run(
     which: Annotated[Literal["grammar", "ptb"], "corpus"],
     *,
-    rows: Annotated[
-        Sequence[str], "names of recipes, a+b too, or 'language model' (default: all)"
-    ] = (),
+    rows: Annotated[Sequence[str], "recipes, a+b too, or 'language model' (default: all)"] = (),
     num_samples: Annotated[int | None, "importance samples (default: 100; ptb: 500)"] = None,
     study: Study,
 ) -> None:
@@ -205,8 +209,9 @@ def run(
 
 def options_of(name: str, which: str) -> Mapping[str, Any]:
     """The options of a row."""
-    options = ROWS[name] if name in ROWS else combined(name)
-    return {**options, **(PUBLISHED.get(name, {}) if which == "ptb" else {})}
+    parts = [ROWS[part] if part in ROWS else combined(part) for part in name.split("+")]
+    own = ON_PTB.get(name, {}) if which == "ptb" else {}
+    return {key: value for part in [*parts, own] for key, value in part.items()}
 
 
 def main() -> int:

@@ -216,6 +216,12 @@ class TrainingConfig(Options):
         "[0, inf)",
     )
 
+    average_epochs: float = option(
+        0.0,
+        "judge and keep a mean of the weights in which those of so many epochs ago fade; 0: none",
+        "[0, inf)",
+    )
+
     autoencoder_epochs: int = option(
         0, "epochs as an autoencoder first, of which the encoder is kept", "[0, inf)"
     )

@@ -149,6 +149,11 @@ RECIPES: dict[str, Recipe] = {
         max_beta=0.1,
         annealer="constant",
     ),
+    "average": _recipe(
+        "a mean of the weights over the last epoch or so is judged and kept",
+        "Polyak & Juditsky 1992; Merity et al. 2018, arXiv:1708.02182",
+        average_epochs=1.0,
+    ),
 }
 """By one word: every remedy. `combined("a+b")` puts several together."""
 

@@ -29,6 +29,7 @@ PRETRAINING = (
             "annealer": "constant",
             "max_beta": 0.0,
             "free_bits": 0.0,
+            "average_epochs": 0.0,
             # Its decoder will be thrown away, so it may be blinded: every second word has to
             # come through z. Adam finds out how sooner than SGD.
             "word_dropout": 0.5,

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
+from textvae.model import SentenceVAE
 from textvae.training.schedule import Stateful
 from textvae.training.step import LocalBatch
 
@@ -83,6 +87,28 @@ class FadingWordDropout(Remedy):
         done = trainer.progress.step / (self.epochs * len(trainer.train))
         model = trainer.model
         model.decoder.word_dropout = model.config.word_dropout * max(0.0, 1 - done)
+
+
+class AveragedWeights(AveragedModel):
+    """A mean of the weights after each step, in which those of `horizon` steps ago fade.
+
+    Up to then it is the plain mean; from then on exponential. Less noisy than the weights of any
+    one step, and so judged and kept in their place.
+
+    Reference:
+        Polyak & Juditsky (1992); Merity et al. (2018), Regularizing and Optimizing LSTM Language
+        Models, arXiv:1708.02182, whose mean begins once validation no longer improves.
+    """
+
+    def __init__(self, model: SentenceVAE, horizon: float) -> None:
+        def take_in(mean: Any, new: Any, number: Tensor | int) -> None:
+            torch._foreach_lerp_(mean, new, 1 / min(float(number) + 1, max(horizon, 1.0)))
+
+        super().__init__(model, multi_avg_fn=take_in, use_buffers=True)
+
+    def restart(self) -> None:
+        """Forget; the next weights are the first ones."""
+        self.n_averaged.zero_()
 
 
 REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {

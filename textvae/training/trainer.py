@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from safetensors.torch import load_model
 from tqdm.auto import tqdm
@@ -26,7 +26,7 @@ from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.runtime import full_speed, join, slowdown
-from textvae.training.remedies import REMEDIES, Remedy
+from textvae.training.remedies import REMEDIES, AveragedWeights, Remedy
 from textvae.training.schedule import (
     Decision,
     KLWeight,
@@ -69,6 +69,7 @@ class Trainer:
 
     Attributes:
         ended: Why training ended, in words; None before.
+        judged: The model that is evaluated and kept: the one that is trained, or an average of it.
         parts: All that has a state, by name: what is saved and resumed.
 
     """
@@ -104,6 +105,11 @@ class Trainer:
             "means": self.means,
             **self.remedies,
         }
+        self.judged, self.average = model, cast("AveragedWeights | None", None)
+        if config.average_epochs > 0:
+            self.average = AveragedWeights(model, config.average_epochs * len(train))
+            self.parts["average"] = self.average
+            self.judged = cast("SentenceVAE", self.average.module)
         if self.processes.is_first:
             run.open_tracker(config.tracker)
         self._speeds: list[float] = []  # of log windows
@@ -172,6 +178,8 @@ class Trainer:
             except NotFiniteError:
                 raise TrainingError(self._not_finite("loss or gradient")) from None
             self.weight.step()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
 
             at.step += 1
             at.batch += 1
@@ -189,7 +197,7 @@ class Trainer:
     def _evaluate(self) -> Evaluation:
         began, valid = time.monotonic(), self.valid
         batches, total = valid.epoch(0), valid.num_sentences
-        evaluation = evaluate(self.model, batches, total, processes=self.processes)
+        evaluation = evaluate(self.judged, batches, total, processes=self.processes)
         if not math.isfinite(evaluation.elbo):
             raise TrainingError(self._not_finite("ELBO"))
         self._logged += time.monotonic() - began  # tokens/s is of training alone
@@ -212,9 +220,11 @@ class Trainer:
             # steps would return to other weights than one that was never stopped.
             at.decision = "wait"
         if at.decision == "better" and self.processes.is_first:
-            self.model.save_pretrained(self.run.path)
+            self.judged.save_pretrained(self.run.path)
         elif at.decision == "decay":
             load_model(self.model, self.run.weights_file)
+            if self.average is not None:
+                self.average.restart()
             # Moments and momentum were gathered on the way to the abandoned weights.
             self.stepper.restart(self.stepper.lr * self.config.lr_decay)
         for remedy in self.remedies.values():
