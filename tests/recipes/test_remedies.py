@@ -74,3 +74,8 @@ def test_a_decoder_that_sees_every_word_at_the_end_tells_them_better(trained):
     blinded = {"word_dropout": 0.5, "max_steps": 150}
     fading = trained("linear", word_dropout_epochs=2.0, **blinded)
     assert fading.rec < trained("linear", **blinded).rec - 0.2
+
+
+def test_a_mean_of_weights_is_better_than_the_last_ones(trained):
+    hasty = {"lr": 0.04, "max_steps": 300}
+    assert trained("average+vanilla", **hasty).elbo > trained("vanilla", **hasty).elbo + 0.2

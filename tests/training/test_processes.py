@@ -32,6 +32,7 @@ EQUAL: dict[str, dict[str, Any]] = {
     "importance": {"importance_samples": 3, "bag_of_words": 0.5, "mmd": 9.0, "max_steps": 3},
     "importance-elbo": {"importance_samples": 3, "encoder_follows": "elbo", "max_steps": 3},
     "aggressive": {"aggressive_updates": 4, "max_steps": 3},
+    "average": {"average_epochs": 0.5, "max_steps": 7},
     "sgd": {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "clip_norm": 0.5, "max_steps": 7},
 }
 """Without dropout, what one process gives too."""

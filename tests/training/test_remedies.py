@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.building import evaluation
+from tests.training.building import evaluation, lines
 from textvae.config import TrainingConfig
-from textvae.diagnostics import Evaluation
+from textvae.diagnostics import Evaluation, evaluate
 from textvae.losses import StepTerms
 from textvae.training import Remedy, Trainer
-from textvae.training.remedies import AggressiveEncoder
+from textvae.training.remedies import AggressiveEncoder, AveragedWeights
 from textvae.training.step import LocalBatch
 
 
@@ -74,6 +74,41 @@ def test_word_dropout_falls_to_0_over_some_epochs(build):
     trainer.fit()
     # 1.5 epochs are 9 steps: 0.6 in the first, a ninth less in each, none from the tenth on.
     assert seen == pytest.approx([0.6 * (9 - step) / 9 for step in range(9)] + [0.0] * 3)
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 99])
+def test_a_mean_of_weights_is_plain_up_to_its_horizon_and_then_fades(horizon):
+    model, expected = torch.nn.Linear(3, 2), torch.zeros(2, 3)
+    average = AveragedWeights(model, horizon)
+    for number in range(1, 8):
+        torch.nn.init.normal_(model.weight)
+        average.update_parameters(model)
+        share = 1 / min(number, horizon)
+        expected = (1 - share) * expected + share * model.weight.detach()
+        torch.testing.assert_close(average.module.weight, expected)
+    average.restart()
+    average.update_parameters(model)
+    assert torch.equal(average.module.weight, model.weight)
+
+
+def test_the_mean_is_what_is_judged_and_kept(build):
+    trainer, seen = build(average_epochs=99.0, max_epochs=1), []
+    update, weights = trainer.stepper.update, trainer.model.head.parameters
+
+    def watched(local: LocalBatch) -> Any:
+        found = update(local)
+        seen.append([each.detach().clone() for each in weights()])
+        return found
+
+    trainer.stepper.update = watched
+    trainer.fit()
+    kept = trainer.model.from_pretrained(trainer.run.path)
+    for found, *steps in zip(kept.head.parameters(), *seen, strict=True):
+        torch.testing.assert_close(found, torch.stack(steps).mean(0))
+    found = evaluate(kept, trainer.valid.epoch(0), trainer.valid.num_sentences)
+    noted = lines(trainer.run, "valid")[0]["elbo"]
+    assert found.elbo == pytest.approx(noted, abs=0.1)  # z is drawn
+    assert evaluate(trainer.model, trainer.valid.epoch(0), 12).elbo > found.elbo + 0.1  # ahead
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])

@@ -96,6 +96,8 @@ def killed_before_the_state_is_saved(trainer: Trainer) -> None:
         ({"aggressive_updates": 3, "max_epochs": 2}, [ctrl_c(8)], 8),
         ({"word_dropout_epochs": 2.0, "aggressive_updates": 2}, [ctrl_c(8)], 8),
         ({"importance_samples": 2, "max_epochs": 2}, [ctrl_c(8)], 8),
+        ({"average_epochs": 1.0, "posterior": "batch-norm"}, [ctrl_c(8)], 8),
+        ({"average_epochs": 0.5, "max_epochs": 5, **DECAYING}, [ctrl_c_in_evaluation(4)], 24),
         ({"save_every": 4, "log_every": 1}, [killed(2)], 0),
         ({"save_every": 4, "log_every": 1}, [killed(5)], 4),
         ({"save_every": 4, "log_every": 1}, [killed(STEPS + 1)], STEPS),
