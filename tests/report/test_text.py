@@ -209,6 +209,9 @@ def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed):
         "  textvae interpolate 'my runs/1' 'it '\"'\"'s a $ N; profit for the company' "
         "'prices fell again at the end of it'",
     ]
+    run = of_texts(diagnosed, " ".join(["word"] * 15), "prices")
+    closing = report.closing(run, RESULTS, recipes.examples_of(run), "run", FOUND)
+    assert closing.endswith(f"  textvae interpolate run '{'word ' * 9}word' prices")
     for only in ("hm", "a sentence that would fit a line"):  # one sentence is enough
         run = of_texts(diagnosed, only)
         closing = report.closing(run, RESULTS, recipes.examples_of(run), "run", FOUND)

@@ -87,12 +87,13 @@ class Diagnosis:
     vocab_size: int
     beta: float | None = None  # weight of the KL term last trained with, if known
     free_bits: float | None = None  # floor under each dimension's KL in training, if known
+    advice: str | None = None  # what to try, where more is known than the verdict's rule knows
 
     @property
     def verdict(self) -> Verdict:
         """What the model is, why, and what to try: the first of `RULES` that applies to it."""
         rule = next(rule for rule in RULES if rule.applies(self))
-        return Verdict(rule.verdict, *(text.format(e=self) for text in rule[2:]))
+        return Verdict(rule.verdict, rule.words.format(e=self), self.advice or rule.advice)
 
     @property
     def disentanglement(self) -> Disentanglement | None:

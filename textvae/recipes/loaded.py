@@ -38,6 +38,7 @@ from textvae.quality import (
     reconstruction_figures,
     text_figures,
 )
+from textvae.recipes.advice import next_step
 from textvae.recipes.runs import (
     encoded,
     evaluation_loader,
@@ -193,7 +194,9 @@ def diagnose_runs(
             free_bits=run.config.training.free_bits,
             progress=progress,
         )
-        found.append(replace(run, evaluation=diagnosis.elbo, diagnosis=diagnosis))
+        judged = replace(run, evaluation=diagnosis.elbo, diagnosis=diagnosis)
+        advised = replace(diagnosis, advice=next_step(judged))
+        found.append(replace(judged, diagnosis=advised))
         if diagnosis.interrupted:
             break
     return found

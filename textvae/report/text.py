@@ -29,6 +29,7 @@ PARTIAL = (
 
 BARS = " ▁▂▃▄▅▆▇█"
 MOST_SHOWN = 200  # characters of an example
+MOST_TYPED = 10  # words of one, in a command
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -149,7 +150,8 @@ def closing(
     """All that a finished training in `path` shows; `results` are those of `recipes.finish`."""
     epochs = f"{results['epochs']} (best {results['best_epoch']})"
     measured = evaluation(run, β=results["beta"], epochs=epochs, minutes=results["minutes"])
-    name, texts = shlex.quote(str(path)), [shlex.quote(x) for x, _ in examples.reconstructions]
+    beginnings = [" ".join(text.split()[:MOST_TYPED]) for text, _ in examples.reconstructions]
+    name, texts = shlex.quote(str(path)), list(map(shlex.quote, beginnings))
     lines = [
         f"the run is in {path}; go on with",
         f"  textvae diagnose {name}",

@@ -1,0 +1,80 @@
+"""Advice after a diagnosed run: a command that does what it says, and an end to it."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.recipes.making import OPTIONS
+from textvae import recipes
+from textvae.cli import main
+from textvae.config import RunConfig
+from textvae.recipes import LoadedRun
+from textvae.recipes.advice import next_step
+from textvae.run import RunDirectory
+
+LACKING = {**OPTIONS, "max_epochs": 1, "annealer": "constant"}
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Any, tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    path = tmp_path_factory.mktemp("runs") / "a run"
+    recipes.start(corpus, LACKING, path).fit()
+    return LoadedRun.open(path, "valid")
+
+
+def advised(trained: LoadedRun, verdict: str, **options: Any) -> str | None:
+    """What is advised where a run of these options has that verdict."""
+    run = RunDirectory.open(trained.run.path)
+    run.config = RunConfig.from_flat(run.config.data_source, run.config.flat() | options)
+    diagnosis = SimpleNamespace(verdict=SimpleNamespace(verdict=verdict))
+    return next_step(replace(trained, run=run, diagnosis=diagnosis))
+
+
+def configured(advice: str, path: Path) -> dict[str, Any]:
+    """The options of the run that the command in an advice begins."""
+    command = shlex.split(advice[advice.index("textvae train") :].split(". They")[0])
+    assert main([*command[1:], "--output-dir", str(path), "--max-steps", "1"]) == 0
+    return RunDirectory.open(path).config.flat()
+
+
+@pytest.mark.parametrize("verdict", ["collapsed", "partly collapsed"])
+def test_remedies_that_a_run_lacks_are_added_to_what_it_had(trained, tmp_path, verdict):
+    advice = advised(trained, verdict, bag_of_words=0.1)
+    found, own = configured(advice, tmp_path / "next"), trained.config.flat()
+    expected = own | recipes.combined("default") | {"max_steps": 1}
+    assert found == expected | {"latent_dim": own["latent_dim"]}
+    assert f"textvae diagnose {shlex.quote(str(trained.run.path))} NEW" in advice
+    # Followed, and still not healthy: no more of the same.
+    again = advised(trained, verdict, **recipes.combined("default"))
+    assert "textvae tune" in again
+    assert "textvae train" not in again
+
+
+def test_a_floor_that_is_too_high_is_halved_and_no_more_raised(trained, tmp_path):
+    found = configured(advised(trained, "autoencoder", free_bits=8.0), tmp_path / "next")
+    assert found == trained.config.flat() | {"free_bits": 4.0, "max_steps": 1}
+    assert "--max-beta 1" in advised(trained, "autoencoder", free_bits=8.0, max_beta=0.5)
+    assert "textvae tune" in advised(trained, "autoencoder")
+
+
+def test_a_run_that_still_improved_goes_on(trained):
+    advice = advised(trained, "healthy")
+    command = shlex.split(advice[advice.index("textvae train") :])
+    assert main(command[1:]) == 0
+    assert RunDirectory.open(trained.run.path).evaluations()[-1]["epoch"] == 2
+    assert advised(trained, "healthy", max_epochs=3) is None  # it ended for another reason
+
+
+@pytest.mark.parametrize("verdict", ["broken", "never trained", "language model"])
+def test_else_the_verdict_says_it(trained, verdict):
+    assert advised(trained, verdict) is None
+
+
+def test_a_diagnosis_passes_it_on(trained, monkeypatch):
+    monkeypatch.setattr("textvae.recipes.loaded.next_step", lambda run: f"Look at {run.name}.")
+    found = recipes.diagnose_run(trained.run.path, "valid", num_samples=2).diagnosis
+    assert found.verdict.advice == "Look at a run."

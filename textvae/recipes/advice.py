@@ -1,0 +1,66 @@
+"""What to try after a diagnosed run, as a whole command: never what the run has tried already.
+
+Remedies are only ever added, a floor that was too high is only ever lowered, and where all of the
+default's are in use already a search decides: advice that is followed comes to an end.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from textvae.config import RunConfig
+from textvae.recipes.named import DEFAULT, chosen, combined
+
+if TYPE_CHECKING:
+    from textvae.recipes.loaded import LoadedRun
+
+CURES = ("autoencoder_epochs", "free_bits", "bag_of_words")  # of the default recipe
+
+
+def next_step(run: "LoadedRun") -> str | None:
+    """What to try after this run; None where its verdict's own advice says all there is."""
+    training, path = run.config.training, shlex.quote(str(run.run.path))
+    source = shlex.quote(run.config.data_source)
+    verdict = run.diagnosis.verdict.verdict
+    search = f"textvae tune {source} --minutes 60"
+    if training.init_from is not None:
+        return None  # its remedies are those of the run that it began with
+    if verdict in ("collapsed", "partly collapsed"):
+        flat = run.config.flat()
+        if all(flat[name] for name in CURES):
+            return f"All of the default's remedies are in use; search their settings: {search}"
+        command = _command(run, combined(DEFAULT))
+        price = f"They are paid for in NLL, which this compares: textvae diagnose {path} NEW"
+        return f"Train with the remedies that it lacks: {command}. {price}"
+    if verdict == "autoencoder":
+        if training.max_beta < 1:
+            return f"Train with the full KL weight: {_command(run, {'max_beta': 1.0})}"
+        if not training.free_bits:
+            return f"Search the settings: {search}"
+        lower = {"free_bits": training.free_bits / 2}
+        return f"Train with half of the floor under the KL: {_command(run, lower)}"
+    if verdict == "healthy" and run.run.has_state():
+        done, kept = run.run.evaluations()[-1]["epoch"], run.run.kept_evaluation()["epoch"]
+        if done == kept == training.max_epochs:
+            more = f"textvae train --output-dir {path} --resume --max-epochs {2 * done}"
+            return f"It was still improving when it ended; let it go on: {more}"
+    return None
+
+
+def _command(run: "LoadedRun", changes: Mapping[str, Any]) -> str:
+    """The training of a run with changes, as a command without what would be chosen anyway."""
+    wanted = run.config.flat() | dict(changes)
+    given: dict[str, Any] = {}
+    for _ in range(2):  # what is given of how tokens are made has a say in how many are kept
+        usual = RunConfig.from_flat("", chosen(run.corpus, given), model=run.model.Config).flat()
+        given |= {name: value for name, value in wanted.items() if usual[name] != value}
+    return " ".join(["textvae train", shlex.quote(run.config.data_source), *_flags(given)])
+
+
+def _flags(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        elif isinstance(value, str | int | float):
+            yield f"--{flag} {shlex.quote(str(value))}"
