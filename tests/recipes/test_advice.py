@@ -45,7 +45,7 @@ def configured(advice: str, path: Path) -> dict[str, Any]:
 def test_remedies_that_a_run_lacks_are_added_to_what_it_had(trained, tmp_path, verdict):
     advice = advised(trained, verdict, bag_of_words=0.1)
     found, own = configured(advice, tmp_path / "next"), trained.config.flat()
-    expected = own | recipes.combined("default") | {"max_steps": 1}
+    expected = own | recipes.combined("linear+default") | {"max_steps": 1}
     assert found == expected | {"latent_dim": own["latent_dim"]}
     assert f"textvae diagnose {shlex.quote(str(trained.run.path))} NEW" in advice
     # Followed, and still not healthy: no more of the same.

@@ -103,10 +103,10 @@ def test_the_page_of_a_run(page, diagnosed):
 def test_the_pictures_of_a_run(page):
     shown = pictures(page)
     assert [title for title in shown if title != "MI"] == [
-        *("β", "rec", "KL", "active units", "KL of each dimension"),
-        *("KL per dimension", "Active units over the threshold"),
-        "Aggregate posterior against prior",
+        *("KL", "KL per dimension", "Aggregate posterior against prior"),  # beside the verdict
+        *("β", "rec", "active units", "KL of each dimension", "Active units over the threshold"),
     ]
+    assert page.index(shown[2]) < page.index("<h2>Figures")
 
 
 def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(runs, tmp_path):

@@ -151,6 +151,7 @@ def test_the_scale_begins_at_zero_or_fits_the_curve():
     fitted = scale(curves=curve, faint=high)
     assert min(fitted) >= 4.5  # not from zero
     assert max(fitted) <= 6.5  # and the faint one has no say
+    assert max(scale(curves=curve, faint=high, from_zero=True)) <= 7
     assert max(scale(curves={}, faint=high)) >= 80  # but where it is alone
     assert min(scale(curves={"_": ([1, 2], [-1.0, 2.0])}, from_zero=True)) <= -0.5
     counts = scale(curves={"_": ([1, 2], [0, 2])}, whole=True)
@@ -191,3 +192,12 @@ def test_a_panel_of_seeds_has_the_points_that_all_of_them_have():
     assert made.curves == {"a": ([1, 3], [4.0, 3.0]), "b": empty, "none": empty}
     assert made.bands == {"a": ([0.0, 1.0], [7.0, 6.0]), "b": empty, "none": empty}
     assert (made.xlabel, made.ylabel, made.logx) == ("epoch", "", True)
+
+
+def test_the_highest_and_the_lowest_of_many_curves_are_named():
+    ends = {"_0": 1.0, "_1": 5.0, "_2": 4.9, "_3": 2.0, "_4": 0.5, "_5": 3.0, "_6": math.nan}
+    many = {name: ([1, 2], [1.0, end]) for name, end in ends.items()}
+    drawn = svg(curves, panel(curves=many, named_ends=True, from_zero=True))
+    names = [text for text in labels(drawn) if text in "0123456"]
+    assert names[-4:] == ["1", "2", "5", "4"]
+    assert svg(curves, panel(curves={"_0": ([1], [2.0])}, named_ends=True))

@@ -74,7 +74,7 @@ class Diagnosing:
             print_result(self.json, {"runs": contents}, report.comparison_text(found))
         if self.report is not None:
             if len(names) == 1:
-                examples = recipes.examples_of(found[0], num_samples=10, num_steps=7)
+                examples = recipes.examples_of(found[0], num_samples=10)
                 report.write_page(found[0], examples, self.report)
             else:
                 report.write_comparison(found, self.report)

@@ -29,7 +29,7 @@ def next_step(run: "LoadedRun") -> str | None:
         flat = run.config.flat()
         if all(flat[name] for name in CURES):
             return f"All of the default's remedies are in use; search their settings: {search}"
-        command = _command(run, combined(DEFAULT))
+        command = _command(run, combined(f"linear+{DEFAULT}"))
         price = f"They are paid for in NLL, which this compares: textvae diagnose {path} NEW"
         return f"Train with the remedies that it lacks: {command}. {price}"
     if verdict == "autoencoder":

@@ -26,6 +26,8 @@ MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
 ENDINGS = {"pruned": "stopped early", "fail": "interrupted"}
 NONE_HEALTHY = "none is healthy yet: the same command with more --minutes goes on"
+# Pictures beside the verdict: whether z is paid for, in which dimensions, and where its codes are.
+TELLING = ("KL", "KL per dimension", "Aggregate posterior against prior")
 OVER_STEPS = {  # what is drawn over steps: key of a record, title and unit
     "beta": ("β", "weight of the KL term"),
     "rec": ("rec", "nats per sentence"),
@@ -45,6 +47,8 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
     """Write the report on one diagnosed run to an HTML file, whole or not at all."""
     found = run.diagnosis
     has_z = bool(found.elbo.kl_per_dim)
+    training, latent = list(_training_pictures(run)), list(_latent_pictures(found) if has_z else ())
+    telling = [each for each in [*training, *latent] if each["title"] in TELLING] if has_z else []
     _write(
         path,
         "diagnosis.html",
@@ -54,8 +58,9 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
         diagnosis=found,
         figures=figures_row(found),
         has_z=has_z,
-        training=list(_training_pictures(run)),
-        latent=list(_latent_pictures(found)) if has_z else [],
+        telling=telling,
+        training=[each for each in training if each not in telling],
+        latent=[each for each in latent if each not in telling],
         ablation=ablation_rows(found),
         factor_dimensions=_informative_dimensions(found),
         examples=examples,
@@ -122,6 +127,7 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
 def _training_picture(key: str, several: Curves, faint: Curve | None = None) -> dict[str, str]:
     title, unit = OVER_STEPS[key]
     look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
+    look["named_ends"] = key == "kl_per_dim"
     panel = Panel(curves=several, xlabel="step", faint=faint, **look)
     return picture(title, unit, pictures.curves, panel)
 
@@ -131,7 +137,7 @@ def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
         (steps, values), train = (_over_steps(run, split, key) for split in ("valid", "train"))
         if key == "kl_per_dim" and steps:
             each = enumerate(zip(*values, strict=True))
-            yield _training_picture(key, {f"_{d}": (steps, kl) for d, kl in each})
+            yield _training_picture(key, {f"_{d}": (steps, nats) for d, nats in each})
         elif key == "beta" and train[0]:
             yield _training_picture(key, {"_": train})  # the same weight, logged more often
         elif steps or train[0]:
@@ -140,7 +146,7 @@ def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
 
 def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
     elbo, width = found.elbo, len(found.elbo.kl_per_dim)
-    told = f"{elbo.kl:.2f} nats in all, the busiest first"
+    told = f"{elbo.kl:.2f} nats in all, busiest first"
     yield picture("KL per dimension", told, pictures.bars, elbo.kl_per_dim)
     look: dict[str, Any] = {"logx": True, "mark": 0.01, "from_zero": True, "whole": True}
     panel = Panel(
@@ -159,10 +165,8 @@ def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
         codes = found.posterior.sample(torch.randn(found.posterior.mean.shape, generator=random))
         codes = codes[torch.randperm(len(codes), generator=random)[:MAX_CODES]]
         busiest = sorted(range(width), key=lambda d: -elbo.kl_per_dim[d])[:2]
-        told = "a code of each sentence in the two busiest dimensions; the circles hold half and "
-        told += "95 % of the prior"
-        title = "Aggregate posterior against prior"
-        yield picture(title, told, pictures.cloud, codes, busiest, height=4.4)
+        told = "codes; circles hold 50 and 95% of the prior"
+        yield picture(TELLING[2], told, pictures.cloud, codes, busiest, height=3.2)
 
 
 def _informative_dimensions(found: Diagnosis) -> list[int]:

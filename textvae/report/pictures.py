@@ -44,7 +44,7 @@ UNDATED: dict[str, dict[str, None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One chart of curves; where its scale is not from zero, `faint` has no say in it."""
+    """One chart of curves."""
 
     curves: Curves  # by name; those with a leading underscore are not in the legend
     xlabel: str
@@ -52,12 +52,13 @@ class Panel:
     title: str = ""
     logx: bool = False
     bands: Curves = field(default_factory=dict)  # low and high y around curves
-    faint: Curve | None = None  # only the ground for the others
+    faint: Curve | None = None  # only the ground for the others, which alone decide the scale
     from_zero: bool = False
     whole: bool = False  # for values that are counts
     scattered: bool = False  # points; a curve that begins with an underscore is a line
     training: bool = False  # for x that are steps of a training
     mark: float | None = None  # an x to be marked
+    named_ends: bool = False  # the three curves that end highest and the lowest have their names
 
 
 def seeds_panel(several: Mapping[str, Seeds], **look: Any) -> Panel:
@@ -106,7 +107,7 @@ def picture(
     caption: str,
     draw: Callable[..., None],
     *given: Any,
-    height: float = 2.9,
+    height: float = 2.7,
     **options: Any,
 ) -> dict[str, str]:
     """A picture of a page, as the address of an image (a data URI), and the words around it.
@@ -114,7 +115,7 @@ def picture(
     It shows what `draw` (`curves`, `bars` or `cloud`) draws of all else, about as wide as a phone.
     """
     file = io.BytesIO()
-    with _figure(file, "svg", 5.0, height, transparent=True) as figure:
+    with _figure(file, "svg", 4.2, height, transparent=True) as figure:
         draw(figure.add_subplot(), *given, **options)
     source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
     return {"title": title, "caption": caption, "source": source}
@@ -141,12 +142,14 @@ def curves(axes: Axes, panel: Panel) -> None:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
     if panel.faint is not None:
         axes.autoscale_view()  # now, or the faint curve would be seen later
-        is_seen = panel.from_zero or not math.isfinite(axes.dataLim.y0)
+        is_seen = not math.isfinite(axes.dataLim.y0)
         axes.plot(*panel.faint, color=COLORS[0], lw=0.8, alpha=0.45, scaley=is_seen)
     if panel.from_zero and axes.dataLim.y0 >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
     if panel.training:
         axes.set_xlim(left=0)
+    if panel.named_ends:
+        _name_ends(axes)
     for axis, whole in ((axes.xaxis, panel.training), (axes.yaxis, panel.whole)):
         if whole:
             axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -156,6 +159,18 @@ def curves(axes: Axes, panel: Panel) -> None:
         columns = max(1, 72 // (max(map(len, names)) + 8))
         below = -0.588 / axes.figure.figure.get_figheight()  # the whole one
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns)
+
+
+def _name_ends(axes: Any) -> None:
+    lines = [line for line in axes.lines if math.isfinite(line.get_ydata()[-1])]
+    lines.sort(key=lambda line: -line.get_ydata()[-1])
+    gap, below = 0.08 * axes.get_ylim()[1], math.inf
+    for line in [*lines[:3], *lines[3:][-1:]]:
+        x, y = line.get_xydata()[-1]
+        below = max(0.0, min(y, below - gap))  # names must not be upon each other
+        look: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        name = str(line.get_label()).lstrip("_")
+        axes.annotate(name, (x, below), color=line.get_color(), fontsize=8, **look)
 
 
 def bars(
