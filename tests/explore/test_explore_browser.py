@@ -133,5 +133,4 @@ def test_samples_and_diagnosis(opened):
     go_to(opened, "Samples")
     opened.page.get_by_role("button", name="Draw from the prior").click()
     go_to(opened, "Diagnosis")
-    opened.page.get_by_role("button", name="Measure").click()
     wait_for(opened, "#diagnosis", "Next: ")

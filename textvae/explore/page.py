@@ -90,13 +90,14 @@ def serve(
 def build(session: Session) -> Any:
     """The page's widgets as gradio's `Blocks`, not shown yet."""
     gr = _gradio()
-    tabs = {"Between two sentences": _between, "Dimensions": _dimensions, "Map": _map}
+    tabs = {"Path": _between, "Dimensions": _dimensions, "Map": _map}
     tabs |= {"Samples": _samples, "Diagnosis": _diagnosis}
     with gr.Blocks(analytics_enabled=False, title=f"{session.name} – textvae") as page:
         gr.Markdown(_heading(session))
         for name, fill in tabs.items():
-            with gr.Tab(name):
-                fill(gr, page, session)
+            with gr.Tab(name) as tab:
+                # What takes seconds waits until it is looked at.
+                fill(gr, tab.select if fill is _diagnosis else page.load, session)
     return page
 
 
@@ -113,7 +114,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([^\w\s,.:;'’–−]|_)", r"\\\1", " ".join(text.split()))
 
 
-def _between(gr: Any, page: Any, session: Session) -> None:
+def _between(gr: Any, begins: Any, session: Session) -> None:
     first, *_, second = readable(session.sentences.texts) * 2
 
     def show(first: str, second: str, share: float) -> list[Any]:
@@ -125,13 +126,14 @@ def _between(gr: Any, page: Any, session: Session) -> None:
 
     with gr.Row():
         boxes = [_box(gr, "First sentence", first), _box(gr, "Second sentence", second)]
-    share = gr.Slider(0, 1, 0, step=0.01, label="From the first to the second", buttons=[])
+    told = "From the first (0: its reconstruction) to the second"
+    share = gr.Slider(0, 1, 0, step=0.01, label=told, buttons=[])
     shown = [_sentence_box(gr, "between"), _table(gr, ["", "share", "sentence"], [8, 17, 75])]
-    happens = [page.load, share.input, *(box.change for box in boxes)]
+    happens = [begins, share.input, *(box.change for box in boxes)]
     _on(gr, happens, show, [*boxes, share], shown)
 
 
-def _dimensions(gr: Any, page: Any, session: Session) -> None:
+def _dimensions(gr: Any, begins: Any, session: Session) -> None:
     def show(text: str, *sliders: float) -> Any:
         return _sentence(session, session.moved(text, sliders), text)
 
@@ -140,6 +142,7 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
         return [show(text, *values), *values]
 
     box = _box(gr, "Sentence", readable(session.sentences.texts)[0])
+    shown = _sentence_box(gr, "moved")
     look = {"step": SLIDER_STEP, "min_width": 280, "buttons": []}
     with gr.Row():
         sliders = [
@@ -147,9 +150,8 @@ def _dimensions(gr: Any, page: Any, session: Session) -> None:
             for d, kl, low, high in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
-    shown = _sentence_box(gr, "moved")
     _on(gr, [slider.input for slider in sliders], show, [box, *sliders], shown)
-    _on(gr, [page.load, box.change, back.click], begin, box, [shown, *sliders])
+    _on(gr, [begins, box.change, back.click], begin, box, [shown, *sliders])
 
 
 def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:
@@ -167,7 +169,7 @@ def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:
     return points
 
 
-def _map(gr: Any, page: Any, session: Session) -> None:
+def _map(gr: Any, begins: Any, session: Session) -> None:
     texts, (x, y) = session.sentences.texts, session.points.T.tolist()
     kl = [round(each, 3) for each in session.kl]
     labels: dict[str, Any] = {"KL": kl, "length": session.lengths, **session.sentences.labels}
@@ -211,11 +213,11 @@ def _map(gr: Any, page: Any, session: Session) -> None:
             box = _box(gr, "Sentence: press Enter for its neighbours", readable(texts)[0])
             listed = _table(gr, ["distance", "sentence"], [30, 70])
     outputs = [listed, box, asked, color]
-    _on(gr, [page.load, box.submit], ask, box, outputs)
+    _on(gr, [begins, box.submit], ask, box, outputs)
     _on(gr, [listed.select], chosen, None, outputs)
 
 
-def _samples(gr: Any, page: Any, session: Session) -> None:
+def _samples(gr: Any, begins: Any, session: Session) -> None:
     def show(*options: Any) -> list[list[str]]:
         return [[text or NOTHING] for text in session.samples(*options)]
 
@@ -227,36 +229,33 @@ def _samples(gr: Any, page: Any, session: Session) -> None:
         seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed")
     draw = gr.Button("Draw from the prior", variant="primary")
     shown = _table(gr, ["sentence"], [100])
-    _on(gr, [page.load, draw.click, heat.input], show, [number, strategy, heat, seed], shown)
+    _on(gr, [begins, draw.click, heat.input], show, [number, strategy, heat, seed], shown)
 
 
-def _diagnosis(gr: Any, page: Any, session: Session) -> None:
+def _diagnosis(gr: Any, begins: Any, session: Session) -> None:
     import pandas as pd
 
     def show() -> list[Any]:
         found = session.diagnosis
         verdict, elbo = found.verdict, found.elbo
         command = _escaped(f"textvae diagnose {shlex.quote(session.name)}")
-        figures = {k: v for k, v in figures_row(found).items() if k not in ("NLL", "PPL")}
+        row = figures_row(found).items()
+        figures = [{"figure": k, "value": v} for k, v in row if k not in ("NLL", "PPL")]
         words = (
             f"## {verdict.verdict}\n\n{_escaped(verdict.explanation)}\n\n"
             f"Next: {_escaped(verdict.advice)}\n\nOf {elbo.num_sentences:,} sentences, nats per "
             f"sentence, without the importance-weighted NLL; in full: {command}\n\n"
-            f"{markdown([figures])}"
+            f"{markdown(figures)}"
         )
         kl = sorted(((value, str(d)) for d, value in enumerate(elbo.kl_per_dim)), reverse=True)
         bars = pd.DataFrame(kl, columns=["KL", "dimension"])
         return [words, gr.BarPlot(bars, sort=[name for _, name in kl], visible=True)]
 
-    start = gr.Button("Measure", variant="primary")
-    words = gr.Markdown(
-        "Whether the posterior has collapsed, by the sentences of the map. It takes some seconds.",
-        elem_id="diagnosis",
-    )
+    words = gr.Markdown("Measuring on the sentences of the map …", elem_id="diagnosis")
     bars = gr.BarPlot(
         x="dimension", y="KL", y_title="KL, nats", y_lim=[0, None], visible=False, show_label=False
     )
-    _on(gr, [start.click], show, None, [words, bars])
+    _on(gr, [begins], show, None, [words, bars])
 
 
 def _on(gr: Any, events: list[Any], make: Callable[..., Any], inputs: Any, outputs: Any) -> None:

@@ -32,7 +32,7 @@ MAX_CHARACTERS = 1000  # of a sentence, typed or from a corpus
 MAX_LABELS = 12  # different values of a column that can still be told apart by colour
 MAX_SAMPLES = 50
 MAX_SEED = 2**31 - 1
-NUM_DIMENSIONS = 6  # most that are offered to be moved
+NUM_DIMENSIONS = 9  # most that are offered to be moved
 SLIDER_STEP = 0.05
 
 
