@@ -1,6 +1,7 @@
 """Models whose sentences differ with z."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -28,3 +29,11 @@ def lively_model(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVA
     """One whose sentences differ with z and end at unlike times, some never."""
     size = word_tokenizer.vocab_size
     return push(make_model(size, seed=5, std=1.5, tokenizer=word_tokenizer), EOS_ID, 3.0)
+
+
+@pytest.fixture
+def told(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVAE:
+    """A lively model that is told how many and where, the former seldom one."""
+    classes = {"number": {"many": 3, "one": 1}, "place": {"here": 5, "there": 5}}
+    options: Any = {"seed": 5, "std": 1.5, "tokenizer": word_tokenizer, "classes": classes}
+    return push(make_model(word_tokenizer.vocab_size, **options), EOS_ID, 3.0)

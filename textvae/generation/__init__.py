@@ -5,38 +5,42 @@ their log p. `Decoding` has the options of all that decodes; `TextVAE` has all a
 """
 
 from textvae.config import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
-from textvae.generation.completion import Completion, complete
-from textvae.generation.decoding import Decoded, decode, generate_text
-from textvae.generation.texts import (
-    METRICS,
+from textvae.generation.codes import (
     SOURCES,
-    Neighbour,
-    Shifted,
-    TextVAE,
     aggregate_codes,
-    analogy,
     analogy_codes,
     attribute_vector,
-    changes,
     check_texts,
-    direction,
     encode,
     fitted_codes,
-    interpolate,
-    jitter,
     jittered_codes,
-    latent_distances,
     lerp,
     likeliest_labels,
-    neighbours,
     path_codes,
     posterior_codes,
     prior_codes,
-    reconstruct,
-    sample,
-    shift,
     slerp,
     source_codes,
     traversal_codes,
+)
+from textvae.generation.completion import Completion, complete
+from textvae.generation.decoding import Decoded, decode, generate_text
+from textvae.generation.distances import (
+    METRICS,
+    Neighbour,
+    changes,
+    latent_distances,
+    neighbours,
+)
+from textvae.generation.texts import (
+    Shifted,
+    TextVAE,
+    analogy,
+    direction,
+    interpolate,
+    jitter,
+    reconstruct,
+    sample,
+    shift,
     traverse,
 )
