@@ -57,7 +57,7 @@ def test_encode_prints_a_line_for_each_text(lively_run, codes):
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
 def test_encode_to_a_file(lively_run, corpus, codes, monkeypatch, chunk):
-    monkeypatch.setattr("textvae.cli.writing.CHUNK", chunk)
+    monkeypatch.setattr("textvae.cli.places.CHUNK", chunk)
     output = corpus.with_name("codes.npz")
     output.write_bytes(b"old")
     said = call("encode", lively_run, "--input", str(corpus), "--output", str(output))

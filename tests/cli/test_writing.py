@@ -1,4 +1,4 @@
-"""Tests of `textvae.cli.writing` and of what its commands share, `textvae.cli.sentences`."""
+"""Tests of `textvae.cli.writing` and of what its commands share, `textvae.cli.texts`."""
 
 import dataclasses
 import json

@@ -12,7 +12,7 @@ from functools import cache
 from jsonargparse import ArgumentParser
 
 from textvae import __version__
-from textvae.cli import measuring, writing
+from textvae.cli import measuring, places, writing
 from textvae.cli.command import (
     Given,
     Parser,
@@ -52,8 +52,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
             measuring.push,
         ),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
-        *(writing.complete, writing.analogy, writing.direction, writing.jitter, writing.optimise),
-        *(writing.encode, writing.decode, writing.neighbours),
+        *(writing.complete, writing.analogy, writing.direction, writing.jitter, places.optimise),
+        *(places.encode, places.decode, places.neighbours),
         *(measuring.schedules, measuring.explore),
     )
 }
