@@ -11,7 +11,6 @@ from textvae.cli.command import Json, Run, say
 from textvae.cli.texts import LIKELIEST, Texts, read_corpus, report_unknown_words, show, written
 from textvae.config import Decoding
 
-
 DRAWN = Decoding(strategy="sample", allow_unknown=False)
 MAX_FITTED = 20_000  # training sentences whose codes a distribution is fitted to
 
