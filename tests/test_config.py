@@ -23,9 +23,15 @@ COUNTS = (
     *("max_epochs", "max_steps", "early_stopping", "log_every", "save_every"),
 )
 LAYERS = ("encoder_num_layers", "decoder_num_layers")
-AGREEING = ("tied_embeddings", "tokenizer_file", "importance_samples", "freeze")
+AGREEING = ("tied_embeddings", "tokenizer_file", "importance_samples", "freeze", "words_only")
 FROM_0 = (
-    *("latent_dim", "aggressive_updates", "autoencoder_epochs", "language_model_epochs"),
+    *(
+        "latent_dim",
+        "aggressive_updates",
+        "autoencoder_epochs",
+        "language_model_epochs",
+        "words_epochs",
+    ),
     *("lr_patience", "max_lr_decays", "split_seed", "seed"),
 )
 REAL = {  # an interval: its fields, each with a value outside

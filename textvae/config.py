@@ -117,6 +117,7 @@ class ModelConfig(Options):
     bag_of_words: float = option(
         0.0, "weight of a loss that has z tell the sentence's words (try 0.1)", "[0, inf)"
     )
+    words_only: bool = option(False, "train by that loss alone: z tells words, no order of them")
     mmd: float = option(
         0.0, "weight of MMD² between codes and prior, nats per sentence (try 10)", "[0, inf)"
     )
@@ -130,12 +131,14 @@ class ModelConfig(Options):
         return self.latent_dim + sum(map(len, (self.classes or {}).values()))
 
     def faults(self) -> Iterator[str]:
-        """Tied embeddings must be of one width."""
+        """Tied embeddings must be of one width, and words alone have their loss."""
         yield from super().faults()
         width, hidden = self.embedding_dim, self.decoder_hidden_size
         if self.tied_embeddings and width != hidden:
             got = f"got {width} and {hidden}"
             yield f"tied_embeddings needs embedding_dim equal to decoder_hidden_size, {got}"
+        if self.words_only and not (self.bag_of_words and self.latent_dim):
+            yield "words_only needs bag_of_words above 0 and a z, which it is the loss of"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +225,11 @@ class TrainingConfig(Options):
         "[0, inf)",
     )
 
+    words_epochs: int = option(
+        0,
+        "epochs as an autoencoder of bags of words first, of which the encoder is kept",
+        "[0, inf)",
+    )
     autoencoder_epochs: int = option(
         0, "epochs as an autoencoder first, of which the encoder is kept", "[0, inf)"
     )

@@ -58,6 +58,14 @@ def test_weights_are_1_where_none_are_given_and_samples_are_averaged_too():
     assert terms.loss.item() == pytest.approx(sum(scalars(terms)[i] for i in (1, 2, 4)))
 
 
+def test_a_reconstruction_of_no_weight_is_told_and_trains_nothing():
+    rec, words = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    terms = objective({"rec": rec, "words": words}, torch.zeros(2, 3), weights={"rec": 0.0})
+    assert (terms.loss, terms.rec) == (1, 1)
+    terms.loss.backward()
+    assert (rec.grad.tolist(), words.grad.tolist()) == ([0, 0], [0.5, 0.5])
+
+
 @pytest.mark.parametrize("kind", FREE_BITS)
 def test_the_annealer_gets_the_kl_after_free_bits_once_and_the_raw_kl_is_kept(kind):
     kl, seen = random(5, 3), list[Tensor]()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.draws import draws
+from textvae.checks import InputError
 from textvae.config import ModelConfig
 from textvae.losses import split_gradient
 from textvae.model.auxiliary import MMD, BagOfWords
@@ -66,6 +67,9 @@ def test_a_model_has_it_by_its_option_and_in_training_alone(make_model, make_bat
     assert model.term_weights == {"bag_of_words": 0.25}
     assert list(model.train()(batch).terms) == ["rec", "bag_of_words"]
     assert list(model.eval()(batch).terms) == ["rec"]
+    assert make_model(bag_of_words=0.5, words_only=True).term_weights["rec"] == 0
+    with pytest.raises(InputError, match="words_only needs bag_of_words above 0 and a z"):
+        make_model(words_only=True)
     assert not make_model().term_weights
     assert not make_model(latent_dim=0, bag_of_words=0.25).term_weights
 

@@ -193,6 +193,22 @@ def test_pretraining_is_an_autoencoder_and_a_language_model(corpus, phased, tmp_
     assert len(fit_all(recipes.phases(corpus, floor, tmp_path / "run"))) == 1
 
 
+def test_an_autoencoder_of_words_leaves_its_encoder(corpus, tmp_path):
+    options = {**OPTIONS, "words_epochs": 1, "max_steps": 1}
+    first, last = recipes.phases(corpus, options, tmp_path / "run"), None
+    trainer = next(first)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.fit()
+    assert trainer.run.path == tmp_path / "run" / "words"
+    after = trainer.model.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items() if k.startswith("decoder."))
+    last = next(first).model.state_dict()
+    assert not any(name.startswith("auxiliaries.") for name in last)
+    for name in (name for name in last if name.startswith(("encoder.", "head."))):
+        assert torch.equal(last[name], after[name])
+        assert not torch.equal(last[name], before[name])
+
+
 @pytest.mark.parametrize("phase", [0, 1, 2])
 def test_a_run_of_phases_resumes_in_the_phase_it_was_in(corpus, phased, tmp_path, phase):
     def fit_until_pressed() -> None:

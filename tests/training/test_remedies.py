@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.draws import draws
 from tests.training.building import evaluation, lines
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation, evaluate
@@ -86,6 +87,19 @@ def test_a_mean_of_weights_is_plain_up_to_its_horizon_and_then_fades(horizon):
         share = 1 / min(number, horizon)
         expected = (1 - share) * expected + share * model.weight.detach()
         torch.testing.assert_close(average.module.weight, expected)
+    counting = torch.nn.BatchNorm1d(2)
+    average = AveragedWeights(counting, horizon)
+    for _ in range(3):
+        counting(draws(4, 2))
+        average.update_parameters(counting)
+    assert average.module.num_batches_tracked == 3
+
+
+def test_a_mean_of_weights_begins_anew():
+    model = torch.nn.Linear(3, 2)
+    average = AveragedWeights(model, 9)
+    average.update_parameters(model)
+    torch.nn.init.normal_(model.weight)
     average.restart()
     average.update_parameters(model)
     assert torch.equal(average.module.weight, model.weight)

@@ -98,7 +98,7 @@ def objective(
             and any others. `VAEOutput.terms` is such a table.
         kl: Raw KL of every sentence and dimension, (B, Z), nats: `posterior.kl()`.
         annealer: Weighs the KL; called once. By default the weight is 1.
-        weights: Weights of the other terms; 1 where none is given.
+        weights: Weights of the terms; 1 where none is given.
         free_bits: Floor (or target) of the KL, nats; 0 leaves the raw KL.
         free_bits_kind: A name in `FREE_BITS`: what the floor is put under, and its unit.
         encoder_follows: Under a `log_ratio`, what the KL's gradient is of: see `split_gradient`.
@@ -115,7 +115,7 @@ def objective(
     kl_objective = floored(kl, free_bits) if free_bits else raw
     rec = terms["rec"].mean()
     weighed = annealer(kl_objective)
-    loss = rec + weighed
+    loss = weights.get("rec", 1.0) * rec + weighed
     if (log_ratio := terms.get("log_ratio")) is not None:
         beta = (weighed / kl_objective).detach().nan_to_num(1.0)
         if encoder_follows == "elbo":

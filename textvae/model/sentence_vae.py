@@ -76,7 +76,7 @@ class SentenceVAE(nn.Module):
         self._tokenizer = tokenizer
         self.decoder = Decoder(vocab_size, config)
         self.auxiliaries = nn.ModuleDict()
-        self.term_weights: dict[str, float] = {}  # in the loss, of the auxiliary terms
+        self.term_weights: dict[str, float] = {}  # in the loss, but for the KL
         if config.latent_dim > 0:
             self.encoder = Encoder(vocab_size, config)
             head = choose(HEADS, "posterior", config.posterior)
@@ -84,6 +84,8 @@ class SentenceVAE(nn.Module):
             self.term_weights = {n: w for n in AUXILIARIES if (w := getattr(config, n, 0.0))}
             for name in self.term_weights:
                 self.auxiliaries[name] = AUXILIARIES[name](vocab_size, config)
+            if config.words_only:
+                self.term_weights["rec"] = 0.0
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 bound = config.embedding_range

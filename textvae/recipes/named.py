@@ -34,6 +34,7 @@ def _recipe(summary: str, paper: str, *, cost: float = 1.0, **options: Any) -> R
 
 BOWMAN = "Bowman et al. 2016, arXiv:1511.06349"
 LI = "Li et al. 2019, arXiv:1909.00868"
+BOSC = "Bosc & Vincent 2020, Do sequence-to-sequence VAEs learn global features of sentences?"
 
 RECIPES: dict[str, Recipe] = {
     "default": _recipe(
@@ -95,6 +96,14 @@ RECIPES: dict[str, Recipe] = {
         LI,
         cost=1.2,
         autoencoder_epochs=3,
+        free_bits_kind="mask",
+        free_bits=0.25,
+    ),
+    "preuni": _recipe(
+        "an autoencoder of bags of words first, whose encoder is kept; then free bits",
+        BOSC,
+        cost=1.2,
+        words_epochs=3,
         free_bits_kind="mask",
         free_bits=0.25,
     ),

@@ -102,7 +102,10 @@ class AveragedWeights(AveragedModel):
 
     def __init__(self, model: SentenceVAE, horizon: float) -> None:
         def take_in(mean: Any, new: Any, number: Tensor | int) -> None:
-            torch._foreach_lerp_(mean, new, 1 / min(float(number) + 1, max(horizon, 1.0)))
+            if mean[0].is_floating_point():
+                torch._foreach_lerp_(mean, new, 1 / min(float(number) + 1, max(horizon, 1.0)))
+            else:
+                torch._foreach_copy_(mean, new)  # a buffer that counts
 
         super().__init__(model, multi_avg_fn=take_in, use_buffers=True)
 
