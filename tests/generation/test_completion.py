@@ -59,6 +59,22 @@ def test_a_gap_is_filled_as_the_same_z_has_it(lively_model):
     assert (text, times) == (best, 4)
 
 
+def test_a_model_is_told_its_labels_all_along(told):
+    model, label = posteriors_of(told, mean=1.0, logvar=-40.0), "number=one,place=there"
+    labels = torch.tensor([[1, 1]])
+    z = gen.encode(model, ["the <unk> sees a dog"], labels=labels).mean.expand(len(TOKENS), -1)
+    batch = collate(fillings(model), labels=labels.expand(len(TOKENS), -1).numpy())
+    expected = model.log_likelihood(batch, z).softmax(0).detach()
+    at_most_apart(found_shares(model, rounds=0, label=label), expected, 4)
+    (best,) = gen.complete(model, "the _ sees a dog", 9, label=label, rounds=0, strategy="greedy")
+    batch = collate([model.tokenizer.encode(best.text)], labels=labels.numpy())
+    assert best.nll == pytest.approx(importance_nll(model, [batch], num_samples=100).nll, abs=1e-4)
+    begun = gen.complete(model, "the old", 9, label=label, max_length=8)
+    assert {one.text[:7] for one in begun} == {"the old"}
+    other = gen.complete(model, "the old", 9, label="number=many,place=here", max_length=8)
+    assert [one.text for one in begun] != [one.text for one in other]
+
+
 @pytest.mark.parametrize("source", ["posterior", "prior"])
 def test_many_rounds_end_in_what_the_model_says_of_a_gap(tiny_model, source):
     """Whatever z the chains begin with: p(gap | rest), z integrated out."""

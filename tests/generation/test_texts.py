@@ -179,7 +179,7 @@ def test_a_change_of_label_keeps_z(told):
     with pytest.raises(InputError, match=r"^label must be NAME=VALUE for each of number, place"):
         gen.interpolate(told, ONE, OTHER)
     assert len(gen.interpolate(told, ONE, OTHER, label="number=one,place=here")) == 5
-    with pytest.raises(InputError, match=r"is told labels \(number, place\) completes no text"):
+    with pytest.raises(InputError, match=r"^label must be NAME=VALUE for each of number, place"):
         gen.complete(told, ONE)
 
 

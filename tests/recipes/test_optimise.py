@@ -23,7 +23,7 @@ def model(run: Path) -> TextVAE:
 def open_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every code decoded to its own numbers."""
 
-    def told(model: Any, z: Tensor) -> list[str]:
+    def told(model: Any, z: Tensor, **labels: Any) -> list[str]:
         return [" ".join(map(str, row)) for row in z.tolist()]
 
     monkeypatch.setattr(sys.modules["textvae.recipes.optimise"], "generate_text", told)

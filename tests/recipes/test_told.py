@@ -5,12 +5,14 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 
 from tests.recipes.making import OPTIONS, fit_all
 from textvae import grammar, recipes, report
 from textvae.checks import InputError
 from textvae.corpus import DataError, load_corpus
 from textvae.explore import open_session
+from textvae.generation import TextVAE
 from textvae.model import SentenceVAE
 
 LABELS = {"label_field": "mood,stars", "condition_on": "stars,mood"}
@@ -111,8 +113,12 @@ def test_what_can_not_be_told_is_refused_before_training(table, tmp_path):
 
 
 def test_it_is_not_compared_or_explored_as_if_it_were_told_nothing(run, table, tmp_path):
-    with pytest.raises(InputError, match=r"told labels \(.*\) is not searched"):
-        recipes.optimise(SentenceVAE.from_pretrained(run), len)
+    model, label = TextVAE.from_pretrained(run), "stars=1,mood=question"
+    with pytest.raises(InputError, match=r"label must be NAME=VALUE for each of stars, mood"):
+        recipes.optimise(model, len)
+    found, _ = recipes.optimise(model, len, steps=2, label=label)
+    z = torch.tensor([each.z for each in found])
+    assert model.generate_text(z, label=label) == [each.text for each in found]
     corpus, options = opened(table, condition_on=None)
     recipes.start(corpus, options, tmp_path / "plain").fit()
     with pytest.raises(InputError, match="must predict the same tokens"):

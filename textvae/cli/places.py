@@ -147,6 +147,7 @@ def optimise(
     max_kl: Annotated[
         float | None, "bound on |z|² / 2, nats (default: half the dimensions)"
     ] = None,
+    label: Annotated[str | None, "labels that the model is told: NAME=VALUE[,NAME=VALUE]"] = None,
     seed: Annotated[int, "of the search: the same seed, the same codes"] = 0,
     json: Json = False,
 ) -> None:
@@ -159,8 +160,8 @@ def optimise(
 
     model, score = TextVAE.from_pretrained(run), recipes.score_function(property)
     for sampler in ("gp", "random"):
-        how: dict[str, Any] = {"steps": steps, "max_kl": max_kl, "seed": seed, "sampler": sampler}
-        found, faults = recipes.optimise(model, score, **how)
+        how: dict[str, Any] = {"steps": steps, "max_kl": max_kl, "label": label, "seed": seed}
+        found, faults = recipes.optimise(model, score, sampler=sampler, **how)
         skipped = f", {len(faults)} skipped, the first by {faults[0]}" if faults else ""
         say(f"{sampler}: {len(found)} of {steps} scored{skipped}")
         best = sorted({one.text: one for one in sorted(found)}.values(), reverse=True)[:BEST]

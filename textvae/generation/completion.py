@@ -53,11 +53,11 @@ def complete(
     every z), so that many rounds end in p(z, missing | given), up to gaps filled from the
     `CANDIDATES` alone. Not drawing but searching, it climbs (iterated conditional modes). Gives the
     different ends, likeliest first. In a text with gaps words out of the vocabulary are gaps, too.
+    A model that is told labels needs them all by the option `label`; then all is given these.
     """
     integer("num_sentences", num_sentences, 1, most=MANY)
     integer("rounds", rounds, 0, most=MANY)
     one_of("source", source, ("posterior", "prior"))
-    model.labels.refuse("completes no text")
     if not text.strip() or not gap or (gap != "_" and gap not in text):
         raise InputError(f"text must have tokens, and the mark of a gap {gap!r}, got {text!r}")
     seeds, ids = Random(seed), model.tokenizer.encode(text.replace(gap, UNK_TOKEN))
@@ -65,11 +65,12 @@ def complete(
     one_of("strategy", strategy, ("sample", "greedy", *(() if gaps else ("beam",))))
     options |= {"strategy": strategy, "allow_unknown": allow_unknown}
     sentences, rows = [ids] * num_sentences, torch.arange(num_sentences, device=model.device)
+    labels = model.labels.changed(None, num_sentences, options.get("label"))
     for turn in range(rounds + 1):
         own = Decoding(seed=seeds.getrandbits(50), **options)
         # A beginning is read as a sentence that was cut: without EOS.
         cut = [turn == 0 and not gaps] * num_sentences
-        batch = collate(sentences, truncated=cut).to(model.device)
+        batch = collate(sentences, truncated=cut, labels=labels.numpy()).to(model.device)
         posterior = model.encode(batch)
         noise = normals(own.seed, rows[:, None], torch.arange(model.latent_dim, device=rows.device))
         new = posterior.sample(noise)
@@ -82,22 +83,29 @@ def complete(
             taken = uniforms(own.seed, CHOICE, rows, rows).log() < weight - old_weight
             z = torch.where(taken[:, None], new, z)
         for place in gaps:
-            sentences = _filled(model, z, sentences, place, own)
+            sentences = _filled(model, z, labels, sentences, place, own)
         if not gaps:
             sentences = [one.ids for one in decode(model, z, prefix=ids, **vars(own))]
     counts = Counter(map(tuple, sentences))
-    nll = importance_nll(model, [collate(list(counts))], num_samples=NUM_SAMPLES, seed=seed)
+    batch = collate(list(counts), labels=labels[: len(counts)].numpy())
+    nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES, seed=seed)
     texts = model.tokenizer.decode_batch(counts)
     ends = zip(texts, nll.per_sentence.tolist(), counts.values(), strict=True)
     return sorted((Completion(*end) for end in ends), key=lambda end: end.nll)
 
 
 def _filled(
-    model: SentenceVAE, z: Tensor, sentences: list[list[int]], place: int, options: Decoding
+    model: SentenceVAE,
+    z: Tensor,
+    labels: Tensor,
+    sentences: list[list[int]],
+    place: int,
+    options: Decoding,
 ) -> list[list[int]]:
     """The N sentences with the token at a place from p(token | all others, z (N, Z))."""
     past = torch.tensor([one[:place] for one in sentences], device=z.device).long()
-    scores, _ = model.step(*read_past(model, z, past), z)
+    code = model.labels.told(labels.to(z.device), z)
+    scores, _ = model.step(*read_past(model, code, past), code)
     scores[:, NextToken(model, options).banned_early] = -torch.inf
     after, tokens = scores.topk(min(CANDIDATES, model.vocab_size))  # (N, K)
     filled = [
@@ -105,8 +113,9 @@ def _filled(
         for one, some in zip(sentences, tokens.tolist(), strict=True)
         for token in some
     ]
-    own_z = z.repeat_interleave(tokens.shape[1], 0)
-    joint = model.log_likelihood(collate(filled).to(z.device), own_z).view_as(after)
+    own_z, own = (each.repeat_interleave(tokens.shape[1], 0) for each in (z, labels))
+    batch = collate(filled, labels=own.numpy()).to(z.device)
+    joint = model.log_likelihood(batch, own_z).view_as(after)
     joint = joint.masked_fill(after == -torch.inf, -torch.inf)
     row = torch.arange(len(z), device=z.device)
     chosen = joint.argmax(-1)

@@ -29,6 +29,7 @@ def optimise(
     steps: int = 100,
     max_kl: float | None = None,
     sampler: str = "gp",
+    label: str | None = None,
     seed: int = 0,
 ) -> tuple[list[Candidate], list[str]]:
     """Decode `steps` codes greedily, one after the other, and score each sentence: more is better.
@@ -37,10 +38,11 @@ def optimise(
     `max_kl` nats; by default half of the dimensions, its mean under the prior. Samplers, `"gp"` or
     `"random"`, choose from the cube around it; what is outside is drawn in to the surface. What
     raises or isn't finite is skipped, and to the search as bad as the worst; second comes why.
+    A model that is told labels is told these by `label`, all `"NAME=VALUE,NAME=VALUE"`.
     """
     integer("steps", steps, 1, most=MANY)
     model.require_latent()
-    model.labels.refuse("is not searched")
+    labels = model.labels.changed(None, 1, label)
     max_kl = model.latent_dim / 2 if max_kl is None else number("max_kl", max_kl, "(0, inf)")
     radius = math.sqrt(2 * max_kl)
     missing = 'a search needs optuna and scipy: pip install "textvae[tune]"'
@@ -55,7 +57,7 @@ def optimise(
     for step in tqdm(range(1, steps + 1), desc=sampler, leave=False, disable=None):
         trial = study.ask(space)
         z = torch.tensor([[trial.params[name] for name in space]]).renorm(2, 0, radius)
-        (text,) = generate_text(model, z)
+        (text,) = generate_text(model, z, labels=labels)
         value: float | None = None
         try:
             value = number("a score", float(score(text)), "(-inf, inf)")
