@@ -7,6 +7,7 @@ measured are from the model's own distribution, `<unk>` included.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,14 @@ from textvae.diagnostics import (
     unwrapped,
 )
 from textvae.files import find_pretrained, write_json
-from textvae.generation import interpolate, likeliest_labels, reconstruct, sample
+from textvae.generation import (
+    generate_text,
+    interpolate,
+    likeliest_labels,
+    path_codes,
+    reconstruct,
+    sample,
+)
 from textvae.model import SentenceVAE
 from textvae.quality import (
     PathStep,
@@ -345,14 +353,23 @@ class Examples:
 
 
 def examples_of(run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5) -> Examples:
-    """Make a run's examples, always the same ones."""
+    """Make a run's examples, always the same ones.
+
+    Of the ways between any two of the reconstructed sentences, the one with most to say is taken.
+    """
     samples = sample(run.model, num_samples)
     if run.model.latent_dim == 0:
         return Examples(samples, [], [])
     texts = readable(run.corpus[run.split]["text"][:])
-    pairs = list(zip(texts, reconstruct(run.model, texts), strict=True))
-    ends, labels = (texts[0], texts[-1]), likeliest_labels(run.model, texts[:1])
-    return Examples(samples, pairs, interpolate(run.model, *ends, steps=num_steps, labels=labels))
+    pairs = [*combinations(texts, 2)] or [(texts[0], texts[0])]
+    codes = torch.cat([path_codes(run.model, *ends, steps=num_steps) for ends in pairs])
+    labels = likeliest_labels(run.model, [first for first, _ in pairs])
+    written = generate_text(run.model, codes, labels=labels.repeat_interleave(num_steps, 0))
+    paths = [written[at : at + num_steps] for at in range(0, len(written), num_steps)]
+    path = max(paths, key=lambda path: len({*path}))
+    first, last = pairs[paths.index(path)]
+    texts = [first, *(text for text in texts if text not in (first, last)), last][-len(texts) :]
+    return Examples(samples, [*zip(texts, reconstruct(run.model, texts), strict=True)], path)
 
 
 def readable(texts: Sequence[str]) -> list[str]:
