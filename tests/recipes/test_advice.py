@@ -49,9 +49,10 @@ def test_remedies_that_a_run_lacks_are_added_to_what_it_had(trained, tmp_path, v
     assert found == expected | {"latent_dim": own["latent_dim"]}
     assert f"textvae diagnose {shlex.quote(str(trained.run.path))} NEW" in advice
     # Followed, and still not healthy: no more of the same.
-    again = advised(trained, verdict, **recipes.combined("default"))
+    again = advised(trained, verdict, **recipes.combined("default"), max_epochs=2)
     assert "textvae tune" in again
     assert "textvae train" not in again
+    assert "--resume" in advised(trained, verdict, **recipes.combined("default"))
 
 
 def test_a_floor_that_is_too_high_is_halved_and_no_more_raised(trained, tmp_path):

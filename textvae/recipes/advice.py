@@ -28,7 +28,10 @@ def next_step(run: "LoadedRun") -> str | None:
     if verdict in ("collapsed", "partly collapsed"):
         flat = run.config.flat()
         if all(flat[name] for name in CURES):
-            return f"All of the default's remedies are in use; search their settings: {search}"
+            return (
+                _longer(run)
+                or f"All of the default's remedies are in use; search their settings: {search}"
+            )
         command = _command(run, combined(f"linear+{DEFAULT}"))
         price = f"They are paid for in NLL, which this compares: textvae diagnose {path} NEW"
         return f"Train with the remedies that it lacks: {command}. {price}"
@@ -39,12 +42,19 @@ def next_step(run: "LoadedRun") -> str | None:
             return f"Search the settings: {search}"
         lower = {"free_bits": training.free_bits / 2}
         return f"Train with half of the floor under the KL: {_command(run, lower)}"
-    if verdict == "healthy" and run.run.has_state():
-        done, kept = run.run.evaluations()[-1]["epoch"], run.run.kept_evaluation()["epoch"]
-        if done == kept == training.max_epochs:
-            more = f"textvae train --output-dir {path} --resume --max-epochs {2 * done}"
-            return f"It was still improving when it ended; let it go on: {more}"
-    return None
+    return _longer(run) if verdict == "healthy" else None
+
+
+def _longer(run: "LoadedRun") -> str | None:
+    """How to train on, where the last epoch was the best and no other may follow."""
+    if not run.run.has_state():
+        return None
+    done, kept = run.run.evaluations()[-1]["epoch"], run.run.kept_evaluation()["epoch"]
+    if not done == kept == run.config.training.max_epochs:
+        return None
+    path = shlex.quote(str(run.run.path))
+    more = f"textvae train --output-dir {path} --resume --max-epochs {2 * done}"
+    return f"It was still improving when it ended; let it go on: {more}"
 
 
 def _command(run: "LoadedRun", changes: Mapping[str, Any]) -> str:
