@@ -1,24 +1,26 @@
 """What the latent space carries, and how well a model predicts."""
 
 from textvae.diagnostics.diagnosis import RULES, Diagnosis, FactorLabels, Verdict, diagnose
-from textvae.diagnostics.information import (
-    COLLAPSED_KL,
+from textvae.diagnostics.factors import (
     Disentanglement,
     FactorProbe,
+    dimension_information,
+    disentanglement,
+    probe_factors,
+)
+from textvae.diagnostics.information import (
+    COLLAPSED_KL,
     GradientNorms,
     Moments,
     MutualInformation,
     active_dimensions,
     active_units,
     au_curve,
-    dimension_information,
-    disentanglement,
     gradient_norm,
     gradient_norms,
     mi_per_dimension,
     moments,
     mutual_information,
-    probe_factors,
 )
 from textvae.diagnostics.likelihood import (
     Ablation,

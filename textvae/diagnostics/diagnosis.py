@@ -15,18 +15,20 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import MANY, at_least, integer
-from textvae.diagnostics.information import (
-    COLLAPSED_KL,
+from textvae.diagnostics.factors import (
     Disentanglement,
     FactorProbe,
+    disentanglement,
+    probe_factors,
+)
+from textvae.diagnostics.information import (
+    COLLAPSED_KL,
     Moments,
     MutualInformation,
     au_curve,
-    disentanglement,
     mi_per_dimension,
     moments,
     mutual_information,
-    probe_factors,
 )
 from textvae.diagnostics.likelihood import (
     Ablation,
