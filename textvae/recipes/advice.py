@@ -14,6 +14,7 @@ from textvae.recipes.named import DEFAULT, chosen, combined
 if TYPE_CHECKING:
     from textvae.recipes.loaded import LoadedRun
 
+LOGGING = ("log_every", "save_every", "tracker")  # which change no result
 CURES = ("autoencoder_epochs", "free_bits", "bag_of_words")  # of the default recipe
 
 
@@ -60,6 +61,7 @@ def _longer(run: "LoadedRun") -> str | None:
 def _command(run: "LoadedRun", changes: Mapping[str, Any]) -> str:
     """The training of a run with changes, as a command without what would be chosen anyway."""
     wanted = run.config.flat() | dict(changes)
+    wanted = {name: value for name, value in wanted.items() if name not in LOGGING}
     given: dict[str, Any] = {}
     for _ in range(2):  # what is given of how tokens are made has a say in how many are kept
         usual = RunConfig.from_flat("", chosen(run.corpus, given), model=run.model.Config).flat()
