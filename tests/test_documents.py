@@ -237,6 +237,7 @@ def test_default_runs_are_what_their_trainings_said():
             "a floor of 11 nats {info:.1f} nats about the factors, at an NLL of {nll:.2f}",
         ),
         ("controller-9", "no better: {info:.1f} nats at {nll:.2f}"),
+        ("words", "in the same way: {info:.1f} nats at {nll:.2f}"),
     ],
 )
 def test_what_was_tried_on_validation(name, claim):
