@@ -246,6 +246,14 @@ def test_what_was_tried_on_validation(name, claim):
     assert claim.format(info=info, nll=found["nll"]) in prose(OF_REMEDIES)
 
 
+def test_what_was_tried_of_averaging():
+    found = read_json(RESULTS / "grammar" / "tried" / "average.json")
+    without, averaged = found["default"], found["default+average"]
+    said = f"−ELBO {averaged[9]:.2f} after ten epochs where `default` has {without[9]:.2f}, and "
+    said += f"{averaged[19]:.2f} after twenty, {without[19]:.2f} without"
+    assert said in prose(OF_REMEDIES)
+
+
 # Links, and the site
 
 
