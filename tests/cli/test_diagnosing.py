@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,8 +31,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
+def press_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Presses Ctrl-C in the measurement of one of the batches of the NLL."""
+    # Tests that a shell has put into the background are begun with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press(number: int) -> None:
         from textvae.diagnostics import likelihood
@@ -47,7 +50,8 @@ def press_in(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(likelihood, "_measure", measure)
 
-    return press
+    yield press
+    signal.signal(signal.SIGINT, before)
 
 
 def test_diagnose(runs, tmp_path):
