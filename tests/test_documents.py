@@ -97,12 +97,30 @@ def test_results_show_an_experiments_table(name, heading):
 # Remedies, and the earlier study of schedules
 
 
-def test_the_remedies_table_is_that_of_its_runs():
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [("grammar", "The embedded corpus"), ("ptb", "Penn Treebank, remedies")],
+)
+def test_the_remedies_table_is_that_of_its_runs(name, heading):
     script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
-    content = read_json(RESULTS / "grammar" / "remedies.json")
-    report = script["report"](content["runs"], "grammar", content["entropy"])
-    assert written("remedies") == report
-    assert table(part(OF_REMEDIES, "The embedded corpus")) == table(report)
+    content = read_json(RESULTS / name / "remedies.json")
+    report = script["report"](content["runs"], name, content["entropy"])
+    assert (RESULTS / name / "remedies.md").read_text(encoding="utf-8") == report
+    assert table(part(OF_REMEDIES, heading)) == table(report)
+
+
+def test_what_is_said_of_remedies_on_penn_treebank(language_model):
+    (row,) = read_json(RESULTS / "ptb" / "remedies.json")["runs"]
+    said = prose(part(OF_REMEDIES, "Penn Treebank, remedies"))
+    for claim in (
+        f"z tell {row['mi']:.2f} nats about a sentence",
+        f"{row['nll'] - language_model['rec']:.2f} nats above the language model's "
+        f"{language_model['rec']:.2f} (the bound's slack is {row['loss'] - row['nll']:.2f} nats, "
+        f"so that −ELBO alone would make it {row['loss'] - language_model['rec']:.2f})",
+        f"in {row['au']} of 32 dimensions",
+        f"took {row['minutes']:.0f} minutes",
+    ):
+        assert claim in said
 
 
 def test_the_readmes_rows_of_remedies():
