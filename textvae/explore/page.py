@@ -19,7 +19,7 @@ from textvae.diagnostics import COLLAPSED_KL
 from textvae.explore.guard import Guard
 from textvae.explore.session import MAX_SAMPLES, MAX_SEED, SLIDER_STEP, Session
 from textvae.generation import STRATEGIES
-from textvae.recipes import readable
+from textvae.recipes import lively_path, readable
 from textvae.report.text import figures_row, markdown
 
 # Of every event: one for all visitors at a time; the last of a hand's movement is answered.
@@ -115,7 +115,8 @@ def _escaped(text: str) -> str:
 
 
 def _between(gr: Any, begins: Any, session: Session) -> None:
-    first, *_, second = readable(session.sentences.texts) * 2
+    texts, _ = lively_path(session.model, readable(session.sentences.texts))
+    first, second = texts[0], texts[-1]
 
     def show(first: str, second: str, share: float) -> list[Any]:
         shares = [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -11,6 +11,7 @@ from textvae.recipes.loaded import (
     evaluate_run,
     examples_of,
     finish,
+    lively_path,
     quality_run,
     readable,
 )

@@ -360,16 +360,23 @@ def examples_of(run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5) -> 
     samples = sample(run.model, num_samples)
     if run.model.latent_dim == 0:
         return Examples(samples, [], [])
-    texts = readable(run.corpus[run.split]["text"][:])
+    texts, path = lively_path(run.model, readable(run.corpus[run.split]["text"][:]), num_steps)
+    return Examples(samples, [*zip(texts, reconstruct(run.model, texts), strict=True)], path)
+
+
+def lively_path(
+    model: SentenceVAE, texts: Sequence[str], num_steps: int = 5
+) -> tuple[list[str], list[str]]:
+    """Texts, the first and last of which have most between them, and the sentences on that way."""
     pairs = [*combinations(texts, 2)] or [(texts[0], texts[0])]
-    codes = torch.cat([path_codes(run.model, *ends, steps=num_steps) for ends in pairs])
-    labels = likeliest_labels(run.model, [first for first, _ in pairs])
-    written = generate_text(run.model, codes, labels=labels.repeat_interleave(num_steps, 0))
+    codes = torch.cat([path_codes(model, *ends, steps=num_steps) for ends in pairs])
+    labels = likeliest_labels(model, [first for first, _ in pairs])
+    written = generate_text(model, codes, labels=labels.repeat_interleave(num_steps, 0))
     paths = [written[at : at + num_steps] for at in range(0, len(written), num_steps)]
     path = max(paths, key=lambda path: len({*path}))
     first, last = pairs[paths.index(path)]
-    texts = [first, *(text for text in texts if text not in (first, last)), last][-len(texts) :]
-    return Examples(samples, [*zip(texts, reconstruct(run.model, texts), strict=True)], path)
+    rest = (text for text in texts if text not in (first, last))
+    return [first, *rest, last][-len(texts) :], path
 
 
 def readable(texts: Sequence[str]) -> list[str]:
