@@ -183,10 +183,8 @@ def run(
     check_study(path)
     file, entropy = path.with_suffix(".json"), grammar.entropy() if which == "grammar" else None
     done: list[dict[str, Any]] = read_json(file)["runs"] if file.exists() else []
-    wanted = {
-        name: options_of(name, which)
-        for name in rows or dict.fromkeys([*ROWS, *(ON_PTB if which == "ptb" else ())])
-    }
+    own = ON_PTB if which == "ptb" else ()
+    wanted = {name: options_of(name, which) for name in rows or [*ROWS, *own]}
     done = [r for r in done if wanted.get(r["name"], r["options"]) == r["options"]]
     known = {(row["name"], row["seed"]) for row in done}
 

@@ -118,7 +118,7 @@ def test_what_is_said_of_remedies_on_penn_treebank(language_model):
         f"{language_model['rec']:.2f} (the bound's slack is {row['loss'] - row['nll']:.2f} nats, "
         f"so that −ELBO alone would make it {row['loss'] - language_model['rec']:.2f})",
         f"in {row['au']} of 32 dimensions",
-        f"took {row['minutes']:.0f} minutes",
+        f"took {len(row['curve'])} epochs, {row['minutes']:.0f} minutes",
     ):
         assert claim in said
 

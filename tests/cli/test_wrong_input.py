@@ -43,7 +43,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("train DATA -c LATIN", "the file of --config can't be read: 'utf-8' codec can't decode"),
         ("train DATA -c ANCHOR", "the file of --config can't be read: maximum recursion depth"),
         ("train DATA -c NULL", "lr must be a number, got None"),
-        ("train DATA -c NUL", "the file of --config can't be read: "),
+        ("train DATA -c NUL", "no argument can hold a null byte"),
         ("train ~nosuchuser/x", "no file or directory '~nosuchuser/x'"),
         ("train DEEP", "line 3 of DEEP.jsonl must be a JSON object"),
         ("train DATA --seed=9223372036854775808", "seed must be at most 9007199254740992, got 9"),

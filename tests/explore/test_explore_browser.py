@@ -134,3 +134,5 @@ def test_samples_and_diagnosis(opened):
     opened.page.get_by_role("button", name="Draw from the prior").click()
     go_to(opened, "Diagnosis")
     wait_for(opened, "#diagnosis", "Next: ")
+    figures = opened.page.locator("#diagnosis tbody tr").all_inner_texts()
+    assert [figure.split()[0] for figure in figures][:3] == ["rec", "KL", "−ELBO"]

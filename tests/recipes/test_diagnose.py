@@ -1,14 +1,16 @@
 """Tests of `textvae.recipes`' diagnoses: what is handed to the diagnosis, and what is refused."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset
 
 from tests.recipes.making import FRACTIONS, OPTIONS
-from textvae import recipes
+from textvae import TextVAE, grammar, recipes
 from textvae.batches import Batch
 from textvae.checks import InputError
 from textvae.corpus import Corpus, DataError, load_corpus
@@ -144,3 +146,18 @@ def test_runs_that_can_not_be_compared(run, make_run):
     for same in ([run, run], [run, run.parent / "x" / ".." / "run"]):
         with pytest.raises(InputError, match="runs must be each another, got"):
             recipes.diagnose_runs(same)
+
+
+def test_the_way_with_most_to_say_is_between_the_first_and_the_last(run):
+    model = TextVAE.from_pretrained(run)
+    with torch.no_grad():  # so that what it says differs from place to place
+        for weights in model.parameters():
+            weights.mul_(8)
+    texts = [sentence.text for sentence in grammar.sample(4, seed=2)]
+    found, path = recipes.lively_path(model, texts)
+    assert sorted(found) == sorted(texts)
+    assert path == model.interpolate(found[0], found[-1], steps=5)
+    ways = [model.interpolate(*ends, steps=5) for ends in combinations(texts, 2)]
+    numbers = [len({*way}) for way in ways]
+    assert len({*path}) == max(numbers) > min(numbers)
+    assert recipes.lively_path(model, texts[:1])[0] == texts[:1]

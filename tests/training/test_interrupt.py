@@ -55,12 +55,13 @@ def test_of_several_processes_any_one_s_stops_all_and_none_at_once(monkeypatch, 
 
 
 def test_outside_the_main_thread_it_only_does_nothing():
-    def work() -> None:
+    def work() -> object:
         with safe_interrupts() as check:
             check()
+            return signal.getsignal(signal.SIGINT)
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(work).result()
+        assert pool.submit(work).result() is signal.getsignal(signal.SIGINT)
 
 
 STEPS = {"batch_size": 1, "log_every": 1, "warmup_epochs": 2, "max_epochs": 99, "max_steps": 150}

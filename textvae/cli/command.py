@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, getdoc, signature
@@ -97,15 +97,20 @@ def run(command: Callable[..., None]) -> int:
 
 def parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """The arguments as the parser reads them; an InputError for a bad --config, or an empty one."""
+    _refuse_null_bytes(arguments)
     try:
         found = parser.parse_args(arguments)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the file of --config can't be read: {error}") from None
     if empty := [name.split(".")[-1] for name, value in found.items() if value == ""]:
         raise InputError(f"{' and '.join(empty)} must not be empty: leave out what isn't there")
-    if "\0" in "".join(value for _, value in found.items() if isinstance(value, str)):
-        raise InputError("no argument can hold a null byte")
+    _refuse_null_bytes(value for _, value in found.items())  # those of a file, too
     return found
+
+
+def _refuse_null_bytes(values: Iterable[Any]) -> None:
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        raise InputError("no argument can hold a null byte")
 
 
 def config_first(arguments: list[str]) -> list[str]:

@@ -127,8 +127,8 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
 def _training_picture(key: str, several: Curves, faint: Curve | None = None) -> dict[str, str]:
     title, unit = OVER_STEPS[key]
     look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
-    look["named_ends"] = key == "kl_per_dim"
-    panel = Panel(curves=several, xlabel="step", faint=faint, **look)
+    ends = key == "kl_per_dim"
+    panel = Panel(curves=several, xlabel="step", faint=faint, named_ends=ends, **look)
     return picture(title, unit, pictures.curves, panel)
 
 
@@ -137,7 +137,7 @@ def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
         (steps, values), train = (_over_steps(run, split, key) for split in ("valid", "train"))
         if key == "kl_per_dim" and steps:
             each = enumerate(zip(*values, strict=True))
-            yield _training_picture(key, {f"_{d}": (steps, nats) for d, nats in each})
+            yield _training_picture(key, {f"_{d}": (steps, kl) for d, kl in each})
         elif key == "beta" and train[0]:
             yield _training_picture(key, {"_": train})  # the same weight, logged more often
         elif steps or train[0]:
