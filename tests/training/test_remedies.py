@@ -1,5 +1,6 @@
 """Remedies: what aggressive encoder updates do, and one of a user's own."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,32 +78,41 @@ def test_word_dropout_falls_to_0_over_some_epochs(build):
     assert seen == pytest.approx([0.6 * (9 - step) / 9 for step in range(9)] + [0.0] * 3)
 
 
-@pytest.mark.parametrize("horizon", [1, 4, 99])
+def averaging(model: Any, epochs: float) -> tuple[AveragedWeights, Any]:
+    """The remedy, on a model whose epochs are of four steps; and its trainer."""
+    trainer = SimpleNamespace(model=model, judged=model, train=range(4))
+    trainer.progress = SimpleNamespace(decision="better")
+    remedy = AveragedWeights(TrainingConfig(average_epochs=epochs))
+    remedy.begin(trainer)
+    return remedy, trainer
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 100])
 def test_a_mean_of_weights_is_plain_up_to_its_horizon_and_then_fades(horizon):
     model, expected = torch.nn.Linear(3, 2), torch.zeros(2, 3)
-    average = AveragedWeights(model, horizon)
+    remedy, trainer = averaging(model, horizon / 4)
     for number in range(1, 8):
         torch.nn.init.normal_(model.weight)
-        average.update_parameters(model)
+        remedy.after_step(trainer)
         share = 1 / min(number, horizon)
         expected = (1 - share) * expected + share * model.weight.detach()
-        torch.testing.assert_close(average.module.weight, expected)
-    counting = torch.nn.BatchNorm1d(2)
-    average = AveragedWeights(counting, horizon)
+        torch.testing.assert_close(trainer.judged.weight, expected)
+    for decision in ("wait", "decay"):  # only then it begins anew
+        trainer.progress.decision = decision
+        remedy.after_evaluation(trainer, evaluation())
+        torch.nn.init.normal_(model.weight)
+        remedy.after_step(trainer)
+        is_new = torch.equal(trainer.judged.weight, model.weight)
+        assert is_new == (decision == "decay" or horizon == 1)
+
+
+def test_buffers_that_count_are_taken_as_they_are():
+    model = torch.nn.BatchNorm1d(2)
+    remedy, trainer = averaging(model, 99.0)
     for _ in range(3):
-        counting(draws(4, 2))
-        average.update_parameters(counting)
-    assert average.module.num_batches_tracked == 3
-
-
-def test_a_mean_of_weights_begins_anew():
-    model = torch.nn.Linear(3, 2)
-    average = AveragedWeights(model, 9)
-    average.update_parameters(model)
-    torch.nn.init.normal_(model.weight)
-    average.restart()
-    average.update_parameters(model)
-    assert torch.equal(average.module.weight, model.weight)
+        model(draws(4, 2))
+        remedy.after_step(trainer)
+    assert trainer.judged.num_batches_tracked == 3
 
 
 def test_the_mean_is_what_is_judged_and_kept(build):

@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from textvae.config import TrainingConfig
 from textvae.diagnostics import Evaluation
-from textvae.model import SentenceVAE
 from textvae.training.schedule import Stateful
 from textvae.training.step import LocalBatch
 
@@ -25,11 +24,17 @@ Trainer = Any  # a `training.Trainer`, which can't be named here: its module imp
 class Remedy(Stateful):
     """Base of remedies, which does nothing; the attributes are saved and resumed with the rest.
 
-    An object that has its four methods serves as well.
+    An object that has a state and some of the other methods serves as well.
     """
+
+    def begin(self, trainer: Trainer) -> None:
+        """Act once, before the first step or the state of a stopped run."""
 
     def before_step(self, trainer: Trainer) -> None:
         """Act before each step."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Act after each step."""
 
     def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Act on each evaluation."""
@@ -89,34 +94,55 @@ class FadingWordDropout(Remedy):
         model.decoder.word_dropout = model.config.word_dropout * max(0.0, 1 - done)
 
 
-class AveragedWeights(AveragedModel):
-    """A mean of the weights after each step, in which those of `horizon` steps ago fade.
+class AveragedWeights(Remedy):
+    """A mean of the weights after each step, in which those of some epochs ago fade.
 
     Up to then it is the plain mean; from then on exponential. Less noisy than the weights of any
-    one step, and so judged and kept in their place.
+    one step, and so judged and kept in their place. After a decay it begins anew.
 
     Reference:
         Polyak & Juditsky (1992); Merity et al. (2018), Regularizing and Optimizing LSTM Language
         Models, arXiv:1708.02182, whose mean begins once validation no longer improves.
     """
 
-    def __init__(self, model: SentenceVAE, horizon: float) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
+        self.epochs = config.average_epochs
+
+    def begin(self, trainer: Trainer) -> None:
+        """Have the mean judged, and kept, in place of the model."""
+        horizon = max(1.0, self.epochs * len(trainer.train))  # steps
+
         def take_in(mean: Any, new: Any, number: Tensor | int) -> None:
             if mean[0].is_floating_point():
-                torch._foreach_lerp_(mean, new, 1 / min(float(number) + 1, max(horizon, 1.0)))
+                torch._foreach_lerp_(mean, new, 1 / min(float(number) + 1, horizon))
             else:
                 torch._foreach_copy_(mean, new)  # a buffer that counts
 
-        super().__init__(model, multi_avg_fn=take_in, use_buffers=True)
+        self.mean = AveragedModel(trainer.model, multi_avg_fn=take_in, use_buffers=True)
+        trainer.judged = self.mean.module
 
-    def restart(self) -> None:
-        """Forget; the next weights are the first ones."""
-        self.n_averaged.zero_()
+    def after_step(self, trainer: Trainer) -> None:
+        """Take the new weights in."""
+        self.mean.update_parameters(trainer.model)
+
+    def after_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """Forget what led to weights that were gone back from."""
+        if trainer.progress.decision == "decay":
+            self.mean.n_averaged.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The mean, and of how many steps."""
+        return self.mean.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved one."""
+        self.mean.load_state_dict(state)
 
 
 REMEDIES: dict[str, Callable[[TrainingConfig], Remedy]] = {
     "word_dropout_epochs": FadingWordDropout,  # first: the next one's updates drop words, too
     "aggressive_updates": AggressiveEncoder,
+    "average_epochs": AveragedWeights,
 }
 """By the names of the options that ask for them: remedies, built from the configuration where that
 option is not 0."""

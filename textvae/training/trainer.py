@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from safetensors.torch import load_model
 from tqdm.auto import tqdm
@@ -26,7 +26,7 @@ from textvae.diagnostics import COLLAPSED_KL, Evaluation, evaluate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
 from textvae.runtime import full_speed, join, slowdown
-from textvae.training.remedies import REMEDIES, AveragedWeights, Remedy
+from textvae.training.remedies import REMEDIES, Remedy
 from textvae.training.schedule import (
     Decision,
     KLWeight,
@@ -69,7 +69,8 @@ class Trainer:
 
     Attributes:
         ended: Why training ended, in words; None before.
-        judged: The model that is evaluated and kept: the one that is trained, or an average of it.
+        judged: The model that is evaluated and kept: the one that is trained, unless a remedy
+            puts another in its place.
         parts: All that has a state, by name: what is saved and resumed.
 
     """
@@ -105,11 +106,8 @@ class Trainer:
             "means": self.means,
             **self.remedies,
         }
-        self.judged, self.average = model, cast("AveragedWeights | None", None)
-        if config.average_epochs > 0:
-            self.average = AveragedWeights(model, config.average_epochs * len(train))
-            self.parts["average"] = self.average
-            self.judged = cast("SentenceVAE", self.average.module)
+        self.judged = model
+        self._let_remedies("begin")
         if self.processes.is_first:
             run.open_tracker(config.tracker)
         self._speeds: list[float] = []  # of log windows
@@ -172,14 +170,12 @@ class Trainer:
                 break
             local = LocalBatch.of(self.train, rows, self.processes)
             try:
-                for remedy in self.remedies.values():
-                    remedy.before_step(self)
+                self._let_remedies("before_step")
                 terms, norms = self.stepper.update(local)
             except NotFiniteError:
                 raise TrainingError(self._not_finite("loss or gradient")) from None
             self.weight.step()
-            if self.average is not None:
-                self.average.update_parameters(self.model)
+            self._let_remedies("after_step")
 
             at.step += 1
             at.batch += 1
@@ -193,6 +189,11 @@ class Trainer:
             if at.step % self.config.save_every == 0:
                 self.save()
             check()
+
+    def _let_remedies(self, act: str, *told: Any) -> None:
+        for remedy in self.remedies.values():
+            if method := getattr(remedy, act, None):
+                method(self, *told)
 
     def _evaluate(self) -> Evaluation:
         began, valid = time.monotonic(), self.valid
@@ -223,12 +224,9 @@ class Trainer:
             self.judged.save_pretrained(self.run.path)
         elif at.decision == "decay":
             load_model(self.model, self.run.weights_file)
-            if self.average is not None:
-                self.average.restart()
             # Moments and momentum were gathered on the way to the abandoned weights.
             self.stepper.restart(self.stepper.lr * self.config.lr_decay)
-        for remedy in self.remedies.values():
-            remedy.after_evaluation(self, evaluation)
+        self._let_remedies("after_evaluation", evaluation)
         seconds = round(time.monotonic() - self._began, 1)
         self._log("valid", verdict=at.decision, **evaluation.to_dict(), seconds=seconds)
         if self.processes.is_first and not sys.stderr.isatty():  # a file shows no bar
