@@ -71,6 +71,17 @@ def test_a_run_that_still_improved_goes_on(trained):
     assert advised(trained, "healthy", max_epochs=3) is None  # it ended for another reason
 
 
+@pytest.mark.parametrize("verdict", ["healthy", "partly collapsed", "autoencoder"])
+def test_a_run_cut_while_beta_rose_goes_on_first(corpus, tmp_path, verdict):
+    tried = recipes.combined("default")  # nothing else is left to add
+    for limit, longer in ({"max_steps": 2}, "--max-steps 4"), ({"max_epochs": 1}, "--max-epochs 2"):
+        path = tmp_path / longer
+        recipes.start(corpus, {**OPTIONS, "warmup_epochs": 4.0, **limit}, path).fit()
+        advice = advised(LoadedRun.open(path, "valid"), verdict, **tried, annealer="linear")
+        assert advice.startswith("β had come to 0.")
+        assert advice.endswith(f"--output-dir {shlex.quote(str(path))} --resume {longer}")
+
+
 @pytest.mark.parametrize("verdict", ["broken", "never trained", "language model"])
 def test_else_the_verdict_says_it(trained, verdict):
     assert advised(trained, verdict) is None

@@ -109,6 +109,9 @@ def test_the_pictures_of_a_run(page):
     assert page.index(shown[2]) < page.index("<h2>Figures")
 
 
+COMPARED = ["KL", "active units", "MI", "rec"]
+
+
 def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(runs, tmp_path):
     run = shutil.copytree(runs[2].run.path, tmp_path / "copy")
     copy = replace(runs[2], run=RunDirectory.open(run))
@@ -120,7 +123,10 @@ def test_a_run_that_watched_less_or_more_has_fewer_or_more_curves(runs, tmp_path
     ):
         copy.run.metrics_file.unlink(missing_ok=True)
         copy.run.log({**record, **more})
+        assert pictures(written(copy, tmp_path)) == []  # a single point is no curve
+        copy.run.log({**record, **more, "step": 2})
         assert pictures(written(copy, tmp_path)) == curves
+        assert pictures(compared([copy, copy], tmp_path)) == [c for c in COMPARED if c in curves]
     copy.run.metrics_file.unlink()
     assert "Training" not in re.findall("<h2>(.*?)</h2>", written(copy, tmp_path))
 

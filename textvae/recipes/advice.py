@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from textvae.annealers import ANNEALERS
 from textvae.config import RunConfig
 from textvae.recipes.named import DEFAULT, chosen, combined
 
@@ -39,6 +40,8 @@ def next_step(run: "LoadedRun") -> str | None:
     if verdict == "autoencoder":
         if training.max_beta < 1:
             return f"Train with the full KL weight: {_command(run, {'max_beta': 1.0})}"
+        if rest := _rest_of_rise(run):
+            return rest
         if not training.free_bits:
             return f"Search the settings: {search}"
         lower = {"free_bits": training.free_bits / 2}
@@ -47,15 +50,30 @@ def next_step(run: "LoadedRun") -> str | None:
 
 
 def _longer(run: "LoadedRun") -> str | None:
-    """How to train on, where the last epoch was the best and no other may follow."""
-    if not run.run.has_state():
+    """To train on, where β had still to rise or the last epoch was the best."""
+    if rest := _rest_of_rise(run):
+        return rest
+    is_best = run.run.evaluations()[-1]["step"] == run.run.kept_evaluation()["step"]
+    return _go_on(run, "It was still improving") if is_best else None
+
+
+def _rest_of_rise(run: "LoadedRun") -> str | None:
+    """To train on, where a schedule had not come to its full weight."""
+    training, beta = run.config.training, run.run.evaluations()[-1]["beta"]
+    if training.annealer not in ANNEALERS or beta >= training.max_beta:
         return None
-    done, kept = run.run.evaluations()[-1]["epoch"], run.run.kept_evaluation()["epoch"]
-    if not done == kept == run.config.training.max_epochs:
-        return None
-    path = shlex.quote(str(run.run.path))
-    more = f"textvae train --output-dir {path} --resume --max-epochs {2 * done}"
-    return f"It was still improving when it ended; let it go on: {more}"
+    return _go_on(run, f"β had come to {beta:.2f} of {training.max_beta:g}")
+
+
+def _go_on(run: "LoadedRun", why: str) -> str | None:
+    """How to lift the limit that ended the training; None where something else did."""
+    last, path = run.run.evaluations()[-1], shlex.quote(str(run.run.path))
+    for limit, done in (("max_steps", last["step"]), ("max_epochs", last["epoch"])):
+        if run.run.has_state() and getattr(run.config.training, limit) == done:
+            flag = f"--{limit.replace('_', '-')} {2 * done}"
+            command = f"textvae train --output-dir {path} --resume {flag}"
+            return f"{why} when it ended; let it go on: {command}"
+    return None
 
 
 def _command(run: "LoadedRun", changes: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,11 +79,7 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
         title=f"{len(runs)} runs side by side",
         measured=heading(runs[0], runs[0].diagnosis.elbo),
         runs=[(name, r.diagnosis, figures_row(r.diagnosis), color) for name, r, color in named],
-        training=[
-            _training_picture(key, {name: _over_steps(run, "valid", key) for name, run, _ in named})
-            for key in ("kl", "au", "mi", "rec")
-            if any(_over_steps(run, "valid", key)[0] for run in runs)
-        ],
+        training=list(_compared_pictures({name: run for name, run, _ in named})),
         latent=[
             picture(name, f"{elbo.kl:.2f} nats in all", pictures.bars, elbo.kl_per_dim, color, top)
             for name, run, color in named
@@ -124,7 +120,7 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
     return [record["step"] for record in records], [record[key] for record in records]
 
 
-def _training_picture(key: str, several: Curves, faint: Curve | None = None) -> dict[str, str]:
+def _training_picture(key: str, several: Curves, faint: Curve = ((), ())) -> dict[str, str]:
     title, unit = OVER_STEPS[key]
     look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
     ends = key == "kl_per_dim"
@@ -134,14 +130,27 @@ def _training_picture(key: str, several: Curves, faint: Curve | None = None) -> 
 
 def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
     for key in OVER_STEPS:  # an older run did not watch all of them
-        (steps, values), train = (_over_steps(run, split, key) for split in ("valid", "train"))
-        if key == "kl_per_dim" and steps:
-            each = enumerate(zip(*values, strict=True))
-            yield _training_picture(key, {f"_{d}": (steps, kl) for d, kl in each})
+        valid, train = (_over_steps(run, split, key) for split in ("valid", "train"))
+        curves: dict[str, Curve] = {"_": valid}
+        if key == "kl_per_dim":
+            steps, values = valid
+            curves = {f"_{d}": (steps, kl) for d, kl in enumerate(zip(*values, strict=True))}
         elif key == "beta" and train[0]:
-            yield _training_picture(key, {"_": train})  # the same weight, logged more often
-        elif steps or train[0]:
-            yield _training_picture(key, {"_": (steps, values)}, train)
+            curves, train = {"_": train}, ([], [])  # the same weight, logged more often
+        if _has_curve([*curves.values(), train]):
+            yield _training_picture(key, curves, train)
+
+
+def _compared_pictures(runs: Mapping[str, LoadedRun]) -> Iterator[dict[str, str]]:
+    for key in ("kl", "au", "mi", "rec"):
+        curves = {name: _over_steps(run, "valid", key) for name, run in runs.items()}
+        if _has_curve(curves.values()):
+            yield _training_picture(key, curves)
+
+
+def _has_curve(curves: Iterable[Curve]) -> bool:
+    """Whether there is a curve to see: a single point is none."""
+    return any(len(steps) > 1 for steps, _ in curves)
 
 
 def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:

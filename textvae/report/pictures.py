@@ -52,7 +52,7 @@ class Panel:
     title: str = ""
     logx: bool = False
     bands: Curves = field(default_factory=dict)  # low and high y around curves
-    faint: Curve | None = None  # only the ground for the others, which alone decide the scale
+    faint: Curve = ((), ())  # only the ground for the others, which alone decide the scale
     from_zero: bool = False
     whole: bool = False  # for values that are counts
     scattered: bool = False  # points; a curve that begins with an underscore is a line
@@ -140,7 +140,7 @@ def curves(axes: Axes, panel: Panel) -> None:
         (line,) = axes.plot(x, y, label=name, **look)
         if name in panel.bands:
             axes.fill_between(x, *panel.bands[name], color=line.get_color(), alpha=0.18, lw=0)
-    if panel.faint is not None:
+    if panel.faint[0]:
         axes.autoscale_view()  # now, or the faint curve would be seen later
         is_seen = not math.isfinite(axes.dataLim.y0)
         axes.plot(*panel.faint, color=COLORS[0], lw=0.8, alpha=0.45, scaley=is_seen)
