@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 
 from textvae.checks import InputError
-from textvae.explore import Session, check_address, page
+from textvae.explore import Sentences, Session, check_address, page
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what gradio's own dependencies have to say
     gradio = pytest.importorskip("gradio", reason="the extra `demo` is missing")
 
 
+async def build(session: Session) -> Any:
+    # Where no loop runs, gradio makes some and leaves them open.
+    return page.build(session)
+
+
 @pytest.fixture(scope="module")
 def blocks(session: Session) -> Any:
-    async def build() -> Any:
-        return page.build(session)
-
-    # Where no loop runs, gradio makes some and leaves them open.
-    return asyncio.run(build())
+    return asyncio.run(build(session))
 
 
 def test_visitors_are_served_in_turn_and_no_one_else(blocks):
@@ -84,6 +85,19 @@ def test_sliders_left_alone_leave_the_sentence_alone(blocks, session, texts):
         assert words(shown) == words(again) == (session.reconstructed(text) or page.NOTHING)
         moved = call(blocks, "show 1", text, -3, *values[1:])
         assert words(moved) == (session.moved(text, [-3, *values[1:]]) or page.NOTHING)
+
+
+def test_labels_that_a_model_is_told_can_be_changed(make_model, word_tokenizer, texts):
+    kept = {"tokenizer": word_tokenizer, "classes": {"mood": {"asked": 4, "told": 2}}}
+    model = make_model(word_tokenizer.vocab_size, seed=5, std=1.5, **kept)
+    session = Session(model, Sentences("six", texts, {"mood": ["told", "asked"] * 3}))
+    blocks = asyncio.run(build(session))
+    shown, mood, *values = call(blocks, "begin", texts[0])
+    assert [mood] == session.told(texts[0])
+    assert words(shown) == (session.reconstructed(texts[0]) or page.NOTHING)
+    for other in ("asked", "told"):
+        found = session.moved(texts[0], values, [other])
+        assert words(call(blocks, "show 1", texts[0], other, *values)) == (found or page.NOTHING)
 
 
 def test_a_listed_sentence_is_clicked(blocks, session, texts):

@@ -6,11 +6,13 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from textvae.batches import collate
 from textvae.checks import InputError
@@ -20,7 +22,15 @@ from textvae.diagnostics import evaluate
 from textvae.explore import Sentences, Session, open_session, read_sentences
 from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
 from textvae.files import read_json, write_json
-from textvae.generation import encode, generate_text, neighbours, reconstruct, sample, traverse
+from textvae.generation import (
+    encode,
+    generate_text,
+    likeliest_labels,
+    neighbours,
+    reconstruct,
+    sample,
+    traverse,
+)
 from textvae.run import RunDirectory
 
 LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, and its end
@@ -63,6 +73,38 @@ def test_a_text_that_can_not_be_read_is_refused_everywhere(session, texts, text,
         session.between(text, texts[0], 0.5)
     with pytest.raises(InputError, match=which.replace("first", "second") + message):
         session.between(texts[0], text, 0.5)
+
+
+def test_a_model_that_is_told_labels(make_model, word_tokenizer, texts):
+    classes = {"mood": {"asked": 4, "told": 2}, "stars": {"1": 1, "5": 1}}
+    model = make_model(
+        word_tokenizer.vocab_size, seed=5, std=1.5, tokenizer=word_tokenizer, classes=classes
+    )
+    columns = {"mood": ["told", "asked"] * 3, "stars": ["5"] * 6, "id": list("abcdef")}
+    session = Session(model, Sentences("", texts, columns))
+    own = torch.tensor([[1, 1], [0, 1]] * 3)
+    assert session.posterior.mean.equal(encode(model, texts, labels=own).mean)
+    batch = collate(model.tokenizer.encode_batch(texts), labels=own.numpy())
+    evaluation = evaluate(model, [batch], len(texts))
+    assert session.diagnosis.elbo.kl == pytest.approx(evaluation.kl)
+    guessed = Session(model, Sentences("", texts)).posterior  # no column says it
+    assert guessed.mean.equal(encode(model, texts).mean)
+    # A text that is typed is read, and written, with what is guessed of it, or asked for.
+    (named,) = model.labels.named(likeliest_labels(model, texts[:1]))
+    assert session.told(texts[0]) == list(named.values())
+    back = reconstruct(model, texts[:2], **LIMIT)
+    assert session.between(*texts[:2], 0)[0] == session.reconstructed(texts[0]) == back[0]
+    written, z = set(), encode(model, texts[:1]).mean
+    for mood, stars in product(*classes.values()):
+        found = session.moved(texts[0], session.sliders(texts[0]), [mood, stars])
+        label = f"mood={mood},stars={stars}"
+        labels = model.labels.changed(None, 1, label)
+        assert [found] == generate_text(model, z, labels=labels, **LIMIT)
+        written.add(found)
+    assert len(written) > 1
+    with pytest.raises(InputError, match="label mood must be one of asked, told, got 'sad'"):
+        session.moved(texts[0], session.sliders(texts[0]), ["sad", "5"])
+    assert session.samples(3) == sample(model, 3, **LIMIT)
 
 
 def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):

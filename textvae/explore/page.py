@@ -135,24 +135,30 @@ def _between(gr: Any, begins: Any, session: Session) -> None:
 
 
 def _dimensions(gr: Any, begins: Any, session: Session) -> None:
-    def show(text: str, *sliders: float) -> Any:
-        return _sentence(session, session.moved(text, sliders), text)
+    names = session.model.labels.values
+
+    def show(text: str, *moves: Any) -> Any:
+        told, sliders = moves[: len(names)], moves[len(names) :]
+        return _sentence(session, session.moved(text, sliders, told), text)
 
     def begin(text: str) -> list[Any]:
-        values = session.sliders(text)
+        values = [*session.told(text), *session.sliders(text)]
         return [show(text, *values), *values]
 
     box = _box(gr, "Sentence", readable(session.sentences.texts)[0])
     shown = _sentence_box(gr, "moved")
     look = {"step": SLIDER_STEP, "min_width": 280, "buttons": []}
+    with gr.Row(visible=bool(names)):
+        labels = [gr.Dropdown(values, label=name) for name, values in names.items()]
     with gr.Row():
         sliders = [
             gr.Slider(low, high, label=f"Dimension {d}: {kl:.2f} nats", **look)
             for d, kl, low, high in session.dimensions
         ]
     back = gr.Button("Back to the sentence")
-    _on(gr, [slider.input for slider in sliders], show, [box, *sliders], shown)
-    _on(gr, [begins, box.change, back.click], begin, box, [shown, *sliders])
+    moves = [*labels, *sliders]
+    _on(gr, [move.input for move in moves], show, [box, *moves], shown)
+    _on(gr, [begins, box.change, back.click], begin, box, [shown, *moves])
 
 
 def _points(session: Session, label: Sequence[Any] | None, text: str) -> Any:

@@ -22,7 +22,14 @@ from textvae.config import MAX_LENGTH
 from textvae.corpus import DataError, load_corpus
 from textvae.diagnostics import Diagnosis, diagnose
 from textvae.files import find_pretrained
-from textvae.generation import Neighbour, encode, generate_text, lerp, sample
+from textvae.generation import (
+    Neighbour,
+    encode,
+    generate_text,
+    lerp,
+    likeliest_labels,
+    sample,
+)
 from textvae.model import SentenceVAE
 from textvae.recipes import CorpusChanged, is_changed, open_corpus
 from textvae.report.text import CORPUS_NAMES
@@ -38,23 +45,37 @@ SLIDER_STEP = 0.05
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences of a corpus, and columns beside the text of 2 to a dozen different values."""
+    """Sentences of a corpus, and the columns beside the text."""
 
     name: str
     texts: Sequence[str]
-    labels: dict[str, list[str]] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
     notice: str = ""  # why they are not those of the run's corpus
+
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """The columns that can be told by colour: of 2 to a dozen different values."""
+        return {n: v for n, v in self.columns.items() if 2 <= len(set(v)) <= MAX_LABELS}
 
 
 class Session:
-    """A model, sentences, and what can be asked of them; `options` are for `diagnose`'s words."""
+    """A model, sentences, and what can be asked of them; `options` are for `diagnose`'s words.
+
+    Labels that the model is told are a column of the sentences, or guessed, as of every other text.
+    """
 
     def __init__(
         self, model: SentenceVAE, sentences: Sentences, *, name: str = "", **options: Any
     ) -> None:
         self.model, self.sentences, self.name = model, sentences, name
         self.tokenizer, self._options = model.tokenizer, options
-        self.posterior = encode(model, sentences.texts)  # (N, Z)
+        has_labels = model.labels.values and {*model.labels.values} <= {*sentences.columns}
+        self._told = (
+            model.labels.numbered(sentences.columns)
+            if has_labels
+            else likeliest_labels(model, sentences.texts)
+        )
+        self.posterior = encode(model, sentences.texts, labels=self._told)  # (N, Z)
         self._ids = self.tokenizer.encode_batch(list(sentences.texts))
         self.lengths = [len(ids) for ids in self._ids]  # in tokens
         self._max_length = min(MAX_LENGTH, max(self.lengths) + 1)
@@ -72,31 +93,44 @@ class Session:
     def between(self, first: str, second: str, *shares: float) -> list[str]:
         """Sentences on the straight line from one to another, shares from 0 to 1 of the way."""
         points = torch.tensor([float(within("share", share, 0, 1)) for share in shares])
-        ends = self._mean(first, "the first sentence"), self._mean(second, "the second sentence")
-        return self._texts(lerp(*ends, points))
+        start, told = self._code(first, "the first sentence")
+        end, _ = self._code(second, "the second sentence")
+        return self._texts(lerp(start, end, points), told)
 
     def reconstructed(self, text: str) -> str:
         """The sentence at a text's posterior mean."""
-        return self._texts(self._mean(text)[None])[0]
+        mean, told = self._code(text)
+        return self._texts(mean[None], told)[0]
+
+    def told(self, text: str) -> list[str]:
+        """The labels, by guess, that the model is told of a text."""
+        (named,) = self.model.labels.named(self._code(text)[1])
+        return list(named.values())
 
     def sliders(self, text: str) -> list[float]:
         """A text's posterior mean in each of `dimensions`, as its slider can show it."""
-        mean = self._mean(text).tolist()
+        mean = self._code(text)[0].tolist()
         values = (min(max(mean[d], low), high) for d, _, low, high in self.dimensions)
         return [round(round(value / SLIDER_STEP) * SLIDER_STEP, 2) for value in values]
 
-    def moved(self, text: str, sliders: Sequence[float]) -> str:
-        """The sentence at a text's posterior mean, moved where a slider is not as in `sliders`."""
-        z = self._mean(text).clone()
+    def moved(self, text: str, sliders: Sequence[float], told: Sequence[str] = ()) -> str:
+        """The sentence at a text's posterior mean, moved where a slider is not as in `sliders`.
+
+        Written with the labels `told`, if there are any, in place of its own.
+        """
+        z, labels = self._code(text)
+        if told:
+            columns = zip(self.model.labels.values, told, strict=True)
+            labels = self.model.labels.numbered({name: [value] for name, value in columns})
         moves = zip(self.dimensions, self.sliders(text), sliders, strict=True)
         for (d, _, low, high), own, value in moves:
             if value != own:
                 z[d] = within(f"dimension {d}", value, low, high)
-        return self._texts(z[None])[0]
+        return self._texts(z[None], labels)[0]
 
     def near(self, text: str) -> list[Neighbour]:
         """The 8 other sentences whose posterior means are nearest, by Euclidean distance."""
-        distances = (self.posterior.mean - self._mean(text)).norm(dim=1)
+        distances = (self.posterior.mean - self._code(text)[0]).norm(dim=1)
         texts, order = self.sentences.texts, distances.argsort(stable=True).tolist()
         others = [row for row in order if texts[row] != text.strip()]
         return [Neighbour(texts[row], float(distances[row]), row) for row in others[:8]]
@@ -115,6 +149,7 @@ class Session:
     def diagnosis(self) -> Diagnosis:
         """What `diagnose` finds on the corpus' sentences, without the NLL; measured once."""
         split = EncodedSplit.from_ids(self._ids)
+        split.labels = self._told.numpy()
         batches = BatchLoader(split, batch_size=64, shuffle=False).epoch(0)
         return diagnose(self.model, batches, len(split), num_samples=None, **self._options)
 
@@ -122,15 +157,17 @@ class Session:
         """Words of texts that the model has never seen, each once."""
         return list(dict.fromkeys(w for text in texts for w in self.tokenizer.unknown_words(text)))
 
-    def _mean(self, text: str, name: str = "the sentence") -> Tensor:
+    def _code(self, text: str, name: str = "the sentence") -> tuple[Tensor, Tensor]:
+        """A text's posterior mean (Z,), and the labels (1, F) that it was read with."""
         if (length := len(text)) > MAX_CHARACTERS:
             raise InputError(f"{name} must have at most {MAX_CHARACTERS} characters, got {length}")
         if not self.tokenizer.encode(text):
             raise InputError(f"{name} is empty: type one")
-        return encode(self.model, [text]).mean[0]
+        labels = likeliest_labels(self.model, [text])
+        return encode(self.model, [text], labels=labels).mean[0].clone(), labels
 
-    def _texts(self, z: Tensor) -> list[str]:
-        return generate_text(self.model, z, max_length=self._max_length)
+    def _texts(self, z: Tensor, labels: Tensor) -> list[str]:
+        return generate_text(self.model, z, labels=labels, max_length=self._max_length)
 
 
 def _plane(mean: Tensor) -> tuple[Tensor, float]:
@@ -166,7 +203,6 @@ def open_session(
     model = SentenceVAE.from_pretrained(run)
     if model.latent_dim == 0:
         raise InputError(f"{run} is a language model (latent_dim 0): it has no z to explore")
-    model.labels.refuse("is not explored")
     directory = RunDirectory.open(find_pretrained(run))
     try:
         sentences = read_sentences(corpus, directory, data_dir, num_sentences, data_changed)
@@ -210,9 +246,8 @@ def read_sentences(
     order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))
     rows = fitting[order[:num_sentences]].sort().values.tolist()
     chosen = {name: [str(values[row]) for row in rows] for name, values in columns.items()}
-    labels = {name: v for name, v in chosen.items() if 2 <= len(set(v)) <= MAX_LABELS}
     name = CORPUS_NAMES.get(corpus.name, corpus.name) + (f", {split} split" if not source else "")
-    return Sentences(name + marked, [texts[row] for row in rows], labels)
+    return Sentences(name + marked, [texts[row] for row in rows], chosen)
 
 
 def _json_labels(path: Path, text_field: str) -> dict[str, Any]:

@@ -17,11 +17,6 @@ class Labels:
         self.values = {name: list(values) for name, values in self.counts.items()}
         self.names = ", ".join(self.values) or "none (training had no --condition-on)"
 
-    def refuse(self, why: str) -> None:
-        """An InputError for what a model that is told labels does not do."""
-        if self.values:
-            raise InputError(f"a model that is told labels ({self.names}) {why}")
-
     def numbered(self, columns: Any) -> Tensor:
         """The place of each value, (B, F), in columns by name, such as a data set's."""
         known = getattr(columns, "column_names", columns)
