@@ -18,7 +18,7 @@ import gzip
 import operator
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,8 @@ from statistics import fmean, median
 from typing import Annotated, Any
 
 import numpy as np
+from benchmarks.bench import matrix_rate
+from benchmarks.models import flops_per_token
 from remedies import minutes
 
 from textvae import TextVAE, cli
@@ -34,7 +36,7 @@ from textvae.corpus import load_corpus
 from textvae.files import read_json, replacing, write_json
 from textvae.recipes import diagnose_run
 from textvae.report.text import markdown
-from textvae.runtime import join
+from textvae.runtime import join, resolve_precision
 
 Moses = Annotated[str | None, "directory of the package moses (default: where it is installed)"]
 ResultsDir = Annotated[str, "where results are written"]
@@ -51,6 +53,7 @@ SIZES: dict[str, Any] = {
 REMEDY: dict[str, Any] = {"autoencoder_epochs": 1, "free_bits": 20.0}
 HELD_OUT, TESTED = 5_000, 10_000  # molecules for validation; of the test set, for ELBO and MI
 SENT_BACK, IMPORTANCE = 1_000, 20  # of these, reconstructed; importance samples of the NLL
+WALKED, STEPS = 100, 7  # ways from one to the next of them, in so many steps, both ends counted
 
 
 def package(moses: str | None) -> Path:
@@ -105,7 +108,9 @@ def train(
     cli.train_run(corpus, options, Path(name), recipe=recipe, command=command)
 
 
-def figures_of_model(path: Path, model: TextVAE, most: int) -> Iterator[tuple[str, float]]:
+def figures_of_model(
+    path: Path, model: TextVAE, most: int, is_valid: Callable[[str], bool]
+) -> Iterator[tuple[str, float]]:
     """What z says and the model costs, what of the test set comes back, and how fast it was."""
     measured = diagnose_run(path, "test", num_samples=IMPORTANCE, most=most)
     found, run = measured.diagnosis, measured.run
@@ -114,8 +119,13 @@ def figures_of_model(path: Path, model: TextVAE, most: int) -> Iterator[tuple[st
     if model.latent_dim:
         texts = measured.corpus["test"]["text"][:SENT_BACK]
         yield "exact", fmean(map(operator.eq, model.reconstruct(texts), texts))
+        walk = model.interpolate(*texts[: WALKED + 1], steps=STEPS)
+        between = [text for step, text in enumerate(walk) if step % (STEPS - 1)]
+        yield "valid between", fmean(map(is_valid, between))
     if speeds := [row["tokens_per_second"] for row in run.metrics() if "tokens_per_second" in row]:
-        yield "training tokens/s", median(speeds)
+        yield "training tokens/s", (speed := median(speeds))
+        limit = matrix_rate(resolve_precision(run.config.training.precision, model.device))
+        yield "of the limit", speed * flops_per_token(model, backward=True) / limit
     yield "minutes", minutes(path)
 
 
@@ -139,7 +149,7 @@ def measure(
         texts, seconds = model.sample(samples, seed=seed), time.perf_counter() - begin
         num_tokens = sum(len(ids) + 1 for ids in model.tokenizer.encode_batch(texts))
         figures = {"sampling tokens/s": num_tokens / seconds}
-        found = figures_of_model(path, model, tested)
+        found = figures_of_model(path, model, tested, measures.is_valid)
     file = Path(results_dir) / "molecules" / f"{path.stem}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     for name, value in chain(measures.figures(texts, data, smiles_of(data, "train")), found):

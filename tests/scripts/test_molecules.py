@@ -17,6 +17,7 @@ import torch
 
 from tests.scripts.conftest import OPTIONS
 from tests.scripts.running import assert_refused
+from textvae import TextVAE
 
 Run = Callable[..., Any]
 
@@ -135,6 +136,11 @@ def test_a_run_is_measured_with_its_model(run, moses, small, measures, tmp_path,
     assert found["NLL"] > 0
     assert found["sampling tokens/s"] > 0
     assert {"KL", "MI", "AU", "exact", "training tokens/s", "minutes"} <= {*found}
+    assert 0 < found["of the limit"] < 1
+    texts = (tmp_path / "runs" / "moses-1" / "test.txt").read_text().split()[:3]
+    walk = TextVAE.from_pretrained(tmp_path / "runs" / "molecules-1").interpolate(*texts, steps=7)
+    between = [*walk[1:6], *walk[7:12]]
+    assert found["valid between"] == len(measures.molecules(between)) / 10
     assert answer.err.startswith("valid ")
 
 
