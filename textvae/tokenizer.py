@@ -123,25 +123,26 @@ class Tokenizer:
             return cls(_train_bpe(_checked(texts), vocab_size or 8000, min_count, normalizer))
         backend = _untrained(kind, _CHAR if pattern is None else PATTERNS.get(pattern, pattern))
         backend.normalizer = normalizer
-        split = _splitter(backend)
-        assert split is not None
-        counts = Counter(chain.from_iterable(map(split, _checked(texts))))
-        backend.model = _from_counts(counts, SPECIALS, vocab_size, min_count)
-        backend.add_special_tokens(list(RESERVED))
-        return cls(backend)
+        return cls(backend).extended(texts, vocab_size=vocab_size, min_count=min_count)
 
     def extended(
         self, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1
-    ) -> Tokenizer:
+    ) -> Self:
         """The same with further words of some texts after its own; of parts of words, as it is."""
         at_least(len(self), vocab_size=vocab_size)
         if self._split is None:
             return self
         known = sorted(self._vocabulary, key=self._vocabulary.__getitem__)
         counts = Counter(chain.from_iterable(map(self._split, _checked(texts))))
+        for token in known:
+            del counts[token]
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        tokens = [*known, *(word for word, count in ranked if count >= min_count)][:vocab_size]
         backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
-        backend.model = _from_counts(counts, known, vocab_size, min_count)
-        return Tokenizer(backend)
+        # The library's own trainer moves the id of an `<unk>` that is also a word of the corpus and
+        # leaves a hole in the ids; a vocabulary from a counter does neither.
+        backend.model = _whole_tokens(tokens)
+        return type(self)(backend)
 
     def extends(self, other: Tokenizer) -> bool:
         """Whether all tokens of another are among these, with the same ids."""
@@ -242,7 +243,8 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
 
 def _untrained(kind: Kind, pattern: str) -> tokenizers.Tokenizer:
     """What splits text and puts it together again, of a vocabulary to come."""
-    backend = tokenizers.Tokenizer(models.WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
+    backend = tokenizers.Tokenizer(_whole_tokens(SPECIALS))
+    backend.add_special_tokens(list(RESERVED))
     if kind in ("word", "text"):
         backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         if kind == "text":
@@ -284,15 +286,7 @@ def _splitter(backend: tokenizers.Tokenizer) -> Callable[[str], list[str]] | Non
     return split
 
 
-def _from_counts(
-    counts: Counter[str], known: Sequence[str], vocab_size: int | None, min_count: int
-) -> models.WordLevel:
-    # The library's own trainer moves the id of an `<unk>` that is also a word of the corpus and
-    # leaves a hole in the ids; a vocabulary from a counter does neither.
-    for token in known:
-        del counts[token]
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    tokens = [*known, *(word for word, count in ranked if count >= min_count)][:vocab_size]
+def _whole_tokens(tokens: Sequence[str]) -> models.WordLevel:
     return models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNK_TOKEN)
 
 
