@@ -393,16 +393,15 @@ def build_annealer(
     make = choose(ANNEALERS, "name", name)
     if name == "constant":
         return make(max_beta)
-    given: dict[str, Any] = {"max_beta": max_beta}
     if name == "cyclical":
         if 0 < integer("warmup_steps", warmup_steps, 0) < integer("num_cycles", num_cycles, 1):
             got = f"got {warmup_steps}; in training, warmup_epochs (--warmup-epochs) sets them"
             raise InputError(f"warmup_steps must be 0 or at least num_cycles, {num_cycles}, {got}")
-        given |= {"total_steps": warmup_steps, "num_cycles": num_cycles}
-        given |= {"ratio": cycle_ratio, "shape": cycle_shape}
+        cycles = {"num_cycles": num_cycles, "ratio": cycle_ratio, "shape": cycle_shape}
+        made = make(total_steps=warmup_steps, max_beta=max_beta, **cycles)
     else:
-        given |= {"warmup_steps": warmup_steps} | ({"k": sigmoid_k} if name == "sigmoid" else {})
-    made = make(**given)
+        steepness = {"k": sigmoid_k} if name == "sigmoid" else {}
+        made = make(warmup_steps, max_beta, **steepness)
     made.start_beta = number("start_beta", start_beta, f"[0, {max_beta}]")
     made.hold_steps = integer("hold_steps", hold_steps, 0)
     return made

@@ -28,7 +28,7 @@ BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 PATIENCE = timedelta(days=1)
 # About 0.05 ms: longer than threads usually wait for each other, far shorter than a time slice.
 SHORT_SPIN = "3000"
-FEW_WEIGHTS = 1_000_000  # below which threads wait for each other more than they multiply
+FEW_WEIGHTS = 1_000_000  # below which threads wait for each other: two take twice as long as one
 
 
 class ElsewhereError(RuntimeError):
@@ -220,10 +220,8 @@ def slowdown(speeds: Sequence[float]) -> str | None:
 def full_speed(device: torch.device, num_weights: float = math.inf) -> Iterator[None]:
     """Context for work on a CPU, with the same results to rounding; elsewhere it does nothing.
 
-    A model of few weights is given one thread: its products are over before a second has begun, and
-    with two a step of the embedded corpus' model takes more than twice as long.
-
-    Denormal numbers, which peaked softmax outputs make and which CPUs multiply slowly, count as 0.
+    A model of few weights is given one thread. Denormal numbers, which peaked softmax outputs make
+    and which CPUs multiply slowly, count as 0.
 
     On AMD's processors with AVX-512, where MKL uses half the width of the vectors, oneDNN
     multiplies fp32. PyTorch has it do so where bf16 is allowed inside, of which oneDNN makes use on

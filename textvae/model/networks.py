@@ -45,7 +45,14 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Ids (B, T), padded at the end, and lengths (B,) → (B, output_size)."""
-        outputs = self._outputs(self.embedding(ids), lengths)
+        embedded = self.embedding(ids)
+        if self.bidirectional:
+            # Right to left, padding would be read first and leak into the state: pack it away.
+            own = {"batch_first": True, "enforce_sorted": False}
+            read, _ = self.rnn(pack_padded_sequence(embedded, lengths.cpu(), **own))
+            outputs, _ = pad_packed_sequence(read, batch_first=True, total_length=ids.shape[1])
+        else:
+            outputs, _ = self.rnn(embedded)  # padding comes after everything that is read
         mask = token_mask(lengths, ids.shape[1])[:, :, None]  # (B, T, 1)
         if self.pooling == "mean":
             return (outputs * mask).sum(1) / lengths[:, None]
@@ -56,16 +63,6 @@ class Encoder(nn.Module):
             return last
         # The backward direction has read the whole sentence at its first token.
         return torch.cat([last[:, : self.hidden_size], outputs[:, 0, self.hidden_size :]], dim=-1)
-
-    def _outputs(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        # Left to right, padding comes after everything that is read, so the fast unpacked path is
-        # exact. Right to left it would come first and leak into the state: pack it away.
-        if not self.bidirectional:
-            outputs: Tensor = self.rnn(embedded)[0]
-            return outputs
-        own = {"batch_first": True, "enforce_sorted": False}
-        read, _ = self.rnn(pack_padded_sequence(embedded, lengths.cpu(), **own))
-        return pad_packed_sequence(read, batch_first=True, total_length=embedded.shape[1])[0]
 
 
 class Decoder(nn.Module):
@@ -139,9 +136,11 @@ class Decoder(nn.Module):
         samples = z.shape[:-2]
         z = z.flatten(0, -2)  # (S·B, Z)
         repeats = len(z) // len(batch.lengths)
-        inputs = self._drop_words(batch.input_ids.repeat(repeats, 1))
+        inputs = batch.input_ids.repeat(repeats, 1)
         targets, lengths = batch.target_ids.repeat(repeats, 1), batch.lengths.repeat(repeats)
-
+        if self.training and self.word_dropout > 0:
+            dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
+            inputs = inputs.masked_fill(dropped & (inputs != BOS_ID), UNK_ID)
         outputs, _ = self._run(inputs, self.initial_state(z), z)
         mask = token_mask(lengths, targets.shape[1])
         layer = outputs[mask], self.output.weight, self.output.bias
@@ -162,9 +161,3 @@ class Decoder(nn.Module):
         if self.latent_to_output is not None:
             outputs = outputs + self.latent_to_output(z)[:, None]
         return outputs, tuple(map(torch.cat, zip(*ends, strict=True)))
-
-    def _drop_words(self, ids: Tensor) -> Tensor:
-        if not self.training or self.word_dropout == 0:
-            return ids
-        dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
-        return ids.masked_fill(dropped & (ids != BOS_ID), UNK_ID)

@@ -116,14 +116,9 @@ class Stepper:
     def update(
         self, local: LocalBatch, only: Literal["encoder", "decoder"] | None = None
     ) -> tuple[StepTerms, GradientNorms]:
-        """Update the model, or one part of it, by the gradient of a batch.
+        """Update the model, or `only` one part of it and of the optimizer's state, by a batch.
 
-        Args:
-            local: This process's rows of the batch.
-            only: Leave the other part alone, the optimizer's state of it too.
-
-        Raises:
-            NotFiniteError: If loss or gradient is not finite; nothing was updated.
+        NotFiniteError if loss or gradient is not finite; nothing was updated then.
         """
         # Forward.
         with autocast(self._device, self.precision):

@@ -72,7 +72,6 @@ class Trainer:
         judged: The model that is evaluated and kept: the one that is trained, unless a remedy
             puts another in its place.
         parts: All that has a state, by name: what is saved and resumed.
-
     """
 
     def __init__(
@@ -132,11 +131,7 @@ class Trainer:
         self._logged = time.monotonic()
         self._began = self._logged - at.seconds
         size = sum(weights.numel() for weights in self.model.parameters())
-        with (
-            full_speed(device, size),
-            safe_interrupts(self.processes) as check,
-            self._bar() as bar,
-        ):
+        with full_speed(device, size), safe_interrupts(self.processes) as check, self._bar() as bar:
             try:
                 if at.step == 0:
                     self.save()  # from here on there is always a state to resume from
@@ -197,8 +192,7 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         began, valid = time.monotonic(), self.valid
-        batches, total = valid.epoch(0), valid.num_sentences
-        evaluation = evaluate(self.judged, batches, total, processes=self.processes)
+        evaluation = evaluate(self.judged, valid, valid.num_sentences, processes=self.processes)
         if not math.isfinite(evaluation.elbo):
             raise TrainingError(self._not_finite("ELBO"))
         self._logged += time.monotonic() - began  # tokens/s is of training alone
@@ -214,7 +208,10 @@ class Trainer:
                 "(posterior collapse)"
             )
         at.decision = "better"
-        if self._optimises_elbo() and at.batch == len(self.train):
+        # The ELBO can't judge while β is annealed, nor an autoencoder (β = 0). A language model has
+        # no KL, and so nothing to anneal.
+        optimises_elbo = self.model.latent_dim == 0 or (self.weight.finished and beta > 0)
+        if optimises_elbo and at.batch == len(self.train):
             at.decision = self.plateau.update(evaluation.elbo)
         elif self.plateau.best > -math.inf:
             # Part of an epoch must not outdo the best whole one: a run that is later allowed more
@@ -234,12 +231,6 @@ class Trainer:
             print(f"epoch {at.epoch + 1}: β {beta:.2f} valid {shown}", file=sys.stderr)
         at.epoch, at.batch = at.epoch + 1, 0
         self.ended = self._reason_to_end()
-
-    def _optimises_elbo(self) -> bool:
-        """Whether the ELBO can judge: not while β is annealed, nor an autoencoder (β = 0)."""
-        if self.model.latent_dim == 0:
-            return True  # a language model has no KL, and so nothing to anneal
-        return self.weight.finished and self.weight.value > 0
 
     def _is_collapsed(self, kl: float) -> bool:
         is_weighed = self.model.latent_dim > 0 and self.weight.value > COLLAPSED_BETA
