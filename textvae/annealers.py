@@ -3,8 +3,7 @@
 `kl = annealer(kl)` weighs a KL, a number or a tensor of any framework; `annealer.step()` follows
 every optimizer step, counted from 0. A value out of range is an InputError (a ValueError).
 
-Reference:
-    Bowman et al. 2016, arXiv:1511.06349 (one rise); Fu et al. 2019, arXiv:1903.10145 (cycles).
+One rise: Bowman et al. 2016, arXiv:1511.06349. Cycles: Fu et al. 2019, arXiv:1903.10145.
 """
 
 import math
@@ -294,13 +293,11 @@ class FeedbackAnnealer(BaseAnnealer, ABC):
 
 
 class PIAnnealer(FeedbackAnnealer):
-    """A PI controller: β = P + I, within [`min_beta`, `max_beta`], with e = `target` - KL.
+    """A PI controller (Shao et al. 2020, ControlVAE, arXiv:2004.05988, equations 9-11).
 
-    P = kp / (1 + exp(e)), and I sums -ki e over the steps, except where that would push a weight
-    further that is at its bound already (the paper's code sums on, and takes long to come back).
-
-    Reference:
-        Shao et al. (2020), ControlVAE, arXiv:2004.05988, equations 9-11.
+    β = P + I, within [`min_beta`, `max_beta`]. With e = `target` - KL, P = kp / (1 + exp(e)), and I
+    sums -ki e over the steps, except where that would push a weight further that is at its bound
+    already (the paper's code sums on, and takes long to come back).
     """
 
     def __init__(
@@ -331,11 +328,8 @@ class LagrangeAnnealer(FeedbackAnnealer):
     """A minimum desired rate, KL >= `target`: β = 1 - λ, with a multiplier λ >= 0 that ascends.
 
     λ follows the gradient `target` - KL by RMSprop (decay 0.99), one step of size `lr` at a time:
-    it falls to 0, and β rises to 1, once the KL stays above the rate.
-
-    Reference:
-        Pelsmaeker & Aziz (2020), Effective Estimation of Deep Generative Language Models,
-        arXiv:1904.08194, section 3: rate 5, λ = 1.01 at the start, lr 1e-3.
+    it falls to 0, and β rises to 1, once the KL stays above the rate. Pelsmaeker & Aziz (2020),
+    arXiv:1904.08194, section 3: rate 5, λ = 1.01 at the start, lr 1e-3.
     """
 
     def __init__(

@@ -61,11 +61,9 @@ def collate(
 ) -> Batch:
     """Build a batch, on the CPU, from B sentences' ids without special tokens.
 
-    Args:
-        sequences: Ids; a sentence without any is predicted as EOS alone.
-        indices: Positions in the split; 0 … B-1 by default.
-        truncated: Which sentences were cut and get no EOS, so that no false end is learned.
-        labels: Numbers of the labels that a model is told, (B, F); none by default.
+    A sentence without ids is predicted as EOS alone; those `truncated` get no EOS, so that no false
+    end is learned. `indices` are positions in the split, 0 … B-1 by default, `labels` those of a
+    `Batch`.
     """
     size = len(sequences)
     if size == 0:
@@ -145,14 +143,10 @@ def encode_split(
     max_length: int | None = None,
     too_long: TooLong = "cut",
 ) -> EncodedSplit:
-    """Encode the column `text` of a data set; `datasets` finds what it encoded before.
+    """Encode the column `text` of a corpus' split, or of a data set of your own.
 
-    Args:
-        dataset: A split of a corpus, or a data set of your own.
-        tokenizer: Makes the ids.
-        max_length: Longest sentence in ids, EOS not counted; no limit if None.
-        too_long: `"cut"` keeps the first `max_length` ids of a longer sentence, without EOS;
-            `"drop"` leaves it out.
+    `datasets` finds what it encoded before. Of a sentence of more than `max_length` ids, EOS not
+    counted, `"cut"` keeps the first ones, without EOS; `"drop"` leaves it out.
     """
     at_least(1, max_length=max_length)
     one_of("too_long", too_long, get_args(TooLong))
@@ -191,6 +185,14 @@ class BatchLoader:
     Sentences are sorted by length, those of equal length in an order drawn for the epoch, and
     cut into batches: next to no padding, and the cuts fall at the same places in every epoch, so
     that each has the same number of batches. Then the batches are shuffled.
+
+    Args:
+        split: The sentences.
+        batch_size: Most sentences in a batch; no limit if None.
+        max_tokens: Most tokens in a batch, padding counted; no limit if None.
+        shuffle: Whether each epoch has an order of its own; else batches come from short to long
+            sentences, always the same.
+        seed: Decides, with the number of the epoch, its order.
     """
 
     def __init__(
@@ -202,16 +204,6 @@ class BatchLoader:
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        """Plan the batches.
-
-        Args:
-            split: The sentences.
-            batch_size: Most sentences in a batch; no limit if None.
-            max_tokens: Most tokens in a batch, padding counted; no limit if None.
-            shuffle: Whether each epoch has an order of its own; else batches come from short to
-                long sentences, always the same.
-            seed: Decides, with the number of the epoch, its order.
-        """
         if batch_size is None and max_tokens is None:
             raise InputError("batch_size or max_tokens must be given, got None for both")
         at_least(1, batch_size=batch_size)

@@ -203,7 +203,7 @@ def selected(where: str, rows: Dataset, fields: list[str]) -> Dataset:
 def _cleaned(
     table: pa.Table, rows: list[int], where: str, fields: list[str], features: Mapping[str, Any]
 ) -> pa.Table:
-    columns = [table.column(name) for name in table.column_names]
+    columns = table.columns
     if _suffix(where) in _JSON:
         lines = zip(rows, columns[0].to_pylist(), strict=True)
         found = [_fields(line, f"line {row + 1} of {where}", fields) for row, line in lines]

@@ -44,10 +44,8 @@ class AggressiveEncoder(Remedy):
     """Updates the encoder alone, on random batches, before each step: it has to keep up.
 
     At most `aggressive_updates` times, until the loss per token, a mean over 15 updates, no longer
-    falls; for good no more once mutual information on validation stops rising.
-
-    Reference:
-        He et al. (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1.
+    falls; for good no more once mutual information on validation stops rising. He et al. (2019),
+    Lagging Inference Networks and Posterior Collapse, algorithm 1.
     """
 
     WINDOW = 15
@@ -98,11 +96,9 @@ class AveragedWeights(Remedy):
     """A mean of the weights after each step, in which those of some epochs ago fade.
 
     Up to then it is the plain mean; from then on exponential. Less noisy than the weights of any
-    one step, and so judged and kept in their place. After a decay it begins anew.
-
-    Reference:
-        Polyak & Juditsky (1992); Merity et al. (2018), Regularizing and Optimizing LSTM Language
-        Models, arXiv:1708.02182, whose mean begins once validation no longer improves.
+    one step, and so judged and kept in their place. After a decay it begins anew. Polyak & Juditsky
+    (1992); Merity et al. (2018), arXiv:1708.02182, whose mean begins once validation no longer
+    improves.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
