@@ -115,12 +115,9 @@ class Trainer:
         self._began = self._logged = 0.0
 
     def fit(self) -> str:
-        """Train until the configuration says enough. Ctrl-C saves, then raises.
+        """Train until the configuration says enough, and return `ended`. Ctrl-C saves, then raises.
 
         Of several processes all must call this; Ctrl-C in any of them stops all.
-
-        Returns:
-            Why training ended, in words.
 
         Raises:
             SafeInterrupt: After Ctrl-C, with the training state saved. A second Ctrl-C raises a
