@@ -310,11 +310,7 @@ class RunConfig:
 
     @classmethod
     def from_flat(
-        cls,
-        data_source: str,
-        options: Mapping[str, Any],
-        *,
-        model: type[ModelConfig] = ModelConfig,
+        cls, data_source: str, options: Mapping[str, Any], *, model: type[ModelConfig] = ModelConfig
     ) -> Self:
         """Sort flat options, as flags and YAML files give them; tells all faults at once."""
         parts = {"model": model, "data": DataConfig, "training": TrainingConfig}

@@ -143,11 +143,7 @@ class Stopwatch(ConstantAnnealer):
 
 
 def our_steps(
-    model: SentenceVAE,
-    ids: Ids,
-    batch_size: int,
-    precision: str,
-    device: torch.device = CPU,
+    model: SentenceVAE, ids: Ids, batch_size: int, precision: str, device: torch.device = CPU
 ) -> Timed:
     """An epoch of a Trainer, in a run directory that is not kept, on the CPU or the best device."""
     options = {

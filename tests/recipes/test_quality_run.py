@@ -107,14 +107,14 @@ def test_the_embedded_corpus_has_a_grammar(run, language_model, corpus, monkeypa
     embedded = Corpus("grammar", corpus.splits, "grammar", {})
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: embedded)
     drawn = [x.text for x in grammar.sample(3, seed=2)] + ["not a sentence"]
-    monkeypatch.setattr("textvae.recipes.loaded.sample", lambda *_, **__: drawn)
+    monkeypatch.setattr("textvae.generation.sample", lambda *_, **__: drawn)
     ends: list[str] = []
 
     def path(model: SentenceVAE, *between: str, steps: int, labels: Tensor) -> list[str]:
         ends.extend(between)
         return [between[0]] * (steps - 1) + [between[1]]
 
-    monkeypatch.setattr("textvae.recipes.loaded.interpolate", path)
+    monkeypatch.setattr("textvae.generation.interpolate", path)
     found = quality_run(run, num_samples=4).grammar
     assert found.accepted < 1  # words the model does not know are none of the grammar's
     assert found.path == factor_path([ends[0]] * 6 + [ends[1]])

@@ -15,12 +15,7 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import MANY, at_least, integer
-from textvae.diagnostics.factors import (
-    Disentanglement,
-    FactorProbe,
-    disentanglement,
-    probe_factors,
-)
+from textvae.diagnostics.factors import Disentanglement, FactorProbe, disentanglement, probe_factors
 from textvae.diagnostics.information import (
     COLLAPSED_KL,
     Moments,

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from textvae import generation, quality
 from textvae.batches import BatchLoader, EncodedSplit
 from textvae.checks import MANY, InputError, at_least, integer
 from textvae.config import RunConfig
@@ -28,24 +29,7 @@ from textvae.diagnostics import (
     unwrapped,
 )
 from textvae.files import find_pretrained, write_json
-from textvae.generation import (
-    generate_text,
-    interpolate,
-    likeliest_labels,
-    path_codes,
-    reconstruct,
-    sample,
-)
 from textvae.model import SentenceVAE
-from textvae.quality import (
-    PathStep,
-    ReconstructionFigures,
-    TextFigures,
-    accepted_share,
-    factor_path,
-    reconstruction_figures,
-    text_figures,
-)
 from textvae.recipes.advice import next_step
 from textvae.recipes.runs import (
     encoded,
@@ -250,7 +234,7 @@ class Grammaticality:
     """Share of the samples that the grammar can say, and what changes along an interpolation."""
 
     accepted: float
-    path: tuple[PathStep, ...] | None
+    path: tuple[quality.PathStep, ...] | None
 
 
 @dataclass(frozen=True)
@@ -262,9 +246,9 @@ class Quality:
     split: str
     seed: int
     temperature: float
-    samples: TextFigures
-    real: TextFigures
-    reconstruction: ReconstructionFigures | None
+    samples: quality.TextFigures
+    real: quality.TextFigures
+    reconstruction: quality.ReconstructionFigures | None
     perplexities: Perplexities | None
     grammar: Grammaticality | None
 
@@ -297,21 +281,21 @@ def quality_run(
     # sentence that ends right there would look like one that does not.
     limit = run.config.data.max_length or 2 * int(training.lengths.max())
     drawing = dict[str, Any](max_length=limit + 1, temperature=temperature, allow_unknown=True)
-    drawn = tokenizer.encode_batch(sample(model, num_samples, seed=seed, **drawing))
-    samples = EncodedSplit.from_ids(drawn, max_length=limit)
+    drawn = generation.sample(model, num_samples, seed=seed, **drawing)
+    samples = EncodedSplit.from_ids(tokenizer.encode_batch(drawn), max_length=limit)
     rows = np.random.default_rng(seed).permutation(len(split))[:num_samples].tolist()
     real = tokenizer.decode_batch(map(split.sentence, rows))
-    texts, known = (
-        tokenizer.decode_batch(map(some.sentence, range(len(some)))) for some in (samples, training)
-    )
+    both = samples, training
+    texts, known = (tokenizer.decode_batch(map(some.sentence, range(len(some)))) for some in both)
     reconstruction = path = perplexities = None
     is_embedded = run.corpus.source == "grammar"
     if model.latent_dim > 0:
         labels = torch.from_numpy(split.labels[rows])
-        back = reconstruct(model, real, labels=labels, max_length=limit)
-        reconstruction = reconstruction_figures(back, real)
+        back = generation.reconstruct(model, real, labels=labels, max_length=limit)
+        reconstruction = quality.reconstruction_figures(back, real)
         if is_embedded:
-            path = factor_path(interpolate(model, *real[:2], steps=PATH_STEPS, labels=labels[:1]))
+            walk = generation.interpolate(model, *real[:2], steps=PATH_STEPS, labels=labels[:1])
+            path = quality.factor_path(walk)
     if judge is not None:
         loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
         # The ELBO of a language model is exact.
@@ -323,11 +307,11 @@ def quality_run(
         split=run.split,
         seed=seed,
         temperature=temperature,
-        samples=text_figures(texts, known),
-        real=text_figures(real, known),
+        samples=quality.text_figures(texts, known),
+        real=quality.text_figures(real, known),
         reconstruction=reconstruction,
         perplexities=perplexities,
-        grammar=Grammaticality(accepted_share(texts), path) if is_embedded else None,
+        grammar=Grammaticality(quality.accepted_share(texts), path) if is_embedded else None,
     )
 
 
@@ -357,11 +341,12 @@ def examples_of(run: LoadedRun, *, num_samples: int = 5, num_steps: int = 5) -> 
 
     Of the ways between any two of the reconstructed sentences, the one with most to say is taken.
     """
-    samples = sample(run.model, num_samples)
+    samples = generation.sample(run.model, num_samples)
     if run.model.latent_dim == 0:
         return Examples(samples, [], [])
     texts, path = lively_path(run.model, readable(run.corpus[run.split]["text"][:]), num_steps)
-    return Examples(samples, [*zip(texts, reconstruct(run.model, texts), strict=True)], path)
+    back = generation.reconstruct(run.model, texts)
+    return Examples(samples, [*zip(texts, back, strict=True)], path)
 
 
 def lively_path(
@@ -369,9 +354,10 @@ def lively_path(
 ) -> tuple[list[str], list[str]]:
     """Texts, the first and last of which have most between them, and the sentences on that way."""
     pairs = [*combinations(texts, 2)] or [(texts[0], texts[0])]
-    codes = torch.cat([path_codes(model, *ends, steps=num_steps) for ends in pairs])
-    labels = likeliest_labels(model, [first for first, _ in pairs])
-    written = generate_text(model, codes, labels=labels.repeat_interleave(num_steps, 0))
+    codes = torch.cat([generation.path_codes(model, *ends, steps=num_steps) for ends in pairs])
+    labels = generation.likeliest_labels(model, [first for first, _ in pairs])
+    labels = labels.repeat_interleave(num_steps, 0)
+    written = generation.generate_text(model, codes, labels=labels)
     paths = [written[at : at + num_steps] for at in range(0, len(written), num_steps)]
     path = max(paths, key=lambda path: len({*path}))
     first, last = pairs[paths.index(path)]
