@@ -24,19 +24,9 @@ from typing import Annotated, Any, Literal
 import torch
 from experiments import Rows, Study, over_training
 
-from textvae import cli, grammar
+from textvae import cli, grammar, recipes
 from textvae.checks import InputError, at_least
 from textvae.files import read_json, write_json
-from textvae.recipes import (
-    RECIPES,
-    SweptRun,
-    combined,
-    diagnose_run,
-    finish,
-    refuse_like_seeds,
-    source_and_sizes,
-    sweep,
-)
 from textvae.report import pictures
 from textvae.report.page import check_study, write_study
 from textvae.report.text import markdown, summary
@@ -44,7 +34,7 @@ from textvae.run import RunDirectory
 
 ROWS: dict[str, dict[str, Any]] = {
     "language model": {"latent_dim": 0},
-    **{name: combined(name) for name in RECIPES},
+    **{name: recipes.combined(name) for name in recipes.RECIPES},
 }
 
 # An average is smooth: the first epoch without a better one tells that the learning rate is spent.
@@ -84,14 +74,14 @@ FILE = "diagnosis-{}.json"  # of so many samples
 
 def measure(num_samples: int, path: Path) -> None:
     """What is done to each trained run: its test-set figures and its diagnosis, kept beside it."""
-    split = finish(path)[0].split
-    diagnosis = diagnose_run(path, split, num_samples=num_samples).diagnosis
+    split = recipes.finish(path)[0].split
+    diagnosis = recipes.diagnose_run(path, split, num_samples=num_samples).diagnosis
     if diagnosis.interrupted:
         raise KeyboardInterrupt  # a study has no use for the part that was done by then
     write_json(path / FILE.format(num_samples), {"split": split, **diagnosis.to_dict()})
 
 
-def figures(swept: SweptRun, num_samples: int, entropy: float | None) -> dict[str, Any]:
+def figures(swept: recipes.SweptRun, num_samples: int, entropy: float | None) -> dict[str, Any]:
     """One run's row."""
     found = read_json(swept.run.path / FILE.format(num_samples))
     factors = {factor["name"]: factor["accuracy"] for factor in found["factors"]}
@@ -175,8 +165,8 @@ def run(
     """Every remedy on one corpus: train what is not trained yet, measure, write."""
     samples = {"grammar": 100, "ptb": 500}[which] if num_samples is None else num_samples
     at_least(1, num_samples=samples)
-    refuse_like_seeds(study.seeds)
-    _, source, sizes = source_and_sizes(study.data_dir or which)
+    recipes.refuse_like_seeds(study.seeds)
+    _, source, sizes = recipes.source_and_sizes(study.data_dir or which)
     if (which == "ptb") != source.startswith("ptb"):
         raise InputError(f"--data-dir must hold the corpus {which}, got {study.data_dir}")
     path = Path(study.results_dir) / which / "remedies"
@@ -188,7 +178,7 @@ def run(
     done = [r for r in done if wanted.get(r["name"], r["options"]) == r["options"]]
     known = {(row["name"], row["seed"]) for row in done}
 
-    def note(swept: SweptRun) -> None:
+    def note(swept: recipes.SweptRun) -> None:
         done.append({**figures(swept, samples, entropy), "options": wanted[swept.name]})
         names = list(dict.fromkeys([*ROWS, *wanted, *(row["name"] for row in done)]))
         done.sort(key=lambda row: (names.index(row["name"]), row["seed"]))
@@ -197,7 +187,7 @@ def run(
 
     for seed in study.seeds:
         undone = {name: options for name, options in wanted.items() if (name, seed) not in known}
-        sweep(
+        recipes.sweep(
             *(source, sizes, undone, [seed], Path(study.runs_dir) / which),
             jobs=study.jobs,
             afterwards=partial(measure, samples),
@@ -210,7 +200,7 @@ def run(
 
 def options_of(name: str, which: str) -> Mapping[str, Any]:
     """The options of a row."""
-    parts = [ROWS[part] if part in ROWS else combined(part) for part in name.split("+")]
+    parts = [ROWS[part] if part in ROWS else recipes.combined(part) for part in name.split("+")]
     own = ON_PTB.get(name, {}) if which == "ptb" else {}
     return {key: value for part in [*parts, own] for key, value in part.items()}
 

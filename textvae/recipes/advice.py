@@ -30,10 +30,8 @@ def next_step(run: "LoadedRun") -> str | None:
     if verdict in ("collapsed", "partly collapsed"):
         flat = run.config.flat()
         if all(flat[name] for name in CURES):
-            return (
-                _longer(run)
-                or f"All of the default's remedies are in use; search their settings: {search}"
-            )
+            in_use = "All of the default's remedies are in use; search their settings"
+            return _longer(run) or f"{in_use}: {search}"
         command = _command(run, combined(f"linear+{DEFAULT}"))
         price = f"They are paid for in NLL, which this compares: textvae diagnose {path} NEW"
         return f"Train with the remedies that it lacks: {command}. {price}"

@@ -154,28 +154,27 @@ def phases(
     if run is not None and processes.first(run.has_state):
         network = model.from_pretrained(run.path)
         loaders = processes.in_turn(partial(_loaders, corpus, network, config))
-    else:
-        network = processes.first(partial(_untrained, corpus, config, model, output_dir))
-        loaders = processes.in_turn(partial(_loaders, corpus, network, config))
-        if annealer is None:
-            annealer = configured_annealer(config.training, len(loaders[0]))
-        # Not before all else is known to be right: a directory once there is refused next time.
-        new = run or output_dir, config, network, loaders[0].split.longest, corpus
-        run = processes.first(partial(_created, *new))
-    if is_new := not processes.first(run.has_state):
-        for phase in [*_configured(config), *before]:
-            if (trained := phase.run) is None:
-                trainer = _trainer(phase, run, corpus, model, data_changed)
-                trained = trainer.run.path
-                if trainer.ended is None:
-                    yield trainer
-            take_weights(model.from_pretrained(trained), network, phase.keeps)
-        if network.latent_dim > 0:
-            torch.manual_seed(run.config.training.seed)
-    trainer = Trainer(network, *loaders, run, annealer=annealer, remedies=remedies)
-    if not is_new:
+        trainer = Trainer(network, *loaders, run, annealer=annealer, remedies=remedies)
         processes.in_turn(trainer.resume)
-    yield trainer
+        yield trainer
+        return
+    network = processes.first(partial(_untrained, corpus, config, model, output_dir))
+    loaders = processes.in_turn(partial(_loaders, corpus, network, config))
+    if annealer is None:
+        annealer = configured_annealer(config.training, len(loaders[0]))
+    # Not before all else is known to be right: a directory once there is refused next time.
+    new = run or output_dir, config, network, loaders[0].split.longest, corpus
+    run = processes.first(partial(_created, *new))
+    for phase in [*_configured(config), *before]:
+        if (trained := phase.run) is None:
+            trainer = _trainer(phase, run, corpus, model, data_changed)
+            trained = trainer.run.path
+            if trainer.ended is None:
+                yield trainer
+        take_weights(model.from_pretrained(trained), network, phase.keeps)
+    if network.latent_dim > 0:
+        torch.manual_seed(run.config.training.seed)
+    yield Trainer(network, *loaders, run, annealer=annealer, remedies=remedies)
 
 
 def _refuse_types(corpus: object, annealer: object) -> None:

@@ -34,11 +34,10 @@ def score_run(
     directory = find_pretrained(name)
     data = read_json(directory / "config.json").get("run", {}).get("data", {})
     model = SentenceVAE.from_pretrained(directory)
-    whole: dict[str, Any] = {"valid_fraction": 0, "test_fraction": 0}
     names = dict.fromkeys([*(label_field or "").split(","), *model.labels.values])
-    whole["label_field"] = ",".join(filter(None, names))
-    corpus = load_corpus(source, text_field=text_field, **whole)
-    rows = corpus["train"]
+    labels = ",".join(filter(None, names))
+    whole: dict[str, Any] = {"valid_fraction": 0, "test_fraction": 0}
+    rows = load_corpus(source, text_field=text_field, label_field=labels, **whole)["train"]
     ids = model.tokenizer.encode_batch(rows["text"][:])
     split = EncodedSplit.from_ids(ids, max_length=data.get("max_length"))
     if model.labels.values:
