@@ -20,30 +20,22 @@ class Phase:
     run: str | Path | None = None  # a trained run to take weights from, in place of training one
 
 
-_AUTOENCODER = {"annealer": "constant", "max_beta": 0.0, "free_bits": 0.0, "average_epochs": 0.0}
+_AUTOENCODER = {
+    **{"annealer": "constant", "max_beta": 0.0, "free_bits": 0.0, "average_epochs": 0.0},
+    **{"optimizer": "adam", "lr": 1e-3},  # finds out sooner than SGD how to say things by z
+}
 # What an option asks for: `words_epochs`, `autoencoder_epochs`, `language_model_epochs`.
 PRETRAINING = (
     Phase(
         "words",
         keeps=lambda weights: weights.startswith(("encoder.", "head.")),
-        options={
-            **_AUTOENCODER,
-            **{"bag_of_words": 1.0, "words_only": True, "importance_samples": 1},
-            **{"optimizer": "adam", "lr": 1e-3},
-        },
+        options={**_AUTOENCODER, "bag_of_words": 1.0, "words_only": True, "importance_samples": 1},
     ),
     Phase(
         "autoencoder",
         keeps=lambda weights: not weights.startswith("decoder."),
-        options={
-            **_AUTOENCODER,
-            # Its decoder will be thrown away, so it may be blinded: every second word has to
-            # come through z. Adam finds out how sooner than SGD.
-            "word_dropout": 0.5,
-            "word_dropout_epochs": 0.0,
-            "optimizer": "adam",
-            "lr": 1e-3,
-        },
+        # Its decoder will be thrown away, so it may be blinded: every second word must come by z.
+        options={**_AUTOENCODER, "word_dropout": 0.5, "word_dropout_epochs": 0.0},
     ),
     Phase(
         "language_model",
