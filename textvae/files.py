@@ -216,9 +216,7 @@ def find_pretrained(name: str | Path) -> Path:
             reason = f"no run directory at {str(name)!r}, and {first_line(error)}"
             raise FileNotFoundError(reason) from None
         directory = Path(paths[0]).parent
-    missing = [file for file in MODEL_FILES if not (directory / file).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{directory} is not a run directory: {', '.join(missing)} not found there"
-        )
+    if missing := [file for file in MODEL_FILES if not (directory / file).is_file()]:
+        told = f"{', '.join(missing)} not found there"
+        raise FileNotFoundError(f"{directory} is not a run directory: {told}")
     return directory

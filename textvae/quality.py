@@ -38,10 +38,8 @@ def reconstruction_figures(
     Reference: Post (2018), A Call for Clarity in Reporting BLEU Scores.
     """
     if not len(reconstructions) == len(texts) > 0:
-        raise InputError(
-            "reconstructions and texts must be equally many and at least 1, "
-            f"got {len(reconstructions)} and {len(texts)}"
-        )
+        got = f"got {len(reconstructions)} and {len(texts)}"
+        raise InputError(f"reconstructions and texts must be equally many and at least 1, {got}")
     needs = 'BLEU of reconstructions needs sacrebleu: pip install "textvae[quality]"'
     score = imported("sacrebleu", needs).corpus_bleu
     own, theirs = ([" ".join(text.split()) for text in given] for given in (reconstructions, texts))

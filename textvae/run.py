@@ -112,14 +112,12 @@ class RunDirectory:
     @classmethod
     def refuse_if_taken(cls, path: str | Path) -> None:
         """Raise FileExistsError if something is at `path`, or it is the name of the demo."""
+        other = "choose another --output-dir"
         if str(path) == DEMO.name:
-            other = "choose another --output-dir"
             raise FileExistsError(f"demo is the name of the model that ships with textvae: {other}")
         if cls.is_taken(path):
-            raise FileExistsError(
-                f"{path} exists and is not empty: continue it with --resume, or choose another "
-                "--output-dir"
-            )
+            there = f"{path} exists and is not empty: continue it with --resume"
+            raise FileExistsError(f"{there}, or {other}")
 
     def lock(self) -> None:
         """Keep others from training this run until `unlock` or the end of this process.

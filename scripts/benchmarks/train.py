@@ -95,10 +95,8 @@ def sample(data_dir: str | None, batch_size: int, steps: int) -> tuple[Ids, dict
     """Sentences for the steps asked for and those before the clock; the setting, in words."""
     ids, data = models.some_sentences(data_dir, "train", (WARM_UP + steps) * batch_size)
     if len(ids) <= WARM_UP * batch_size:
-        raise InputError(
-            f"the training split must have more than {WARM_UP} batches, got {data}: take a "
-            "smaller batch-size"
-        )
+        few = f"the training split must have more than {WARM_UP} batches, got {data}"
+        raise InputError(f"{few}: take a smaller batch-size")
     return ids, {
         "model": f"untrained, no dropout ({models.sizes(models.new_model())})",
         "data": f"{data}, in batches of {batch_size}",

@@ -88,10 +88,8 @@ class VAELoss(nn.Module):
         shape (B, ...); posterior means `mu` and log-variances `logvar` are (B, Z).
         """
         if x.shape != x0.shape or x.shape[:1] != mu.shape[:1]:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, x0, mu))
-            raise InputError(
-                f"x and x0 must have the same shape, and mu as many rows, got {shapes}"
-            )
+            got = ", ".join(str(tuple(tensor.shape)) for tensor in (x, x0, mu))
+            raise InputError(f"x and x0 must have the same shape, and mu as many rows, got {got}")
         for name, values in (("x", x), ("x0", x0)):
             inside = (values >= 0) & (values <= 1)  # NaN is not
             if not inside.all():

@@ -112,10 +112,9 @@ def _train_all(
                 check()
                 for path in [path for path, process in working.items() if not process.is_alive()]:
                     if code := working.pop(path).exitcode:
-                        raise SweepError(
-                            f"the run {path} ended with exit code {code}: {path}.log says why. The "
-                            "other runs' states are saved; the same command goes on"
-                        )
+                        ended = f"the run {path} ended with exit code {code}: {path}.log says why"
+                        saved = "The other runs' states are saved; the same command goes on"
+                        raise SweepError(f"{ended}. {saved}")
                     yield path
                 bar.n = len(runs) - len(waiting) - len(working)
                 for run in (run for run in runs if run.path in working):
