@@ -54,10 +54,8 @@ def _card(folder: Path, config: Any, repository: str, found: Mapping[str, Any] |
     options = {k: v for own, given in parts for k, v in given.items() if own.get(k) != v}
     text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     known = {"repository": repository, "config": config, "run": run, "options": options}
-    card = jinja2.Template(text, trim_blocks=True).render(
-        **known, found=found or results, is_diagnosed=found is not None
-    )
-    return str(card)
+    known |= {"found": found or results, "is_diagnosed": found is not None}
+    return str(jinja2.Template(text, trim_blocks=True).render(known))
 
 
 def _ask(what: str, **options: Any) -> Any:

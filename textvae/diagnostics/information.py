@@ -62,10 +62,8 @@ class Moments:
     @property
     def least_aggregate_kl(self) -> float:
         """Least KL(q(z) ‖ p(z)), nats, that these allow, whatever N: the independent Gaussian's."""
-        return sum(
-            0.5 * (m * m + v - 1 - math.log(max(v, sys.float_info.min)))
-            for m, v in zip(self.mean, self.variance, strict=True)
-        )
+        both = zip(self.mean, self.variance, strict=True)
+        return sum(0.5 * (m * m + v - 1 - math.log(max(v, sys.float_info.min))) for m, v in both)
 
 
 def moments(posterior: Posterior) -> Moments:

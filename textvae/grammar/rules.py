@@ -217,11 +217,9 @@ def build_slots() -> tuple[Slot, ...]:
     """The slots of a sentence from left to right, with their options as tables."""
     slots = []
     for name, given, rule in _RULES:
-        options = {
-            values: tuple(
-                Option(tuple(phrase.split()), prob) for phrase, prob in rule(*values).items()
-            )
-            for values in product(*(FACTORS[factor] for factor in given))
-        }
+        options = {}
+        for values in product(*(FACTORS[factor] for factor in given)):
+            phrases = rule(*values).items()
+            options[values] = tuple(Option(tuple(one.split()), prob) for one, prob in phrases)
         slots.append(Slot(name, given, options))
     return tuple(slots)

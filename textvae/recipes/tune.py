@@ -132,16 +132,15 @@ class Watch(Remedy):
     """Tells the search how a training goes, and ends it where it falls behind or time is up."""
 
     def __init__(self, trial: Any, deadline: float, pruned: type[Exception]) -> None:
-        self._given = trial, deadline, pruned
+        self.trial, self.deadline, self.pruned = trial, deadline, pruned
 
     def after_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
         """Report the importance-weighted NLL of a few validation sentences."""
-        trial, deadline, pruned = self._given
         few = list(islice(trainer.valid.epoch(0), WATCHED))
         nll = importance_nll(trainer.model, few, num_samples=NUM_WATCHED).nll
-        trial.report(nll, trainer.progress.epoch)
-        if trial.should_prune() or time.monotonic() > deadline:
-            raise pruned
+        self.trial.report(nll, trainer.progress.epoch)
+        if self.trial.should_prune() or time.monotonic() > self.deadline:
+            raise self.pruned
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the search keeps its own."""
