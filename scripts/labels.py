@@ -69,14 +69,12 @@ def labels(
     rows = []
     for name in model.labels.values:
         judge, own = judge_of(loaded.corpus, name), list(map(str, real[name][:]))
-        rows.append(
-            {
-                "label": name,
-                "real": share(judge(real["text"][:]), own),
-                "samples": share(judge(samples), [each[name] for each in asked]),
-                "guessed": share([each[name] for each in guessed], own[:GUESSED]),
-            }
-        )
+        shares = {
+            "real": share(judge(real["text"][:]), own),
+            "samples": share(judge(samples), [each[name] for each in asked]),
+            "guessed": share([each[name] for each in guessed], own[:GUESSED]),
+        }
+        rows.append({"label": name, **shares})
     print(f"{run}: judged to be of their label, real test sentences and samples; guessed rightly")
     print(table(rows))
 

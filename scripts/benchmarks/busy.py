@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from itertools import cycle
+from unittest import mock
 
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -34,16 +35,14 @@ def busy(
 ) -> None:
     """Training steps on an idle machine and beside busy programs."""
     bench.reference = "otherwise"
-    bench.describe(
-        "fp32",
-        {
-            "model": f"untrained ({sizes(new_model())}), but for the vocabulary of {vocab_size:,}",
-            "data": f"random ids, batches of {BATCH_SIZE} sentences of {LENGTHS} tokens in turn",
-            "step": "loss, gradient, clipping and fused Adam, in a fresh process each time",
-            "textvae": f"GOMP_SPINCOUNT={SHORT_SPIN}, which the command line sets",
-            "beside": f"{programs} that count, in a session of their own",
-        },
-    )
+    setting = {
+        "model": f"untrained ({sizes(new_model())}), but for the vocabulary of {vocab_size:,}",
+        "data": f"random ids, batches of {BATCH_SIZE} sentences of {LENGTHS} tokens in turn",
+        "step": "loss, gradient, clipping and fused Adam, in a fresh process each time",
+        "textvae": f"GOMP_SPINCOUNT={SHORT_SPIN}, which the command line sets",
+        "beside": f"{programs} that count, in a session of their own",
+    }
+    bench.describe("fp32", setting)
     for number in dict.fromkeys((0, programs)):
         work = partial(steps_beside, number, vocab_size, seconds)
         for name, environment in OTHERS.items():
@@ -58,17 +57,14 @@ def steps_beside(
     """Training steps in a process of that environment, beside so many busy programs."""
     # It ends when this process does, however that comes.
     count = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
-    command, before = [sys.executable, "-c", count], dict(os.environ)
+    command = [sys.executable, "-c", count]
     started = [subprocess.Popen(command, start_new_session=True) for _ in range(programs)]
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     try:
-        for name in [name for name in before if name.startswith(("OMP_", "GOMP_"))]:
-            del os.environ[name]
-        os.environ.update(environment)
-        threads = int(environment.get("OMP_NUM_THREADS", torch.get_num_threads()))
-        return in_fresh_process(train_for, vocab_size, seconds, threads)
+        with mock.patch.dict(os.environ, {**others, **environment}, clear=True):
+            threads = int(environment.get("OMP_NUM_THREADS", torch.get_num_threads()))
+            return in_fresh_process(train_for, vocab_size, seconds, threads)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         for program in started:
             program.kill()
             program.wait()

@@ -43,27 +43,21 @@ def data(bench: Bench, data_dir: str | None = None, batch_size: PositiveInt = 32
         tokenizer = train_tokenizer(corpus["train"])
         split = encode_split(corpus["train"], tokenizer)
         words = list(vocabulary)
-        ours = [tokenizer.decode(split.sentence(i)) for i in range(len(split))]
-        if ours != [" ".join(words[k] for k in sentence) for sentence in ids["train"]]:
+        read = [tokenizer.decode(split.sentence(i)) for i in range(len(split))]
+        if read != [" ".join(words[k] for k in sentence) for sentence in ids["train"]]:
             raise RuntimeError("the two sides don't do the same: other words")
-        agreement = f"the same {len(ours):,} sentences, {len(words):,} ids"
+        agreement = f"the same {len(read):,} sentences, {len(words):,} ids"
+        counted = partial(Timed, num_tokens)
+        reference = Side(partial(usual_first_batch, texts), count=counted)
         for title, where in (("new cache", None), ("cached", cache)):
-            bench.compare(
-                f"text to first batch, {title}",
-                "tokens/s",
-                agreement,
-                Side(partial(first_batch, texts, where), count=partial(Timed, num_tokens)),
-                Side(partial(usual_first_batch, texts), count=partial(Timed, num_tokens)),
-            )
+            ours = Side(partial(first_batch, texts, where), count=counted)
+            bench.compare(f"text to first batch, {title}", "tokens/s", agreement, ours, reference)
         loader = BatchLoader(split, batch_size=batch_size)
         theirs = partial(usual.random_batches, ids["train"], batch_size)
-        bench.compare(
-            "an epoch's batches",
-            "batches/s",
-            f"padding {padding(loader):.1%} and {padding(theirs()):.1%}",
-            Side(lambda: sum(1 for _ in loader)),
-            Side(lambda: sum(1 for _ in theirs())),
-        )
+        padded = f"padding {padding(loader):.1%} and {padding(theirs()):.1%}"
+        ours = Side(lambda: sum(1 for _ in loader))
+        reference = Side(lambda: sum(1 for _ in theirs()))
+        bench.compare("an epoch's batches", "batches/s", padded, ours, reference)
     new, cached, _ = bench.pairs
     sides = {"new cache": new["ours"], "cached": cached["ours"], "usual loop": new["reference"]}
     seconds = {name: num_tokens / side["median"] for name, side in sides.items()}

@@ -80,8 +80,7 @@ def decode(
     model = untrained_model() if run is None else SentenceVAE.from_pretrained(run)
     silence(model, PAD_ID, BOS_ID)
     length = max_length or (UNTRAINED_LENGTH if run is None else MAX_LENGTH)
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(num_sentences, model.latent_dim, generator=generator)
+    z = torch.randn(num_sentences, model.latent_dim, generator=torch.Generator().manual_seed(0))
     some = z[:num_reference]
     untrained = f"random weights, no sentence ends by itself: all are cut at {length} tokens"
     bench.describe("fp32", {"model": f"{run or untrained} ({models.sizes(model)})"})
