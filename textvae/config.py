@@ -349,12 +349,8 @@ MAX_LENGTH = 200
 NUM_BEAMS = 5
 
 ONLY_FOR = {
-    "temperature": "sample",
-    "top_k": "sample",
-    "top_p": "sample",
-    "typical_p": "sample",
-    "num_beams": "beam",
-    "length_penalty": "beam",
+    **dict.fromkeys(("temperature", "top_k", "top_p", "typical_p"), "sample"),
+    **dict.fromkeys(("num_beams", "length_penalty"), "beam"),
 }
 """Options of one strategy: with another they are refused, unless they have no effect."""
 
