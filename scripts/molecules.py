@@ -27,7 +27,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from benchmarks.bench import matrix_rate
-from benchmarks.models import flops_per_token
+from benchmarks.models import flops_per_token, num_tokens
 from remedies import minutes
 
 from textvae import TextVAE, cli
@@ -147,8 +147,7 @@ def measure(
     else:
         model, begin = TextVAE.from_pretrained(path), time.perf_counter()
         texts, seconds = model.sample(samples, seed=seed), time.perf_counter() - begin
-        num_tokens = sum(len(ids) + 1 for ids in model.tokenizer.encode_batch(texts))
-        figures = {"sampling tokens/s": num_tokens / seconds}
+        figures = {"sampling tokens/s": num_tokens(model.tokenizer.encode_batch(texts)) / seconds}
         found = figures_of_model(path, model, tested, measures.is_valid)
     file = Path(results_dir) / "molecules" / f"{path.stem}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
