@@ -15,16 +15,8 @@ import torch
 
 from textvae.batches import Batch
 from textvae.checks import MANY, at_least, integer
+from textvae.diagnostics import information
 from textvae.diagnostics.factors import Disentanglement, FactorProbe, disentanglement, probe_factors
-from textvae.diagnostics.information import (
-    COLLAPSED_KL,
-    Moments,
-    MutualInformation,
-    au_curve,
-    mi_per_dimension,
-    moments,
-    mutual_information,
-)
 from textvae.diagnostics.likelihood import (
     Ablation,
     Evaluation,
@@ -73,10 +65,10 @@ class Diagnosis:
     elbo: Evaluation
     nll: ImportanceNLL | None  # None if not measured
     interrupted: bool  # Ctrl-C cut the NLL short: `nll` is of what was measured by then, or None
-    mi: MutualInformation  # of all sentences
+    mi: information.MutualInformation  # of all sentences
     mi_classic: float  # as the papers estimate it, in batches of 32
     mi_per_dim: list[float]  # paired estimate for each dimension alone
-    moments: Moments
+    moments: information.Moments
     au_curve: dict[float, int]  # active units by threshold
     ablation: Ablation
     factors: list[FactorProbe]  # how well z, drawn from the posterior, tells each known factor
@@ -206,21 +198,21 @@ RULES = (
     # Collapsed: z costs nothing, or says nothing, or is not listened to.
     Rule(
         "collapsed",
-        lambda e: e.elbo.kl < COLLAPSED_KL,
+        lambda e: e.elbo.kl < information.COLLAPSED_KL,
         "The posterior is the prior: KL is {e.elbo.kl:.3f} nats, and the decoder, which loses "
         "{e.ablation.used:.3f} with another sentence's z, does without.",
         KEEP_KL,
     ),
     Rule(
         "collapsed",
-        lambda e: e.mi.mi < COLLAPSED_KL,
+        lambda e: e.mi.mi < information.COLLAPSED_KL,
         "The posterior is the same for every sentence: of {e.elbo.kl:.2f} nats of KL, "
         "{e.mi.mi:.3f} are about the sentence; the rest is paid for nothing{e.trained_with}.",
         PRETRAIN,
     ),
     Rule(
         "collapsed",
-        lambda e: e.ablation.used < COLLAPSED_KL,
+        lambda e: e.ablation.used < information.COLLAPSED_KL,
         "The decoder ignores z: of {e.mi.mi:.2f} nats about the sentence, at a KL of "
         "{e.elbo.kl:.2f}, it takes no more than {e.ablation.used:.3f}{e.trained_with}.",
         "Make the decoder need z: --recipe word-dropout, or a smaller --decoder-hidden-size.",
@@ -320,11 +312,11 @@ def diagnose(
         elbo=summarise(ablation.own, posterior, split, seed),
         nll=nll,
         interrupted=num_samples is not None and (nll is None or nll.is_partial),
-        mi=mutual_information(posterior, seed=seed),
-        mi_classic=mutual_information(posterior, estimator="classic", seed=seed).mi,
-        mi_per_dim=mi_per_dimension(posterior, seed=seed),
-        moments=moments(posterior),
-        au_curve=au_curve(posterior.mean.double()),
+        mi=information.mutual_information(posterior, seed=seed),
+        mi_classic=information.mutual_information(posterior, estimator="classic", seed=seed).mi,
+        mi_per_dim=information.mi_per_dimension(posterior, seed=seed),
+        moments=information.moments(posterior),
+        au_curve=information.au_curve(posterior.mean.double()),
         ablation=ablation,
         factors=probes,
         posterior=posterior,
