@@ -25,6 +25,7 @@ from textvae.interop.vae_annealing import Annealer
 # Name: (a fresh annealer, its weight at step 0, its highest weight, steps until it is finished).
 CASES: dict[str, tuple[Callable[[], ScheduledAnnealer], float, float, int | None]] = {
     "constant": (lambda: ConstantAnnealer(0.3), 0.3, 0.3, 0),
+    "constant, as it comes": (ConstantAnnealer, 1.0, 1.0, 0),
     "linear": (lambda: LinearAnnealer(7, 0.9), 0.0, 0.9, 7),
     "linear at once": (lambda: LinearAnnealer(0), 1.0, 1.0, 0),
     "sigmoid": (lambda: SigmoidAnnealer(7, 2.0), 0.0, 2.0, 7),
