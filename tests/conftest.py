@@ -21,7 +21,7 @@ from textvae import recipes
 from textvae.batches import Batch, collate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.tokenizer import Tokenizer
+from textvae.tokenizer import EOS_ID, Tokenizer
 
 # A busy machine is no fault of the code.
 settings.register_profile("textvae", deadline=None)
@@ -79,7 +79,7 @@ def make_batch() -> Callable[..., Batch]:
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., SentenceVAE]:
-    """Builds tiny models in evaluation mode, with large random weights.
+    """Builds tiny models in evaluation mode, with large random weights; 13 ids are `texts`'.
 
     Nothing is trained, but no distribution is near uniform and no state near zero, so that a
     mix-up anywhere shows. Even padding has an embedding, which a leak would carry.
@@ -107,7 +107,28 @@ def make_model() -> Callable[..., SentenceVAE]:
 @pytest.fixture
 def tiny_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
     """One such model, with `word_tokenizer`."""
-    return make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer)
+    return make_model(tokenizer=word_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_lively(
+    make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer
+) -> Callable[..., SentenceVAE]:
+    """Builds models whose sentences differ with z and end at unlike times, some never."""
+
+    def make(**arguments: Any) -> SentenceVAE:
+        model = make_model(seed=5, std=1.5, tokenizer=word_tokenizer, **arguments)
+        with torch.no_grad():
+            model.decoder.output.bias[EOS_ID] += 3.0
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lively(make_lively: Callable[..., SentenceVAE]) -> SentenceVAE:
+    """One such model, for tests that leave it as it is."""
+    return make_lively()
 
 
 @pytest.fixture

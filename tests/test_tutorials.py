@@ -2,17 +2,15 @@
 
 import importlib
 import re
-from pathlib import Path
 
 import experiments
 import pytest
 
+from tests import docs
 from textvae import cli
 from textvae.config import TrainingConfig
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "tutorials.md").read_text(encoding="utf-8")
-CHAPTERS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+CHAPTERS = re.split(r"^## ", docs.text("docs/tutorials.md"), flags=re.MULTILINE)[1:]
 ROWS = {
     f"{chapter.splitlines()[0]}: {name}": where
     for chapter in CHAPTERS
@@ -62,7 +60,7 @@ TESTS = {
 
 def test_every_line_has_a_test_and_every_test_a_line():
     assert sorted(ROWS) == sorted(TESTS)
-    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py"))
+    tests = "".join(map(docs.text, docs.ROOT.glob("tests/**/test_*.py")))
     assert [name for name in TESTS.values() if f"def {name}" not in tests] == []
 
 
@@ -85,5 +83,4 @@ def test_everything_is_where_the_page_says(where):
         assert where.split()[1] in cli.COMMANDS
     else:
         path, *arguments = where.split()
-        source = (ROOT / path).read_text(encoding="utf-8")
-        assert all(argument.removeprefix("--") in source for argument in arguments)
+        assert all(argument.removeprefix("--") in docs.text(path) for argument in arguments)

@@ -15,6 +15,7 @@ import pytest
 from accelerate import tracking
 
 import textvae
+from tests import docs
 from tests.cli.calling import SIZES, Said, Terminal, call
 from textvae import cli
 from textvae.checks import InputError, NotInstalledError
@@ -73,8 +74,7 @@ def test_the_names_that_a_tracker_gets_are_those_of_the_docs(fifty, tmp_path, mo
     assert call("train", str(fifty), *options, where, "--tracker=wandb").code == 0
     kind.assert_called_once_with("textvae")  # the run's own phase alone
     logged = {name for each in kind.return_value.log.call_args_list for name in each.args[0]}
-    page = Path(__file__).parents[2] / "docs" / "tracking.md"
-    documented = set(re.findall(r"`(\w+/[\w/]+)`", page.read_text(encoding="utf-8")))
+    documented = set(re.findall(r"`(\w+/[\w/]+)`", docs.text("docs/tracking.md")))
     verdicts = {name for name in logged if name.startswith("verdict/")}
     assert logged - verdicts == {name for name in documented if not name.startswith("verdict/")}
     assert len(verdicts) == 1

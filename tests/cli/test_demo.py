@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import docs
 from tests.cli.calling import call
 from textvae import TextVAE
 from textvae.files import DEMO, read_json
 
-WRITTEN = (Path(__file__).parents[2] / "docs" / "writing.md").read_text(encoding="utf-8")
+WRITTEN = docs.text("docs/writing.md")
 TEXT = "did the hasty teacher usually restlessly recite her tricky fractions on tuesday night"
 
 

@@ -1,18 +1,16 @@
 """Tests of `textvae schedules`, and that docs/schedules.md says what it does."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
 
+from tests import docs
 from tests.cli import calling
 from tests.cli.calling import Said
 from textvae.annealers import ANNEALERS
 from textvae.report.schedules import FIGURES
 
-ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+PAGE = docs.text("docs/schedules.md")
 
 
 def call(*arguments: str) -> Said:
@@ -24,9 +22,8 @@ def test_all_annealers_are_shown_unless_some_are_named():
     assert (code, err) == (0, "")
     lines = out.split("\n")
     assert lines[2].split() == ["step", *ANNEALERS]
-    assert [line.split()[0] for line in lines[3:17]] == [
-        *("0", "7", "15", "23", "30", "38", "46", "53", "61", "69", "76", "84", "92", "100")
-    ]
+    steps = [int(line.split()[0]) for line in lines[3:17]]
+    assert steps == [0, 7, 15, 23, 30, 38, 46, 53, 61, 69, 76, 84, 92, 100]
     code, out, _ = call("cosine", "vae-annealing", "--steps=5")
     assert code == 0
     assert out.split("\n")[2].split() == ["step", "cosine", "vae-annealing"]
@@ -63,17 +60,12 @@ def test_help_names_every_figure_and_annealer():
     assert "required" not in out  # no annealer need be named
 
 
-# docs/schedules.md
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
-
-
 def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line[:1] == "t"]
+    commands = [
+        line for block in docs.blocks(PAGE, "sh") for line in block.splitlines() if line[:1] == "t"
+    ]
     assert len(commands) >= 7
     for command in commands:
         program, name, *arguments = shlex.split(command, comments=True)
@@ -84,7 +76,7 @@ def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
 
 
 def test_the_output_in_the_docs_is_real():
-    (block,) = blocks("text")
+    (block,) = docs.blocks(PAGE, "text")
     command, _, shown = block.partition("\n")
     assert command.startswith("$ textvae schedules")
     assert call(*shlex.split(command)[3:])[1] == shown
@@ -92,6 +84,6 @@ def test_the_output_in_the_docs_is_real():
 
 def test_the_python_in_the_docs_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("python")
+    (block,) = docs.blocks(PAGE)
     exec(block, {})
     assert (tmp_path / "mine.svg").stat().st_size > 5000

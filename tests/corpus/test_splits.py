@@ -1,6 +1,5 @@
 """Splits that are drawn, vocabularies of them, and that what was read once is found again."""
 
-import re
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -9,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 
+from tests import docs
 from tests.corpus.making import LINES, WHOLE, texts, write_lines
 from textvae import batches, grammar
 from textvae.checks import InputError
@@ -103,8 +103,7 @@ def test_long_work_shows_its_progress_at_a_terminal(hundred, is_terminal, long, 
 def test_the_code_of_the_page_on_large_corpora_runs(tmp_path, monkeypatch):
     write_lines(tmp_path / "my.txt", [sentence.text for sentence in grammar.sample(60)])
     monkeypatch.chdir(tmp_path)
-    page = Path(__file__).parents[2] / "docs" / "large-corpora.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    (code,) = docs.blocks(docs.text("docs/large-corpora.md"))
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["batch"].num_sentences > 1

@@ -87,9 +87,8 @@ def test_sliders_left_alone_leave_the_sentence_alone(blocks, session, texts):
         assert words(moved) == (session.moved(text, [-3, *values[1:]]) or page.NOTHING)
 
 
-def test_labels_that_a_model_is_told_can_be_changed(make_model, word_tokenizer, texts):
-    kept = {"tokenizer": word_tokenizer, "classes": {"mood": {"asked": 4, "told": 2}}}
-    model = make_model(word_tokenizer.vocab_size, seed=5, std=1.5, **kept)
+def test_labels_that_a_model_is_told_can_be_changed(make_lively, texts):
+    model = make_lively(classes={"mood": {"asked": 4, "told": 2}})
     session = Session(model, Sentences("six", texts, {"mood": ["told", "asked"] * 3}))
     blocks = asyncio.run(build(session))
     shown, mood, *values = call(blocks, "begin", texts[0])

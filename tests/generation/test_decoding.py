@@ -77,8 +77,7 @@ def greedy_by_likelihood(model: SentenceVAE, z: Tensor, max_length: int) -> list
     ],
 )
 def test_greedy_equals_one_sentence_at_a_time(make_model, word_tokenizer, arguments):
-    size = word_tokenizer.vocab_size
-    model = push(make_model(size, tokenizer=word_tokenizer, std=1.5, **arguments), EOS_ID, 3.0)
+    model = push(make_model(tokenizer=word_tokenizer, std=1.5, **arguments), EOS_ID, 3.0)
     z = codes(12, 2)
     found = ids_of(model, z, max_length=8)
     assert found == [greedy_by_likelihood(model, code, 8) for code in z]

@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Normal
 
+from tests import docs
 from tests.draws import draws64
 from textvae.config import TrainingConfig
 from textvae.losses import (
@@ -27,7 +27,7 @@ from textvae.losses import (
     vae_loss,
 )
 
-PAGE = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+PAGE = docs.text("docs/losses.md")
 
 few = settings(max_examples=40)
 
@@ -297,7 +297,7 @@ def test_real_betas_of_the_reductions():
 
 
 def test_the_code_runs():
-    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    (code,) = docs.blocks(PAGE)
     names: dict[str, Tensor] = {}
     exec(code, names)
     assert names["kl"].item() == 0

@@ -158,7 +158,7 @@ def test_faults_are_named_at_once():
     "options", [{}, {"tied_embeddings": True}, {"latent_dim": 0}, ALL_OTHERWISE]
 )
 def test_what_is_saved_comes_back(make_model, batch, word_tokenizer, tmp_path, options):
-    model = make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer, **options).train()
+    model = make_model(tokenizer=word_tokenizer, **options).train()
     model(batch)  # what is learned beside the weights
     model.save_pretrained(tmp_path / "new" / "run")
     assert model.training, "saving must not change the mode"

@@ -1,7 +1,6 @@
 """A method of one's own, in the file that `docs/your-own-method.md` shows, is treated as ours."""
 
 import importlib.util
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests import docs
 from tests.recipes.making import FRACTIONS
 from tests.sizes import TINY
 from textvae import recipes
@@ -20,8 +20,7 @@ from textvae.config import ModelConfig
 from textvae.model import AUXILIARIES, HEADS, GaussianHead, SentenceVAE
 from textvae.recipes import Phase
 
-PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = docs.blocks(docs.text("docs/your-own-method.md"))
 OPTIONS: dict[str, Any] = {**TINY, **FRACTIONS, "log_every": 1}
 OWN: dict[str, Any] = {**OPTIONS, "posterior": "fixed", "loudness": 2.0, "length": 0.5}
 
