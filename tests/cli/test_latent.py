@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,9 +35,6 @@ def codes(lively: SentenceVAE, make_batch: Callable[..., Batch]) -> tuple[Any, A
     posterior = torch.distributions.Normal(mu, (0.5 * logvar).exp())
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     return mu, logvar, kl
-
-
-# encode
 
 
 def test_encode_prints_a_line_for_each_text(lively_run, codes):
@@ -82,19 +80,12 @@ def test_a_bad_line_far_down_leaves_no_file(lively_run, tmp_path):
 
 
 def test_ctrl_c_leaves_the_old_file(lively_run, tmp_path, monkeypatch):
-    def press(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
+    press = Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr("textvae.generation.TextVAE.encode_texts", press)
     output = tmp_path / "codes.npz"
     output.write_bytes(b"old")
     assert call("encode", lively_run, "a", f"--output={output}").code == 130
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [
-        ("codes.npz", b"old")
-    ]
-
-
-# neighbours
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"codes.npz": b"old"}
 
 
 @pytest.mark.parametrize("metric", generation.METRICS)

@@ -1,6 +1,7 @@
 """`textvae optimise`: what it prints of a search and of the random one beside it."""
 
 import json
+import re
 
 from tests.cli.calling import call
 
@@ -32,12 +33,5 @@ def test_the_best_of_a_search_and_of_chance(lively_run, tmp_path):
     assert [list(record) for record in records[:1]] == [["sampler", "score", "step", "text", "z"]]
     found = {(each["sampler"], f"step {each['step']}", each["text"]) for each in records}
     assert {(row[0], row[2], row[3]) for row in rows} <= found
-    assert (
-        len(records)
-        + sum(
-            int(line.split("scored, ")[1].split()[0])
-            for line in said.err.splitlines()
-            if "skip" in line
-        )
-        == 12
-    )
+    skipped = map(int, re.findall(r"scored, (\d+) skip", said.err))
+    assert len(records) + sum(skipped) == 12

@@ -58,19 +58,13 @@ def test_scores_in_a_file(lively_run, file, name):
         (["--sort=surprise"], "sort must be one of nll, nll_per_token, rec, kl, got 'surprise'"),
         (["--output=a.txt"], "must end in one of .csv, .parquet, got 'a.txt'"),
         (["--output=a.csv", "--tokens"], "tokens need --json or a .parquet file, got .csv"),
-        (
-            ["--label-field=type"],
-            "must have the columns text (of strings), type; it has kind, text",
-        ),
+        (["--label-field=type"], "must have the columns text (of strings), type; it has kind, te"),
     ],
 )
 def test_what_score_refuses(lively_run, file, options, message):
     said = call("score", lively_run, str(file), *options)
     assert (said.code, said.out) == (2, "")
     assert message in said.err
-
-
-# decode
 
 
 def test_decode_is_the_way_back_from_encode(lively_run, tmp_path):

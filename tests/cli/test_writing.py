@@ -35,9 +35,6 @@ def objects(said: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.lines]
 
 
-# What comes out is what the functions give.
-
-
 @pytest.mark.parametrize(
     ("flags", "options"),
     [
@@ -47,10 +44,8 @@ def objects(said: Any) -> list[dict[str, Any]]:
         (["--temperature=2", "--top-k=3"], {"temperature": 2.0, "top_k": 3}),
         (["--top-p=0.6"], {"top_p": 0.6}),
         (["--typical-p=0.6"], {"typical_p": 0.6}),
-        (
-            ["--strategy=beam", "--num-beams=3", "--length-penalty=1"],
-            {"strategy": "beam", "num_beams": 3, "length_penalty": 1.0},
-        ),
+        (["--strategy=beam", "--num-beams=3"], {"strategy": "beam", "num_beams": 3}),
+        (["--strategy=beam", "--length-penalty=1"], {"strategy": "beam", "length_penalty": 1.0}),
         (["--min-length=5"], {"min_length": 5}),
         (["--allow-unknown"], {"allow_unknown": True}),
     ],
@@ -189,9 +184,8 @@ def test_interpolate(lively, lively_run, method):
     assert said.lines == texts
     assert len(texts) == 7
     smoothness = 1 - sum(changes) / 6
-    assert said.err == (
-        f"textvae: smoothness {smoothness:.2f}, {len(set(texts))} different sentences of 7\n"
-    )
+    different = f"{len(set(texts))} different sentences of 7"
+    assert said.err == f"textvae: smoothness {smoothness:.2f}, {different}\n"
     found = objects(call(*command, f"--method={method}", "--json"))
     assert [one["step"] for one in found] == list(range(7))
     assert [one["text"] for one in found] == texts
@@ -220,9 +214,6 @@ def test_complete(lively, lively_run, text, flags, options):
     assert said.err == "textvae: not in the vocabulary, read as <unk>: plugh\n"
 
 
-# Where texts come from
-
-
 @pytest.mark.parametrize("command", TEXTS)
 def test_texts_from_anywhere(lively_run, tmp_path, command):
     texts = [ONE, OTHER, THIRD][: TEXTS[command]]
@@ -246,10 +237,8 @@ def test_a_corpus_of_unknown_words_is_said_in_short(lively_run, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(f"the word{i} runs" for i in range(1025)), encoding="utf-8")
     said = call("sample", lively_run, "-n1", SHORT, "--like", str(corpus))
-    words = " ".join(f"word{i}" for i in range(20))
-    assert said.err == (
-        f"textvae: not in the vocabulary, read as <unk>: {words} … and 1,005 more\n"
-    )
+    words = " ".join(f"word{i}" for i in range(20)) + " … and 1,005 more"
+    assert said.err == f"textvae: not in the vocabulary, read as <unk>: {words}\n"
 
 
 def test_who_types_is_told_what_is_waited_for(lively_run, monkeypatch):
@@ -259,9 +248,10 @@ def test_who_types_is_told_what_is_waited_for(lively_run, monkeypatch):
     assert "textvae: sentences, one a line, and Ctrl-D at the end:\n" in said.err
 
 
-@pytest.mark.parametrize(
-    "noted", [{}, {"longest_sentence": None, "run": {"data": {"max_length": 4}}}]
-)
+OLDER = {"longest_sentence": None, "run": {"data": {"max_length": 4}}}
+
+
+@pytest.mark.parametrize("noted", [{}, OLDER])
 def test_as_long_as_in_training(short_run, tmp_path, noted):
     run = shutil.copytree(short_run, tmp_path / "run")
     config = read_json(run / "config.json")
@@ -271,12 +261,10 @@ def test_as_long_as_in_training(short_run, tmp_path, noted):
     assert "text 1 must have at most 4 tokens, as in training, got 5" in refused.err
 
 
-# Help
+COMMANDS = ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
 
 
-@pytest.mark.parametrize(
-    "command", ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_with_an_example(command):
     answer = call(command, "--help")
     text = " ".join(answer.out.split())

@@ -63,7 +63,8 @@ def test_penn_treebank_can_be_insisted_on(train_ptb, tmp_path):
         answer = train_ptb(*arguments)
         assert (answer.code, answer.out) == (2, "")
         lines = answer.err.rstrip().split("\n")
-        assert lines[0].startswith("textvae: error: Penn Treebank not found")
+        assert lines[0].startswith("textvae: error: Penn Treebank not found: ")
+        assert lines[0].endswith(" HF_HUB_OFFLINE is set") == ("--corpus" in arguments)
         assert len(lines) == 4
         for way, said in zip(lines[1:], ("data/ptb/", "--data-dir", "the hub"), strict=True):
             assert said in way
