@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain, pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -86,10 +87,8 @@ def test_the_cache_knows_texts_tokenizer_and_limits(dataset, tokenizer, monkeypa
     other = Tokenizer.train(["zoo e d c b a"])
     assert sentences(encode_split(dataset, other)) == other.encode_batch(WORDS)
 
-    def refuse(*args: object, **limits: object) -> None:
-        raise AssertionError("encoded again")
-
-    monkeypatch.setattr(batches, "_columns", refuse)
+    again = Mock(side_effect=AssertionError("encoded again"))
+    monkeypatch.setattr(batches, "_columns", again)
     same = Tokenizer.train(WORDS[:4])
     assert sentences(encode_split(dataset, same)) == same.encode_batch(WORDS)
     assert encode_split(dataset, tokenizer, max_length=2).num_truncated == 3

@@ -233,11 +233,7 @@ def test_punctuation_is_a_token_that_knows_whether_it_touches():
     [
         ("smiles", "C[C@@H](Cl)Br%12c", ["C", "[C@@H]", "(", "Cl", ")", "Br", "%12", "c"]),
         ("selfies", "[C][=O].[Branch1]", ["[C]", "[=O]", ".", "[Branch1]"]),
-        (
-            "log",
-            "12:05 ERROR x=1234\ty",
-            [*["12", ":", "05"], " ERROR", " x", "=", "123", "4", "\t", "y"],
-        ),
+        ("log", "12:05 ERROR x=1234\t", ["12", ":", "05", " ERROR", " x", "=", "123", "4", "\t"]),
         (r"\w+", "so, so <unk>", ["so", ", ", "so", " ", "<unk>"]),  # what is left between, too
     ],
 )
@@ -297,9 +293,7 @@ def others() -> dict[str, tokenizers.Tokenizer]:
 def test_anyones_tokenizer_gets_special_tokens_and_keeps_its_own(name, shift, unknown, tmp_path):
     other, path = others()[name], tmp_path / "tokenizer.json"
     other.save(str(path))
-    with pytest.raises(
-        InputError, match=r"tokenizer\.json is not a tokenizer of textvae: ids must"
-    ):
+    with pytest.raises(InputError, match=r"\.json is not a tokenizer of textvae: ids must"):
         Tokenizer.load(path)
     tokenizer = Tokenizer.load(path, add_specials=True)
     text = "the company said so"

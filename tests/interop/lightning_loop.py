@@ -77,9 +77,8 @@ def train(
     annealer: KLAnnealer, directory: Path, *, accumulate: int = 1, resume: bool = False
 ) -> tuple[list[float], list[float]]:
     """Two epochs with a checkpoint after step 5, or go on from it: weights seen and logged."""
-    saving = ModelCheckpoint(
-        directory, filename="{step}", save_top_k=-1, every_n_train_steps=5, save_last=False
-    )
+    all_of_them = {"save_top_k": -1, "every_n_train_steps": 5, "save_last": False}
+    saving = ModelCheckpoint(directory, filename="{step}", **all_of_them)
     model, path = VAE(annealer), directory / "step=5.ckpt" if resume else None
     options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "path": path}
     trainer = fit(model, saving, KLAnnealingCallback(annealer), **options)

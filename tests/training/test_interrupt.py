@@ -94,9 +94,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path, capsys)
     code, out, err = interrupted([str(text), *SIZES, f"--output-dir={run}"], run)
     assert (code, out) == (130, "")
     said = err.rstrip().splitlines()[-1]
-    assert said == (
-        f"textvae: interrupted; to go on: textvae train {text} --output-dir {run} --resume"
-    )
+    again = f"textvae train {text} --output-dir {run} --resume"
+    assert said == f"textvae: interrupted; to go on: {again}"
     assert 10 <= lines(RunDirectory.open(run))[-1]["step"] < 150
     assert not (run / "results.json").exists()
 
