@@ -139,9 +139,8 @@ def test_where_a_user_may_have_a_file_written(tmp_path, name, kind, message):
 
 def sealed(path: Path, beside: bytes = b"") -> bytes:
     """A file as safetensors writes it."""
-    header = json.dumps(
-        {"__metadata__": {"sha256": files.UNSEALED}, "w": {}}, separators=(",", ":")
-    )
+    content = {"__metadata__": {"sha256": files.UNSEALED}, "w": {}}
+    header = json.dumps(content, separators=(",", ":"))
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"weights")
     files.seal(path, beside)
     return path.read_bytes()

@@ -103,9 +103,7 @@ def test_length_distance_is_that_of_lengths_in_order(own, others):
     moved = [abs(a - b) for a, b in zip(*alike, strict=True)]
     found = quality.length_distance(of_lengths(own), of_lengths(others))
     assert found == pytest.approx(sum(moved) / len(moved), abs=1e-9)
-    assert found == pytest.approx(
-        quality.length_distance(of_lengths(others), of_lengths(own)), abs=1e-9
-    )
+    assert quality.length_distance(of_lengths(others), of_lengths(own)) == pytest.approx(found)
 
 
 def test_all_figures_together():
@@ -148,10 +146,7 @@ def test_what_the_grammar_accepts_and_what_changes_along_a_path():
     [
         (lambda: quality.self_bleu([]), "texts must be at least 2, got 0"),
         (lambda: quality.text_figures(["a"], TRAINING), "texts must be at least 2, got 1"),
-        (
-            lambda: quality.reconstruction_figures([], []),
-            "equally many and at least 1, got 0 and 0",
-        ),
+        (lambda: quality.reconstruction_figures([], []), "many and at least 1, got 0 and 0"),
         (lambda: quality.reconstruction_figures(["a"], ["a", "b"]), "at least 1, got 1 and 2"),
         (lambda: quality.distinct(TEXTS, 0), "order must be at least 1, got 0"),
         (lambda: quality.novel_ngrams(TEXTS, TRAINING, 0), "order must be at least 1, got 0"),

@@ -217,16 +217,6 @@ def test_a_directory_that_is_no_run(tmp_path, content, message):
         RunDirectory.open(tmp_path)
 
 
-def test_another_configuration_keeps_the_models_options(run):
-    content = json.loads(run.config_file.read_text())
-    run.config_file.write_text(json.dumps({**content, "model": {"vocab_size": 9}}))
-    config = RunConfig.from_flat("my.txt", {"max_epochs": 77})
-    run.config = config
-    run.write_config()
-    assert run.config == RunDirectory.open(run.path).config == config
-    assert json.loads(run.config_file.read_text())["model"] == {"vocab_size": 9}
-
-
 def record(split: str, step: int) -> dict[str, Any]:
     return {"split": split, "step": step, "kl_per_dim": [0.5, 1e-9], "beta": step / 10}
 

@@ -28,6 +28,8 @@ CASES: dict[str, tuple[Callable[[], ScheduledAnnealer], float, float, int | None
     "constant, as it comes": (ConstantAnnealer, 1.0, 1.0, 0),
     "linear": (lambda: LinearAnnealer(7, 0.9), 0.0, 0.9, 7),
     "linear at once": (lambda: LinearAnnealer(0), 1.0, 1.0, 0),
+    "sigmoid at once": (lambda: SigmoidAnnealer(0, 0.5), 0.5, 0.5, 0),
+    "cosine at once": (lambda: CosineAnnealer(0, 0.5), 0.5, 0.5, 0),
     "sigmoid": (lambda: SigmoidAnnealer(7, 2.0), 0.0, 2.0, 7),
     "sigmoid steep": (lambda: SigmoidAnnealer(9, k=30), 0.0, 1.0, 9),
     "cosine": (lambda: CosineAnnealer(7, 0.7), 0.0, 0.7, 7),

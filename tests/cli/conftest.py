@@ -1,6 +1,5 @@
 """Runs of a few kilobytes, untrained."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,7 @@ def short_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def language_run(
-    make_model: Callable[..., SentenceVAE],
-    word_tokenizer: Tokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> str:
+def language_run(make_model: Any, word_tokenizer: Tokenizer, tmp_path_factory: Any) -> str:
     return saved(make_model(latent_dim=0, tokenizer=word_tokenizer), tmp_path_factory)
 
 

@@ -16,7 +16,7 @@ from accelerate import tracking
 
 import textvae
 from tests import docs
-from tests.cli.calling import SIZES, Said, Terminal, call
+from tests.cli.calling import SIZES, Said, Terminal, call, done
 from textvae import cli
 from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import NO_FLAGS, PARTS
@@ -68,7 +68,7 @@ def test_the_names_that_a_tracker_gets_are_those_of_the_docs(fifty, tmp_path, mo
     monkeypatch.setitem(sys.modules, "wandb", Mock())
     options = (*SIZES, "--autoencoder-epochs=1", "--bag-of-words=0.1", "--mmd=1")
     where = f"--output-dir={tmp_path / 'run'}"
-    assert call("train", str(fifty), *options, where, "--tracker=wandb").code == 0
+    done("train", str(fifty), *options, where, "--tracker=wandb")
     kind.assert_called_once_with("textvae")  # the run's own phase alone
     logged = {name for each in kind.return_value.log.call_args_list for name in each.args[0]}
     documented = set(re.findall(r"`(\w+/[\w/]+)`", docs.text("docs/tracking.md")))
@@ -84,7 +84,7 @@ def test_the_commands_to_go_on_with_are_right(trained):
     assert " ".join(command[1] for command in commands) == names
     for command in commands:
         assert command[0] == "textvae"
-        assert call(*command[1:]).code == 0
+        done(*command[1:])
 
 
 def test_runs_are_numbered_by_their_corpus(fifty, tmp_path, monkeypatch, taken):
@@ -134,7 +134,7 @@ def test_flags_win_over_the_file_wherever_it_is_named(fifty, tmp_path, taken, ar
     file.write_text("lr: 0.25\nlatent_dim: 9\ntokenizer: char\n")
     arguments = [argument.replace("FILE", str(file)) for argument in arguments]
     for place in ([str(fifty), *arguments], [*arguments, str(fifty)]):
-        assert call("train", *place).code == 0
+        done("train", *place)
         options = {"lr": 0.5, "latent_dim": 9, "tokenizer": "char", "tied_embeddings": True}
         assert taken.pop()["options"] == options
 
@@ -205,7 +205,7 @@ def test_a_text_longer_than_any_in_training_is_refused(run, fifty):
     assert found is not None, answer.err
     longest = int(found[1])
     assert longest in lengths  # of those that were not held out
-    assert call("reconstruct", run, "the " * longest, "--max-length=9").code == 0
+    done("reconstruct", run, "the " * longest, "--max-length=9")
 
 
 @pytest.mark.parametrize(
@@ -215,11 +215,7 @@ def test_a_text_longer_than_any_in_training_is_refused(run, fifty):
         (FileNotFoundError("no run at x"), 2, ["error: no run at x"]),
         (FileExistsError("x is taken"), 2, ["error: x is taken"]),
         (NotInstalledError("pip install y"), 2, ["error: pip install y"]),
-        (
-            CorpusNotFound("gone", ["do this, or", "that"]),
-            2,
-            ["error: gone", "do this, or", "that"],
-        ),
+        (CorpusNotFound("gone", ["do this", "or that"]), 2, ["error: gone", "do this", "or that"]),
         (OSError(28, "No space", "r/x"), 1, ["error: [Errno 28] No space: 'r/x'"]),
         (TrainingError("not finite"), 1, ["error: not finite"]),
         (KeyboardInterrupt(), 130, []),
@@ -248,7 +244,7 @@ def test_a_run_killed_before_it_wrote_anything_is_begun(fifty, tmp_path):
     for left in (".lock", ".config.json.9.tmp", ".tmpAbC123"):
         (tmp_path / left).touch()
     options = [str(fifty), *SIZES, "--max-steps=1", f"--output-dir={tmp_path}", "--resume"]
-    assert call("train", *options).code == 0
+    done("train", *options)
     assert [path.name for path in tmp_path.glob("*tmp*")] == []
 
 
@@ -260,8 +256,7 @@ def test_the_package_is_the_program():
 
 
 def test_help_tells_every_option_with_its_text():
-    answer = call("train", "--help")
-    assert answer.code == 0
+    answer = done("train", "--help")
     text = " ".join(answer.out.split())
     for config in PARTS.values():
         for name, field in config.__dataclass_fields__.items():
@@ -283,15 +278,14 @@ def test_recipes_are_listed():
 def test_a_recipe_is_said_and_followed(fifty, tmp_path):
     run = tmp_path / "run"
     command = ("train", str(fifty), f"--output-dir={run}")
-    answer = call(*command, *SIZES, "--recipe=pool+bow", "--max-steps=2", "--bag-of-words=0.5")
-    assert answer.code == 0
+    answer = done(*command, *SIZES, "--recipe=pool+bow", "--max-steps=2", "--bag-of-words=0.5")
     assert "recipe pool+bow; chosen for fifty: " in answer.err
     assert "pooling max" in answer.err
     assert "verdict: " in answer.out
     assert answer.out.index("verdict: ") < answer.out.index("the run is in")
     flat = RunDirectory.open(run).config.flat()
     assert (flat["pooling"], flat["bag_of_words"], flat["bidirectional"]) == ("max", 0.5, True)
-    assert call(*command, "--resume", "--recipe=pool", "--max-steps=3").code == 0
+    done(*command, "--resume", "--recipe=pool", "--max-steps=3")
     refused = call(*command, "--resume", "--recipe=lagging")
     assert refused.code == 2
     assert "aggressive_updates is 0" in refused.err

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import docs
-from tests.cli.calling import call
+from tests.cli.calling import call, done
 from textvae import TextVAE
 from textvae.files import DEMO, read_json
 
@@ -15,8 +15,7 @@ TEXT = "did the hasty teacher usually restlessly recite her tricky fractions on 
 
 
 def test_the_demo_shows_what_the_docs_show():
-    said = call("demo")
-    assert said.code == 0
+    said = done("demo")
     start = WRITTEN.index("$ textvae demo\n") + len("$ textvae demo\n")
     assert said.out.lstrip().startswith(WRITTEN[start : WRITTEN.index("\n```", start)])
     assert "\nverdict: healthy\n" in said.out

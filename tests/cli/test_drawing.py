@@ -38,10 +38,11 @@ def test_the_warm_up_takes_four_fifths():
 
 def test_shared_options_reach_the_annealers():
     options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
-    _, out, _ = call("linear", "cyclical", *options, "--cycle-ratio=0.25")
+    _, out, _ = call("linear", "cyclical", "vae-annealing", *options, "--cycle-ratio=0.25")
     rows = [line.split() for line in out.split("\n")[3:12]]
     assert [row[1] for row in rows] == [f"{step / 4:.3f}" for step in range(9)]
     assert [row[2] for row in rows] == ["0.000", *["2.000"] * 3] * 2 + ["2.000"]
+    assert [row[3] for row in rows] == [f"{step / 8:.3f}" for step in range(9)]  # the package's own
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
@@ -63,9 +64,8 @@ def test_help_names_every_figure_and_annealer():
 def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
-    commands = [
-        line for block in docs.blocks(PAGE, "sh") for line in block.splitlines() if line[:1] == "t"
-    ]
+    lines = "".join(docs.blocks(PAGE, "sh")).splitlines()
+    commands = [line for line in lines if line.startswith("t")]
     assert len(commands) >= 7
     for command in commands:
         program, name, *arguments = shlex.split(command, comments=True)

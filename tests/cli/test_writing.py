@@ -1,16 +1,14 @@
 """Tests of `textvae.cli.writing` and of what its commands share, `textvae.cli.texts`."""
 
 import dataclasses
-import json
 import shutil
-from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.cli.calling import Terminal, call
+from tests.cli.calling import Terminal, call, done
 from textvae import generation, recipes
 from textvae.batches import collate
 from textvae.config import Decoding
@@ -28,11 +26,6 @@ def scored(model: SentenceVAE, z: Tensor, **options: Any) -> list[dict[str, Any]
     found = generation.decode(model, z, max_length=12, **options)
     assert model.tokenizer is not None
     return [{"text": one.text, "log_prob": one.log_prob} for one in found]
-
-
-def objects(said: Any) -> list[dict[str, Any]]:
-    assert said.code == 0, said.err
-    return [json.loads(line) for line in said.lines]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +48,7 @@ def test_sample(lively, lively_run, flags, options):
     expected = generation.sample(lively, 9, max_length=12, **options)
     plain = call("sample", lively_run, "-n9", SHORT, *flags)
     assert (plain.code, plain.err, plain.lines) == (0, "", expected)
-    found = objects(call("sample", lively_run, "-n9", SHORT, *flags, "--json"))
+    found = done("sample", lively_run, "-n9", SHORT, *flags, "--json").records
     assert [one["text"] for one in found] == expected
     assert all(one["log_prob"] < 0 for one in found)
 
@@ -78,7 +71,7 @@ def test_samples_like_a_corpus(lively, lively_run, tmp_path):
     json_too = call("sample", lively_run, "-n9", SHORT, "--like", str(corpus), "--seed=2", "--json")
     z = generation.aggregate_codes(lively, 9, [ONE, OTHER], seed=2)
     drawing: dict[str, Any] = {"strategy": "sample", "allow_unknown": False, "seed": 2}
-    assert objects(json_too) == scored(lively, z, **drawing)
+    assert json_too.records == scored(lively, z, **drawing)
 
 
 @pytest.mark.parametrize("source", ["prior", "aggregate", "gaussian", "gmm"])
@@ -105,12 +98,9 @@ def test_sample_from_what_is_fitted(trained, trained_floor, fifty, source):
 
 
 def mean_nll(judge: SentenceVAE, texts: list[str]) -> float:
-    """Of a language model, sentence by sentence."""
-    found = []
+    batch = collate(judge.tokenizer.encode_batch(texts))
     with torch.no_grad():
-        for ids in judge.tokenizer.encode_batch(texts):
-            found.append(-float(judge.log_likelihood(collate([ids]), torch.zeros(1, 0))))
-    return fmean(found)
+        return -float(judge.log_likelihood(batch, torch.zeros(len(texts), 0)).mean())
 
 
 @pytest.mark.parametrize("flags", [[], ["--scale=[1,-0.5]"]], ids=["default", "own"])
@@ -130,7 +120,7 @@ def test_direction(lively, lively_run, tmp_path, flags):
     figures = [[f"{v:.2f}" for v in (k.scale, 100 * k.taken, k.bleu)] for k in found]
     assert [row.split()[1:] for row in rows] == figures
     assert plot.read_text(encoding="utf-8").count("<path") > 2
-    one, *_ = objects(call("direction", lively_run, *files, *flags, SHORT, "--json"))
+    one, *_ = done("direction", lively_run, *files, *flags, SHORT, "--json").records
     assert one == {"source": ONE, "scale": found[0].scale, "text": found[0].texts[0]}
 
 
@@ -168,7 +158,7 @@ def test_direction(lively, lively_run, tmp_path, flags):
 def test_what_is_written(lively, lively_run, arguments, codes, known):
     command = [arguments[0], lively_run, *arguments[1:], SHORT]
     expected = scored(lively, codes(lively))
-    found = objects(call(*command, "--json"))
+    found = done(*command, "--json").records
     assert found == [one | text for one, text in zip(known, expected, strict=True)]
     line = "{value:+.2f}\t{text}" if "traverse" in command else "{text}"
     assert call(*command).lines == [line.format_map(one) for one in found]
@@ -186,7 +176,7 @@ def test_interpolate(lively, lively_run, method):
     smoothness = 1 - sum(changes) / 6
     different = f"{len(set(texts))} different sentences of 7"
     assert said.err == f"textvae: smoothness {smoothness:.2f}, {different}\n"
-    found = objects(call(*command, f"--method={method}", "--json"))
+    found = done(*command, f"--method={method}", "--json").records
     assert [one["step"] for one in found] == list(range(7))
     assert [one["text"] for one in found] == texts
     assert [one["distance"] for one in found] == [None, *changes]
@@ -208,7 +198,7 @@ def test_complete(lively, lively_run, text, flags, options):
     said = call("complete", lively_run, text, "-n6", *flags)
     assert (said.code, said.err) == (0, "")
     assert said.lines == [f"{one.nll:.2f}\t{one.times}\t{one.text}" for one in expected]
-    found = objects(call("complete", lively_run, text, "-n6", *flags, "--json"))
+    found = done("complete", lively_run, text, "-n6", *flags, "--json").records
     assert found == [one._asdict() for one in expected]
     said = call("complete", lively_run, f"plugh {text}", "-n1", *flags)
     assert said.err == "textvae: not in the vocabulary, read as <unk>: plugh\n"
@@ -222,8 +212,7 @@ def test_texts_from_anywhere(lively_run, tmp_path, command):
     # With a byte order mark and Windows' line ends, as some editors write them.
     file.write_bytes(b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode() + b"\r\n")
     flags = [*EXTRA.get(command, []), SHORT]
-    expected = call(command, lively_run, *texts, *flags)
-    assert expected.code == 0
+    expected = done(command, lively_run, *texts, *flags)
     assert call(command, lively_run, *flags, *texts) == expected
     assert call(command, lively_run, *flags, stdin=lines + "\n") == expected
     assert call(command, lively_run, "-", *flags, stdin=lines) == expected
@@ -256,7 +245,7 @@ def test_as_long_as_in_training(short_run, tmp_path, noted):
     run = shutil.copytree(short_run, tmp_path / "run")
     config = read_json(run / "config.json")
     write_json(run / "config.json", config | noted)
-    assert call("reconstruct", str(run), "the cat sees a", SHORT).code == 0
+    done("reconstruct", str(run), "the cat sees a", SHORT)
     refused = call("reconstruct", str(run), ONE, SHORT)
     assert "text 1 must have at most 4 tokens, as in training, got 5" in refused.err
 

@@ -53,10 +53,8 @@ def test_the_parts_are_what_each_estimator_says(model):
     known = {"beta": 0.5, "free_bits": 0.25}
     found = diagnose(model, iter(SPLIT), 8, num_samples=7, seed=3, **known)
     assert (found.beta, found.free_bits, found.vocab_size) == (0.5, 0.25, model.vocab_size)
-    assert found.elbo.to_dict() == {
-        key: pytest.approx(value, rel=1e-6)
-        for key, value in evaluate(model, SPLIT, 8, seed=3).to_dict().items()
-    }
+    for key, value in evaluate(model, SPLIT, 8, seed=3).to_dict().items():
+        assert found.elbo.to_dict()[key] == pytest.approx(value, rel=1e-6), key
     nll = importance_nll(model, SPLIT, num_samples=7, seed=3)
     assert (found.nll.nll, found.nll.se, found.nll.ppl) == (nll.nll, nll.se, nll.ppl)
     posterior = posteriors(model, SPLIT, 8)
@@ -365,10 +363,8 @@ def test_a_partial_nll_is_not_compared_with_the_whole_splits_terms():
 
 
 def test_every_rule_has_its_case():
-    reached = {
-        next(i for i, rule in enumerate(RULES) if rule.applies(estimates(**changes)))
-        for changes, _, _ in CASES
-    }
+    found = [estimates(**changes) for changes, _, _ in CASES]
+    reached = {next(i for i, rule in enumerate(RULES) if rule.applies(each)) for each in found}
     assert reached == set(range(len(RULES)))
     assert RULES[-1].applies(estimates(rec=math.nan)), "the last always applies"
 

@@ -123,10 +123,8 @@ def test_a_code_that_is_the_factors():
     # Thresholds are fitted on what they are scored on: chance is a little better than that.
     assert found.sap == pytest.approx((1 / 2 + 1 / 2 + 2 / 3) / 3, abs=0.05)
     assert found._replace(sap=0) == pytest.approx((1, 0, 1, 1, 1), abs=0.02)
-    assert str(found) == (
-        f"MIG {found.mig:.2f}, SAP {found.sap:.2f}, DCI disentanglement 1.00, completeness 1.00, "
-        "informativeness 1.00"
-    )
+    of_dci = "DCI disentanglement 1.00, completeness 1.00, informativeness 1.00"
+    assert str(found) == f"MIG {found.mig:.2f}, SAP {found.sap:.2f}, {of_dci}"
 
 
 def test_a_rotated_code_tells_as_much_and_disentangles_nothing():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import textvae.generation as gen
 from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.config import RunConfig
@@ -22,15 +23,6 @@ from textvae.diagnostics import evaluate
 from textvae.explore import Sentences, Session, open_session, read_sentences
 from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
 from textvae.files import read_json, write_json
-from textvae.generation import (
-    encode,
-    generate_text,
-    likeliest_labels,
-    neighbours,
-    reconstruct,
-    sample,
-    traverse,
-)
 from textvae.run import RunDirectory
 
 LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, and its end
@@ -38,13 +30,13 @@ LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, an
 
 def test_between_goes_straight_from_one_reconstruction_to_the_other(session, lively, texts):
     first, second = texts[:2]
-    ends = reconstruct(lively, [first, second], **LIMIT)
+    ends = gen.reconstruct(lively, [first, second], **LIMIT)
     assert ends[0] != ends[1]
     assert session.between(first, second, 0, 1) == ends
-    start, end = encode(lively, [first, second]).mean
+    start, end = gen.encode(lively, [first, second]).mean
     for share in (0.1, 0.5, 0.8):
         z = (start + share * (end - start))[None]
-        assert session.between(first, second, share) == generate_text(lively, z, **LIMIT)
+        assert session.between(first, second, share) == gen.generate_text(lively, z, **LIMIT)
     assert session.reconstructed(first) == ends[0]
     assert isinstance(session.reconstructed("a " * 500), str)  # the longest there may be
     assert session.unknown_words("the zebra", "a zebra yawns") == ["zebra", "yawns"]
@@ -81,34 +73,34 @@ def test_a_model_that_is_told_labels(make_lively, texts):
     columns = {"mood": ["told", "asked"] * 3, "stars": ["5"] * 6, "id": list("abcdef")}
     session = Session(model, Sentences("", texts, columns))
     own = torch.tensor([[1, 1], [0, 1]] * 3)
-    assert session.posterior.mean.equal(encode(model, texts, labels=own).mean)
+    assert session.posterior.mean.equal(gen.encode(model, texts, labels=own).mean)
     batch = collate(model.tokenizer.encode_batch(texts), labels=own.numpy())
     evaluation = evaluate(model, [batch], len(texts))
     assert session.diagnosis.elbo.kl == pytest.approx(evaluation.kl)
     guessed = Session(model, Sentences("", texts)).posterior  # no column says it
-    assert guessed.mean.equal(encode(model, texts).mean)
+    assert guessed.mean.equal(gen.encode(model, texts).mean)
     # A text that is typed is read, and written, with what is guessed of it, or asked for.
-    (named,) = model.labels.named(likeliest_labels(model, texts[:1]))
+    (named,) = model.labels.named(gen.likeliest_labels(model, texts[:1]))
     assert session.told(texts[0]) == list(named.values())
-    back = reconstruct(model, texts[:2], **LIMIT)
+    back = gen.reconstruct(model, texts[:2], **LIMIT)
     assert session.between(*texts[:2], 0)[0] == session.reconstructed(texts[0]) == back[0]
-    written, z = set(), encode(model, texts[:1]).mean
+    written, z = set(), gen.encode(model, texts[:1]).mean
     for mood, stars in product(*classes.values()):
         found = session.moved(texts[0], session.sliders(texts[0]), [mood, stars])
         label = f"mood={mood},stars={stars}"
         labels = model.labels.changed(None, 1, label)
-        assert [found] == generate_text(model, z, labels=labels, **LIMIT)
+        assert [found] == gen.generate_text(model, z, labels=labels, **LIMIT)
         written.add(found)
     assert len(written) > 1
     with pytest.raises(InputError, match="label mood must be one of asked, told, got 'sad'"):
         session.moved(texts[0], session.sliders(texts[0]), ["sad", "5"])
-    assert session.samples(3) == sample(model, 3, **LIMIT)
+    assert session.samples(3) == gen.sample(model, 3, **LIMIT)
 
 
 def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):
     model = make_model(latent_dim=11, tokenizer=word_tokenizer)
     session = Session(model, Sentences("", texts))
-    posterior = encode(model, texts)
+    posterior = gen.encode(model, texts)
     mean, variance = posterior.mean.double().numpy(), posterior.variance.double().numpy()
     kl = 0.5 * (mean**2 + variance - 1 - np.log(variance))
     order = sorted(range(11), key=lambda d: -kl.mean(0)[d])
@@ -121,13 +113,13 @@ def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):
 
 
 def test_a_dimension_is_moved_as_a_traversal_moves_it(session, lively, texts):
-    own, mean = session.sliders(texts[0]), encode(lively, texts[:1]).mean[0].tolist()
+    own, mean = session.sliders(texts[0]), gen.encode(lively, texts[:1]).mean[0].tolist()
     for (d, _, low, high), value in zip(session.dimensions, own, strict=True):
         assert value == pytest.approx(min(max(mean[d], low), high), abs=0.026)
     assert session.moved(texts[0], own) == session.reconstructed(texts[0])
     seen = set()
     for at, (dimension, *_) in enumerate(session.dimensions):
-        there = traverse(lively, texts[0], dimension, steps=7, **LIMIT)
+        there = gen.traverse(lively, texts[0], dimension, steps=7, **LIMIT)
         found = [session.moved(texts[0], [*own[:at], v, *own[at + 1 :]]) for v in range(-3, 4)]
         assert found == there
         seen.update(found)
@@ -135,7 +127,7 @@ def test_a_dimension_is_moved_as_a_traversal_moves_it(session, lively, texts):
 
 
 def test_the_map_holds_the_two_directions_of_most_variance(session, lively, texts):
-    mean = encode(lively, texts).mean.double().numpy()
+    mean = gen.encode(lively, texts).mean.double().numpy()
     variances = np.linalg.eigvalsh(np.cov(mean.T))[::-1]
     points = session.points.double().numpy()
     assert points.mean(0) == pytest.approx([0, 0], abs=1e-4)
@@ -154,7 +146,7 @@ def test_a_map_of_next_to_nothing(make_model, word_tokenizer, texts):
 
 
 def test_neighbours_are_the_nearest_others(session, lively, texts):
-    wanted = neighbours(lively, texts[2], texts, k=6, metric="euclidean")
+    wanted = gen.neighbours(lively, texts[2], texts, k=6, metric="euclidean")
     assert wanted[0].text == texts[2]
     found = session.near(f" {texts[2]} ")
     assert [(n.text, n.position) for n in found] == [(n.text, n.position) for n in wanted[1:]]
@@ -164,10 +156,10 @@ def test_neighbours_are_the_nearest_others(session, lively, texts):
 
 def test_samples_are_those_of_the_command(session, lively):
     for temperature in (0.5, 1.0, 2.0):
-        wanted = sample(lively, 5, seed=3, temperature=temperature, **LIMIT)
+        wanted = gen.sample(lively, 5, seed=3, temperature=temperature, **LIMIT)
         assert session.samples(5, temperature=temperature, seed=3) == wanted
     for strategy in ("greedy", "beam"):
-        wanted = sample(lively, 5, seed=3, strategy=strategy, **LIMIT)
+        wanted = gen.sample(lively, 5, seed=3, strategy=strategy, **LIMIT)
         # The slider stands somewhere, whatever the strategy.
         found = session.samples(5.0, strategy=strategy, temperature=0.3, seed=3.0)
         assert found == wanted

@@ -9,7 +9,6 @@ import pytest
 import torch
 from datasets import Dataset
 
-from tests.diagnostics.models import interrupting
 from tests.recipes.making import FRACTIONS, OPTIONS
 from textvae import TextVAE, grammar, recipes
 from textvae.checks import InputError
@@ -116,14 +115,10 @@ def test_a_corpus_of_another_vocabulary(text, message, run, tmp_path, diagnosed)
         recipes.diagnose_run(run, num_samples=1, **other)
 
 
-def test_runs_on_the_same_tokens_are_diagnosed(run, language_model, diagnosed):
+def test_a_language_model_of_the_same_tokens_is_diagnosed_beside(run, language_model):
     found = recipes.diagnose_runs([run, language_model], num_samples=3)
     assert [each.name for each in found] == ["run", "floor"]
-    assert found[0].diagnosis.to_dict() == diagnosed.diagnosis.to_dict()
     assert found[1].diagnosis.elbo.kl_per_dim == []
-    # What comes after an interruption is not measured.
-    cut = interrupting(0)
-    assert len(recipes.diagnose_runs([run, language_model], num_samples=1, progress=cut)) == 1
 
 
 def test_runs_that_can_not_be_compared(run, make_run):

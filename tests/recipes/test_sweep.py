@@ -78,9 +78,7 @@ def test_what_is_done_is_not_done_again(source, tmp_path, spawned, capsys):
         ({"configurations": {"a": {}, "b": {"lr": 0.0}}}, r"lr must be in \(0, inf\), got 0.0"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_trained(
-    source, tmp_path, spawned, change, message
-):
+def test_wrong_input_is_refused_before_training(source, tmp_path, spawned, change, message):
     call = {"source": source, "base": OPTIONS, "configurations": {"a": {}}, "seeds": [0]} | change
     with pytest.raises(ValueError, match=message):
         sweep(directory=tmp_path / "runs", **call)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from textvae.annealers import ANNEALERS, CyclicalAnnealer, LinearAnnealer, build_annealer
+from textvae.annealers import CyclicalAnnealer, LinearAnnealer, build_annealer
 from textvae.interop.vae_annealing import Annealer
 from textvae.report import schedules
 from textvae.report.schedules import FIGURES, drawing, listing, picture, weights
@@ -23,16 +23,6 @@ class Feedback:
 
     def step(self) -> None:
         self.weight /= 2
-
-
-def test_a_name_is_what_training_makes_of_it():
-    names = [*ANNEALERS, "vae-annealing"]
-    made = drawing(names, **SHARED)[1][""]
-    assert list(made) == names
-    for name in ANNEALERS:
-        assert repr(made[name]) == repr(build_annealer(name, **SHARED))
-    assert repr(made["vae-annealing"]) == repr(Annealer(40))
-    assert list(drawing(**SHARED)[1][""]) == list(ANNEALERS)
 
 
 def test_the_shapes_differ_and_meet_at_both_ends():

@@ -103,7 +103,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path, capsys)
     assert "ELBO" in capsys.readouterr().out
     assert cli.main(["train", str(text), *SIZES, f"--output-dir={whole}"]) == 0
     assert lines(RunDirectory.open(run)) == lines(RunDirectory.open(whole))
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     results = [json.loads((path / "results.json").read_text()) for path in (run, whole)]
     assert results[0] | {"minutes": 0} == results[1] | {"minutes": 0}
