@@ -253,11 +253,11 @@ def test_moving_keeps_names_and_does_not_alias_the_caller():
 
 
 def test_what_collate_refuses():
-    with pytest.raises(InputError, match="sequences must hold at least one sentence, got 0"):
-        collate([])
-    with pytest.raises(InputError, match=r"indices must have one entry for each of 1 .* \(2,\)"):
-        collate([[5]], [1, 2])
-    with pytest.raises(InputError, match=r"truncated must have one entry .* shape \(0,\)"):
-        collate([[5]], truncated=[])
-    with pytest.raises(InputError, match="truncated sentences must have ids, number 1 has none"):
-        collate([[5], []], truncated=[False, True])
+    for sentences, options, message in (
+        ([], {}, "sequences must hold at least one sentence, got 0"),
+        ([[5]], {"indices": [1, 2]}, r"indices must have one entry for each of 1 .* \(2,\)"),
+        ([[5]], {"truncated": []}, r"truncated must have one entry .* shape \(0,\)"),
+        ([[]], {"truncated": [True]}, "truncated sentences must have ids, number 0 has none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            collate(sentences, **options)

@@ -114,10 +114,9 @@ def test_only_what_was_given_is_an_option(fifty, tmp_path, taken):
     for name, lr in (("a", 0.1), ("b", 0.2)):  # the last of two files wins
         (tmp_path / name).write_text(f"lr: {lr}\nlatent_dim: 3\n")
     call("train", str(fifty), "-c", str(tmp_path / "a"), "--seed=1", "-c", str(tmp_path / "b"))
-    assert [asked["options"] for asked in taken] == [
-        {"lr": 0.001, "bidirectional": False},
-        {"lr": 0.2, "latent_dim": 3, "seed": 1},
-    ]
+    flags, files = (asked["options"] for asked in taken)
+    assert flags == {"lr": 0.001, "bidirectional": False}
+    assert files == {"lr": 0.2, "latent_dim": 3, "seed": 1}
 
 
 @pytest.mark.parametrize(
