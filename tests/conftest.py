@@ -9,7 +9,7 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="textvae-tests-")
 
 import importlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.draws import drawn_anew
 from textvae import recipes
-from textvae.batches import Batch, collate
 from textvae.model import SentenceVAE
 from textvae.run import RunDirectory
-from textvae.tokenizer import Tokenizer
+from textvae.tokenizer import EOS_ID, Tokenizer
+
+MakeModel = Callable[..., SentenceVAE]
 
 # A busy machine is no fault of the code.
 settings.register_profile("textvae", deadline=None)
@@ -63,51 +65,45 @@ def word_tokenizer(texts: list[str]) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def make_batch() -> Callable[..., Batch]:
-    """Builds a batch from sentences' ids, with the special ids of every tokenizer."""
-
-    def make(
-        sequences: Sequence[Sequence[int]],
-        *,
-        indices: Sequence[int] | None = None,
-        truncated: Sequence[bool] | None = None,
-    ) -> Batch:
-        return collate(sequences, indices, truncated=truncated)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_model() -> Callable[..., SentenceVAE]:
-    """Builds tiny models in evaluation mode, with large random weights.
+def make_model() -> MakeModel:
+    """Builds tiny models in evaluation mode, with large random weights; 13 ids are `texts`'.
 
     Nothing is trained, but no distribution is near uniform and no state near zero, so that a
     mix-up anywhere shows. Even padding has an embedding, which a leak would carry.
     """
 
     def make(vocab_size: int = 13, *, seed: int = 0, std: float = 0.8, **arguments: Any) -> Any:
-        sizes = {
-            "latent_dim": 3,
-            "embedding_dim": 5,
-            "encoder_hidden_size": 4,
-            "decoder_hidden_size": 5,
-            "embedding_dropout": 0.0,
-            "output_dropout": 0.0,
-        }
-        model = SentenceVAE(vocab_size, **{**sizes, **arguments})
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.normal_(0, std, generator=generator)
-        return model.eval()
+        sizes = {"latent_dim": 3, "embedding_dim": 5}
+        sizes |= {"encoder_hidden_size": 4, "decoder_hidden_size": 5}
+        sizes |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
+        return drawn_anew(SentenceVAE(vocab_size, **sizes | arguments), seed, std).eval()
 
     return make
 
 
 @pytest.fixture
-def tiny_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
+def tiny_model(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVAE:
     """One such model, with `word_tokenizer`."""
-    return make_model(word_tokenizer.vocab_size, tokenizer=word_tokenizer)
+    return make_model(tokenizer=word_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_lively(make_model: MakeModel, word_tokenizer: Tokenizer) -> MakeModel:
+    """Builds models whose sentences differ with z and end at unlike times, some never."""
+
+    def make(**arguments: Any) -> SentenceVAE:
+        model = make_model(seed=5, std=1.5, tokenizer=word_tokenizer, **arguments)
+        with torch.no_grad():
+            model.decoder.output.bias[EOS_ID] += 3.0
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lively(make_lively: MakeModel) -> SentenceVAE:
+    """One such model, for tests that leave it as it is."""
+    return make_lively()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain, pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -86,10 +87,8 @@ def test_the_cache_knows_texts_tokenizer_and_limits(dataset, tokenizer, monkeypa
     other = Tokenizer.train(["zoo e d c b a"])
     assert sentences(encode_split(dataset, other)) == other.encode_batch(WORDS)
 
-    def refuse(*args: object, **limits: object) -> None:
-        raise AssertionError("encoded again")
-
-    monkeypatch.setattr(batches, "_columns", refuse)
+    again = Mock(side_effect=AssertionError("encoded again"))
+    monkeypatch.setattr(batches, "_columns", again)
     same = Tokenizer.train(WORDS[:4])
     assert sentences(encode_split(dataset, same)) == same.encode_batch(WORDS)
     assert encode_split(dataset, tokenizer, max_length=2).num_truncated == 3
@@ -254,11 +253,11 @@ def test_moving_keeps_names_and_does_not_alias_the_caller():
 
 
 def test_what_collate_refuses():
-    with pytest.raises(InputError, match="sequences must hold at least one sentence, got 0"):
-        collate([])
-    with pytest.raises(InputError, match=r"indices must have one entry for each of 1 .* \(2,\)"):
-        collate([[5]], [1, 2])
-    with pytest.raises(InputError, match=r"truncated must have one entry .* shape \(0,\)"):
-        collate([[5]], truncated=[])
-    with pytest.raises(InputError, match="truncated sentences must have ids, number 1 has none"):
-        collate([[5], []], truncated=[False, True])
+    for sentences, options, message in (
+        ([], {}, "sequences must hold at least one sentence, got 0"),
+        ([[5]], {"indices": [1, 2]}, r"indices must have one entry for each of 1 .* \(2,\)"),
+        ([[5]], {"truncated": []}, r"truncated must have one entry .* shape \(0,\)"),
+        ([[]], {"truncated": [True]}, "truncated sentences must have ids, number 0 has none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            collate(sentences, **options)

@@ -7,29 +7,29 @@ a digit changed on either side shows.
 import json
 import pkgutil
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import experiments
 import pytest
+import remedies
 
 import textvae
+from tests import docs
 from textvae.files import read_json
 from textvae.report.text import markdown, summary
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = ROOT / "results"
-OF_RESULTS = (RESULTS / "README.md").read_text(encoding="utf-8")
-OF_REMEDIES = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
-SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+README = docs.text("README.md")
+RESULTS = docs.ROOT / "results"
+OF_RESULTS = docs.text("results/README.md")
+OF_REMEDIES = docs.text("docs/remedies.md")
 PAGES = ["data/README.md", "results/README.md"]
 PAGES += sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"))
+    path.relative_to(docs.ROOT).as_posix()
+    for path in (*docs.ROOT.glob("*.md"), *(docs.ROOT / "docs").rglob("*"))
     if path.suffix in (".md", ".ipynb")
 )
 
@@ -53,13 +53,12 @@ def part(document: str, heading: str) -> str:
 
 def table(text: str) -> list[str]:
     """The lines of the one table in a text."""
-    found = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
-    assert len(found) == 1
-    return str(found[0]).splitlines()
+    (found,) = docs.tables(text)
+    return found.splitlines()
 
 
 def written(name: str) -> str:
-    return (RESULTS / "grammar" / f"{name}.md").read_text(encoding="utf-8")
+    return docs.text(f"results/grammar/{name}.md")
 
 
 def prose(text: str) -> str:
@@ -74,38 +73,26 @@ def means(key: str) -> dict[str, float]:
     return {name: fmean(run[key] for run in runs if run["name"] == name) for name in names}
 
 
-# The tables and their numbers
-
-
-@pytest.mark.parametrize("name", HEADINGS)
-def test_an_experiments_table_is_that_of_its_runs(name):
-    script = runpy.run_path(str(ROOT / "scripts" / "experiments.py"))
-    assert script["EXPERIMENTS"].keys() == HEADINGS.keys()
-    content = read_json(RESULTS / "grammar" / f"{name}.json")
-    experiment = script["EXPERIMENTS"][name]
-    assert content["question"] == experiment.question
-    assert written(name) == script["report"](experiment, content["runs"])
-
-
 @pytest.mark.parametrize(("name", "heading"), HEADINGS.items())
-def test_results_show_an_experiments_table(name, heading):
+def test_an_experiments_table_is_that_of_its_runs_and_shown(name, heading):
+    assert experiments.EXPERIMENTS.keys() == HEADINGS.keys()
+    content = read_json(RESULTS / "grammar" / f"{name}.json")
+    experiment = experiments.EXPERIMENTS[name]
+    assert content["question"] == experiment.question
+    assert written(name) == experiments.report(experiment, content["runs"])
     shown = part(OF_RESULTS, heading)
     assert table(shown) == table(written(name))
     assert f"![{heading}](grammar/{name}.png)" in shown
 
 
-# Remedies, and the earlier study of schedules
+HEADINGS_OF_REMEDIES = {"grammar": "The embedded corpus", "ptb": "Penn Treebank, remedies"}
 
 
-@pytest.mark.parametrize(
-    ("name", "heading"),
-    [("grammar", "The embedded corpus"), ("ptb", "Penn Treebank, remedies")],
-)
+@pytest.mark.parametrize(("name", "heading"), HEADINGS_OF_REMEDIES.items())
 def test_the_remedies_table_is_that_of_its_runs(name, heading):
-    script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
     content = read_json(RESULTS / name / "remedies.json")
-    report = script["report"](content["runs"], name, content["entropy"])
-    assert (RESULTS / name / "remedies.md").read_text(encoding="utf-8") == report
+    report = remedies.report(content["runs"], name, content["entropy"])
+    assert docs.text(f"results/{name}/remedies.md") == report
     assert table(part(OF_REMEDIES, heading)) == table(report)
 
 
@@ -124,13 +111,12 @@ def test_what_is_said_of_remedies_on_penn_treebank(language_model):
 
 
 def test_the_readmes_rows_of_remedies():
-    script = runpy.run_path(str(ROOT / "scripts" / "remedies.py"))
     shown = table(README[README.index("## Evidence") : README.index("## As a library")])
     names = [line.split(" | ")[0].strip("| ") for line in shown[2:]]
     titles = shown[0].strip("| ").split(" | ")[1:]
     runs = read_json(RESULTS / "grammar" / "remedies.json")["runs"]
     rows = [row for row in runs if row["name"] in names]
-    columns = {title: script["COLUMNS"][title] for title in titles}
+    columns = {title: remedies.COLUMNS[title] for title in titles}
     assert shown == markdown(summary(rows, columns)).splitlines()
 
 
@@ -160,9 +146,6 @@ def test_what_is_said_of_the_study_of_schedules():
     ):
         assert claim in said
     assert f"entropy {content['entropy']:.2f} nats" in prose(OF_RESULTS)
-
-
-# Penn Treebank
 
 
 @pytest.fixture
@@ -223,23 +206,21 @@ def test_what_is_said_of_our_models(vae, language_model):
 
 
 def test_every_promise_names_a_test_that_there_is():
-    promised = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-    named = re.findall(r"`(test_\w+)`", promised)
+    tests = "".join(map(docs.text, docs.ROOT.glob("tests/**/test_*.py")))
+    named = re.findall(r"`(test_\w+)`", docs.text("docs/promises.md"))
     assert len(named) > 10
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
 def test_molecules_stand_as_they_were_measured():
-    page = (ROOT / "docs" / "molecules.md").read_text(encoding="utf-8")
-    assert (RESULTS / "molecules" / "table.md").read_text(encoding="utf-8") in page
+    assert docs.text("results/molecules/table.md") in docs.text("docs/molecules.md")
 
 
 def test_default_runs_are_what_their_trainings_said():
     rows = table(part(OF_REMEDIES, "Files of one's own, with nothing set"))[2:]
     assert len(rows) == 2
     for name, row in zip(("common-voice", "zinc"), rows, strict=True):
-        said = (RESULTS / "defaults" / f"{name}.txt").read_text(encoding="utf-8")
+        said = docs.text(f"results/defaults/{name}.txt")
         _, _, loss, kl, mi, au, verdict, minutes = (cell.strip() for cell in row[1:-1].split("|"))
         figures = said.splitlines()[3].split()
         assert [loss, kl, au] == [figures[2], figures[1], figures[4]]
@@ -250,10 +231,7 @@ def test_default_runs_are_what_their_trainings_said():
 @pytest.mark.parametrize(
     ("name", "claim"),
     [
-        (
-            "floor-11",
-            "a floor of 11 nats {info:.1f} nats about the factors, at an NLL of {nll:.2f}",
-        ),
+        ("floor-11", "11 nats {info:.1f} nats about the factors, at an NLL of {nll:.2f}"),
         ("controller-9", "no better: {info:.1f} nats at {nll:.2f}"),
         ("words", "in the same way: {info:.1f} nats at {nll:.2f}"),
     ],
@@ -270,9 +248,6 @@ def test_what_was_tried_of_averaging():
     said = f"−ELBO {averaged[9]:.2f} after ten epochs where `default` has {without[9]:.2f}, and "
     said += f"{averaged[19]:.2f} after twenty, {without[19]:.2f} without"
     assert said in prose(OF_REMEDIES)
-
-
-# Links, and the site
 
 
 def texts(path: Path) -> str:
@@ -292,20 +267,20 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_to_a_file_and_a_heading(name):
-    linked = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", texts(ROOT / name))
+    linked = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", texts(docs.ROOT / name))
     for path, anchor in linked:
-        target = (ROOT / name).parent / path if path else ROOT / name
+        target = (docs.ROOT / name).parent / path if path else docs.ROOT / name
         assert target.is_file(), path
         assert not anchor or anchor in anchors(target), (path, anchor)
 
 
 def test_every_document_is_in_the_sites_navigation():
-    named = re.findall(r"^ +- .+: (\S+\.md)$", SITE, flags=re.MULTILINE)
+    named = re.findall(r"^ +- .+: (\S+\.md)$", docs.text("mkdocs.yml"), flags=re.MULTILINE)
     assert sorted(named) == sorted(name.replace(".ipynb", ".md") for name in PAGES)
 
 
 def test_the_reference_has_every_public_name_once():
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.md"))
+    pages = "".join(map(docs.text, docs.ROOT.glob("docs/api/*.md")))
     found = re.findall(r"^::: (\S+)$", pages, flags=re.MULTILINE)
     assert len(found) == len(set(found))
     public = {getattr(textvae, name) for name in set(textvae.__all__) - {"__version__"}}
@@ -317,7 +292,7 @@ def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path):
     for name in ("material", "mkdocstrings", "nbconvert"):
         pytest.importorskip(name)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    built = subprocess.run(command, cwd=docs.ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     pages = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
     assert len(pages) > len(PAGES)

@@ -16,21 +16,6 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from textvae import files
 from textvae.checks import InputError
-from textvae.files import (
-    MODEL_FILES,
-    RUN_FILES,
-    UNSEALED,
-    check_seal,
-    find_pretrained,
-    left_over,
-    output_file,
-    read_config,
-    read_json,
-    replacing,
-    seal,
-    update_config,
-    write_json,
-)
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -39,7 +24,7 @@ def contents(directory: Path) -> dict[str, str]:
 
 def test_a_file_is_made_or_replaced(tmp_path):
     for content in ("first", "second, longer", "3"):
-        with replacing(tmp_path / "notes.txt") as temporary:
+        with files.replacing(tmp_path / "notes.txt") as temporary:
             assert temporary.parent == tmp_path, "only a move within one file system is at once"
             temporary.write_text(content)
         assert contents(tmp_path) == {"notes.txt": content}
@@ -52,7 +37,7 @@ def test_a_crash_leaves_what_was_there_and_nothing_else(tmp_path, old, half):
         (tmp_path / name).write_text(text)
 
     def crash() -> None:
-        with replacing(tmp_path / "notes.txt") as temporary:
+        with files.replacing(tmp_path / "notes.txt") as temporary:
             if half is not None:
                 temporary.write_text(half)
             assert ("notes.txt" in contents(tmp_path)) == bool(old)
@@ -67,7 +52,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link.html").symlink_to("there/page.html")
     for content in ("new", "replaced"):
-        with replacing(tmp_path / "link.html") as temporary:
+        with files.replacing(tmp_path / "link.html") as temporary:
             temporary.write_text(content)
         assert (tmp_path / "link.html").is_symlink()
         assert contents(tmp_path / "there") == {"page.html": content}
@@ -78,7 +63,7 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
-    with replacing(pipe) as temporary:
+    with files.replacing(pipe) as temporary:
         temporary.write_text("a page")
     reader.join(10)
     assert (read, pipe.is_fifo()) == (["a page"], True)
@@ -86,7 +71,7 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
 
 def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path):
     def write(name: str) -> int:
-        with replacing(tmp_path / name) as temporary:
+        with files.replacing(tmp_path / name) as temporary:
             temporary.unlink()
             os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
         return (tmp_path / name).stat().st_mode & 0o777
@@ -107,7 +92,7 @@ def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path):
 )
 def test_a_full_disk_is_told_with_the_file(tmp_path, fault):
     def write() -> None:
-        with replacing(tmp_path / "weights"):
+        with files.replacing(tmp_path / "weights"):
             raise fault
 
     with pytest.raises(OSError, match=r"No space left on device: '.*/weights'") as caught:
@@ -120,7 +105,7 @@ def test_what_killed_processes_leave_is_known_by_its_name(tmp_path):
     theirs = {".model.safetensors.123.tmp", ".tmpfP5H1p"}  # ours, and of safetensors
     for name in theirs | {".lock", ".gitkeep", "model.safetensors", "my.123.tmp", "a.tmp"}:
         (tmp_path / name).touch()
-    assert {path.name for path in left_over(tmp_path)} == theirs
+    assert {path.name for path in files.left_over(tmp_path)} == theirs
 
 
 @pytest.mark.parametrize(
@@ -128,6 +113,8 @@ def test_what_killed_processes_leave_is_known_by_its_name(tmp_path):
     [
         ("notes.txt", InputError, r"must end in one of \.html, \.htm, got '.*notes\.txt'"),
         ("run/model.safetensors", InputError, "must end in one of"),
+        (".html", InputError, "must end in one of"),  # a name without an end
+        ("page.html.txt", InputError, "must end in one of"),
         ("run/innocent.html", InputError, "is a file of the run in .*/run: choose another name"),
         ("directory.html", IsADirectoryError, "must be a file to write to, it is a directory"),
         ("nowhere/page.html", FileNotFoundError, "no directory .*nowhere to write page.html to"),
@@ -138,78 +125,75 @@ def test_what_killed_processes_leave_is_known_by_its_name(tmp_path):
     ],
 )
 def test_where_a_user_may_have_a_file_written(tmp_path, name, kind, message):
-    saved(tmp_path / "run", *RUN_FILES)
+    saved(tmp_path / "run", *files.RUN_FILES)
     (tmp_path / "directory.html").mkdir()
     (tmp_path / "link.html").symlink_to("page.html")
     (tmp_path / "run" / "innocent.html").symlink_to("metrics.jsonl")
     os.mkfifo(tmp_path / "pipe.html")
     if kind is None:
-        assert output_file(str(tmp_path / name), ".html", ".htm") == tmp_path / name
+        assert files.output_file(str(tmp_path / name), ".html", ".htm") == tmp_path / name
         return
     with pytest.raises(kind, match=message):
-        output_file(tmp_path / name, ".html", ".htm")
+        files.output_file(tmp_path / name, ".html", ".htm")
 
 
 def sealed(path: Path, beside: bytes = b"") -> bytes:
     """A file as safetensors writes it."""
-    header = json.dumps({"__metadata__": {"sha256": UNSEALED}, "w": {}}, separators=(",", ":"))
+    content = {"__metadata__": {"sha256": files.UNSEALED}, "w": {}}
+    header = json.dumps(content, separators=(",", ":"))
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"weights")
-    seal(path, beside)
+    files.seal(path, beside)
     return path.read_bytes()
 
 
 def test_any_flipped_byte_breaks_the_seal(tmp_path):
     path = tmp_path / "model.safetensors"
     whole = sealed(path)
-    check_seal(path)
+    files.check_seal(path)
     # But for its name and quotes: without these the file is one of before there were seals.
     first = whole.index(b'"sha256":"') + 10
     for at in [0, 8, *range(first, first + 64), *range(first + 65, len(whole))]:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(InputError, match=r"model\.safetensors is damaged: its sha256"):
-            check_seal(path)
+            files.check_seal(path)
     path.write_bytes(whole.replace(b"sha256", b"sha255"))
-    check_seal(path)
+    files.check_seal(path)
 
 
 def test_a_seal_is_of_what_stands_beside_the_file_too(tmp_path):
     sealed(tmp_path / "a", b"words")
-    check_seal(tmp_path / "a", b"words")
-    with pytest.raises(
-        InputError, match=r"or config\.json or tokenizer\.json beside it was changed"
-    ):
-        check_seal(tmp_path / "a", b"other words")
+    files.check_seal(tmp_path / "a", b"words")
+    with pytest.raises(InputError, match=r"config\.json or tokenizer\.json beside it was changed"):
+        files.check_seal(tmp_path / "a", b"other words")
 
 
 def test_a_newer_format_is_refused_and_other_sections_are_kept(tmp_path):
-    update_config(tmp_path, model={"a": 1})
-    update_config(tmp_path, run={"b": 2})
+    files.update_config(tmp_path, model={"a": 1})
+    files.update_config(tmp_path, run={"b": 2})
     whole = {"model": {"a": 1}, "run": {"b": 2}, "format": files.FORMAT}
-    assert read_config(tmp_path, "run") == whole
+    assert files.read_config(tmp_path, "run") == whole
     for newer in (files.FORMAT + 1, "2", None, 1.5):
-        write_json(tmp_path / "config.json", {**whole, "format": newer})
-        with pytest.raises(
-            InputError, match=r"is of format .*, and this version reads up to 1: up"
-        ):
-            read_config(tmp_path, "model")
+        files.write_json(tmp_path / "config.json", {**whole, "format": newer})
+        with pytest.raises(InputError, match=r"of format .*, and this version reads up to 1: up"):
+            files.read_config(tmp_path, "model")
 
 
 def test_json_comes_back_as_it_was(tmp_path):
     content = {"text": "naïve – “quoted”", "numbers": [1, 2.5, None], "nested": {"a": True}}
-    write_json(tmp_path / "a.json", content)
+    files.write_json(tmp_path / "a.json", content)
     written = contents(tmp_path)
     assert written["a.json"].endswith("}\n")
     with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(tmp_path / "a.json", {"new": object()})
+        files.write_json(tmp_path / "a.json", {"new": object()})
     assert contents(tmp_path) == written
-    assert read_json(tmp_path / "a.json") == content
+    assert files.read_json(tmp_path / "a.json") == content
 
 
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"{} {}", b"\xff", b"[" * 10**5])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.json is not valid JSON: "):
-        read_json(tmp_path / "broken.json")
+        files.read_json(tmp_path / "broken.json")
 
 
 def saved(directory: Path, *files: str) -> Path:
@@ -220,18 +204,18 @@ def saved(directory: Path, *files: str) -> Path:
 
 
 def test_a_directory_is_taken_before_a_hub_id(tmp_path, monkeypatch):
-    directory = saved(tmp_path / "runs" / "first", *MODEL_FILES, "metrics.jsonl")
-    assert find_pretrained(directory) == find_pretrained(str(directory)) == directory
+    directory = saved(tmp_path / "runs" / "first", *files.MODEL_FILES, "metrics.jsonl")
+    assert files.find_pretrained(directory) == files.find_pretrained(str(directory)) == directory
     monkeypatch.chdir(tmp_path)
-    assert find_pretrained("runs/first") == Path("runs/first")
+    assert files.find_pretrained("runs/first") == Path("runs/first")
 
 
-@pytest.mark.parametrize("missing", [list(MODEL_FILES[1:2]), list(MODEL_FILES)])
+@pytest.mark.parametrize("missing", [list(files.MODEL_FILES[1:2]), list(files.MODEL_FILES)])
 def test_missing_files_are_named(tmp_path, missing):
-    directory = saved(tmp_path / "run", *(set(MODEL_FILES) - set(missing)))
+    directory = saved(tmp_path / "run", *(set(files.MODEL_FILES) - set(missing)))
     message = f"run is not a run directory: {', '.join(missing)} not found there"
     with pytest.raises(FileNotFoundError, match=message):
-        find_pretrained(directory)
+        files.find_pretrained(directory)
 
 
 @pytest.mark.parametrize(
@@ -250,19 +234,19 @@ def test_a_mistyped_path_costs_no_look_up(tmp_path, monkeypatch, name, reason):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "is_offline_mode", lambda: pytest.fail("asked the hub"))
     with pytest.raises(FileNotFoundError, match=f"no run directory at '{name}', and .*{reason}"):
-        find_pretrained(name)
+        files.find_pretrained(name)
 
 
 def test_a_hub_id_offline_fails_fast_unless_it_was_fetched_before():
     start = time.perf_counter()
     with pytest.raises(FileNotFoundError, match=r"no run directory at 'nobody/no-vae', and .+"):
-        find_pretrained("nobody/no-vae")
+        files.find_pretrained("nobody/no-vae")
     assert time.perf_counter() - start < 15, "retries cost 23 seconds"
     repository = Path(os.environ["HF_HOME"]) / "hub" / "models--somebody--a-vae"
-    snapshot = saved(repository / "snapshots" / ("0" * 40), *MODEL_FILES)
+    snapshot = saved(repository / "snapshots" / ("0" * 40), *files.MODEL_FILES)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
-    assert find_pretrained("somebody/a-vae").resolve() == snapshot.resolve()
+    assert files.find_pretrained("somebody/a-vae").resolve() == snapshot.resolve()
 
 
 @pytest.fixture
@@ -303,7 +287,7 @@ def test_the_reason_is_given_in_one_line(answer, fault, kind, message):
         files.require_repository("a/b", "model")
     message = f"no run directory at 'a/b', and {message}"
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
-        find_pretrained("a/b")
+        files.find_pretrained("a/b")
 
 
 def test_a_hub_that_hangs(answer, monkeypatch):

@@ -17,19 +17,13 @@ PLAIN = "surely the weary farmer often stacked the hay on sunday night"
 
 
 # The same on every machine and Python version: a change here changes every published figure.
-GOLDEN: tuple[str, ...] = (
-    "does the strict engineer often sternly discover some distant planets with a scowl "
-    "through the telescope on sunday afternoon",
-    "perhaps the sleepy pupil will always sleepily memorize the tricky lessons with a "
-    "sigh at school on monday afternoon",
-)
-GOLDEN_SHA256 = "2aff28a21597cca4b4728f8a489768568ac98134debb69820bdef776d3ff5fcd"
+DIGEST = "7dc5976f32f335046401502e0667fc7f263df3423d4ab75da0faef2c93961cc2"
 
 
-def test_golden_sentences_and_digest_of_the_default_training_set():
-    assert tuple(sentence.text for sentence in sample(2, seed=0)) == GOLDEN
-    text = "\n".join(sentence.text for sentence in splits(0).train)
-    assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_SHA256
+def test_sentences_are_what_they_always_were():
+    sentences = [*sample(2, seed=0), *splits(0).train]
+    text = "\n".join(sentence.text for sentence in sentences)
+    assert hashlib.sha256(text.encode()).hexdigest() == DIGEST
 
 
 def test_probability_worked_out_by_hand():

@@ -30,9 +30,8 @@ class Hub(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])
                     self.files()[line["value"]["path"]] = content
-            return self.answer(
-                {"commitUrl": f"{constants.ENDPOINT}/me/vae/commit/{COMMIT}", "commitOid": COMMIT}
-            )
+            url = f"{constants.ENDPOINT}/me/vae/commit/{COMMIT}"
+            return self.answer({"commitUrl": url, "commitOid": COMMIT})
         asked = json.loads(body)
         if "/preupload/" in self.path:
             names = [file["path"] for file in asked["files"]]
@@ -75,11 +74,7 @@ def uploaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(
-        constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-    )
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + FILE)
     monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", endpoint)
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_stand_in")

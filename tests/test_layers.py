@@ -96,9 +96,10 @@ def test_a_module_imports_only_rooms_above_it(module):
         assert faults(room, source) == []
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if room_of(m) in LIGHT or str(m) == "__init__.py"], ids=str
-)
+LIGHT_MODULES = [m for m in MODULES if room_of(m) in LIGHT or str(m) == "__init__.py"]
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES, ids=str)
 def test_light_rooms_need_the_standard_library_only(module):
     tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
     top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
@@ -143,14 +144,9 @@ HEAVY += ("lightning", "transformers")
 )
 def test_no_heavy_library_is_loaded(code):
     code += f"\nimport sys; print('loaded:', *(m for m in {HEAVY} if m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].strip() == "loaded:"
 

@@ -8,21 +8,8 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textvae import grammar
+from textvae import grammar, quality
 from textvae.checks import InputError
-from textvae.quality import (
-    PathStep,
-    ReconstructionFigures,
-    accepted_share,
-    distinct,
-    factor_path,
-    fitted_classifier,
-    length_distance,
-    novel_ngrams,
-    reconstruction_figures,
-    self_bleu,
-    text_figures,
-)
 
 TEXT = st.lists(st.sampled_from(["a", "b", "c", "<unk>", "."]), max_size=9).map(" ".join)
 
@@ -38,9 +25,9 @@ def quadratic_self_bleu(texts: list[str]) -> float:
 
 @given(st.lists(TEXT, min_size=2, max_size=7), st.randoms())
 def test_self_bleu_is_sacrebleus_in_any_order(texts, random):
-    assert self_bleu(texts) == pytest.approx(quadratic_self_bleu(texts), abs=1e-9)
+    assert quality.self_bleu(texts) == pytest.approx(quadratic_self_bleu(texts), abs=1e-9)
     shuffled = random.sample(texts, len(texts))
-    assert self_bleu(shuffled) == pytest.approx(self_bleu(texts), abs=1e-9)
+    assert quality.self_bleu(shuffled) == pytest.approx(quality.self_bleu(texts), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +42,12 @@ def test_self_bleu_is_sacrebleus_in_any_order(texts, random):
         (["a <unk> b ."], ["a <unk> b ."], 100.0, 1.0),  # <unk> and full stops are words
         (["a  b c\td"], [" a b c d"], 100.0, 1.0),  # and white space is not
         # Of the corpus, not a mean: 5 of 9 words, 3 of 7 pairs, 2 of 5 triples, 1 of 3 fours.
-        (
-            ["a b c d", "a x y z w"],
-            ["a b c d", "a b c d e"],
-            100 * (5 / 9 * 3 / 7 * 2 / 5 * 1 / 3) ** 0.25,
-            0.5,
-        ),
+        (["a b c d", "a x y z w"], ["a b c d", "a b c d e"], 100 * (2 / 63) ** 0.25, 0.5),
     ],
 )
 def test_reconstructions(reconstructions, texts, bleu, exact):
-    found = reconstruction_figures(reconstructions, texts)
-    assert found == ReconstructionFigures(len(texts), pytest.approx(bleu), exact)
+    found = quality.reconstruction_figures(reconstructions, texts)
+    assert found == quality.ReconstructionFigures(len(texts), pytest.approx(bleu), exact)
 
 
 TEXTS = ["a b a b a", "c", "a  b", "a b"]
@@ -84,8 +66,8 @@ TRAINING = ["b a b a", "c", "x y z"]
     ],
 )
 def test_ngrams(order, is_distinct, is_novel):
-    assert distinct(TEXTS, order) == pytest.approx(is_distinct)
-    assert novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
+    assert quality.distinct(TEXTS, order) == pytest.approx(is_distinct)
+    assert quality.novel_ngrams(TEXTS, TRAINING, order) == pytest.approx(is_novel)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +82,7 @@ def test_ngrams(order, is_distinct, is_novel):
     ],
 )
 def test_duplicates_and_novelty(texts, repeated, new):
-    found = text_figures(texts, TRAINING)
+    found = quality.text_figures(texts, TRAINING)
     assert (found.duplicates, found.novelty) == (repeated, new)
 
 
@@ -119,22 +101,22 @@ def test_length_distance_is_that_of_lengths_in_order(own, others):
     """
     alike = sorted(own * len(others)), sorted(others * len(own))
     moved = [abs(a - b) for a, b in zip(*alike, strict=True)]
-    found = length_distance(of_lengths(own), of_lengths(others))
+    found = quality.length_distance(of_lengths(own), of_lengths(others))
     assert found == pytest.approx(sum(moved) / len(moved), abs=1e-9)
-    assert found == pytest.approx(length_distance(of_lengths(others), of_lengths(own)), abs=1e-9)
+    assert quality.length_distance(of_lengths(others), of_lengths(own)) == pytest.approx(found)
 
 
 def test_all_figures_together():
-    assert asdict(text_figures(TEXTS, TRAINING)) == {
+    assert asdict(quality.text_figures(TEXTS, TRAINING)) == {
         "num_sentences": 4,
-        "self_bleu": self_bleu(TEXTS),
+        "self_bleu": quality.self_bleu(TEXTS),
         "distinct": (0.3, 2 / 6, 2 / 3, 1.0),
         "duplicates": 0.25,
         "novelty": 0.75,
         "novel_4grams": 0.5,
         "length_mean": 2.5,
         "length_sd": 1.5,  # of 5, 1, 2, 2
-        "length_distance": length_distance(TEXTS, TRAINING),
+        "length_distance": quality.length_distance(TEXTS, TRAINING),
     }
 
 
@@ -146,31 +128,31 @@ BROKEN = "perhaps the shy nurses never treats the patients on monday morning"
 
 def test_what_the_grammar_accepts_and_what_changes_along_a_path():
     texts = [sentence.text for sentence in grammar.sample(20, seed=1)]
-    assert accepted_share(texts) == 1.0
-    assert accepted_share([*texts, *texts, *([BROKEN] * 8), "", "<unk>"]) == 0.8
+    assert quality.accepted_share(texts) == 1.0
+    assert quality.accepted_share([*texts, *texts, *([BROKEN] * 8), "", "<unk>"]) == 0.8
     both = {"tense": ("present", "past"), "polarity": ("affirmed", "denied")}
-    assert factor_path([BROKEN, SENTENCE, SENTENCE, PLURAL, BROKEN, PAST_DENIED]) == (
-        PathStep(BROKEN, False, {}),  # no factors, so none that change
-        PathStep(SENTENCE, True, {}),  # the first with factors
-        PathStep(SENTENCE, True, {}),
-        PathStep(PLURAL, True, {"number": ("singular", "plural")}),
-        PathStep(BROKEN, False, {}),
-        PathStep(PAST_DENIED, True, both),  # against the last sentence that had factors
+    assert quality.factor_path([BROKEN, SENTENCE, SENTENCE, PLURAL, BROKEN, PAST_DENIED]) == (
+        quality.PathStep(BROKEN, False, {}),  # no factors, so none that change
+        quality.PathStep(SENTENCE, True, {}),  # the first with factors
+        quality.PathStep(SENTENCE, True, {}),
+        quality.PathStep(PLURAL, True, {"number": ("singular", "plural")}),
+        quality.PathStep(BROKEN, False, {}),
+        quality.PathStep(PAST_DENIED, True, both),  # against the last sentence that had factors
     )
 
 
 @pytest.mark.parametrize(
     ("measure", "message"),
     [
-        (lambda: self_bleu([]), "texts must be at least 2, got 0"),
-        (lambda: text_figures(["a"], TRAINING), "texts must be at least 2, got 1"),
-        (lambda: reconstruction_figures([], []), "equally many and at least 1, got 0 and 0"),
-        (lambda: reconstruction_figures(["a"], ["a", "b"]), "at least 1, got 1 and 2"),
-        (lambda: distinct(TEXTS, 0), "order must be at least 1, got 0"),
-        (lambda: novel_ngrams(TEXTS, TRAINING, 0), "order must be at least 1, got 0"),
-        (lambda: length_distance([], ["a"]), "texts must be at least 1, got 0"),
-        (lambda: length_distance(["a"], []), "others must be at least 1, got 0"),
-        (lambda: accepted_share([]), "texts must be at least 1, got 0"),
+        (lambda: quality.self_bleu([]), "texts must be at least 2, got 0"),
+        (lambda: quality.text_figures(["a"], TRAINING), "texts must be at least 2, got 1"),
+        (lambda: quality.reconstruction_figures([], []), "many and at least 1, got 0 and 0"),
+        (lambda: quality.reconstruction_figures(["a"], ["a", "b"]), "at least 1, got 1 and 2"),
+        (lambda: quality.distinct(TEXTS, 0), "order must be at least 1, got 0"),
+        (lambda: quality.novel_ngrams(TEXTS, TRAINING, 0), "order must be at least 1, got 0"),
+        (lambda: quality.length_distance([], ["a"]), "texts must be at least 1, got 0"),
+        (lambda: quality.length_distance(["a"], []), "others must be at least 1, got 0"),
+        (lambda: quality.accepted_share([]), "texts must be at least 1, got 0"),
     ],
 )
 def test_refusals(measure, message):
@@ -181,10 +163,10 @@ def test_refusals(measure, message):
 def test_a_classifier_learns_words_and_says_how_well():
     texts = [f"{word} film {number % 3}" for number in range(30) for word in ("good", "bad")]
     labels = ["praise", "blame"] * 30
-    classifier, accuracy = fitted_classifier(texts, labels)
+    classifier, accuracy = quality.fitted_classifier(texts, labels)
     assert accuracy == 1
     assert list(classifier.predict(["a bad film", "good"])) == ["blame", "praise"]
-    _, chance = fitted_classifier(["a film"] * 60, labels)
+    _, chance = quality.fitted_classifier(["a film"] * 60, labels)
     assert chance == 0.5
     with pytest.raises(InputError, match="texts of praise must be at least 5, got 4"):
-        fitted_classifier(texts[:8], labels[:8])
+        quality.fitted_classifier(texts[:8], labels[:8])

@@ -1,34 +1,27 @@
 """The README's code runs, and its commands and flags exist."""
 
 import re
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from tests import docs
 from textvae import cli, grammar
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+README = docs.text("README.md")
 
 
 @pytest.fixture
 def _small_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded corpus at a hundredth of its size."""
-    split = grammar.splits
-    sizes = {"train": 200, "valid": 20, "test": 20}
-    monkeypatch.setattr(
-        grammar, "splits", lambda seed=0, **given: split(seed, **{**sizes, **given})
-    )
+    small = partial(grammar.splits, train=200, valid=20, test=20)
+    monkeypatch.setattr(grammar, "splits", small)
 
 
 @pytest.mark.usefixtures("_small_grammar")
 def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    python = blocks("python")
+    python = docs.blocks(README)
     assert len(python) == 2
     for code in python:
         exec(code.replace("2000", "2").replace("10_000", "100"), {})
@@ -37,7 +30,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
 
 
 def test_every_flag_that_the_readme_names_exists(capsys):
-    known = (ROOT / "scripts" / "train_ptb.py").read_text(encoding="utf-8")
+    known = docs.text("scripts/train_ptb.py")
     for command in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])

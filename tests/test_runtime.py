@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from textvae import runtime
+from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.cli import exit_code_of
 from textvae.cli.command import say
@@ -207,11 +208,11 @@ def test_other_devices_are_left_alone(monkeypatch):
         assert setting() == before
 
 
-def test_evaluation_and_decoding_are_at_full_speed(monkeypatch, tiny_model, make_batch):
+def test_evaluation_and_decoding_are_at_full_speed(monkeypatch, tiny_model):
     pretend(monkeypatch)
     before, seen = setting(), []
     tiny_model.decoder.rnn.register_forward_hook(lambda *_: seen.append(setting()))
-    batches = [make_batch([[4, 5], [6]])]
+    batches = [collate([[4, 5], [6]])]
     for work in (
         lambda: evaluate(tiny_model, batches, 2),
         lambda: importance_nll(tiny_model, batches, num_samples=2),

@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 from unittest import mock
 
 from tests.sizes import TINY, flags
@@ -20,6 +21,10 @@ class Said(NamedTuple):
     def lines(self) -> list[str]:
         return self.out.splitlines()
 
+    @property
+    def records(self) -> list[Any]:
+        return [json.loads(line) for line in self.lines]
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -36,3 +41,10 @@ def call(*arguments: str, stdin: str = "") -> Said:
         except SystemExit as stop:  # the parser's
             code = int(stop.code or 0)
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def done(*arguments: str, **options: str) -> Said:
+    """A command that must end well."""
+    said = call(*arguments, **options)
+    assert said.code == 0, said.err
+    return said

@@ -1,58 +1,39 @@
 """Runs of a few kilobytes, untrained."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.cli.calling import SIZES, Said, call
 from textvae import grammar
 from textvae.files import read_json, write_json
 from textvae.model import SentenceVAE
-from textvae.tokenizer import EOS_ID, Tokenizer
+from textvae.tokenizer import Tokenizer
 
 
-@pytest.fixture(scope="session")
-def lively(make_model: Callable[..., Any], word_tokenizer: Tokenizer) -> SentenceVAE:
-    """A model whose sentences differ with z, most of them ending by themselves."""
-    model: SentenceVAE = make_model(
-        word_tokenizer.vocab_size, seed=5, std=1.5, tokenizer=word_tokenizer
-    )
-    with torch.no_grad():
-        model.decoder.output.bias[EOS_ID] += 3.0
-    return model
+def saved(model: SentenceVAE, factory: pytest.TempPathFactory, **noted: Any) -> str:
+    """A run of a model, its configuration noting something more."""
+    path = factory.mktemp("runs") / "run"
+    model.save_pretrained(path)
+    write_json(path / "config.json", read_json(path / "config.json") | noted)
+    return str(path)
 
 
 @pytest.fixture(scope="session")
 def lively_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("runs") / "lively"
-    lively.save_pretrained(path)
-    return str(path)
+    return saved(lively, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def short_run(lively: SentenceVAE, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same model, trained on sentences of at most 4 tokens."""
-    path = tmp_path_factory.mktemp("runs") / "short"
-    lively.save_pretrained(path)
-    config = path / "config.json"
-    write_json(config, {**read_json(config), "longest_sentence": 4})
-    return str(path)
+    return saved(lively, tmp_path_factory, longest_sentence=4)
 
 
 @pytest.fixture(scope="session")
-def language_run(
-    make_model: Callable[..., Any],
-    word_tokenizer: Tokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> str:
-    path: Path = tmp_path_factory.mktemp("runs") / "language"
-    make_model(word_tokenizer.vocab_size, latent_dim=0, tokenizer=word_tokenizer).save_pretrained(
-        path
-    )
-    return str(path)
+def language_run(make_model: Any, word_tokenizer: Tokenizer, tmp_path_factory: Any) -> str:
+    return saved(make_model(latent_dim=0, tokenizer=word_tokenizer), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import io
 import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,7 +15,8 @@ import pytest
 from accelerate import tracking
 
 import textvae
-from tests.cli.calling import SIZES, Said, Terminal, call
+from tests import docs
+from tests.cli.calling import SIZES, Said, Terminal, call, done
 from textvae import cli
 from textvae.checks import InputError, NotInstalledError
 from textvae.cli.command import NO_FLAGS, PARTS
@@ -40,9 +41,6 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("textvae.cli.training.train_run", train)
     return asked
-
-
-# train
 
 
 def test_train_prints_results_and_nothing_else_to_stdout(trained, fifty):
@@ -70,36 +68,29 @@ def test_the_names_that_a_tracker_gets_are_those_of_the_docs(fifty, tmp_path, mo
     monkeypatch.setitem(sys.modules, "wandb", Mock())
     options = (*SIZES, "--autoencoder-epochs=1", "--bag-of-words=0.1", "--mmd=1")
     where = f"--output-dir={tmp_path / 'run'}"
-    assert call("train", str(fifty), *options, where, "--tracker=wandb").code == 0
+    done("train", str(fifty), *options, where, "--tracker=wandb")
     kind.assert_called_once_with("textvae")  # the run's own phase alone
     logged = {name for each in kind.return_value.log.call_args_list for name in each.args[0]}
-    page = Path(__file__).parents[2] / "docs" / "tracking.md"
-    documented = set(re.findall(r"`(\w+/[\w/]+)`", page.read_text(encoding="utf-8")))
+    documented = set(re.findall(r"`(\w+/[\w/]+)`", docs.text("docs/tracking.md")))
     verdicts = {name for name in logged if name.startswith("verdict/")}
     assert logged - verdicts == {name for name in documented if not name.startswith("verdict/")}
     assert len(verdicts) == 1
 
 
 def test_the_commands_to_go_on_with_are_right(trained):
-    import shlex
-
     lines = trained[1].out.split("go on with\n")[1].splitlines()
     commands = [shlex.split(line) for line in lines]
-    assert [command[1] for command in commands] == [
-        *("diagnose", "sample", "reconstruct", "interpolate")
-    ]
+    names = "diagnose sample reconstruct interpolate"
+    assert " ".join(command[1] for command in commands) == names
     for command in commands:
         assert command[0] == "textvae"
-        assert call(*command[1:]).code == 0
+        done(*command[1:])
 
 
 def test_runs_are_numbered_by_their_corpus(fifty, tmp_path, monkeypatch, taken):
     monkeypatch.chdir(tmp_path)
-    assert call("train", str(fifty), "--resume") == (
-        2,
-        "",
-        "textvae: error: no run to resume at runs/fifty-N: name one with --output-dir\n",
-    )
+    none = "textvae: error: no run to resume at runs/fifty-N: name one with --output-dir\n"
+    assert call("train", str(fifty), "--resume") == (2, "", none)
     call("train", str(fifty))
     for name in ("fifty-2", "fifty-10", "fifty-x", "fifty-more-11", "other-12"):
         (tmp_path / "runs" / name).mkdir(parents=True)
@@ -123,10 +114,9 @@ def test_only_what_was_given_is_an_option(fifty, tmp_path, taken):
     for name, lr in (("a", 0.1), ("b", 0.2)):  # the last of two files wins
         (tmp_path / name).write_text(f"lr: {lr}\nlatent_dim: 3\n")
     call("train", str(fifty), "-c", str(tmp_path / "a"), "--seed=1", "-c", str(tmp_path / "b"))
-    assert [asked["options"] for asked in taken] == [
-        {"lr": 0.001, "bidirectional": False},
-        {"lr": 0.2, "latent_dim": 3, "seed": 1},
-    ]
+    flags, files = (asked["options"] for asked in taken)
+    assert flags == {"lr": 0.001, "bidirectional": False}
+    assert files == {"lr": 0.2, "latent_dim": 3, "seed": 1}
 
 
 @pytest.mark.parametrize(
@@ -143,35 +133,23 @@ def test_flags_win_over_the_file_wherever_it_is_named(fifty, tmp_path, taken, ar
     file.write_text("lr: 0.25\nlatent_dim: 9\ntokenizer: char\n")
     arguments = [argument.replace("FILE", str(file)) for argument in arguments]
     for place in ([str(fifty), *arguments], [*arguments, str(fifty)]):
-        assert call("train", *place).code == 0
-        assert taken.pop()["options"] == {
-            "lr": 0.5,
-            "latent_dim": 9,
-            "tokenizer": "char",
-            "tied_embeddings": True,
-        }
+        done("train", *place)
+        options = {"lr": 0.5, "latent_dim": 9, "tokenizer": "char", "tied_embeddings": True}
+        assert taken.pop()["options"] == options
 
 
 def test_a_training_that_does_not_end(fifty, tmp_path, monkeypatch):
-    def fit(trainer: Trainer) -> str:
-        raise error
-
-    monkeypatch.setattr(Trainer, "fit", fit)
-    error: BaseException = TrainingError("loss or gradient not finite at step 3")
+    faults = [TrainingError("loss or gradient not finite at step 3"), SafeInterrupt()]
+    monkeypatch.setattr(Trainer, "fit", Mock(side_effect=faults))
     answer = call("train", str(fifty), *SIZES, f"--output-dir={tmp_path / 'run'}")
     assert (answer.code, answer.out) == (1, "")
     assert "textvae: error: loss or gradient not finite at step 3\n" in answer.err
-    error, run = SafeInterrupt(), tmp_path / "my runs"
-    copy = tmp_path / "my text.txt"
+    run, copy = tmp_path / "my runs", tmp_path / "my text.txt"
     copy.write_bytes(fifty.read_bytes())
     answer = call("train", str(copy), *SIZES, f"--output-dir={run}")
     assert (answer.code, answer.out) == (130, "")
-    assert answer.err.rstrip().endswith(
-        f"to go on: textvae train '{copy}' --output-dir '{run}' --resume"
-    )
-
-
-# The other commands
+    again = f"to go on: textvae train '{copy}' --output-dir '{run}' --resume\n"
+    assert answer.err.endswith(again)
 
 
 def test_a_language_model(trained_floor):
@@ -207,9 +185,8 @@ def test_evaluate(fifty, tmp_path, run, trained):
 
 def test_a_line_break_within_a_sentence_is_not_printed(run, monkeypatch):
     texts = itertools.cycle(["a\nb", "\n", "", "c\r\nd"])
-    monkeypatch.setattr(
-        "textvae.tokenizer.Tokenizer.decode_batch", lambda _, batch: [next(texts) for _ in batch]
-    )
+    decoded = lambda _, batch: [next(texts) for _ in batch]  # noqa: E731
+    monkeypatch.setattr("textvae.tokenizer.Tokenizer.decode_batch", decoded)
     for command in (
         ["sample", run, "-n4"],
         ["reconstruct", run, *"abcd"],
@@ -227,50 +204,32 @@ def test_a_text_longer_than_any_in_training_is_refused(run, fifty):
     assert found is not None, answer.err
     longest = int(found[1])
     assert longest in lengths  # of those that were not held out
-    assert call("reconstruct", run, "the " * longest, "--max-length=9").code == 0
-
-
-# Exit codes and help
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def command() -> None:
-        raise error
-
-    return command
+    done("reconstruct", run, "the " * longest, "--max-length=9")
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (InputError("x must be 1, got 2"), 2, "textvae: error: x must be 1, got 2\n"),
-        (FileNotFoundError("no run at x"), 2, "textvae: error: no run at x\n"),
-        (FileExistsError("x is taken"), 2, "textvae: error: x is taken\n"),
-        (NotInstalledError("pip install y"), 2, "textvae: error: pip install y\n"),
-        (
-            CorpusNotFound("not there", ["do this, or", "that"]),
-            2,
-            "textvae: error: not there\ntextvae: do this, or\ntextvae: that\n",
-        ),
-        (
-            OSError(28, "No space left", "r/x"),
-            1,
-            "textvae: error: [Errno 28] No space left: 'r/x'\n",
-        ),
-        (TrainingError("not finite"), 1, "textvae: error: not finite\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (InputError("x must be 1, got 2"), 2, ["error: x must be 1, got 2"]),
+        (FileNotFoundError("no run at x"), 2, ["error: no run at x"]),
+        (FileExistsError("x is taken"), 2, ["error: x is taken"]),
+        (NotInstalledError("pip install y"), 2, ["error: pip install y"]),
+        (CorpusNotFound("gone", ["do this", "or that"]), 2, ["error: gone", "do this", "or that"]),
+        (OSError(28, "No space", "r/x"), 1, ["error: [Errno 28] No space: 'r/x'"]),
+        (TrainingError("not finite"), 1, ["error: not finite"]),
+        (KeyboardInterrupt(), 130, []),
     ],
 )
 def test_exit_codes(capsys, error, code, said):
-    assert cli.exit_code_of(raising(error)) == code
-    assert capsys.readouterr() == ("", said)
+    assert cli.exit_code_of(Mock(side_effect=error)) == code
+    assert capsys.readouterr() == ("", "".join(f"textvae: {line}\n" for line in said))
     assert cli.exit_code_of(lambda: None) == 0
     with pytest.raises(ValueError, match="a mistake of ours"):
-        cli.exit_code_of(raising(ValueError("a mistake of ours")))
+        cli.exit_code_of(Mock(side_effect=ValueError("a mistake of ours")))
 
 
 def test_ctrl_c_while_arguments_are_read(monkeypatch):
-    monkeypatch.setattr("textvae.cli.parser_of_all", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("textvae.cli.parser_of_all", Mock(side_effect=KeyboardInterrupt))
     assert call("train", "any.txt") == (130, "", "")
 
 
@@ -281,24 +240,22 @@ def test_what_could_command_a_terminal_is_shown_escaped():
 
 
 def test_a_run_killed_before_it_wrote_anything_is_begun(fifty, tmp_path):
-    for left in (".lock", ".config.json.9.tmp"):
+    for left in (".lock", ".config.json.9.tmp", ".tmpAbC123"):
         (tmp_path / left).touch()
     options = [str(fifty), *SIZES, "--max-steps=1", f"--output-dir={tmp_path}", "--resume"]
-    assert call("train", *options).code == 0
-    assert not (tmp_path / ".config.json.9.tmp").exists()
+    done("train", *options)
+    assert [path.name for path in tmp_path.glob("*tmp*")] == []
 
 
 def test_the_package_is_the_program():
-    done = subprocess.run(
-        [sys.executable, "-m", "textvae", "--version"], capture_output=True, text=True, timeout=60
-    )
+    command = [sys.executable, "-m", "textvae", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[-1] == textvae.__version__
 
 
 def test_help_tells_every_option_with_its_text():
-    answer = call("train", "--help")
-    assert answer.code == 0
+    answer = done("train", "--help")
     text = " ".join(answer.out.split())
     for config in PARTS.values():
         for name, field in config.__dataclass_fields__.items():
@@ -320,15 +277,14 @@ def test_recipes_are_listed():
 def test_a_recipe_is_said_and_followed(fifty, tmp_path):
     run = tmp_path / "run"
     command = ("train", str(fifty), f"--output-dir={run}")
-    answer = call(*command, *SIZES, "--recipe=pool+bow", "--max-steps=2", "--bag-of-words=0.5")
-    assert answer.code == 0
+    answer = done(*command, *SIZES, "--recipe=pool+bow", "--max-steps=2", "--bag-of-words=0.5")
     assert "recipe pool+bow; chosen for fifty: " in answer.err
     assert "pooling max" in answer.err
     assert "verdict: " in answer.out
     assert answer.out.index("verdict: ") < answer.out.index("the run is in")
     flat = RunDirectory.open(run).config.flat()
     assert (flat["pooling"], flat["bag_of_words"], flat["bidirectional"]) == ("max", 0.5, True)
-    assert call(*command, "--resume", "--recipe=pool", "--max-steps=3").code == 0
+    done(*command, "--resume", "--recipe=pool", "--max-steps=3")
     refused = call(*command, "--resume", "--recipe=lagging")
     assert refused.code == 2
     assert "aggressive_updates is 0" in refused.err

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import call
+from tests import docs
+from tests.cli.calling import call, done
 from textvae import TextVAE
 from textvae.files import DEMO, read_json
 
-WRITTEN = (Path(__file__).parents[2] / "docs" / "writing.md").read_text(encoding="utf-8")
+WRITTEN = docs.text("docs/writing.md")
 TEXT = "did the hasty teacher usually restlessly recite her tricky fractions on tuesday night"
 
 
 def test_the_demo_shows_what_the_docs_show():
-    said = call("demo")
-    assert said.code == 0
+    said = done("demo")
     start = WRITTEN.index("$ textvae demo\n") + len("$ textvae demo\n")
     assert said.out.lstrip().startswith(WRITTEN[start : WRITTEN.index("\n```", start)])
     assert "\nverdict: healthy\n" in said.out

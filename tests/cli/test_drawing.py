@@ -1,18 +1,16 @@
 """Tests of `textvae schedules`, and that docs/schedules.md says what it does."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
 
+from tests import docs
 from tests.cli import calling
 from tests.cli.calling import Said
 from textvae.annealers import ANNEALERS
 from textvae.report.schedules import FIGURES
 
-ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+PAGE = docs.text("docs/schedules.md")
 
 
 def call(*arguments: str) -> Said:
@@ -24,9 +22,8 @@ def test_all_annealers_are_shown_unless_some_are_named():
     assert (code, err) == (0, "")
     lines = out.split("\n")
     assert lines[2].split() == ["step", *ANNEALERS]
-    assert [line.split()[0] for line in lines[3:17]] == [
-        *("0", "7", "15", "23", "30", "38", "46", "53", "61", "69", "76", "84", "92", "100")
-    ]
+    steps = [int(line.split()[0]) for line in lines[3:17]]
+    assert steps == [0, 7, 15, 23, 30, 38, 46, 53, 61, 69, 76, 84, 92, 100]
     code, out, _ = call("cosine", "vae-annealing", "--steps=5")
     assert code == 0
     assert out.split("\n")[2].split() == ["step", "cosine", "vae-annealing"]
@@ -41,10 +38,11 @@ def test_the_warm_up_takes_four_fifths():
 
 def test_shared_options_reach_the_annealers():
     options = ["--steps=8", "--max-beta=2", "--warmup-steps=8", "--num-cycles=2"]
-    _, out, _ = call("linear", "cyclical", *options, "--cycle-ratio=0.25")
+    _, out, _ = call("linear", "cyclical", "vae-annealing", *options, "--cycle-ratio=0.25")
     rows = [line.split() for line in out.split("\n")[3:12]]
     assert [row[1] for row in rows] == [f"{step / 4:.3f}" for step in range(9)]
     assert [row[2] for row in rows] == ["0.000", *["2.000"] * 3] * 2 + ["2.000"]
+    assert [row[3] for row in rows] == [f"{step / 8:.3f}" for step in range(9)]  # the package's own
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
@@ -63,17 +61,11 @@ def test_help_names_every_figure_and_annealer():
     assert "required" not in out  # no annealer need be named
 
 
-# docs/schedules.md
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
-
-
 def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line[:1] == "t"]
+    lines = "".join(docs.blocks(PAGE, "sh")).splitlines()
+    commands = [line for line in lines if line.startswith("t")]
     assert len(commands) >= 7
     for command in commands:
         program, name, *arguments = shlex.split(command, comments=True)
@@ -84,7 +76,7 @@ def test_the_commands_in_the_docs_run(tmp_path, monkeypatch):
 
 
 def test_the_output_in_the_docs_is_real():
-    (block,) = blocks("text")
+    (block,) = docs.blocks(PAGE, "text")
     command, _, shown = block.partition("\n")
     assert command.startswith("$ textvae schedules")
     assert call(*shlex.split(command)[3:])[1] == shown
@@ -92,6 +84,6 @@ def test_the_output_in_the_docs_is_real():
 
 def test_the_python_in_the_docs_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("python")
+    (block,) = docs.blocks(PAGE)
     exec(block, {})
     assert (tmp_path / "mine.svg").stat().st_size > 5000

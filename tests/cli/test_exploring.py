@@ -2,6 +2,8 @@
 
 import sys
 from typing import Any
+from unittest import mock
+from unittest.mock import ANY, Mock
 
 import pytest
 
@@ -10,43 +12,34 @@ from textvae import explore
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the room was asked for; nothing is loaded or shown, and Ctrl-C comes at once."""
-    found: dict[str, Any] = {}
-
-    def check(host: str, port: int) -> None:
-        found["address"] = (host, port)
-
-    def opened(run: str, corpus: str | None, **options: Any) -> str:
-        found["opened"] = (run, corpus, options)
-        return "session"
+def room(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Stands for the room: nothing is loaded or shown, and Ctrl-C comes at once."""
 
     def serve(session: Any, *, on_ready: Any, **options: Any) -> None:
-        found["served"] = (session, options)
         on_ready("http://here/")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(explore, "check_address", check)
-    monkeypatch.setattr(explore, "open_session", opened)
-    monkeypatch.setattr(explore, "serve", serve)
-    return found
+    room = Mock(**{"open_session.return_value": "session", "serve.side_effect": serve})
+    for name in ("check_address", "open_session", "serve"):
+        monkeypatch.setattr(explore, name, getattr(room, name))
+    return room
 
 
-def test_every_option_is_passed_on(asked):
+def test_every_option_is_passed_on(room):
     said = call("explore", "run")
     assert said == (130, "", "textvae: the page is at http://here/ (Ctrl-C ends it)\n")
-    assert asked == {
-        "address": ("127.0.0.1", 7860),
-        "opened": ("run", None, {"data_dir": None, "num_sentences": 2000, "data_changed": False}),
-        "served": ("session", {"host": "127.0.0.1", "port": 7860}),
-    }
     options = ("--data-dir=d", "--host=h", "--port=1", "--num-sentences=9", "--data-changed")
     call("explore", "r", "--corpus=c", *options)
-    assert asked == {
-        "address": ("h", 1),
-        "opened": ("r", "c", {"data_dir": "d", "num_sentences": 9, "data_changed": True}),
-        "served": ("session", {"host": "h", "port": 1}),
-    }
+    default = {"data_dir": None, "num_sentences": 2000, "data_changed": False}
+    given = {"data_dir": "d", "num_sentences": 9, "data_changed": True}
+    assert room.mock_calls == [
+        mock.call.check_address("127.0.0.1", 7860),
+        mock.call.open_session("run", None, **default),
+        mock.call.serve("session", host="127.0.0.1", port=7860, on_ready=ANY),
+        mock.call.check_address("h", 1),
+        mock.call.open_session("r", "c", **given),
+        mock.call.serve("session", host="h", port=1, on_ready=ANY),
+    ]
 
 
 def test_the_extra_is_named_before_anything_is_loaded(monkeypatch):

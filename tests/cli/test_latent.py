@@ -1,9 +1,8 @@
 """Tests of `textvae encode` and `textvae neighbours`."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from tests.cli.calling import call
 from textvae import generation
-from textvae.batches import Batch
+from textvae.batches import collate
 from textvae.model import Gaussian, SentenceVAE
 
 TEXTS = ["the cat sees a dog", "a dog runs", "cats run", "the dog sees the old cat"]
@@ -25,18 +24,15 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def codes(lively: SentenceVAE, make_batch: Callable[..., Batch]) -> tuple[Any, Any, Any]:
+def codes(lively: SentenceVAE) -> tuple[Any, Any, Any]:
     """Posterior and KL of `TEXTS`, one at a time."""
     assert lively.tokenizer is not None
     with torch.no_grad():
-        found = [lively.encode(make_batch([ids])) for ids in lively.tokenizer.encode_batch(TEXTS)]
+        found = [lively.encode(collate([ids])) for ids in lively.tokenizer.encode_batch(TEXTS)]
     mu, logvar = Gaussian.cat(found).parameters
     posterior = torch.distributions.Normal(mu, (0.5 * logvar).exp())
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     return mu, logvar, kl
-
-
-# encode
 
 
 def test_encode_prints_a_line_for_each_text(lively_run, codes):
@@ -48,7 +44,7 @@ def test_encode_prints_a_line_for_each_text(lively_run, codes):
         deviation = (0.5 * logvar).exp()
         shown = "  ".join(f"z[{d}] {mu[i, d]:+.2f} ±{deviation[i, d]:.2f}" for d in busiest)
         assert line == f"KL {kl[i].sum():.2f}  {shown}\t{text}"
-    found = [json.loads(line) for line in call("encode", lively_run, *TEXTS, "--json").lines]
+    found = call("encode", lively_run, *TEXTS, "--json").records
     assert [set(one) for one in found] == [{"text", "kl", "mu", "logvar"}] * 4
     assert [one["text"] for one in found] == TEXTS
     for name, expected in (("mu", mu), ("logvar", logvar), ("kl", kl.sum(-1))):
@@ -82,19 +78,12 @@ def test_a_bad_line_far_down_leaves_no_file(lively_run, tmp_path):
 
 
 def test_ctrl_c_leaves_the_old_file(lively_run, tmp_path, monkeypatch):
-    def press(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
+    press = Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr("textvae.generation.TextVAE.encode_texts", press)
     output = tmp_path / "codes.npz"
     output.write_bytes(b"old")
     assert call("encode", lively_run, "a", f"--output={output}").code == 130
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [
-        ("codes.npz", b"old")
-    ]
-
-
-# neighbours
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"codes.npz": b"old"}
 
 
 @pytest.mark.parametrize("metric", generation.METRICS)
@@ -106,7 +95,7 @@ def test_neighbours(lively, lively_run, corpus, metric):
     command = ["neighbours", lively_run, TEXTS[1], "--corpus", str(corpus), "-k3"]
     plain = call(*command, f"--metric={metric}")
     assert plain.lines == [f"{one.distance:.4f}\t{one.text}" for one in expected]
-    found = [json.loads(line) for line in call(*command, f"--metric={metric}", "--json").lines]
+    found = call(*command, f"--metric={metric}", "--json").records
     assert found == [
         {"distance": one.distance, "line": 2 * one.position + 2, "text": one.text}
         for one in expected

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from tests.cli.calling import SIZES, call
+from tests.cli.calling import SIZES, call, done
 from textvae import grammar
 from textvae.tokenizer import Tokenizer
 
@@ -29,8 +29,7 @@ def test_a_table_of_raw_text_with_labels(table):
     run = table.with_name("run")
     fields = ["--text-field=body", "--label-field=kind,weight"]
     shares = ["--valid-fraction=0.2", "--test-fraction=0.2"]
-    said = call("train", str(table), *SIZES, *fields, *shares, f"--output-dir={run}")
-    assert said.code == 0
+    said = done("train", str(table), *SIZES, *fields, *shares, f"--output-dir={run}")
     assert "tokenizer text, min_count 1" in said.err
     tokenizer = Tokenizer.load(run / "tokenizer.json")
     assert tokenizer.unknown_words("The pilot, however...") != []
@@ -41,8 +40,7 @@ def test_a_table_of_raw_text_with_labels(table):
 def test_labels_that_a_model_is_told(table):
     run = str(table.with_name("run"))
     fields = ["--text-field=body", "--label-field=kind,weight", "--condition-on=kind"]
-    said = call("train", str(table), *SIZES, *fields, f"--output-dir={run}")
-    assert said.code == 0
+    said = done("train", str(table), *SIZES, *fields, f"--output-dir={run}")
     assert "test split, given kind: 3 sentences" in said.out
     said = call("sample", run, "-n=20", "--json")
     assert "kind: drawn as often as in training" in said.err
@@ -67,8 +65,7 @@ def test_a_tokenizer_of_ones_own(table, tmp_path):
     own.train_from_iterator(table.read_text(encoding="utf-8").splitlines(), learned)
     own.save(str(file))
     run, options = tmp_path / "run", [*SIZES, "--text-field=body", f"--tokenizer-file={file}"]
-    said = call("train", str(table), *options, f"--output-dir={run}")
-    assert said.code == 0
+    said = done("train", str(table), *options, f"--output-dir={run}")
     expected = Tokenizer.load(file, add_specials=True).fingerprint
     assert Tokenizer.load(run / "tokenizer.json").fingerprint == expected
     said = call("train", str(table), *options, "--lowercase", f"--output-dir={tmp_path / 'other'}")

@@ -1,16 +1,14 @@
 """Tests of `textvae.cli.writing` and of what its commands share, `textvae.cli.texts`."""
 
 import dataclasses
-import json
 import shutil
-from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.cli.calling import Terminal, call
+from tests.cli.calling import Terminal, call, done
 from textvae import generation, recipes
 from textvae.batches import collate
 from textvae.config import Decoding
@@ -30,14 +28,6 @@ def scored(model: SentenceVAE, z: Tensor, **options: Any) -> list[dict[str, Any]
     return [{"text": one.text, "log_prob": one.log_prob} for one in found]
 
 
-def objects(said: Any) -> list[dict[str, Any]]:
-    assert said.code == 0, said.err
-    return [json.loads(line) for line in said.lines]
-
-
-# What comes out is what the functions give.
-
-
 @pytest.mark.parametrize(
     ("flags", "options"),
     [
@@ -47,10 +37,8 @@ def objects(said: Any) -> list[dict[str, Any]]:
         (["--temperature=2", "--top-k=3"], {"temperature": 2.0, "top_k": 3}),
         (["--top-p=0.6"], {"top_p": 0.6}),
         (["--typical-p=0.6"], {"typical_p": 0.6}),
-        (
-            ["--strategy=beam", "--num-beams=3", "--length-penalty=1"],
-            {"strategy": "beam", "num_beams": 3, "length_penalty": 1.0},
-        ),
+        (["--strategy=beam", "--num-beams=3"], {"strategy": "beam", "num_beams": 3}),
+        (["--strategy=beam", "--length-penalty=1"], {"strategy": "beam", "length_penalty": 1.0}),
         (["--min-length=5"], {"min_length": 5}),
         (["--allow-unknown"], {"allow_unknown": True}),
     ],
@@ -60,7 +48,7 @@ def test_sample(lively, lively_run, flags, options):
     expected = generation.sample(lively, 9, max_length=12, **options)
     plain = call("sample", lively_run, "-n9", SHORT, *flags)
     assert (plain.code, plain.err, plain.lines) == (0, "", expected)
-    found = objects(call("sample", lively_run, "-n9", SHORT, *flags, "--json"))
+    found = done("sample", lively_run, "-n9", SHORT, *flags, "--json").records
     assert [one["text"] for one in found] == expected
     assert all(one["log_prob"] < 0 for one in found)
 
@@ -83,7 +71,7 @@ def test_samples_like_a_corpus(lively, lively_run, tmp_path):
     json_too = call("sample", lively_run, "-n9", SHORT, "--like", str(corpus), "--seed=2", "--json")
     z = generation.aggregate_codes(lively, 9, [ONE, OTHER], seed=2)
     drawing: dict[str, Any] = {"strategy": "sample", "allow_unknown": False, "seed": 2}
-    assert objects(json_too) == scored(lively, z, **drawing)
+    assert json_too.records == scored(lively, z, **drawing)
 
 
 @pytest.mark.parametrize("source", ["prior", "aggregate", "gaussian", "gmm"])
@@ -110,12 +98,9 @@ def test_sample_from_what_is_fitted(trained, trained_floor, fifty, source):
 
 
 def mean_nll(judge: SentenceVAE, texts: list[str]) -> float:
-    """Of a language model, sentence by sentence."""
-    found = []
+    batch = collate(judge.tokenizer.encode_batch(texts))
     with torch.no_grad():
-        for ids in judge.tokenizer.encode_batch(texts):
-            found.append(-float(judge.log_likelihood(collate([ids]), torch.zeros(1, 0))))
-    return fmean(found)
+        return -float(judge.log_likelihood(batch, torch.zeros(len(texts), 0)).mean())
 
 
 @pytest.mark.parametrize("flags", [[], ["--scale=[1,-0.5]"]], ids=["default", "own"])
@@ -135,7 +120,7 @@ def test_direction(lively, lively_run, tmp_path, flags):
     figures = [[f"{v:.2f}" for v in (k.scale, 100 * k.taken, k.bleu)] for k in found]
     assert [row.split()[1:] for row in rows] == figures
     assert plot.read_text(encoding="utf-8").count("<path") > 2
-    one, *_ = objects(call("direction", lively_run, *files, *flags, SHORT, "--json"))
+    one, *_ = done("direction", lively_run, *files, *flags, SHORT, "--json").records
     assert one == {"source": ONE, "scale": found[0].scale, "text": found[0].texts[0]}
 
 
@@ -173,7 +158,7 @@ def test_direction(lively, lively_run, tmp_path, flags):
 def test_what_is_written(lively, lively_run, arguments, codes, known):
     command = [arguments[0], lively_run, *arguments[1:], SHORT]
     expected = scored(lively, codes(lively))
-    found = objects(call(*command, "--json"))
+    found = done(*command, "--json").records
     assert found == [one | text for one, text in zip(known, expected, strict=True)]
     line = "{value:+.2f}\t{text}" if "traverse" in command else "{text}"
     assert call(*command).lines == [line.format_map(one) for one in found]
@@ -189,10 +174,9 @@ def test_interpolate(lively, lively_run, method):
     assert said.lines == texts
     assert len(texts) == 7
     smoothness = 1 - sum(changes) / 6
-    assert said.err == (
-        f"textvae: smoothness {smoothness:.2f}, {len(set(texts))} different sentences of 7\n"
-    )
-    found = objects(call(*command, f"--method={method}", "--json"))
+    different = f"{len(set(texts))} different sentences of 7"
+    assert said.err == f"textvae: smoothness {smoothness:.2f}, {different}\n"
+    found = done(*command, f"--method={method}", "--json").records
     assert [one["step"] for one in found] == list(range(7))
     assert [one["text"] for one in found] == texts
     assert [one["distance"] for one in found] == [None, *changes]
@@ -214,13 +198,10 @@ def test_complete(lively, lively_run, text, flags, options):
     said = call("complete", lively_run, text, "-n6", *flags)
     assert (said.code, said.err) == (0, "")
     assert said.lines == [f"{one.nll:.2f}\t{one.times}\t{one.text}" for one in expected]
-    found = objects(call("complete", lively_run, text, "-n6", *flags, "--json"))
+    found = done("complete", lively_run, text, "-n6", *flags, "--json").records
     assert found == [one._asdict() for one in expected]
     said = call("complete", lively_run, f"plugh {text}", "-n1", *flags)
     assert said.err == "textvae: not in the vocabulary, read as <unk>: plugh\n"
-
-
-# Where texts come from
 
 
 @pytest.mark.parametrize("command", TEXTS)
@@ -231,8 +212,7 @@ def test_texts_from_anywhere(lively_run, tmp_path, command):
     # With a byte order mark and Windows' line ends, as some editors write them.
     file.write_bytes(b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode() + b"\r\n")
     flags = [*EXTRA.get(command, []), SHORT]
-    expected = call(command, lively_run, *texts, *flags)
-    assert expected.code == 0
+    expected = done(command, lively_run, *texts, *flags)
     assert call(command, lively_run, *flags, *texts) == expected
     assert call(command, lively_run, *flags, stdin=lines + "\n") == expected
     assert call(command, lively_run, "-", *flags, stdin=lines) == expected
@@ -246,10 +226,8 @@ def test_a_corpus_of_unknown_words_is_said_in_short(lively_run, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(f"the word{i} runs" for i in range(1025)), encoding="utf-8")
     said = call("sample", lively_run, "-n1", SHORT, "--like", str(corpus))
-    words = " ".join(f"word{i}" for i in range(20))
-    assert said.err == (
-        f"textvae: not in the vocabulary, read as <unk>: {words} … and 1,005 more\n"
-    )
+    words = " ".join(f"word{i}" for i in range(20)) + " … and 1,005 more"
+    assert said.err == f"textvae: not in the vocabulary, read as <unk>: {words}\n"
 
 
 def test_who_types_is_told_what_is_waited_for(lively_run, monkeypatch):
@@ -259,24 +237,23 @@ def test_who_types_is_told_what_is_waited_for(lively_run, monkeypatch):
     assert "textvae: sentences, one a line, and Ctrl-D at the end:\n" in said.err
 
 
-@pytest.mark.parametrize(
-    "noted", [{}, {"longest_sentence": None, "run": {"data": {"max_length": 4}}}]
-)
+OLDER = {"longest_sentence": None, "run": {"data": {"max_length": 4}}}
+
+
+@pytest.mark.parametrize("noted", [{}, OLDER])
 def test_as_long_as_in_training(short_run, tmp_path, noted):
     run = shutil.copytree(short_run, tmp_path / "run")
     config = read_json(run / "config.json")
     write_json(run / "config.json", config | noted)
-    assert call("reconstruct", str(run), "the cat sees a", SHORT).code == 0
+    done("reconstruct", str(run), "the cat sees a", SHORT)
     refused = call("reconstruct", str(run), ONE, SHORT)
     assert "text 1 must have at most 4 tokens, as in training, got 5" in refused.err
 
 
-# Help
+COMMANDS = ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
 
 
-@pytest.mark.parametrize(
-    "command", ["sample", *TEXTS, "complete", "direction", "encode", "neighbours"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_with_an_example(command):
     answer = call(command, "--help")
     text = " ".join(answer.out.split())

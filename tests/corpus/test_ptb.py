@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import datasets
 import huggingface_hub
@@ -50,9 +51,7 @@ def test_it_is_loaded_from_the_directory_given(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["here/data/ptb", "repository/data/ptb"])
-def test_it_is_found_under_the_current_directory_or_beside_the_package(
-    tmp_path, place, monkeypatch
-):
+def test_it_is_found_here_or_beside_the_package(tmp_path, place, monkeypatch):
     directory = write_files(tmp_path / place)
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
@@ -90,20 +89,10 @@ def test_missing_files_are_named(tmp_path):
         load_corpus(f"ptb:{tmp_path}/nowhere")
 
 
-def test_nowhere_to_be_had_says_the_ways_to_get_it():
-    message = r"^Penn Treebank not found: .* HF_HUB_OFFLINE is set$"
-    with pytest.raises(CorpusNotFound, match=message) as caught:
-        load_corpus("ptb")
-    for way, part in zip(caught.value.ways, ("data/ptb/", "--data-dir", "the hub"), strict=True):
-        assert part in way
-
-
 def test_an_unreachable_hub_is_said_in_one_line(monkeypatch):
-    def refuse(name: str, kind: str) -> None:
-        raise ConnectionError("the hub can't be reached (no route)")
-
+    fault = ConnectionError("the hub can't be reached (no route)")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(ptb, "require_repository", refuse)
+    monkeypatch.setattr(ptb, "require_repository", Mock(side_effect=fault))
     with pytest.raises(CorpusNotFound, match=r"^Penn .* the hub can't be reached \(no route\)$"):
         load_corpus("ptb")
 
@@ -133,16 +122,12 @@ def test_the_hub_copy_must_be_the_same_text(tmp_path, monkeypatch):
     assert {name: list(split["text"]) for name, split in corpus.splits.items()} == SENTENCES
     assert corpus.source == "ptb"
     monkeypatch.setitem(ptb.PTB, "valid", (1, 4, ""))
-    message = (
-        r"ptb-text-only/.* \(valid\) is not the .* expected 1 lines, 4 w.*; found 1 lines, 3 w"
-    )
+    message = r"ptb-text-only/.* \(valid\) is not .* expected 1 lines, 4 w.*; found 1 lines, 3 w"
     with pytest.raises(DataError, match=message):
         load_corpus("ptb")
 
 
-@pytest.mark.skipif(
-    "TEXTVAE_PTB_DIR" not in os.environ, reason="TEXTVAE_PTB_DIR does not say where the files are"
-)
+@pytest.mark.skipif("TEXTVAE_PTB_DIR" not in os.environ, reason="TEXTVAE_PTB_DIR is not set")
 def test_the_real_files(monkeypatch):
     monkeypatch.undo()
     corpus = load_corpus(f"ptb:{os.environ['TEXTVAE_PTB_DIR']}")

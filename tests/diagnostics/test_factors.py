@@ -65,9 +65,8 @@ def test_information_through_gaussian_noise_is_bounded_by_what_there_is():
 
 def test_a_value_the_fitting_split_does_not_have_counts_as_wrong():
     fitted, seen = labels(400), [*labels(298), "new", "newer"]
-    (probe,) = probe_factors(
-        codes_that_tell(400, 0), {"f": fitted}, codes_that_tell(300, 1), {"f": seen}
-    )
+    train, test = codes_that_tell(400, 0), codes_that_tell(300, 1)
+    (probe,) = probe_factors(train, {"f": fitted}, test, {"f": seen})
     assert probe.accuracy == pytest.approx(298 / 300)
     assert math.isfinite(probe.information)
     assert 0.5 < probe.information < probe.entropy
@@ -124,10 +123,8 @@ def test_a_code_that_is_the_factors():
     # Thresholds are fitted on what they are scored on: chance is a little better than that.
     assert found.sap == pytest.approx((1 / 2 + 1 / 2 + 2 / 3) / 3, abs=0.05)
     assert found._replace(sap=0) == pytest.approx((1, 0, 1, 1, 1), abs=0.02)
-    assert str(found) == (
-        f"MIG {found.mig:.2f}, SAP {found.sap:.2f}, DCI disentanglement 1.00, completeness 1.00, "
-        "informativeness 1.00"
-    )
+    of_dci = "DCI disentanglement 1.00, completeness 1.00, informativeness 1.00"
+    assert str(found) == f"MIG {found.mig:.2f}, SAP {found.sap:.2f}, {of_dci}"
 
 
 def test_a_rotated_code_tells_as_much_and_disentangles_nothing():
@@ -159,10 +156,7 @@ PROBE = FactorProbe("f", 0.8, 0.5, 0.4, 1.0, [0.5, 0.2], 0, 0.5, [0.9, 0.6], [3.
 
 
 def test_figures_by_hand():
-    other = PROBE._replace(
-        accuracy=0.6, entropy=2.0, information_per_dim=[0.1, 0.3], accuracy_per_dim=[0.5, 0.9]
-    )
-    other = other._replace(importance_per_dim=[0.0, 8.0])
+    other = FactorProbe("g", 0.6, 0.5, 0.4, 2.0, [0.1, 0.3], 0, 0.5, [0.5, 0.9], [0.0, 8.0])
     found = disentanglement([PROBE, other, PROBE._replace(entropy=0.0)])
     assert found is not None
     # Shares: of the first factor 3/4 and 1/4, of the second 0 and 1.
@@ -182,17 +176,13 @@ def test_figures_that_there_are_not():
     one = disentanglement([PROBE])
     assert one is not None
     assert (one.mig, one.disentanglement) == (pytest.approx(0.3), None)
-    lone = PROBE._replace(
-        information_per_dim=[0.5], accuracy_per_dim=[0.9], importance_per_dim=[3.0]
-    )
+    lone = FactorProbe("f", 0.8, 0.5, 0.4, 1.0, [0.5], 0, 0.5, [0.9], [3.0])
     assert disentanglement([lone, lone]) == (None, None, 0, None, 0.8)
 
 
 def test_accuracy_by_thresholds_is_the_mean_over_values():
     # 90 of one value and 30 of another, apart but for the first ten of each, at the same place.
-    codes = torch.cat(
-        [torch.zeros(10), torch.full((80,), 1.0), torch.zeros(10), torch.full((20,), 2.0)]
-    )
+    codes = torch.tensor([0.0] * 10 + [1.0] * 80 + [0.0] * 10 + [2.0] * 20)
     told = {"f": ["a"] * 90 + ["b"] * 30}
     (probe,) = probe_factors(codes[:, None], told, codes[:, None], told)
     # At 0 are 10/90 of a and 10/30 of b.

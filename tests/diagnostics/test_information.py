@@ -240,9 +240,10 @@ def test_counts_at_several_thresholds():
     assert active_dimensions([]) == 0
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"tied_embeddings": True}, {"bidirectional": True, "decoder_num_layers": 2}]
-)
+DEEP = {"bidirectional": True, "decoder_num_layers": 2}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"tied_embeddings": True}, DEEP])
 def test_norms_of_the_parts_make_up_the_whole(make_model, arguments):
     model = trained(make_model(**arguments))
     total, encoder, decoder = gradient_norms(model)

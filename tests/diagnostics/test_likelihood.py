@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -343,18 +344,18 @@ def test_what_is_cut_short_is_right_of_what_was_measured(make_model, done):
     model = make_model(word_dropout=0.3).train()
     cut = batches([[2, 6], [3], [0, 1, 7], [4, 5]])
     full = importance_nll(model, cut, num_samples=9, seed=3)
-    partial = importance_nll(model, cut, num_samples=9, seed=3, progress=interrupting(done))
+    part = importance_nll(model, cut, num_samples=9, seed=3, progress=interrupting(done))
     assert model.training
-    assert partial.is_partial
+    assert part.is_partial
     with pytest.raises(KeyboardInterrupt):
         importance_nll(model, cut, progress=interrupting(0))
-    measured = partial.indices.tolist()
-    assert partial.num_sentences == len(measured) == len(partial.per_sentence) < 8
+    measured = part.indices.tolist()
+    assert part.num_sentences == len(measured) == len(part.per_sentence) < 8
     assert any(set(measured) >= set(batch.indices.tolist()) for batch in cut)
-    torch.testing.assert_close(partial.per_sentence, full.per_sentence[partial.indices])
+    torch.testing.assert_close(part.per_sentence, full.per_sentence[part.indices])
     alone = importance_nll(model, batches([measured]), num_samples=9, seed=3)
     for name in ("nll", "ppl", "effective_samples", "num_tokens"):
-        assert getattr(partial, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
+        assert getattr(part, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
 
 
 def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences():
@@ -363,9 +364,8 @@ def test_the_error_of_a_part_covers_that_batches_are_of_like_sentences():
     sizes = random.integers(2, 7, 40)
     values = np.repeat(random.normal(100, 30, 40), sizes) + random.normal(0, 3, sizes.sum())
     model, split = Written(values.tolist()), numbered(*sizes.tolist())
-    parts = [
-        importance_nll(model, split, seed=seed, progress=interrupting(12)) for seed in range(150)
-    ]
+    cut = partial(importance_nll, model, split, progress=interrupting(12))
+    parts = [cut(seed=seed) for seed in range(150)]
     within = values.var(ddof=1) / len(values)
     claimed = math.sqrt(np.mean([part.se**2 for part in parts]) - within)
     assert claimed == pytest.approx(np.std([part.nll for part in parts]), rel=0.2)
@@ -392,11 +392,9 @@ def test_a_hopeless_model_overflows_nothing():
     assert result.ppl == math.inf
 
 
-@pytest.mark.parametrize(
-    ("argument", "value", "least"), [("num_samples", 0, 1), ("seed", -1, 0), ("max_tokens", 0, 1)]
-)
-def test_arguments_out_of_range_are_refused(argument, value, least):
-    with pytest.raises(InputError, match=f"{argument} must be at least {least}, got {value}"):
-        importance_nll(Written([1.0] * 8), batches(), **{argument: value})
+def test_arguments_out_of_range_are_refused():
+    for argument, value, least in (("num_samples", 0, 1), ("seed", -1, 0), ("max_tokens", 0, 1)):
+        with pytest.raises(InputError, match=f"{argument} must be at least {least}, got {value}"):
+            importance_nll(Written([1.0] * 8), batches(), **{argument: value})
     with pytest.raises(InputError, match="there is no sentence to evaluate on"):
         importance_nll(Written([]), [])

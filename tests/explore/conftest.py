@@ -1,31 +1,19 @@
 """A session of a lively model, and a tiny run on a text file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.sizes import TINY
 from textvae import recipes
 from textvae.corpus import load_corpus
 from textvae.explore import Sentences, Session
 from textvae.model import SentenceVAE
-from textvae.tokenizer import EOS_ID, Tokenizer
 
 
 @pytest.fixture(scope="session")
-def lively_model(make_model: Callable[..., SentenceVAE], word_tokenizer: Tokenizer) -> SentenceVAE:
-    """One whose sentences differ with z and end at unlike times."""
-    model = make_model(word_tokenizer.vocab_size, seed=5, std=1.5, tokenizer=word_tokenizer)
-    with torch.no_grad():
-        model.decoder.output.bias[EOS_ID] += 3.0
-    return model
-
-
-@pytest.fixture(scope="session")
-def session(lively_model: SentenceVAE, texts: list[str]) -> Session:
-    return Session(lively_model, Sentences("six sentences", texts), name="lively")
+def session(lively: SentenceVAE, texts: list[str]) -> Session:
+    return Session(lively, Sentences("six sentences", texts), name="lively")
 
 
 @pytest.fixture(scope="session")

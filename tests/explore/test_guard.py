@@ -21,9 +21,6 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 
-METHODS = ["GET", "POST"]
-
-
 async def count(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 

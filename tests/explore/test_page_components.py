@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from textvae.checks import InputError
 from textvae.explore import Sentences, Session, check_address, page
 
 with warnings.catch_warnings():
@@ -87,9 +86,8 @@ def test_sliders_left_alone_leave_the_sentence_alone(blocks, session, texts):
         assert words(moved) == (session.moved(text, [-3, *values[1:]]) or page.NOTHING)
 
 
-def test_labels_that_a_model_is_told_can_be_changed(make_model, word_tokenizer, texts):
-    kept = {"tokenizer": word_tokenizer, "classes": {"mood": {"asked": 4, "told": 2}}}
-    model = make_model(word_tokenizer.vocab_size, seed=5, std=1.5, **kept)
+def test_labels_that_a_model_is_told_can_be_changed(make_lively, texts):
+    model = make_lively(classes={"mood": {"asked": 4, "told": 2}})
     session = Session(model, Sentences("six", texts, {"mood": ["told", "asked"] * 3}))
     blocks = asyncio.run(build(session))
     shown, mood, *values = call(blocks, "begin", texts[0])
@@ -136,9 +134,8 @@ def test_new_words_are_marked(session, monkeypatch):
 
 def test_the_heading_takes_names_for_text(session, monkeypatch):
     assert page._heading(session).count("\n") == 2
-    assert page._escaped("![x](http://evil) <b> a_b $1$ {{v}}") == (
-        r"\!\[x\]\(http:\/\/evil\) \<b\> a\_b \$1\$ \{\{v\}\}"
-    )
+    escaped = r"\!\[x\]\(http:\/\/evil\) \<b\> a\_b \$1\$ \{\{v\}\}"
+    assert page._escaped("![x](http://evil) <b> a_b $1$ {{v}}") == escaped
     monkeypatch.setattr(session, "kl", [0.05] * 6)
     told = replace(session.sentences, notice="The corpus can't be had: gone.")
     monkeypatch.setattr(session, "sentences", told)
@@ -155,6 +152,3 @@ def test_an_address_is_checked_beforehand():
         check_address(host, port)
     with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
         check_address("192.0.2.1", port)
-    for wrong in (0, -1, 65536):
-        with pytest.raises(InputError, match=f"^port must be .* at most 65535, got {wrong}"):
-            check_address("127.0.0.1", wrong)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import textvae.generation as gen
 from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.config import RunConfig
@@ -22,29 +23,20 @@ from textvae.diagnostics import evaluate
 from textvae.explore import Sentences, Session, open_session, read_sentences
 from textvae.explore.session import MAX_CHARACTERS, MAX_SAMPLES
 from textvae.files import read_json, write_json
-from textvae.generation import (
-    encode,
-    generate_text,
-    likeliest_labels,
-    neighbours,
-    reconstruct,
-    sample,
-    traverse,
-)
 from textvae.run import RunDirectory
 
 LIMIT = {"max_length": 7}  # the longest of the six sentences has six tokens, and its end
 
 
-def test_between_goes_straight_from_one_reconstruction_to_the_other(session, lively_model, texts):
+def test_between_goes_straight_from_one_reconstruction_to_the_other(session, lively, texts):
     first, second = texts[:2]
-    ends = reconstruct(lively_model, [first, second], **LIMIT)
+    ends = gen.reconstruct(lively, [first, second], **LIMIT)
     assert ends[0] != ends[1]
     assert session.between(first, second, 0, 1) == ends
-    start, end = encode(lively_model, [first, second]).mean
+    start, end = gen.encode(lively, [first, second]).mean
     for share in (0.1, 0.5, 0.8):
         z = (start + share * (end - start))[None]
-        assert session.between(first, second, share) == generate_text(lively_model, z, **LIMIT)
+        assert session.between(first, second, share) == gen.generate_text(lively, z, **LIMIT)
     assert session.reconstructed(first) == ends[0]
     assert isinstance(session.reconstructed("a " * 500), str)  # the longest there may be
     assert session.unknown_words("the zebra", "a zebra yawns") == ["zebra", "yawns"]
@@ -75,42 +67,40 @@ def test_a_text_that_can_not_be_read_is_refused_everywhere(session, texts, text,
         session.between(texts[0], text, 0.5)
 
 
-def test_a_model_that_is_told_labels(make_model, word_tokenizer, texts):
+def test_a_model_that_is_told_labels(make_lively, texts):
     classes = {"mood": {"asked": 4, "told": 2}, "stars": {"1": 1, "5": 1}}
-    model = make_model(
-        word_tokenizer.vocab_size, seed=5, std=1.5, tokenizer=word_tokenizer, classes=classes
-    )
+    model = make_lively(classes=classes)
     columns = {"mood": ["told", "asked"] * 3, "stars": ["5"] * 6, "id": list("abcdef")}
     session = Session(model, Sentences("", texts, columns))
     own = torch.tensor([[1, 1], [0, 1]] * 3)
-    assert session.posterior.mean.equal(encode(model, texts, labels=own).mean)
+    assert session.posterior.mean.equal(gen.encode(model, texts, labels=own).mean)
     batch = collate(model.tokenizer.encode_batch(texts), labels=own.numpy())
     evaluation = evaluate(model, [batch], len(texts))
     assert session.diagnosis.elbo.kl == pytest.approx(evaluation.kl)
     guessed = Session(model, Sentences("", texts)).posterior  # no column says it
-    assert guessed.mean.equal(encode(model, texts).mean)
+    assert guessed.mean.equal(gen.encode(model, texts).mean)
     # A text that is typed is read, and written, with what is guessed of it, or asked for.
-    (named,) = model.labels.named(likeliest_labels(model, texts[:1]))
+    (named,) = model.labels.named(gen.likeliest_labels(model, texts[:1]))
     assert session.told(texts[0]) == list(named.values())
-    back = reconstruct(model, texts[:2], **LIMIT)
+    back = gen.reconstruct(model, texts[:2], **LIMIT)
     assert session.between(*texts[:2], 0)[0] == session.reconstructed(texts[0]) == back[0]
-    written, z = set(), encode(model, texts[:1]).mean
+    written, z = set(), gen.encode(model, texts[:1]).mean
     for mood, stars in product(*classes.values()):
         found = session.moved(texts[0], session.sliders(texts[0]), [mood, stars])
         label = f"mood={mood},stars={stars}"
         labels = model.labels.changed(None, 1, label)
-        assert [found] == generate_text(model, z, labels=labels, **LIMIT)
+        assert [found] == gen.generate_text(model, z, labels=labels, **LIMIT)
         written.add(found)
     assert len(written) > 1
     with pytest.raises(InputError, match="label mood must be one of asked, told, got 'sad'"):
         session.moved(texts[0], session.sliders(texts[0]), ["sad", "5"])
-    assert session.samples(3) == sample(model, 3, **LIMIT)
+    assert session.samples(3) == gen.sample(model, 3, **LIMIT)
 
 
 def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):
-    model = make_model(word_tokenizer.vocab_size, latent_dim=11, tokenizer=word_tokenizer)
+    model = make_model(latent_dim=11, tokenizer=word_tokenizer)
     session = Session(model, Sentences("", texts))
-    posterior = encode(model, texts)
+    posterior = gen.encode(model, texts)
     mean, variance = posterior.mean.double().numpy(), posterior.variance.double().numpy()
     kl = 0.5 * (mean**2 + variance - 1 - np.log(variance))
     order = sorted(range(11), key=lambda d: -kl.mean(0)[d])
@@ -122,22 +112,22 @@ def test_the_busiest_dimensions_come_first(make_model, word_tokenizer, texts):
     assert list(highs) == np.maximum(3, np.ceil(mean[:, busiest].max(0))).tolist()
 
 
-def test_a_dimension_is_moved_as_a_traversal_moves_it(session, lively_model, texts):
-    own, mean = session.sliders(texts[0]), encode(lively_model, texts[:1]).mean[0].tolist()
+def test_a_dimension_is_moved_as_a_traversal_moves_it(session, lively, texts):
+    own, mean = session.sliders(texts[0]), gen.encode(lively, texts[:1]).mean[0].tolist()
     for (d, _, low, high), value in zip(session.dimensions, own, strict=True):
         assert value == pytest.approx(min(max(mean[d], low), high), abs=0.026)
     assert session.moved(texts[0], own) == session.reconstructed(texts[0])
     seen = set()
     for at, (dimension, *_) in enumerate(session.dimensions):
-        there = traverse(lively_model, texts[0], dimension, steps=7, **LIMIT)
+        there = gen.traverse(lively, texts[0], dimension, steps=7, **LIMIT)
         found = [session.moved(texts[0], [*own[:at], v, *own[at + 1 :]]) for v in range(-3, 4)]
         assert found == there
         seen.update(found)
     assert len(seen) > 3
 
 
-def test_the_map_holds_the_two_directions_of_most_variance(session, lively_model, texts):
-    mean = encode(lively_model, texts).mean.double().numpy()
+def test_the_map_holds_the_two_directions_of_most_variance(session, lively, texts):
+    mean = gen.encode(lively, texts).mean.double().numpy()
     variances = np.linalg.eigvalsh(np.cov(mean.T))[::-1]
     points = session.points.double().numpy()
     assert points.mean(0) == pytest.approx([0, 0], abs=1e-4)
@@ -148,16 +138,15 @@ def test_the_map_holds_the_two_directions_of_most_variance(session, lively_model
 
 def test_a_map_of_next_to_nothing(make_model, word_tokenizer, texts):
     for latent_dim, number in ((1, 6), (1, 1), (3, 1), (3, 2)):
-        size = word_tokenizer.vocab_size
-        model = make_model(size, latent_dim=latent_dim, tokenizer=word_tokenizer)
+        model = make_model(latent_dim=latent_dim, tokenizer=word_tokenizer)
         session = Session(model, Sentences("", texts[:number]))
         assert session.points.shape == (number, 2)
         assert session.points[:, 1].abs().max() < 1e-5  # there is but one direction, or none
         assert session.explained == pytest.approx(1)
 
 
-def test_neighbours_are_the_nearest_others(session, lively_model, texts):
-    wanted = neighbours(lively_model, texts[2], texts, k=6, metric="euclidean")
+def test_neighbours_are_the_nearest_others(session, lively, texts):
+    wanted = gen.neighbours(lively, texts[2], texts, k=6, metric="euclidean")
     assert wanted[0].text == texts[2]
     found = session.near(f" {texts[2]} ")
     assert [(n.text, n.position) for n in found] == [(n.text, n.position) for n in wanted[1:]]
@@ -165,12 +154,12 @@ def test_neighbours_are_the_nearest_others(session, lively_model, texts):
     assert len(session.near("the old dog")) == len(texts)
 
 
-def test_samples_are_those_of_the_command(session, lively_model):
+def test_samples_are_those_of_the_command(session, lively):
     for temperature in (0.5, 1.0, 2.0):
-        wanted = sample(lively_model, 5, seed=3, temperature=temperature, **LIMIT)
+        wanted = gen.sample(lively, 5, seed=3, temperature=temperature, **LIMIT)
         assert session.samples(5, temperature=temperature, seed=3) == wanted
     for strategy in ("greedy", "beam"):
-        wanted = sample(lively_model, 5, seed=3, strategy=strategy, **LIMIT)
+        wanted = gen.sample(lively, 5, seed=3, strategy=strategy, **LIMIT)
         # The slider stands somewhere, whatever the strategy.
         found = session.samples(5.0, strategy=strategy, temperature=0.3, seed=3.0)
         assert found == wanted
@@ -198,10 +187,10 @@ def test_what_is_asked_for_is_bounded(session, ask, allowed, values):
             calls.get(ask, lambda value: session.samples(**{ask: value}))(value)
 
 
-def test_the_diagnosis_is_of_the_sentences_of_the_map(session, lively_model, texts):
+def test_the_diagnosis_is_of_the_sentences_of_the_map(session, lively, texts):
     found = session.diagnosis
     ids = session.tokenizer.encode_batch(texts)
-    wanted = evaluate(lively_model, [collate(ids, range(len(ids)))], len(texts), seed=0)
+    wanted = evaluate(lively, [collate(ids, range(len(ids)))], len(texts), seed=0)
     assert (found.elbo.rec, found.elbo.kl) == pytest.approx((wanted.rec, wanted.kl))
     assert found.elbo.kl == pytest.approx(np.mean(session.kl), rel=1e-4)
     assert (found.elbo.num_sentences, found.nll) == (len(texts), None)
@@ -209,14 +198,14 @@ def test_the_diagnosis_is_of_the_sentences_of_the_map(session, lively_model, tex
     assert session.diagnosis is found
 
 
-def test_what_no_session_can_be_made_of(make_model, word_tokenizer, lively_model):
-    language_model = make_model(word_tokenizer.vocab_size, latent_dim=0, tokenizer=word_tokenizer)
+def test_what_no_session_can_be_made_of(make_model, word_tokenizer, lively):
+    language_model = make_model(latent_dim=0, tokenizer=word_tokenizer)
     with pytest.raises(InputError, match="language model"):
         Session(language_model, Sentences("", ["a dog"]))
     with pytest.raises(InputError, match="at least one sentence, got 0"):
-        Session(lively_model, Sentences("", []))
+        Session(lively, Sentences("", []))
     with pytest.raises(InputError, match="num_sentences must be at least 2, got 1"):
-        print(Session(lively_model, Sentences("", ["a dog"])).diagnosis)
+        print(Session(lively, Sentences("", ["a dog"])).diagnosis)
 
 
 # Which run, which sentences, and what is known of them
@@ -290,9 +279,8 @@ def test_other_sentences_than_trained_on_are_refused_or_told(run, tmp_path):
     shutil.copytree(run, moved)
     config = read_json(moved / "config.json")
     path.write_text(Path(config["run"]["data_source"]).read_text())
-    write_json(
-        moved / "config.json", {**config, "run": {**config["run"], "data_source": str(path)}}
-    )
+    config["run"]["data_source"] = str(path)
+    write_json(moved / "config.json", config)
     assert open_session(str(moved)).sentences.name == "sixty, test split"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     with pytest.raises(DataError, match=r"the test split of .* is not the one .*--data-changed"):

@@ -1,13 +1,12 @@
 """Models whose sentences differ with z."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 from textvae.model import SentenceVAE
-from textvae.tokenizer import EOS_ID, Tokenizer
+from textvae.tokenizer import Tokenizer
 
 MakeModel = Callable[..., SentenceVAE]
 
@@ -21,19 +20,17 @@ def push(model: SentenceVAE, token: int, by: float) -> SentenceVAE:
 
 @pytest.fixture
 def language_model(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVAE:
-    return make_model(word_tokenizer.vocab_size, latent_dim=0, tokenizer=word_tokenizer)
+    return make_model(latent_dim=0, tokenizer=word_tokenizer)
 
 
 @pytest.fixture
-def lively_model(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVAE:
-    """One whose sentences differ with z and end at unlike times, some never."""
-    size = word_tokenizer.vocab_size
-    return push(make_model(size, seed=5, std=1.5, tokenizer=word_tokenizer), EOS_ID, 3.0)
+def lively_model(make_lively: MakeModel) -> SentenceVAE:
+    """A lively one, that a test may push."""
+    return make_lively()
 
 
 @pytest.fixture
-def told(make_model: MakeModel, word_tokenizer: Tokenizer) -> SentenceVAE:
-    """A lively model that is told how many and where, the former seldom one."""
+def told(make_lively: MakeModel) -> SentenceVAE:
+    """One that is told how many and where, the former seldom one."""
     classes = {"number": {"many": 3, "one": 1}, "place": {"here": 5, "there": 5}}
-    options: Any = {"seed": 5, "std": 1.5, "tokenizer": word_tokenizer, "classes": classes}
-    return push(make_model(word_tokenizer.vocab_size, **options), EOS_ID, 3.0)
+    return make_lively(classes=classes)

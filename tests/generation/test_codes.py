@@ -1,6 +1,7 @@
 """Encoding, drawn codes, ways between codes, labels guessed and drawn."""
 
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -25,15 +26,13 @@ ONE, OTHER = "the cat sees a dog", "a dog runs"
         (1, [(1, 2), (1, 3), (1, 3), (1, 3), (1, 5), (1, 6)]),
     ],
 )
-def test_encoding_equals_the_model_on_batches_of_like_length(
-    tiny_model, texts, monkeypatch, together, shapes
-):
-    found, inner = [], tiny_model.encode
-    monkeypatch.setattr(
-        tiny_model, "encode", lambda batch: found.append(batch.target_ids.shape) or inner(batch)
-    )
+def test_encoding_is_of_batches_of_like_length(tiny_model, texts, monkeypatch, together, shapes):
+    inner = tiny_model.encode
+    watched = Mock(side_effect=inner)
+    monkeypatch.setattr(tiny_model, "encode", watched)
     monkeypatch.setattr(module, "TOGETHER", together)
     posterior = gen.encode(tiny_model, texts)
+    found = [call.args[0].target_ids.shape for call in watched.call_args_list]
     assert [(rows, width - 1) for rows, width in found] == shapes  # without EOS
     assert posterior.mean.shape == posterior.variance.shape == (len(texts), 3)
     assert not posterior.mean.requires_grad
@@ -144,9 +143,8 @@ def test_a_path_goes_from_mean_to_mean(lively_model, texts, steps, method):
     expected = [way(means[0], means[1], shares), way(means[1], means[2], shares)[1:]]
     torch.testing.assert_close(z, torch.cat(expected))
     torch.testing.assert_close(z[:: steps - 1], means)
-    assert gen.path_codes(lively_model, ONE, OTHER).equal(
-        gen.path_codes(lively_model, ONE, OTHER, steps=5, method="linear")
-    )
+    by_default = gen.path_codes(lively_model, ONE, OTHER)
+    assert by_default.equal(gen.path_codes(lively_model, ONE, OTHER, steps=5, method="linear"))
 
 
 def test_traversing_sets_one_dimension(lively_model):

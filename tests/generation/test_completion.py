@@ -134,9 +134,7 @@ def test_decoding_goes_on_from_a_prefix(lively_model, strategy):
     ("text", "options", "message"),
     [
         ("", {}, "text must have tokens, and the mark of a gap '_', got ''"),
-        ("a dog", {"gap": "*"}, r"the mark of a gap '\*', got 'a dog'"),
         ("a dog", {"gap": ""}, "the mark of a gap '', got 'a dog'"),
-        ("a _", {"strategy": "beam"}, "strategy must be one of sample, greedy, got 'beam'"),
         ("a _", {"source": "mean"}, "source must be one of posterior, prior, got 'mean'"),
         ("a _", {"rounds": -1}, "rounds must be at least 0, got -1"),
         ("a _", {"num_sentences": 0}, "num_sentences must be at least 1, got 0"),

@@ -16,9 +16,8 @@ from textvae.generation import draws
 from textvae.generation.draws import CHOICE, NOISE, TOKEN, normals, uniforms
 
 # Scores that are all different, so that no order is open to doubt.
-SCORES = st.lists(st.integers(-80, 80), min_size=1, max_size=12, unique=True).map(
-    lambda row: [value / 8 for value in row]
-)
+EIGHTHS = st.lists(st.integers(-80, 80), min_size=1, max_size=12, unique=True)
+SCORES = EIGHTHS.map(lambda row: [value / 8 for value in row])
 
 
 def probabilities(scores: list[float]) -> list[float]:
@@ -129,10 +128,8 @@ def test_numbers_equal_those_of_plain_integers(seed, purpose, row, column):
 
 def test_keys_give_numbers_that_have_nothing_to_do_with_each_other():
     rows, columns = torch.arange(200), torch.arange(200)
-    tables = [
-        uniforms(seed, purpose, rows[:, None], columns)
-        for seed, purpose in ((0, TOKEN), (1, TOKEN), (0, NOISE), (0, CHOICE), (-1, TOKEN))
-    ]
+    keys = (0, TOKEN), (1, TOKEN), (0, NOISE), (0, CHOICE), (-1, TOKEN)
+    tables = [uniforms(seed, purpose, rows[:, None], columns) for seed, purpose in keys]
     tables += [tables[0].T, tables[0].roll(1, 0), tables[0].roll(1, 1)]
     correlations = torch.corrcoef(torch.stack([table.flatten() for table in tables]))
     assert (correlations - torch.eye(len(tables)).double()).abs().max() < 5 / 200

@@ -59,27 +59,19 @@ class Memory(Logger):
 
 def fit(model: VAE, *callbacks: Callback, path: Path | None = None, **options: Any) -> Trainer:
     """Train for one epoch of eight batches, or for `max_steps`."""
-    quiet = {
-        "logger": Memory(),
-        "log_every_n_steps": 1,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        "accelerator": "cpu",
-        "max_epochs": 3 if "max_steps" in options else 1,
-    }
-    trainer = Trainer(**{**quiet, **options}, callbacks=list(callbacks))
+    given = {"accelerator": "cpu", "max_epochs": 3 if "max_steps" in options else 1}
+    given |= {"logger": Memory(), "log_every_n_steps": 1}
+    given |= {"enable_progress_bar": False, "enable_model_summary": False}
+    given["enable_checkpointing"] = any(isinstance(each, ModelCheckpoint) for each in callbacks)
+    trainer = Trainer(**given | options, callbacks=list(callbacks))
     trainer.fit(model, BATCHES, BATCHES, ckpt_path=path)
     return trainer
 
 
-def train(
-    annealer: KLAnnealer, directory: Path, *, accumulate: int = 1, resume: bool = False
-) -> tuple[list[float], list[float]]:
+def train(annealer: KLAnnealer, directory: Path, accumulate: int = 1, resume: bool = False) -> Any:
     """Two epochs with a checkpoint after step 5, or go on from it: weights seen and logged."""
-    saving = ModelCheckpoint(
-        directory, filename="{step}", save_top_k=-1, every_n_train_steps=5, save_last=False
-    )
+    all_of_them = {"save_top_k": -1, "every_n_train_steps": 5, "save_last": False}
+    saving = ModelCheckpoint(directory, filename="{step}", **all_of_them)
     model, path = VAE(annealer), directory / "step=5.ckpt" if resume else None
     options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "path": path}
     trainer = fit(model, saving, KLAnnealingCallback(annealer), **options)

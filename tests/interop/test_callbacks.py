@@ -5,11 +5,11 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import docs
 from textvae.annealers import CyclicalAnnealer, LinearAnnealer, ScheduledAnnealer
 from textvae.interop.vae_annealing import Annealer
 
@@ -59,16 +59,6 @@ def weights(steps: Iterable[int]) -> list[float]:
 def loop_of(library: str) -> Any:
     module = f"tests.interop.{library}_loop"
     return pytest.importorskip(module, reason="needs the extra interop")
-
-
-@pytest.fixture
-def lightning() -> Any:
-    return loop_of("lightning")
-
-
-@pytest.fixture
-def transformers() -> Any:
-    return loop_of("transformers")
 
 
 @pytest.fixture(params=["lightning", "transformers"])
@@ -130,7 +120,8 @@ def test_a_missing_library_is_named_with_the_extra(monkeypatch, module, library,
         importlib.import_module(module)
 
 
-def test_a_batch_with_two_optimizers_counts_once(lightning):
+def test_a_batch_with_two_optimizers_counts_once():
+    lightning = loop_of("lightning")
     annealer = LinearAnnealer(8)
     model = lightning.VAE(annealer, optimizers=2)
     trainer = lightning.fit(model, lightning.KLAnnealingCallback(annealer))
@@ -138,7 +129,8 @@ def test_a_batch_with_two_optimizers_counts_once(lightning):
     assert model.seen == weights(range(8))
 
 
-def test_a_second_trainer_goes_on_with_the_schedule(lightning):
+def test_a_second_trainer_goes_on_with_the_schedule():
+    lightning = loop_of("lightning")
     annealer = LinearAnnealer(8)
     callback, model = lightning.KLAnnealingCallback(annealer), lightning.VAE(annealer)
     for _ in range(2):
@@ -146,7 +138,9 @@ def test_a_second_trainer_goes_on_with_the_schedule(lightning):
     assert model.seen == weights(range(16))
 
 
-def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(lightning, tmp_path):
+def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(tmp_path):
+    lightning = loop_of("lightning")
+
     class SaveEarly(lightning.Callback):
         def on_train_batch_end(self, trainer: Any, *unused: Any) -> None:
             if trainer.global_step == 5:
@@ -159,7 +153,9 @@ def test_a_checkpoint_from_between_optimizer_and_annealer_resumes_right(lightnin
     assert model.seen == weights(range(5, 8))
 
 
-def test_each_callback_keeps_its_own_state(lightning, tmp_path):
+def test_each_callback_keeps_its_own_state(tmp_path):
+    lightning = loop_of("lightning")
+
     def fit(*annealers: ScheduledAnnealer, **options: Any) -> Any:
         named = zip(annealers, "ab", strict=True)
         callbacks = [lightning.KLAnnealingCallback(*pair) for pair in named]
@@ -175,7 +171,8 @@ def test_each_callback_keeps_its_own_state(lightning, tmp_path):
     assert not new[1].cyclical
 
 
-def test_training_again_begins_again_or_at_the_checkpoint(transformers, tmp_path):
+def test_training_again_begins_again_or_at_the_checkpoint(tmp_path):
+    transformers = loop_of("transformers")
     annealer = LinearAnnealer(32)
     annealer.step()
     trainer = transformers.VAETrainer(annealer, tmp_path)
@@ -185,7 +182,8 @@ def test_training_again_begins_again_or_at_the_checkpoint(transformers, tmp_path
     assert trainer.seen == [step / 32 for step in steps]
 
 
-def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(transformers, tmp_path):
+def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(tmp_path):
+    transformers = loop_of("transformers")
     reported: list[float] = []
 
     class Reporter(transformers.TrainerCallback):
@@ -203,10 +201,8 @@ def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(tran
     assert reported == weights(range(16))
 
 
-DOC = Path(__file__).parents[2] / "docs" / "your-own-loop.md"
-BLOCKS = re.findall(
-    r"^```python ?(\w*)\n(.*?)^```$", DOC.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-)
+CODE = re.compile(r"^```python ?(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = CODE.findall(docs.text("docs/your-own-loop.md"))
 STEPS = {0: 50, 1: 30, 2: 30}
 """Optimizer steps that the block of this position takes."""
 

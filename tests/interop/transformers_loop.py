@@ -28,25 +28,14 @@ class VAETrainer(Trainer):
     """Two epochs of eight batches, with a checkpoint after step 5."""
 
     def __init__(self, annealer: KLAnnealer, directory: Path, **options: Any) -> None:
-        given = {
-            "output_dir": str(directory),
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "save_strategy": "steps",
-            "save_steps": 5,
-            "per_device_train_batch_size": 1,
-            "num_train_epochs": 2,
-            "logging_steps": 1,
-            "eval_strategy": "steps",
-            "eval_steps": 4,
-            "dataloader_pin_memory": False,
-        }
-        arguments = TrainingArguments(**{**given, **options})
-        callbacks = [KLAnnealingCallback(annealer)]
-        super().__init__(
-            Model(), arguments, train_dataset=DATA, eval_dataset=DATA[:2], callbacks=callbacks
-        )
+        given = {"output_dir": str(directory), "report_to": "none", "disable_tqdm": True}
+        given |= {"use_cpu": True, "dataloader_pin_memory": False}
+        given |= {"per_device_train_batch_size": 1, "num_train_epochs": 2, "logging_steps": 1}
+        given |= {"save_strategy": "steps", "save_steps": 5}
+        given |= {"eval_strategy": "steps", "eval_steps": 4}
+        arguments = TrainingArguments(**given | options)
+        data = {"train_dataset": DATA, "eval_dataset": DATA[:2]}
+        super().__init__(Model(), arguments, **data, callbacks=[KLAnnealingCallback(annealer)])
         self.remove_callback(PrinterCallback)
         self.annealer, self.seen = annealer, list[float]()
 
@@ -61,9 +50,7 @@ class VAETrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def train(
-    annealer: KLAnnealer, directory: Path, *, accumulate: int = 1, resume: bool = False
-) -> tuple[list[float], list[float]]:
+def train(annealer: KLAnnealer, directory: Path, accumulate: int = 1, resume: bool = False) -> Any:
     """Train, or go on from the checkpoint: weights seen and logged."""
     trainer = VAETrainer(annealer, directory, gradient_accumulation_steps=accumulate)
     trainer.train(resume_from_checkpoint=str(directory / "checkpoint-5") if resume else None)

@@ -35,9 +35,7 @@ def expected_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) 
     st.sampled_from([1, 8, 30, 2**25]),
     st.integers(0, 1000),
 )
-def test_values_and_gradients_are_those_of_cross_entropy(
-    tokens, hidden, vocabulary, max_scores, seed
-):
+def test_it_is_cross_entropy_with_its_gradients(tokens, hidden, vocabulary, max_scores, seed):
     *inputs, targets = numbers(tokens, hidden, vocabulary, seed)
     upstream = draws64(tokens, seed=seed + 5)  # any gradient, of either sign, and of none
     upstream[0] = 0
@@ -64,9 +62,7 @@ def test_values_and_gradients_are_those_of_cross_entropy(
         (False, 2**23, 11, [2, 2, 2, 2, 2, 1]),
     ],
 )
-def test_no_more_scores_exist_at_a_time_than_allowed(
-    monkeypatch, training, max_scores, kept, blocks
-):
+def test_no_more_scores_exist_than_allowed(monkeypatch, training, max_scores, kept, blocks):
     *inputs, targets = numbers(11, 1, 4)
     seen = list[int]()
     monkeypatch.setattr(layer, "KEPT_SCORES", kept)

@@ -36,9 +36,6 @@ seeds = st.integers(0, 1000)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-# KL
-
-
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return reference_kl(Normal(mu, torch.exp(0.5 * logvar)), Normal(0.0, 1.0))
 
@@ -71,9 +68,6 @@ def test_fp32_keeps_its_digits_near_the_prior(mu, logvar):
 def test_an_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="one of sum, mean, none, got 'batchmean'"):
         kl_divergence(torch.ones(2, 3), torch.ones(2, 3), "batchmean")
-
-
-# Reconstruction
 
 
 @few
@@ -168,9 +162,6 @@ def test_what_cross_entropy_refuses():
         message = rf"3 numbers between 0 and the 4 tokens of targets, got {re.escape(str(lengths))}"
         with pytest.raises(ValueError, match=message):
             cross_entropy_reconstruction(scores, targets, lengths=torch.tensor(lengths))
-
-
-# The whole loss
 
 
 def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,19 +1,17 @@
 """A batch of sentences of unlike length, and what may be done to it without an effect."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
-from textvae.batches import Batch
+from textvae.batches import Batch, collate
 
 SENTENCES = [[5, 6, 7, 4], [8], [], [9, 4, 4, 9, 5, 6], [6, 5]]
 TRUNCATED = [False, False, False, True, False]
 
 
 @pytest.fixture
-def batch(make_batch: Callable[..., Batch]) -> Batch:
-    return make_batch(SENTENCES, truncated=TRUNCATED)
+def batch() -> Batch:
+    return collate(SENTENCES, truncated=TRUNCATED)
 
 
 def rows_of(batch: Batch, rows: list[int]) -> Batch:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.draws import draws
+from textvae.batches import collate
 from textvae.checks import InputError
 from textvae.config import ModelConfig
 from textvae.losses import split_gradient
@@ -17,13 +18,13 @@ def bag(vocab_size: int = 6) -> BagOfWords:
     return BagOfWords(vocab_size, ModelConfig(latent_dim=1, decoder_hidden_size=1))
 
 
-def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch):
+def test_it_is_the_nll_of_a_sentences_words_by_hand():
     loss = bag()
     with torch.no_grad():
         loss.hidden.weight.fill_(2.0), loss.hidden.bias.fill_(-1.0)
         loss.output.weight.copy_(torch.arange(6.0)[:, None]), loss.output.bias.zero_()
     z = torch.tensor([[0.3], [0.8]])
-    found = loss(make_batch([[4, 5, 5], [4]]), z)
+    found = loss(collate([[4, 5, 5], [4]]), z)
     expected = []
     for code, words in ((0.3, [4, 5, 5, EOS_ID]), (0.8, [4, EOS_ID])):
         scores = [word * math.tanh(2 * code - 1) for word in range(6)]
@@ -32,26 +33,26 @@ def test_it_is_the_nll_of_a_sentences_words_by_hand(make_batch):
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_order_does_not_matter_and_padding_does_not_count(make_batch):
+def test_order_does_not_matter_and_padding_does_not_count():
     torch.manual_seed(0)
     loss, z = bag(9), torch.randn(1, 1)
-    alone = loss(make_batch([[4, 5, 8]]), z)
-    torch.testing.assert_close(loss(make_batch([[8, 4, 5]]), z), alone)
-    beside = loss(make_batch([[4, 5, 8], [6] * 7]), z.repeat(2, 1))
+    alone = loss(collate([[4, 5, 8]]), z)
+    torch.testing.assert_close(loss(collate([[8, 4, 5]]), z), alone)
+    beside = loss(collate([[4, 5, 8], [6] * 7]), z.repeat(2, 1))
     torch.testing.assert_close(beside[:1], alone)
-    many = loss(make_batch([[4, 5, 8]]), torch.stack([z, z + 1]))
+    many = loss(collate([[4, 5, 8]]), torch.stack([z, z + 1]))
     assert many.shape == (2, 1)
     torch.testing.assert_close(many[0], alone)
 
 
-def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch):
+def test_mmd_is_that_of_a_double_loop_and_many_draws():
     mmd, z, prior = MMD(6, ModelConfig(latent_dim=3)), 1.5 * draws(4, 3), draws(3000, 3, seed=1)
 
     def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return 6 / (6 + (a - b).square().sum(-1))
 
     of_prior = (kernel(prior[:, None], prior).sum() - 3000) / (3000 * 2999)
-    batch, expected = make_batch([[5]] * 4), []
+    batch, expected = collate([[5]] * 4), []
     for i in range(4):
         pairs = [kernel(z[i], z[j]) for j in range(4) if j != i]
         expected.append(sum(pairs) / 3 - 2 * kernel(z[i], prior).mean() + of_prior)
@@ -62,8 +63,8 @@ def test_mmd_is_that_of_a_double_loop_and_many_draws(make_batch):
     assert mmd(batch, z[:1]).isfinite()  # no pair
 
 
-def test_a_model_has_it_by_its_option_and_in_training_alone(make_model, make_batch):
-    model, batch = make_model(bag_of_words=0.25), make_batch([[5, 6], [7]])
+def test_a_model_has_it_by_its_option_and_in_training_alone(make_model):
+    model, batch = make_model(bag_of_words=0.25), collate([[5, 6], [7]])
     assert model.term_weights == {"bag_of_words": 0.25}
     assert list(model.train()(batch).terms) == ["rec", "bag_of_words"]
     assert list(model.eval()(batch).terms) == ["rec"]
@@ -74,18 +75,16 @@ def test_a_model_has_it_by_its_option_and_in_training_alone(make_model, make_bat
     assert not make_model(latent_dim=0, bag_of_words=0.25).term_weights
 
 
-def test_each_terms_gradient_by_several_codes(make_model, make_batch):
-    model, batch = make_model(bag_of_words=0.25).train(), make_batch([[5, 6], [7]])
+def test_each_terms_gradient_by_several_codes(make_model):
+    model, batch = make_model(bag_of_words=0.25).train(), collate([[5, 6], [7]])
     out, weight = model(batch, draws(4, 2, 3)), model.head.logvar.weight
     assert list(out.terms) == ["rec", "bag_of_words", "log_ratio"]
     assert {term.shape for term in out.terms.values()} == {(4, 2)}
     log_ratio, words = out.terms["log_ratio"].sum(), out.terms["bag_of_words"].sum()
     torch.testing.assert_close(log_ratio, out.posterior.log_ratio(out.z).sum())
     (d_z,) = torch.autograd.grad(log_ratio, out.z, retain_graph=True)
-    both = [
-        torch.autograd.grad(of, weight, given, retain_graph=True)[0]
-        for of, given in ((log_ratio, None), (out.z, d_z), (words, None))
-    ]
+    given = (log_ratio, None), (out.z, d_z), (words, None)
+    both = [torch.autograd.grad(of, weight, by, retain_graph=True)[0] for of, by in given]
     torch.testing.assert_close(both[0], both[1])  # not by the posterior's parameters
     split_gradient(out.terms["rec"], out.z, "bound")  # which auxiliary losses don't read
     assert torch.autograd.grad(words, weight)[0].equal(both[2])

@@ -1,7 +1,6 @@
 """Labels that a model is told: by hand, as an oracle, and in a model that is saved and loaded."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from textvae.model.labels import Labels
 
 CLASSES = {"topic": {"sea": 3, "farm": 1, "court": 4}, "mood": {"asked": 4, "told": 4}}
 TOLD = np.array([[0, 1], [2, 0], [1, 1], [0, 0], [2, 1]])
-MakeModel = Callable[..., SentenceVAE]
 
 
 @pytest.fixture
@@ -40,9 +38,8 @@ def test_a_layer_reads_a_one_for_each_value_that_is_true():
 
 def test_what_is_given_takes_the_place_of_what_is_known():
     labels = Labels(CLASSES)
-    assert labels.changed(torch.tensor([[0, 1], [2, 0]]), 2, "mood=asked").tolist() == [
-        *([0, 0], [2, 0])
-    ]
+    known = torch.tensor([[0, 1], [2, 0]])
+    assert labels.changed(known, 2, "mood=asked").tolist() == [[0, 0], [2, 0]]
     assert labels.changed(torch.tensor([[0, 1]]), 2, None).tolist() == [[0, 1], [0, 1]]
     assert labels.changed(None, 1, "mood=told,topic=court").tolist() == [[2, 1]]
     assert Labels(None).changed(None, 3, None).shape == (3, 0)

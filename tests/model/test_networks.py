@@ -1,23 +1,19 @@
 """Encoder and decoder against loops over sentences, token by token."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.draws import draws
+from tests.draws import drawn_anew, draws
 from tests.model.conftest import rows_of, widened
-from textvae.batches import Batch
+from textvae.batches import Batch, collate
 from textvae.config import ModelConfig
 from textvae.model import Decoder, Encoder
 from textvae.model.networks import CELLS
 from textvae.tokenizer import BOS_ID, PAD_ID, UNK_ID
-
-MakeBatch = Callable[..., Batch]
-
 
 POOLINGS = ("last", "mean", "max")
 
@@ -29,12 +25,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
     """One of each kind, with large weights, and an embedding of padding that a leak would carry."""
     names = ("encoder_cell", "encoder_num_layers", "bidirectional", "pooling")
     kind = dict(zip(names, request.param, strict=True))
-    made = Encoder(10, ModelConfig(embedding_dim=4, encoder_hidden_size=3, **kind))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(0, 0.8, generator=generator)
-    return made
+    return drawn_anew(Encoder(10, ModelConfig(embedding_dim=4, encoder_hidden_size=3, **kind)))
 
 
 def padded(sentences: list[list[int]], width: int | None = None) -> tuple[Tensor, Tensor]:
@@ -56,22 +47,13 @@ def by_hand(encoder: Encoder, sentence: list[int]) -> Tensor:
 
 
 def test_the_encoder_equals_a_loop_over_sentences(encoder):
-    pooled = encoder(*padded(IDS))
-    assert pooled.shape == (len(IDS), encoder.output_size)
+    """Whatever padding, neighbours and order."""
     assert encoder.output_size == (6 if encoder.bidirectional else 3)
-    torch.testing.assert_close(pooled, torch.stack([by_hand(encoder, ids) for ids in IDS]))
-    assert torch.pdist(pooled).min() > 1e-3, "sentences must differ for a mix-up to show"
-
-
-def test_padding_neighbours_and_order_do_not_matter_to_the_encoder(encoder):
-    pooled = encoder(*padded(IDS))
-    torch.testing.assert_close(encoder(*padded(IDS, width=12)), pooled)
-    torch.testing.assert_close(encoder(*padded(IDS * 2)), pooled.repeat(2, 1))
-    order = [4, 2, 0, 5, 3, 1]
-    torch.testing.assert_close(encoder(*padded([IDS[i] for i in order])), pooled[order])
-
-
-# Decoder
+    expected = torch.stack([by_hand(encoder, ids) for ids in IDS])
+    for order, width in ([0, 1, 2, 3, 4, 5], None), ([4, 2, 0, 5, 3, 1, 4], 12):
+        pooled = encoder(*padded([IDS[i] for i in order], width))
+        torch.testing.assert_close(pooled, expected[order])
+    assert torch.pdist(expected).min() > 1e-3, "sentences must differ for a mix-up to show"
 
 
 def decoder(vocab_size: int = 10, latent_dim: int = 3, **arguments: Any) -> Decoder:
@@ -80,17 +62,10 @@ def decoder(vocab_size: int = 10, latent_dim: int = 3, **arguments: Any) -> Deco
     own = {f"decoder_{n}" if n in of_decoder else n: value for n, value in arguments.items()}
     sizes = {"latent_dim": latent_dim, "embedding_dim": 5, "decoder_hidden_size": 4}
     still = {"embedding_dropout": 0.0, "output_dropout": 0.0}
-    made = Decoder(vocab_size, ModelConfig(**{**sizes, **still, **own}))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(0, 0.8, generator=generator)
-    return made.eval()
+    return drawn_anew(Decoder(vocab_size, ModelConfig(**{**sizes, **still, **own}))).eval()
 
 
-@pytest.fixture(
-    params=itertools.product(("lstm", "gru"), (1, 2), ("state", "input", "both", "skip"))
-)
+@pytest.fixture(params=itertools.product(CELLS, (1, 2), ("state", "input", "both", "skip")))
 def model(request: pytest.FixtureRequest) -> Decoder:
     """One of each kind."""
     cell, layers, latent_to = request.param
@@ -128,6 +103,10 @@ def test_teacher_forcing_equals_decoding_step_by_step(model, batch, z):
     log_p = model.log_likelihood(batch, z)
     assert log_p.tolist() == pytest.approx(step_by_step(model, batch, z), rel=1e-5)
     assert (log_p < 0).all()
+    # Neither padding nor neighbours nor order matter.
+    torch.testing.assert_close(model.log_likelihood(widened(batch), z), log_p)
+    for rows in ([4, 2, 0, 3, 1], [0, 0, 3, 3, 1, 2, 4]):
+        torch.testing.assert_close(model.log_likelihood(rows_of(batch, rows), z[rows]), log_p[rows])
 
 
 @pytest.mark.parametrize(
@@ -135,9 +114,7 @@ def test_teacher_forcing_equals_decoding_step_by_step(model, batch, z):
     [("lstm", 2, "both"), ("gru", 2, "state"), ("lstm", 2, "input"), ("lstm", 0, "both")],
 )
 @pytest.mark.parametrize("longest", [1, 4])
-def test_probabilities_of_all_sentences_sum_to_one(
-    make_batch, cell, latent_dim, latent_to, longest
-):
+def test_all_probabilities_sum_to_one(cell, latent_dim, latent_to, longest):
     # A decoder that saw its target, or the end, or counted one token too many, would not be a
     # distribution. Sentences that have not ended after `longest` tokens count as prefixes.
     model = decoder(5, latent_dim, cell=cell, latent_to=latent_to)
@@ -145,17 +122,10 @@ def test_probabilities_of_all_sentences_sum_to_one(
     ended = [ids for n in range(longest) for ids in itertools.product(symbols, repeat=n)]
     prefixes = list(itertools.product(symbols, repeat=longest))
     cut = [False] * len(ended) + [True] * len(prefixes)
-    batch = make_batch(ended + prefixes, truncated=cut)
+    batch = collate(ended + prefixes, truncated=cut)
     log_p = model.log_likelihood(batch, draws(1, latent_dim).expand(len(cut), -1))
     assert log_p.double().exp().sum().item() == pytest.approx(1, abs=1e-5)
     assert log_p[~torch.tensor(cut)].exp().sum() < 0.999, "prefixes must matter"
-
-
-def test_neither_padding_nor_neighbours_nor_order_matter(model, batch, z):
-    log_p = model.log_likelihood(batch, z)
-    torch.testing.assert_close(model.log_likelihood(widened(batch), z), log_p)
-    for rows in ([4, 2, 0, 3, 1], [0, 0, 3, 3, 1, 2, 4]):
-        torch.testing.assert_close(model.log_likelihood(rows_of(batch, rows), z[rows]), log_p[rows])
 
 
 def test_many_codes_of_each_sentence_equal_a_loop_over_samples(model, batch):
@@ -223,12 +193,9 @@ def test_the_initial_state_is_that_of_the_docstring(cell):
             torch.testing.assert_close(state[1][layer, b], cells)
 
 
-# Dropout
-
-
-def test_word_dropout_takes_its_share_and_never_bos(make_batch):
+def test_word_dropout_takes_its_share_and_never_bos():
     model = decoder(word_dropout=0.3).train()
-    batch, seen = make_batch([[4, 5, 6, 7, 8, 9] * 10] * 50), read_ids(model)
+    batch, seen = collate([[4, 5, 6, 7, 8, 9] * 10] * 50), read_ids(model)
     torch.manual_seed(0)
     model.log_likelihood(batch, draws(2, 50, 3))
     assert (seen[0][:, 0] == BOS_ID).all()

@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tests.sizes import SMALL
 from tests.training.building import in_step, press_ctrl_c
+from textvae.model import SentenceVAE
 from textvae.training import Trainer
 
 FRACTIONS = {"valid_fraction": 0.1, "test_fraction": 0.2}
@@ -25,6 +28,10 @@ def fit_all(phases: Iterable[Trainer]) -> list[Trainer]:
 def press_in(trainer: Trainer, step: int) -> None:
     """Press Ctrl-C in a trainer's step number `step`."""
     in_step(trainer, step, press_ctrl_c)
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    return SentenceVAE.from_pretrained(path).state_dict()
 
 
 def left_behind(run: Path) -> dict[str, Any]:

@@ -1,5 +1,3 @@
-"""Tests of `textvae.recipes.options`."""
-
 from dataclasses import replace
 
 import pytest
@@ -46,9 +44,10 @@ def test_recipes_are_put_together_and_later_ones_win():
         combined("pool+nonsense")
 
 
-@pytest.mark.parametrize(
-    ("num_sentences", "epochs", "warmup"), [(40, 40, 10.0), (30_000, 13, 6.5), (500_000, 4, 2.0)]
-)
+LENGTHS = [(40, 40, 10.0), (30_000, 13, 6.5), (500_000, 4, 2.0)]
+
+
+@pytest.mark.parametrize(("num_sentences", "epochs", "warmup"), LENGTHS)
 def test_the_size_of_a_corpus_decides(num_sentences, epochs, warmup):
     words = [f"word{i} and word{i}" for i in range(12_000)]
     texts = (words * (num_sentences // len(words) + 1))[:num_sentences]
@@ -79,9 +78,10 @@ def test_the_look_of_sentences_decides_on_the_tokenizer(texts, tokenizer):
     assert chosen(corpus, {"tokenizer": "bpe"})["tokenizer"] == "bpe"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("batch_size", "3"), ("batch_size", 0), ("pattern", 5), ("lowercase", 1)]
-)
+WRONG = [("batch_size", "3"), ("batch_size", 0), ("pattern", 5), ("lowercase", 1)]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
 def test_what_decides_is_checked_before_it_is_used(name, value):
     corpus = Corpus("mine", {"train": Dataset.from_dict({"text": ["a b"]})}, "mine.txt", {})
     with pytest.raises(InputError, match=f"^{name} must be "):

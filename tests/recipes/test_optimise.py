@@ -84,17 +84,13 @@ def test_what_fails_is_as_bad_as_the_worst_to_the_search(model):
     assert sum(each.step > 10 for each in found) > 5  # but does not stay there
 
 
-def test_what_is_refused(model, language_model):
-    with pytest.raises(InputError, match="none of 2 candidates could be scored: KeyError: 'x'"):
-        optimise(model, lambda text: {}["x"], steps=2)
+def test_what_is_refused(model):
     with pytest.raises(InputError, match="steps must be at least 1, got 0"):
         optimise(model, len, steps=0)
     with pytest.raises(InputError, match=r"max_kl must be in \(0, inf\), got 0.0"):
         optimise(model, len, max_kl=0)
     with pytest.raises(InputError, match="sampler must be one of gp, random, got 'tpe'"):
         optimise(model, len, sampler="tpe")
-    with pytest.raises(InputError, match="language model"):
-        optimise(TextVAE.from_pretrained(language_model), len)
 
 
 def test_a_function_by_its_file(tmp_path):
@@ -104,9 +100,7 @@ def test_a_function_by_its_file(tmp_path):
     file.with_name("broken.py").write_text("1 / 0")
     for where, fault in {
         f"{file}:scores": "KeyError: 'scores'",
-        f"{tmp_path}/gone.py:score": "FileNotFoundError",
         f"{tmp_path}/broken.py:score": "ZeroDivisionError",
-        "my": "property must be FILE.py:function, got 'my'",
     }.items():
         with pytest.raises(InputError, match=fault):
             score_function(where)

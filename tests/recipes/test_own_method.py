@@ -1,7 +1,6 @@
 """A method of one's own, in the file that `docs/your-own-method.md` shows, is treated as ours."""
 
-import importlib.util
-import re
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.recipes.making import FRACTIONS
+from tests import docs
+from tests.recipes.making import FRACTIONS, weights_of
 from tests.sizes import TINY
 from textvae import recipes
 from textvae.checks import InputError
 from textvae.config import ModelConfig
-from textvae.model import AUXILIARIES, HEADS, GaussianHead, SentenceVAE
+from textvae.model import AUXILIARIES, HEADS, GaussianHead
 from textvae.recipes import Phase
 
-PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = docs.blocks(docs.text("docs/your-own-method.md"))
 OPTIONS: dict[str, Any] = {**TINY, **FRACTIONS, "log_every": 1}
 OWN: dict[str, Any] = {**OPTIONS, "posterior": "fixed", "loudness": 2.0, "length": 0.5}
 
@@ -31,19 +30,10 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The page's file, imported."""
     path = tmp_path_factory.mktemp("mine") / "my_method.py"
     path.write_text(BLOCKS[0], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("my_method", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["my_method"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        yield importlib.import_module("my_method")
     del sys.modules["my_method"], HEADS["fixed"], AUXILIARIES["length"]
-
-
-@pytest.fixture(scope="module")
-def model(mine: ModuleType) -> type[SentenceVAE]:
-    found: type[SentenceVAE] = mine.MyVAE
-    return found
 
 
 def test_it_is_trained_saved_resumed_and_diagnosed(mine, corpus, tmp_path):
@@ -83,17 +73,17 @@ def test_the_pages_other_blocks_run(corpus, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "next" / "quiet" / "model.safetensors").exists()
 
 
-def test_its_options_are_known_to_it_alone(corpus, model, tmp_path):
+def test_its_options_are_known_to_it_alone(corpus, mine, tmp_path):
     with pytest.raises(InputError, match=r"loudness must be in \(0, inf\), got 0.0"):
-        recipes.start(corpus, {**OWN, "loudness": 0.0}, tmp_path / "run", model=model)
+        recipes.start(corpus, {**OWN, "loudness": 0.0}, tmp_path / "run", model=mine.MyVAE)
     with pytest.raises(InputError, match="unknown options: length, loudness"):
         recipes.start(corpus, OWN, tmp_path / "run")
-    recipes.start(corpus, {**OWN, "max_steps": 1}, tmp_path / "run", model=model).fit()
+    recipes.start(corpus, {**OWN, "max_steps": 1}, tmp_path / "run", model=mine.MyVAE).fit()
     for read in (recipes.diagnose_run, recipes.resume):
         with pytest.raises(InputError, match="loudness"):
             read(tmp_path / "run")
     with pytest.raises(InputError, match=r"loudness is 2.0 in .*, got 3.0"):
-        recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=model)
+        recipes.resume(tmp_path / "run", {"loudness": 3.0}, model=mine.MyVAE)
 
 
 class NormalisedHead(GaussianHead):
@@ -104,17 +94,15 @@ class NormalisedHead(GaussianHead):
         self.mu = nn.Sequential(self.mu, nn.BatchNorm1d(config.latent_dim))
 
 
-def test_every_parameter_and_buffer_comes_over_from_pretraining(
-    corpus, model, tmp_path, monkeypatch
-):
+def test_every_parameter_and_buffer_is_pretrained(corpus, mine, tmp_path, monkeypatch):
     def state(path: Path) -> dict[str, Tensor]:
-        return model.from_pretrained(path).state_dict()
+        return mine.MyVAE.from_pretrained(path).state_dict()
 
     monkeypatch.setitem(HEADS, "normalised", NormalisedHead)
     options = {**OWN, "posterior": "normalised"}
     options |= {"autoencoder_epochs": 1, "language_model_epochs": 1}
     path = tmp_path / "run"
-    phases = recipes.phases(corpus, options, path, model=model)
+    phases = recipes.phases(corpus, options, path, model=mine.MyVAE)
     for _ in range(2):
         next(phases).fit()
     begun, fresh = next(phases).model.state_dict(), state(path)
@@ -138,19 +126,19 @@ def test_a_decoder_with_skips_takes_a_language_model_over(corpus, tmp_path):
     phases = recipes.phases(corpus, {**OPTIONS, **deep}, tmp_path / "run")
     next(phases).fit()
     begun = next(phases).model.state_dict()
-    learned = SentenceVAE.from_pretrained(tmp_path / "run" / "language_model").state_dict()
+    learned = weights_of(tmp_path / "run" / "language_model")
     assert "decoder.upper.0.weight_ih_l0" in learned
     for name, weights in learned.items():
         assert torch.equal(begun[name][..., : weights.shape[-1]], weights), name
 
 
-def test_a_warm_start_from_another_run(corpus, model, tmp_path):
+def test_a_warm_start_from_another_run(corpus, mine, tmp_path):
     paths = tmp_path / "first", tmp_path / "run"
-    recipes.start(corpus, {**OWN, "seed": 1}, paths[0], model=model).fit()
+    recipes.start(corpus, {**OWN, "seed": 1}, paths[0], model=mine.MyVAE).fit()
     other = Phase("first", keeps=lambda name: "decoder" not in name, run=paths[0])
-    (trainer,) = recipes.phases(corpus, OWN, paths[1], model=model, before=[other])
+    (trainer,) = recipes.phases(corpus, OWN, paths[1], model=mine.MyVAE, before=[other])
     begun = trainer.model.state_dict()
-    first, fresh = (model.from_pretrained(path).state_dict() for path in paths)
+    first, fresh = (mine.MyVAE.from_pretrained(path).state_dict() for path in paths)
     for name, weights in begun.items():
         assert torch.equal(weights, (fresh if "decoder" in name else first)[name]), name
 
@@ -164,7 +152,7 @@ def test_a_phase_of_ones_own_is_continued_where_it_was(corpus, tmp_path):
     assert (first.run.path.name, first.config.max_epochs, first.config.max_beta) == ("quiet", 2, 0)
     first.fit()
     begun = next(trainers).model.state_dict()
-    trained = SentenceVAE.from_pretrained(tmp_path / "run" / "quiet").state_dict()
+    trained = weights_of(tmp_path / "run" / "quiet")
     assert all(torch.equal(begun[name], trained[name]) for name in trained)
 
 

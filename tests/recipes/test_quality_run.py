@@ -1,8 +1,7 @@
-"""Tests of `textvae.recipes.quality_run`."""
-
 import json
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,8 @@ def test_all_of_a_split_that_has_no_more(run, corpus):
 
 
 def test_any_split_and_seed(run, corpus, monkeypatch):
-    train, again, other = (
-        quality_run(run, num_samples=4, seed=seed, split="train") for seed in (0, 0, 1)
-    )
+    measure = partial(quality_run, run, num_samples=4, split="train")
+    train, again, other = (measure(seed=seed) for seed in (0, 0, 1))
     assert train.real.novelty == 0.0  # each of them was trained on
     valid = quality_run(run, num_samples=4, split="valid")
     assert (valid.real.novelty, valid.samples) == (1.0, train.samples)
@@ -142,9 +140,8 @@ def test_perplexities_are_under_the_language_model_given(run, language_model):
 def test_a_language_model_of_other_sentences(run, corpus, tmp_path):
     path = tmp_path / "other.txt"
     path.write_text("a b c\n" * 30, encoding="utf-8")
-    for other in (
-        train(load_corpus(path, **FRACTIONS), tmp_path / "a", latent_dim=0),
-        train(corpus, tmp_path / "b", latent_dim=0, max_length=5),
-    ):
+    other = train(load_corpus(path, **FRACTIONS), tmp_path / "a", latent_dim=0)
+    shorter = train(corpus, tmp_path / "b", latent_dim=0, max_length=5)
+    for each in (other, shorter):
         with pytest.raises(InputError, match="language_model must be of the same corpus, read in"):
-            quality_run(run, language_model=other)
+            quality_run(run, language_model=each)

@@ -42,19 +42,8 @@ def test_a_run_is_put_together_from_its_options(corpus, tmp_path):
     assert trainer.train.seed == 5
     assert all(batch.input_ids.numel() <= 60 for batch in trainer.train)
     assert (trainer.train.shuffle, trainer.valid.shuffle) == (True, False)
-    assert sorted(path.name for path in run.path.iterdir()) == [
-        ".lock",
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-    ]
-
-
-def test_a_taken_directory_is_refused(corpus, tmp_path):
-    (tmp_path / "mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="exists and is not empty"):
-        recipes.start(corpus, OPTIONS, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    names = {".lock", "config.json", "model.safetensors", "tokenizer.json"}
+    assert {path.name for path in run.path.iterdir()} == names
 
 
 def test_a_seed_decides_the_first_weights(corpus, tmp_path):
@@ -76,9 +65,6 @@ def test_a_seed_decides_the_first_weights(corpus, tmp_path):
         ({"tokenizer": "words"}, "tokenizer must be one of word, text, .* got 'words'"),
         ({"max_tokens": 3}, "max_tokens, for the longest sentence, must be at least 21, got 3"),
         ({"max_length": 1, "too_long": "drop"}, "no sentence is left"),
-        ({"annealer": "cyclical", "warmup_epochs": 0.5}, "warmup_steps must be 0 or at least"),
-        ({"vocab_size": 5}, "of another vocabulary than the model"),
-        ({"decoder_hidden_size": 10**7}, "GB to train, and this machine has"),
         ({"autoencoder_epochs": 1}, "autoencoder_epochs makes a run of several phases"),
         ({"language_model_epochs": 1}, "language_model_epochs makes a run of several phases"),
     ],
@@ -129,11 +115,6 @@ def test_any_split_can_be_measured_wherever_it_is(run, text_file, tmp_path):
     moved = tmp_path / "elsewhere.txt"
     moved.write_bytes(text_file.read_bytes())
     assert recipes.evaluate_run(run, data_dir=str(moved)).evaluation == expected
-    with pytest.raises(DataError, match="mine has no split 'dev'; it has train, valid, test"):
-        recipes.evaluate_run(run, "dev")
-    for open_it in (recipes.evaluate_run, recipes.diagnose_run, recipes.resume):
-        with pytest.raises(FileNotFoundError, match="no run"):
-            open_it(tmp_path / "typo")
 
 
 def test_without_a_test_split_the_validation_split_is_measured(text_file, tmp_path):
@@ -144,17 +125,6 @@ def test_without_a_test_split_the_validation_split_is_measured(text_file, tmp_pa
     options = {**OPTIONS, "max_steps": 1}
     recipes.start(load_corpus(directory), options, tmp_path / "run").fit()
     assert recipes.finish(tmp_path / "run")[0].split == "valid"
-
-
-def test_a_resumed_run_is_the_uninterrupted_one(corpus, run, tmp_path):
-    first = recipes.start(corpus, OPTIONS, tmp_path / "run")
-    press_in(first, 3)
-    with pytest.raises(SafeInterrupt):
-        first.fit()
-    second = recipes.resume(tmp_path / "run", {"lr": 1e-3})  # given anew, but the same
-    second.fit()
-    recipes.finish(tmp_path / "run")
-    assert left_behind(tmp_path / "run") == left_behind(run)
 
 
 def test_a_resumed_run_keeps_its_options_but_may_be_longer(corpus, tmp_path):
@@ -181,9 +151,8 @@ def phased(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pretraining_is_an_autoencoder_and_a_language_model(corpus, phased, tmp_path):
-    autoencoder, language_model = (
-        RunDirectory.open(phased / name) for name in ("autoencoder", "language_model")
-    )
+    autoencoder = RunDirectory.open(phased / "autoencoder")
+    language_model = RunDirectory.open(phased / "language_model")
     assert autoencoder.last_beta() == 0
     assert (autoencoder.config.model.latent_dim, language_model.config.model.latent_dim) == (3, 0)
     runs = (autoencoder, language_model, RunDirectory.open(phased))
@@ -291,9 +260,7 @@ def test_other_sentences_are_refused_or_told(text_file, tmp_path, change):
     path.write_text("\n".join(change(lines)))
     before = left_behind(trained)
     for use in (recipes.resume, recipes.evaluate_run, recipes.diagnose_run):
-        with pytest.raises(
-            DataError, match=r"split of .* is not the one .*sha256 was \w{12}…, and is \w{12}…"
-        ):
+        with pytest.raises(DataError, match=r"is not the one .*sha256 was \w{12}…, and is \w{12}…"):
             use(trained)
     assert left_behind(trained) == before
     marked = "mine (data changed)"

@@ -30,9 +30,8 @@ def test_every_configuration_is_trained_with_every_seed(source, tmp_path, spawne
     swept = sweep(source, OPTIONS, configurations, [4, 0], tmp_path / "runs")
     names = ["max_beta=0.5,seed=4", "max_beta=0.5,seed=0", "seed=4", "seed=0"]
     assert spawned == [run.path.name for _, _, run in swept] == names
-    assert [(name, seed) for name, seed, _ in swept] == [
-        (name, seed) for name in configurations for seed in (4, 0)
-    ]
+    asked = [(name, seed) for name in configurations for seed in (4, 0)]
+    assert [(name, seed) for name, seed, _ in swept] == asked
     for name, seed, run in swept:
         stored = RunDirectory.open(run.path).config
         options = {**OPTIONS, **configurations[name], "seed": seed}
@@ -73,18 +72,13 @@ def test_what_is_done_is_not_done_again(source, tmp_path, spawned, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"jobs": 0}, "jobs must be at least 1, got 0"),
-        ({"seeds": []}, r"seeds must be at least one, no two alike, got \[\]"),
         ({"seeds": [1, 2, 1]}, r"seeds must be at least one, no two alike, got \[1, 2, 1\]"),
         ({"base": {"latent_dims": 3}}, "unknown options: latent_dims"),
         ({"configurations": {"a": {}, "b": {"betas": 1}}}, "unknown options: betas"),
         ({"configurations": {"a": {}, "b": {"lr": 0.0}}}, r"lr must be in \(0, inf\), got 0.0"),
-        ({"source": "gone.txt"}, "gone.txt"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_trained(
-    source, tmp_path, spawned, change, message
-):
+def test_wrong_input_is_refused_before_training(source, tmp_path, spawned, change, message):
     call = {"source": source, "base": OPTIONS, "configurations": {"a": {}}, "seeds": [0]} | change
     with pytest.raises(ValueError, match=message):
         sweep(directory=tmp_path / "runs", **call)
@@ -98,9 +92,7 @@ def test_a_directory_of_other_runs_is_refused(source, tmp_path, spawned):
     other.write_bytes(Path(source).read_bytes())
     before = left_behind(tmp_path / "runs" / "seed=0")
     for changed in ((source, {**OPTIONS, "lr": 0.5}), (str(other), OPTIONS)):
-        with pytest.raises(
-            ValueError, match=r"seed=0 was trained on another corpus or with other options"
-        ):
+        with pytest.raises(ValueError, match="seed=0 was trained on another corpus or with other"):
             sweep(*changed, {"b": {"max_beta": 0.5}, "a": {}}, [0], tmp_path / "runs")
     assert spawned == ["seed=0"]
     assert left_behind(tmp_path / "runs" / "seed=0") == before

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.recipes.making import OPTIONS, fit_all
+from tests.recipes.making import FRACTIONS, OPTIONS, fit_all
 from textvae import grammar, recipes, report
 from textvae.checks import InputError
 from textvae.corpus import DataError, load_corpus
@@ -22,18 +22,15 @@ LABELS = {"label_field": "mood,stars", "condition_on": "stars,mood"}
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty sentences with their mood, and one to four stars."""
     path = tmp_path_factory.mktemp("corpus") / "mine.tsv"
-    rows = [
-        f"{sentence.text}\t{sentence.factors['mood']}\t{1 + i % 4}"
-        for i, sentence in enumerate(grammar.sample(40, seed=2))
-    ]
+    drawn = enumerate(grammar.sample(40, seed=2))
+    rows = [f"{each.text}\t{each.factors['mood']}\t{1 + i % 4}" for i, each in drawn]
     path.write_text("\n".join(["text\tmood\tstars", *rows]) + "\n")
     return path
 
 
 def opened(table: Path, **options: Any) -> Any:
     options = {**OPTIONS, **LABELS, **options}
-    shares = {name: OPTIONS[name] for name in ("valid_fraction", "test_fraction")}
-    return load_corpus(table, label_field=options["label_field"], **shares), options
+    return load_corpus(table, label_field=options["label_field"], **FRACTIONS), options
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +80,8 @@ def test_all_is_measured_given_a_sentences_own_labels(run, table):
 
 def test_a_warm_start_is_told_the_same_values(run, table, tmp_path):
     corpus, _ = opened(table)
-    shares = {name: OPTIONS[name] for name in ("valid_fraction", "test_fraction", "device")}
-    options = {**shares, "label_field": "mood,stars", "init_from": str(run), "max_steps": 1}
+    options = {**FRACTIONS, "device": "cpu", "label_field": "mood,stars", "max_steps": 1}
+    options["init_from"] = str(run)
     begun = next(recipes.phases(corpus, options, tmp_path / "next")).model
     old = SentenceVAE.from_pretrained(run)
     assert begun.labels.counts == old.labels.counts

@@ -1,18 +1,15 @@
 """A run that begins with another's model: what it takes over, what is new, what stays as it is."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from tests.recipes.making import FRACTIONS, left_behind, press_in
+from tests.recipes.making import FRACTIONS, left_behind, press_in, weights_of
 from tests.training.building import plain
 from textvae import recipes
 from textvae.checks import InputError
 from textvae.corpus import Corpus, load_corpus
-from textvae.model import SentenceVAE
 from textvae.report import run_heading
 from textvae.run import RunDirectory
 from textvae.tokenizer import Tokenizer
@@ -27,11 +24,7 @@ def other(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     path = tmp_path_factory.mktemp("other") / "other.txt"
     known = corpus["train"]["text"][:20]
     path.write_text("\n".join([*known, *["zebras yodel"] * 10, "quaggas"]), encoding="utf-8")
-    return load_corpus(path, valid_fraction=0.1, test_fraction=0.2)
-
-
-def weights_of(path: Path) -> dict[str, Tensor]:
-    return SentenceVAE.from_pretrained(path).state_dict()
+    return load_corpus(path, **FRACTIONS)
 
 
 def test_the_same_vocabulary_takes_everything_over(corpus, run, tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -168,10 +169,9 @@ def test_an_nll_that_was_cut_short_is_told(pages, diagnosed, tmp_path):
 
 
 def test_the_heat_map_shows_the_dimensions_that_tell_most(diagnosed, tmp_path):
+    per_dimension: Any = [0.0, 0.25, 0.75], 2, 0.75, [0.5, 0.6, 0.9], [0, 1, 3]
     probes = [
-        FactorProbe(
-            "topic", 0.75, 0.5, 0.4, 1.0, [0.0, 0.25, 0.75], 2, 0.75, [0.5, 0.6, 0.9], [0, 1, 3]
-        ),
+        FactorProbe("topic", 0.75, 0.5, 0.4, 1.0, *per_dimension),
         FactorProbe("tense", 0.5, 0.5, 0.0, 0.0, [0.0, 0.0, 0.0], None, 0.0, [0.5] * 3, [0, 0, 0]),
     ]
     found = dataclasses.replace(diagnosed.diagnosis, factors=probes)
@@ -186,9 +186,8 @@ def test_the_heat_map_shows_the_dimensions_that_tell_most(diagnosed, tmp_path):
 
 def test_runs_side_by_side(pages, runs):
     comparison = pages["comparison"]
-    assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == [
-        (run.name, run.diagnosis.verdict.verdict) for run in runs
-    ]
+    verdicts = [(run.name, run.diagnosis.verdict.verdict) for run in runs]
+    assert re.findall(r"</span>(\w+)</th><td>(.*?)</td>", comparison) == verdicts
     shown = pictures(comparison)
     assert shown[:2] == ["KL", "active units"]
     assert shown[-2:] == ["annealed", "plain"]  # a language model has no dimensions
@@ -199,11 +198,7 @@ def test_runs_side_by_side(pages, runs):
 
 def test_a_page_is_written_alike_whole_or_not_at_all(page, diagnosed, tmp_path, monkeypatch):
     assert written(diagnosed, tmp_path) == page
-
-    def fail(self: Path, other: Path) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         report.write_page(diagnosed, Examples([], [], []), tmp_path / "page.html")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", page)]

@@ -1,13 +1,9 @@
-"""Tests of `textvae.report.schedules`."""
-
 import time
-from functools import partial
 from typing import Any
 
 import pytest
 
-from textvae.annealers import ANNEALERS, CyclicalAnnealer, LinearAnnealer, build_annealer
-from textvae.checks import InputError
+from textvae.annealers import CyclicalAnnealer, LinearAnnealer, build_annealer
 from textvae.interop.vae_annealing import Annealer
 from textvae.report import schedules
 from textvae.report.schedules import FIGURES, drawing, listing, picture, weights
@@ -27,29 +23,6 @@ class Feedback:
 
     def step(self) -> None:
         self.weight /= 2
-
-
-def test_a_name_is_what_training_makes_of_it():
-    names = [*ANNEALERS, "vae-annealing"]
-    made = drawing(names, **SHARED)[1][""]
-    assert list(made) == names
-    for name in ANNEALERS:
-        assert repr(made[name]) == repr(build_annealer(name, **SHARED))
-    assert repr(made["vae-annealing"]) == repr(Annealer(40))
-    assert list(drawing(**SHARED)[1][""]) == list(ANNEALERS)
-
-
-@pytest.mark.parametrize(
-    ("names", "figure", "said"),
-    [
-        (["lineal"], None, "annealer must be one of constant, .*, vae-annealing, got 'lineal'"),
-        ([], "shape", "--figure must be one of shapes, cyclical, switching, example, got 'shape'"),
-        (["linear"], "shapes", "either annealers or --figure can be given, got both: shapes"),
-    ],
-)
-def test_what_can_not_be_drawn(names, figure, said):
-    with pytest.raises(InputError, match=said):
-        drawing(names, figure, **SHARED)
 
 
 def test_the_shapes_differ_and_meet_at_both_ends():
@@ -141,11 +114,3 @@ def test_every_step_is_drawn_or_1000_of_many(monkeypatch, num_steps, apart):
     steps, values = drawn[0].curves["cycles"]
     assert (drawn[0].title, steps) == ("p", list(range(0, num_steps + 1, apart)))
     assert values == [annealer.value_at(step) for step in steps]
-
-
-@pytest.mark.parametrize("num_steps", [0, -3])
-def test_there_is_a_step(num_steps):
-    one = {"": {"a": LinearAnnealer(1)}}
-    for show in (partial(picture, "a.png"), listing):
-        with pytest.raises(InputError, match=f"steps must be at least 1, got {num_steps}"):
-            show(one, num_steps, title="t")

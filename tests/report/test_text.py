@@ -42,18 +42,12 @@ def test_the_text_of_a_diagnosis(known, monkeypatch):
     assert " ".join(lines[1].split()) == "rec KL −ELBO ELBO-PPL NLL PPL MI AU active dims"
     shown = " ".join(lines[2].split())
     assert shown == "20.12 2.50 22.62 4.00 22.00 ± 0.25 3.50 1.75 1/3 2/3"
-    assert lines[4] == (
-        "NLL ± standard error, 3 importance samples (2.50 effective); "
-        "MI can be at most log N = 2.48"
-    )
+    assert lines[4].startswith("NLL ± standard error, 3 importance samples (2.50 effective); ")
+    assert lines[4].endswith("; MI can be at most log N = 2.48")
     assert lines[6] == "KL per dimension │█▂ │ 3 dimensions, largest 2.000 nats"
     assert [line.split() for line in lines[9:11]] == [["0.0001", "0.01", "1"], ["3", "1", "0"]]
-    assert [line.split()[-2:] for line in lines[14:18]] == [
-        ["20.12", "+0.00"],
-        ["23.12", "+3.00"],
-        ["22.12", "+2.00"],
-        ["21.00", "+0.88"],
-    ]
+    ablation = ["20.12 +0.00", "23.12 +3.00", "22.12 +2.00", "21.00 +0.88"]
+    assert [" ".join(line.split()[-2:]) for line in lines[14:18]] == ablation
     assert [line.split()[0] for line in lines[21:23]] == ["animal", "deed"]
     assert lines[-3:] == ["verdict: healthy", "It says something.", "next: Go on."]
 
@@ -102,10 +96,8 @@ def test_runs_side_by_side(runs):
 
 
 def test_a_table_is_aligned_to_the_right():
-    rows = [
-        {"rec": 101.2345, "AU": "3/32", "note": "collapsed"},
-        {"rec": 5.0, "AU": 12, "note": "β"},
-    ]
+    first = {"rec": 101.2345, "AU": "3/32", "note": "collapsed"}
+    rows = [first, {"rec": 5.0, "AU": 12, "note": "β"}]
     assert report.text.table(rows).split("\n") == [
         "   rec    AU       note",
         "101.23  3/32  collapsed",
@@ -195,9 +187,8 @@ FOUND = Verdict("healthy", "All is well.", "Go on.")
 
 
 def test_the_closing_ends_with_commands_that_can_be_pasted(diagnosed):
-    run = of_texts(
-        diagnosed, "it 's a $ N; profit for the company", "prices fell again at the end of it"
-    )
+    texts = "it 's a $ N; profit for the company", "prices fell again at the end of it"
+    run = of_texts(diagnosed, *texts)
     text = report.closing(run, RESULTS, recipes.examples_of(run), "my runs/1", FOUND)
     assert "\n\nverdict: healthy\nAll is well.\nnext: Go on.\n\n" in text
     assert "3 (best 2)" in text
@@ -255,8 +246,6 @@ def test_a_summary_has_a_line_for_each_configuration_and_is_a_table_in_markdown(
     assert report.text.markdown(report.text.summary([], {"KL": "kl"})) == ""
 
 
-# How good sentences are
-
 SAMPLES = TextFigures(
     *(1000, 61.234, (0.0512, 0.3, 0.5, 0.75), 0.002, 0.998, 0.25),
     *(17.125, 1.5, 0.0625),  # of lengths
@@ -277,10 +266,8 @@ QUALITY = Quality(
 
 def test_the_text_of_a_quality():
     lines = report.text.quality_text(QUALITY).split("\n")
-    assert lines[0] == (
-        "runs/mine-1: EMBEDDED CORPUS (made by a grammar, no real text), test split, "
-        "temperature 0.9, seed 3"
-    )
+    assert lines[0].startswith("runs/mine-1: EMBEDDED CORPUS (made by a grammar, no real text), ")
+    assert lines[0].endswith("), test split, temperature 0.9, seed 3")
     assert lines[1] == "                 1,000 samples  1,000 real"
     figures = {line[:15].strip(): line[15:44].split() for line in lines[2:17]}
     assert figures == {
@@ -318,9 +305,8 @@ def test_the_parts_of_a_quality_that_may_be_missing():
     lines = report.text.quality_text(bare).split("\n")
     assert lines[0].startswith("runs/mine-1: mine, test split")
     assert (len(lines), lines[-1][:15]) == (13, "length distance")
-    text = report.text.quality_text(
-        replace(QUALITY, grammar=Grammaticality(0.5, None))
-    )  # a language model
+    language_model = replace(QUALITY, grammar=Grammaticality(0.5, None))
+    text = report.text.quality_text(language_model)
     assert ("grammatical" in text, "interpolation" in text) == (True, False)
     few = report.text.quality_text(replace(QUALITY, real=replace(REAL, num_sentences=20)))
     warning = "The split has fewer sentences than there are samples"

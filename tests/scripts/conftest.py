@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,22 +15,11 @@ from textvae import grammar
 
 Run = Callable[..., Answer]
 
-OPTIONS = {
-    **TINY,
-    "word_dropout": 0.3,
-    "annealer": "linear",
-    "warmup_epochs": 1.0,
-    "max_epochs": 2,
-    "batch_size": 20,
-}
+OPTIONS = {**TINY, "word_dropout": 0.3, "annealer": "linear", "warmup_epochs": 1.0}
+OPTIONS |= {"max_epochs": 2, "batch_size": 20}
 
-TINY_MODEL = {
-    "vocab_size": 20,
-    "embedding_dim": 6,
-    "encoder_hidden_size": 4,
-    "decoder_hidden_size": 8,
-    "latent_dim": 3,
-}
+TINY_MODEL = {"vocab_size": 20, "embedding_dim": 6, "latent_dim": 3}
+TINY_MODEL |= {"encoder_hidden_size": 4, "decoder_hidden_size": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def small_grammar(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def small_grammar(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
     """Sixty sentences for the embedded corpus, out of sight of everyone else's cache."""
     whole = grammar.splits
 

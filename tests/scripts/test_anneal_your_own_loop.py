@@ -10,14 +10,13 @@ from tests.scripts.running import SCRIPTS, Answer, assert_refused
 
 PATH = str(SCRIPTS / "anneal_your_own_loop.py")
 SCRIPT = runpy.run_path(PATH)
-OPTIONS = {"epochs": 6, "warmup_epochs": 5, "reconstruction": "bce", "lr": 1e-3, "seed": 0}
+SIZES = {"epochs": 6, "warmup_epochs": 5, "latent_dim": 8}
+OPTIONS = {**SIZES, "reconstruction": "bce", "lr": 1e-3, "seed": 0}
 
 
 def train(**options: Any) -> list[list[float]]:
-    history: list[list[float]] = SCRIPT["train"](
-        SCRIPT["Namespace"](**{"latent_dim": 8, **OPTIONS, **options})
-    )
-    return history
+    found: list[list[float]] = SCRIPT["train"](SCRIPT["Namespace"](**OPTIONS | options))
+    return found
 
 
 def test_it_learns_while_the_weight_rises(capsys):

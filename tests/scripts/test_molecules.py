@@ -18,6 +18,7 @@ import torch
 from tests.scripts.conftest import OPTIONS
 from tests.scripts.running import assert_refused
 from textvae import TextVAE
+from textvae.files import read_json
 
 Run = Callable[..., Any]
 
@@ -41,8 +42,9 @@ def moses(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiny models, and few molecules held out."""
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tiny models, and few molecules held out; the cache is forgotten."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     tiny = {**OPTIONS, "tokenizer": "regex", "pattern": "smiles", "min_count": 1, "max_epochs": 1}
     monkeypatch.setattr(molecules, "SIZES", tiny)
     monkeypatch.setattr(molecules, "REMEDY", {"autoencoder_epochs": 0})
@@ -79,10 +81,7 @@ def test_measures_need_what_an_extra_brings_and_a_run(run, moses, measures, monk
     assert_refused(run(*measure), 'pip install "textvae[molecules]"')
 
 
-def test_a_share_is_trained_on_with_bromine_and_chlorine_as_one_token_each(
-    run, moses, small, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+def test_a_share_is_trained_on_with_two_letters_as_one_token(run, moses, small, tmp_path):
     answer = run("molecules", "train", "--moses=bench", "--share=0.8")
     assert answer.code == 0, answer.err
     assert "samples from the prior" in answer.out
@@ -123,14 +122,17 @@ def with_statistics(moses: Path, measures: Any) -> None:
         np.savez(moses / "dataset" / "data" / f"{name}_stats.npz", stats=np.array(stats))
 
 
-def test_a_run_is_measured_with_its_model(run, moses, small, measures, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+def measured(run: Run, name: str, *options: str) -> tuple[dict[str, Any], str]:
+    """What a run or a file is told to be, and what is said meanwhile."""
+    answer = run("molecules", "measure", name, "--moses=bench", "--results-dir=out", *options)
+    assert answer.code == 0, answer.err
+    return read_json(Path("out", "molecules", f"{Path(name).stem}.json")), answer.err
+
+
+def test_a_run_is_measured_with_its_model(run, moses, small, measures, tmp_path):
     with_statistics(moses, measures)
     assert run("molecules", "train", "--moses=bench", "--log-every=1").code == 0
-    measure = "molecules", "measure", "runs/molecules-1", "--moses=bench", "--results-dir=out"
-    answer = run(*measure, "--samples=4", "--tested=3")
-    assert answer.code == 0, answer.err
-    record = json.loads((tmp_path / "out" / "molecules" / "molecules-1.json").read_text())
+    record, said = measured(run, "runs/molecules-1", "--samples=4", "--tested=3")
     found = record.pop("figures")
     assert record == {"samples": 4, "seed": 0}
     assert found["NLL"] > 0
@@ -141,23 +143,20 @@ def test_a_run_is_measured_with_its_model(run, moses, small, measures, tmp_path,
     walk = TextVAE.from_pretrained(tmp_path / "runs" / "molecules-1").interpolate(*texts, steps=7)
     between = [*walk[1:6], *walk[7:12]]
     assert found["valid between"] == len(measures.molecules(between)) / 10
-    assert answer.err.startswith("valid ")
+    assert said.startswith("valid ")
 
 
 def test_the_test_set_itself_is_perfect(run, moses, measures, tmp_path):
     with_statistics(moses, measures)
     written = ["C1=CC=CC2=CC=CC=C12", *TEST[::-1], "C(", "", "c1ccccc"]  # naphthalene, twice
     (tmp_path / "samples.txt").write_text("\n".join(written))
-    answer = run("molecules", "measure", "samples.txt", "--moses=bench", "--results-dir=out")
-    assert answer.code == 0, answer.err
-    found = json.loads((tmp_path / "out" / "molecules" / "samples.json").read_text())["figures"]
+    found = measured(run, "samples.txt")[0]["figures"]
     assert found["valid"] == 5 / 8
     assert "unique@1k" not in found  # of fewer than a thousand it would be another figure
     assert found["novelty"] == found["filters"] == 1
     assert found["SNN/test"] == found["SNN/scaffolds"] == 1
     (tmp_path / "samples.txt").write_text("\n".join(TEST))
-    run("molecules", "measure", "samples.txt", "--moses=bench", "--results-dir=out")
-    found = json.loads((tmp_path / "out" / "molecules" / "samples.json").read_text())["figures"]
+    found = measured(run, "samples.txt")[0]["figures"]
     for name in ("valid", "SNN/test", "Frag/test", "Scaf/test"):
         assert found[name] == pytest.approx(1)
     assert found["FCD/test"] == pytest.approx(0, abs=1e-4)
@@ -175,10 +174,8 @@ def test_shares_are_of_different_molecules(moses, measures):
 def test_similarities_by_hand(measures):
     own = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 1]], dtype=torch.uint8)
     others = torch.tensor([[1, 0, 1, 0], [1, 1, 1, 1]], dtype=torch.uint8)
-    assert torch.cat([*measures.similarities(own, others)]).tolist() == [
-        [pytest.approx(1 / 3), 0.5],
-        [0, 0.25],
-    ]
+    found = torch.cat([*measures.similarities(own, others)])
+    torch.testing.assert_close(found, torch.tensor([[1 / 3, 0.5], [0, 0.25]]))
     assert measures.nearest_similarity(own, others) == pytest.approx((0.5 + 0.25) / 2)
     assert measures.internal_diversity(own) == pytest.approx(1 / 2)  # of four pairs two are equal
     assert measures.internal_diversity(own[:1].repeat(5, 1)) == pytest.approx(0)
@@ -196,10 +193,8 @@ def test_more_than_is_held_at_a_time(measures, monkeypatch):
 def test_parts_of_molecules(measures):
     broken = measures.fragments(measures.molecules(["CNC(C)=O", "CC(=O)NC", "CC"]))
     assert broken == {"[1*]C(C)=O": 2, "[5*]NC": 2, "CC": 1}
-    assert measures.scaffolds(measures.molecules([*TEST, "Cc1ccccc1"])) == {
-        "c1ccc(-c2ccccc2)cc1": 1,
-        "c1ccc2ccccc2c1": 1,
-    }
+    scaffolds = {"c1ccc(-c2ccccc2)cc1": 1, "c1ccc2ccccc2c1": 1}
+    assert measures.scaffolds(measures.molecules([*TEST, "Cc1ccccc1"])) == scaffolds
     assert measures.cosine({"a": 1, "b": 1}, {"a": 3}) == pytest.approx(1 / sqrt(2))
     assert measures.cosine({"a": 1}, {"b": 1}) == 0
     assert measures.cosine({}, {"b": 1}) == 0

@@ -1,22 +1,16 @@
 """docs/speed.md shows what the benchmarks wrote into results/speed/."""
 
-import re
 from typing import Any
 
 import pytest
 from benchmarks import bench
 
-from tests.scripts.running import SCRIPTS
+from tests import docs
 from textvae.files import read_json
 from textvae.report.text import markdown
 
-ROOT = SCRIPTS.parent
-PAGE = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-FILES = sorted((ROOT / "results" / "speed").glob("*.json"))
-
-
-def tables(page: str) -> list[str]:
-    return re.findall(r"(?:^\|.*\|$\n?)+", page, flags=re.MULTILINE)
+PAGE = docs.text("docs/speed.md")
+FILES = sorted((docs.ROOT / "results" / "speed").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -25,7 +19,7 @@ def test_a_benchmarks_table_is_what_it_measured(path):
     if content["pairs"]:
         rows = [bench.line(pair, "reference") for pair in content["pairs"]]
         expected = markdown(rows).splitlines()[2:]
-        assert expected in [table.splitlines()[2:] for table in tables(PAGE)]
+        assert expected in [table.splitlines()[2:] for table in docs.tables(PAGE)]
     for name, figures in content["also"].items():
         assert f"{name}: {bench.told(figures)}" in " ".join(PAGE.split())
 
@@ -37,7 +31,7 @@ def test_every_benchmark_is_shown():
 
 
 def pair(benchmark: str, name: str) -> dict[str, Any]:
-    pairs = read_json(ROOT / "results" / "speed" / f"{benchmark}.json")["pairs"]
+    pairs = read_json(docs.ROOT / "results" / "speed" / f"{benchmark}.json")["pairs"]
     found: dict[str, Any] = next(one for one in pairs if one["name"] == name)
     return found
 
@@ -46,7 +40,7 @@ def test_what_the_page_says_in_short():
     said = " ".join(PAGE.split())
     fp32, bf16 = (pair("train", f"training, {name}") for name in ("fp32", "bf16"))
     greedy = pair("decode", "greedy, 512 sentences")
-    memory = read_json(ROOT / "results" / "speed" / "memory.json")["also"]
+    memory = read_json(docs.ROOT / "results" / "speed" / "memory.json")["also"]
     rates = [round(one["ours"]["median"], -2) for one in (bf16, fp32)]
     for claim in (
         f"training at {rates[0]:,.0f} tokens/s in bf16 and {rates[1]:,.0f} in fp32, "

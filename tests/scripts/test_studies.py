@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import Any
+from unittest.mock import Mock
 
 import experiments
 import pytest
@@ -28,9 +29,8 @@ SCRIPTS = {"remedies": ["grammar"], "experiments": ["beta"]}
 def panels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is drawn; a picture takes a second, and is not the script's."""
     drawn: list[Any] = []
-    monkeypatch.setattr(
-        pictures, "panel_chart", lambda path, panels, title: drawn.extend([title, *panels])
-    )
+    draw = lambda path, panels, title: drawn.extend([title, *panels])  # noqa: E731
+    monkeypatch.setattr(pictures, "panel_chart", draw)
     return drawn
 
 
@@ -63,9 +63,9 @@ def test_wrong_input_is_refused_before_anything_is_trained(run, trained, tmp_pat
 
 
 def test_an_experiment_from_options_to_results(run, trained, tmp_path, monkeypatch):
-    asked = experiments.EXPERIMENTS["beta"]._replace(
-        configurations={f"β = {b:g}": {"max_beta": b} for b in (0.5, 1.0)}, values=(0.5, 1.0)
-    )
+    betas = {f"β = {beta:g}": {"max_beta": beta} for beta in (0.5, 1.0)}
+    whole = experiments.EXPERIMENTS["beta"]
+    asked = whole._replace(configurations=betas, values=(0.5, 1.0))
     monkeypatch.setitem(experiments.EXPERIMENTS, "beta", asked)
     monkeypatch.setitem(experiments.SHORTER, "max_epochs", 2)
     command = ("experiments", "beta", "--jobs=1", "--runs-dir=r", "--results-dir=out")
@@ -126,10 +126,8 @@ def test_every_experiment_is_of_options_that_exist(name, recipe):
     assert f"experiments.py {name} " in str(experiments.__doc__)
     asked = experiments.EXPERIMENTS[name]
     assert asked.question.endswith("?")
-    configs = [
-        RunConfig.from_flat("any", {**SIZES[recipe], **options})
-        for options in asked.configurations.values()
-    ]
+    options = [SIZES[recipe] | own for own in asked.configurations.values()]
+    configs = [RunConfig.from_flat("any", each) for each in options]
     assert len(set(configs)) == len(configs)  # no two are the same
     if asked.values:
         assert len(asked.values) == len(configs)
@@ -156,19 +154,17 @@ COMMAND = ("remedies", "grammar", "--num-samples=2", "--jobs=1", "--runs-dir=r",
 def test_remedies_from_options_to_results(run, trained, tmp_path):
     answer = run(*COMMAND, "--seeds=[0,1]")
     assert answer.code == 0, answer.err
-    assert trained == [
-        f"{n},seed={s}" for s in (0, 1) for n in ("latent_dim=0", "annealer=constant")
-    ]
+    names = "latent_dim=0", "annealer=constant"
+    assert trained == [f"{name},seed={seed}" for seed in (0, 1) for name in names]
 
     results = tmp_path / "o" / "grammar"
-    assert sorted(p.name for p in results.iterdir()) == [
-        f"remedies.{x}" for x in ("json", "md", "png")
-    ]
+    names = {"remedies.json", "remedies.md", "remedies.png"}
+    assert {path.name for path in results.iterdir()} == names
     content = json.loads((results / "remedies.json").read_text())
     assert content["entropy"] == pytest.approx(grammar.entropy())
     rows = content["runs"]
-    names = ["language model"] * 2 + ["vanilla"] * 2
-    assert [(row["name"], row["seed"]) for row in rows] == list(zip(names, [0, 1] * 2, strict=True))
+    expected = [(name, seed) for name in ("language model", "vanilla") for seed in (0, 1)]
+    assert [(row["name"], row["seed"]) for row in rows] == expected
     for row in rows:
         assert row["loss"] == pytest.approx(row["rec"] + row["kl"])
         assert row["mismatch"] == pytest.approx(row["kl"] - row["mi"])
@@ -182,9 +178,7 @@ def test_remedies_from_options_to_results(run, trained, tmp_path):
     text = (results / "remedies.md").read_text()
     assert answer.out == f"{text}\n"
     lines = text.split("\n")
-    assert lines[0].startswith(
-        "`python scripts/remedies.py grammar`: test split, nats per sentence"
-    )
+    assert lines[0].startswith("`python scripts/remedies.py grammar`: test split, nats per sent")
     assert f"is {grammar.entropy():.2f}" in lines[0]
     recs = [row["rec"] for row in rows[2:]]
     assert lines[4].startswith("| language model | 2 | ")
@@ -215,9 +209,7 @@ def test_recipes_can_be_put_together_in_a_row():
 
 @pytest.mark.usefixtures("two")
 def test_a_diagnosis_cut_short_is_not_kept(run, trained, tmp_path, monkeypatch):
-    def press(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
+    press = Mock(side_effect=KeyboardInterrupt)
     command = (*COMMAND, "--seeds=[0]", "--rows=[vanilla]")
     with monkeypatch.context() as patch:
         patch.setattr("textvae.diagnostics.diagnosis.importance_nll", press)

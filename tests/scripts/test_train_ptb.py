@@ -63,7 +63,8 @@ def test_penn_treebank_can_be_insisted_on(train_ptb, tmp_path):
         answer = train_ptb(*arguments)
         assert (answer.code, answer.out) == (2, "")
         lines = answer.err.rstrip().split("\n")
-        assert lines[0].startswith("textvae: error: Penn Treebank not found")
+        assert lines[0].startswith("textvae: error: Penn Treebank not found: ")
+        assert lines[0].endswith(" HF_HUB_OFFLINE is set") == ("--corpus" in arguments)
         assert len(lines) == 4
         for way, said in zip(lines[1:], ("data/ptb/", "--data-dir", "the hub"), strict=True):
             assert said in way
@@ -113,12 +114,9 @@ def test_resume_takes_up_the_latest_run(train_ptb, tmp_path, taken):
     for corpus in ("grammar", "ptb"):
         assert train_ptb("--resume", "--corpus", corpus).code == 0
     assert train_ptb("--resume", "--output-dir", "there", "--max-steps=9").code == 0
-    found = [(str(asked["directory"]), asked["options"], asked["corpus"]) for asked in taken]
-    assert found == [
-        ("runs/grammar-1", {}, None),
-        ("runs/grammar-1", {}, None),
-        ("runs/ptb-2", {}, None),
-        ("there", {"max_steps": 9}, None),
-    ]
+    directories = ["runs/grammar-1", "runs/grammar-1", "runs/ptb-2", "there"]
+    assert [str(asked["directory"]) for asked in taken] == directories
+    assert [asked["options"] for asked in taken] == [{}, {}, {}, {"max_steps": 9}]
+    assert {asked["corpus"] for asked in taken} == {None}
     assert train_ptb("--resume", "--data-changed").code == 0
     assert [asked["data_changed"] for asked in taken] == [False] * 4 + [True]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,10 +26,8 @@ def script_elbos(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets evaluations find these ELBOs, one after the other."""
 
     def script(*elbos: float, kl: float = 1.0) -> None:
-        found = iter(elbos)
-        monkeypatch.setattr(
-            "textvae.training.trainer.evaluate", lambda *_, **__: evaluation(next(found), kl)
-        )
+        found = Mock(side_effect=[evaluation(elbo, kl) for elbo in elbos])
+        monkeypatch.setattr("textvae.training.trainer.evaluate", found)
 
     return script
 

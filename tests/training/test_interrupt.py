@@ -94,9 +94,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path, capsys)
     code, out, err = interrupted([str(text), *SIZES, f"--output-dir={run}"], run)
     assert (code, out) == (130, "")
     said = err.rstrip().splitlines()[-1]
-    assert said == (
-        f"textvae: interrupted; to go on: textvae train {text} --output-dir {run} --resume"
-    )
+    again = f"textvae train {text} --output-dir {run} --resume"
+    assert said == f"textvae: interrupted; to go on: {again}"
     assert 10 <= lines(RunDirectory.open(run))[-1]["step"] < 150
     assert not (run / "results.json").exists()
 
@@ -104,7 +103,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_to_the_same_result(tmp_path, capsys)
     assert "ELBO" in capsys.readouterr().out
     assert cli.main(["train", str(text), *SIZES, f"--output-dir={whole}"]) == 0
     assert lines(RunDirectory.open(run)) == lines(RunDirectory.open(whole))
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     results = [json.loads((path / "results.json").read_text()) for path in (run, whole)]
     assert results[0] | {"minutes": 0} == results[1] | {"minutes": 0}

@@ -63,10 +63,9 @@ def killed(step: int) -> Stop:
 
 
 def killed_before_the_model_is_saved(trainer: Trainer) -> None:
-    save = trainer.model.save_pretrained
-    trainer.model.save_pretrained = lambda path: (
-        kill(trainer) if trainer.progress.step == 2 * STEPS else save(path)
-    )
+    save, progress = trainer.model.save_pretrained, trainer.progress
+    late = lambda path: kill(trainer) if progress.step == 2 * STEPS else save(path)  # noqa: E731
+    trainer.model.save_pretrained = late
 
 
 def killed_before_the_state_is_saved(trainer: Trainer) -> None:
@@ -158,9 +157,7 @@ def test_more_than_first_allowed(build, uninterrupted, limit, higher, last):
     assert left_behind(second) == uninterrupted(**higher)
 
 
-def test_an_evaluation_in_mid_epoch_does_not_change_what_a_longer_run_returns_to(
-    build, script_elbos
-):
+def test_an_evaluation_in_mid_epoch_changes_nothing_of_a_longer_run(build, script_elbos):
     script_elbos(-50, -55, -60)
     whole = build("whole", **HASTY)
     whole.fit()

@@ -51,9 +51,6 @@ def test_running_means_are_weighed_and_begin_anew():
     assert (means.read(), resumed.read()) == ({}, {"kl": 7.0})
 
 
-# KL weight, from anyone's annealer
-
-
 def run_epoch(weight: KLWeight, kls: list[float]) -> None:
     for value in kls:
         weight(torch.tensor(value, requires_grad=True))
@@ -92,9 +89,7 @@ def test_ours_is_believed():
     ],
 )
 @pytest.mark.parametrize("resumed_after", [None, 0, 2, 4])
-def test_theirs_is_finished_when_its_weight_stays_for_an_epoch(
-    weights, kls, value, is_finished, resumed_after
-):
+def test_theirs_is_finished_after_an_epoch_alike(weights, kls, value, is_finished, resumed_after):
     weight = KLWeight(Theirs(weights))
     if resumed_after is not None:
         first, weight = weight, KLWeight(Theirs(weights))

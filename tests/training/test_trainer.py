@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -11,15 +10,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tests.training.building import STEPS, STILL, Theirs, left_behind, lines
-from textvae.annealers import ANNEALERS
+from textvae.annealers import ConstantAnnealer
 from textvae.batches import Batch
 from textvae.model import Posterior
 from textvae.training import Trainer, TrainingError
 from textvae.training.step import RunningMeans
 
-
-def constant(beta: float) -> Any:
-    return ANNEALERS["constant"](beta)
+HASTY = {"lr_patience": 0, "max_epochs": 4}
 
 
 def snapshot(trainer: Trainer) -> dict[str, Tensor]:
@@ -28,9 +25,6 @@ def snapshot(trainer: Trainer) -> dict[str, Tensor]:
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
-
-
-# Steps
 
 
 def test_a_step_is_one_gradient_of_the_mean_over_sentences(build):
@@ -118,9 +112,6 @@ def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build):
     assert {p.dtype for p in runs["bf16"].model.parameters()} == {torch.float32}
 
 
-# Records
-
-
 def test_what_is_logged(build):
     trainer = build(max_epochs=2, warmup_epochs=2.0)
     trainer.fit()
@@ -150,12 +141,9 @@ def test_the_same_seed_gives_the_same_run_and_another_a_different_one(build):
     assert results[0]["weights"] != results[2]["weights"]
 
 
-# The end
-
-
 def test_decays_compound_and_go_back_to_the_best_weights(build, script_elbos):
     sgd = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.4}
-    trainer = build(annealer=constant(1.0), lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
+    trainer = build(annealer=ConstantAnnealer, lr_patience=0, max_lr_decays=2, max_epochs=9, **sgd)
     script_elbos(-50, -40, -41, -42, -43)
     judged, judge = list[dict[str, Tensor]](), trainer._judge
     trainer._judge = lambda found: (judge(found), judged.append(snapshot(trainer)))
@@ -182,11 +170,7 @@ def test_a_decay_forgets_momentum_and_keeps_the_optimizer(build, script_elbos, n
     ("options", "elbos", "verdicts"),
     [
         # The annealed loss is best where the model is no VAE; so is the ELBO of some early epoch.
-        (
-            {"warmup_epochs": 2.0, "lr_patience": 0, "max_epochs": 4},
-            [-10, -60, -50, -51],
-            "better better better decay",
-        ),
+        ({"warmup_epochs": 2.0, **HASTY}, [-10, -60, -50, -51], "better better better decay"),
         # An autoencoder is never judged.
         ({"max_beta": 0.0, "early_stopping": 1}, [-10, -60, -70], "better better better"),
         # A language model, which has nothing to anneal, from the first epoch.
@@ -199,9 +183,6 @@ def test_the_elbo_judges_only_what_is_trained_by_it(build, script_elbos, options
     trainer.fit()
     found = [record["verdict"] for record in lines(trainer.run, "valid")]
     assert found == verdicts.split()
-
-
-# What goes wrong
 
 
 @pytest.mark.parametrize(
@@ -291,7 +272,9 @@ def said_by_the_bar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]
 def test_the_bar_says_since_when_the_kl_is_gone_in_a_resumed_run_too(build, said_by_the_bar):
     since = []
     for max_steps, kls in ((4, [0.5, 0.0999, 0.01, 0.05]), (7, [0.01, 0.1, 0.05])):
-        said = said_by_the_bar(build(annealer=constant(1.0), max_steps=max_steps, log_every=1), kls)
+        said = said_by_the_bar(
+            build(annealer=ConstantAnnealer, max_steps=max_steps, log_every=1), kls
+        )
         assert all(f"KL {kl:.2f}" in line for kl, line in zip(kls, said, strict=True))
         found = [re.search(r"COLLAPSED since step (\d+) ", line) for line in said]
         since += [match and int(match[1]) for match in found]
@@ -307,9 +290,8 @@ def test_the_bar_shows_the_last_evaluation(build, script_elbos, said_by_the_bar)
 
 def test_a_run_that_became_far_slower_says_so_once(build, capsys, monkeypatch):
     told = "training is slow"
-    monkeypatch.setattr(
-        "textvae.training.trainer.slowdown", lambda speeds: told if len(speeds) == 2 else None
-    )
+    slowdown = lambda speeds: told if len(speeds) == 2 else None  # noqa: E731
+    monkeypatch.setattr("textvae.training.trainer.slowdown", slowdown)
     build(max_steps=3, log_every=1).fit()
     assert capsys.readouterr().err.count(f"warning: {told}\n") == 1
 
