@@ -45,16 +45,15 @@ def check_page(path: str | Path) -> None:
 
 def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
     """Write the report on one diagnosed run to an HTML file, whole or not at all."""
-    found = run.diagnosis
-    has_z = bool(found.elbo.kl_per_dim)
+    found, has_z = run.diagnosis, run.diagnosis.elbo.latent_dim > 0
     training, latent = list(_training_pictures(run)), list(_latent_pictures(found) if has_z else ())
     telling = [each for each in [*training, *latent] if each["title"] in TELLING] if has_z else []
     _write(
         path,
         "diagnosis.html",
         title=f"{run.name}: {found.verdict.verdict}",
-        name=run.name,
-        measured=heading(run, found.elbo),
+        run=run,
+        measured=heading(run),
         diagnosis=found,
         figures=figures_row(found),
         has_z=has_z,
@@ -64,7 +63,6 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
         ablation=ablation_rows(found),
         factor_dimensions=_informative_dimensions(found),
         examples=examples,
-        configuration=run.config.to_dict(),
     )
 
 
@@ -77,24 +75,18 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
         path,
         "comparison.html",
         title=f"{len(runs)} runs side by side",
-        measured=heading(runs[0], runs[0].diagnosis.elbo),
+        measured=heading(runs[0]),
         runs=[(name, r.diagnosis, figures_row(r.diagnosis), color) for name, r, color in named],
         training=list(_compared_pictures({name: run for name, run, _ in named})),
         latent=[
             picture(name, f"{elbo.kl:.2f} nats in all", pictures.bars, elbo.kl_per_dim, color, top)
             for name, run, color in named
-            if (elbo := run.diagnosis.elbo).kl_per_dim
+            if (elbo := run.diagnosis.elbo).latent_dim
         ],
     )
 
 
 def _write(path: str | Path, template: str, **content: Any) -> None:
-    page = _environment().get_template(template).render(content)
-    with replacing(output_file(path, ".html")) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -105,7 +97,9 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = _marked
-    return environment
+    page = environment.get_template(template).render(content)
+    with replacing(output_file(path, ".html")) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _marked(text: str) -> Any:
@@ -154,7 +148,7 @@ def _has_curve(curves: Iterable[Curve]) -> bool:
 
 
 def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
-    elbo, width = found.elbo, len(found.elbo.kl_per_dim)
+    elbo, width = found.elbo, found.elbo.latent_dim
     told = f"{elbo.kl:.2f} nats in all, busiest first"
     yield picture("KL per dimension", told, pictures.bars, elbo.kl_per_dim)
     look: dict[str, Any] = {"logx": True, "mark": 0.01, "from_zero": True, "whole": True}
