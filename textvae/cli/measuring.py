@@ -6,13 +6,12 @@ random part of the sentences, and ends with exit code 130. Before that there is 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from textvae.annealers import ANNEALERS
 from textvae.checks import InputError, one_of
-from textvae.cli.command import Json, Run, print_result, read_lines, say
+from textvae.cli.command import Json, Run, bar, print_result, read_lines, say
 from textvae.config import Options, option
 from textvae.files import output_file, read_json, replacing
 
@@ -53,13 +52,10 @@ class Diagnosing:
 
     def of(self, names: Sequence[str]) -> None:
         """Diagnose these runs, print what was found and write the report."""
-        from tqdm import tqdm
-
         from textvae import recipes, report
 
         if self.report is not None:
             report.check_page(self.report)  # before minutes are spent on what can't be written
-        bar = partial(tqdm, unit=" batches", leave=False, delay=1, disable=None)
         options = {"num_samples": self.num_samples, "progress": bar, **asdict(self.measurement)}
         found = recipes.diagnose_runs(names, **options)
         contents = [
@@ -178,7 +174,6 @@ def score(
     example: textvae score runs/my-1 new.csv --sort nll_per_token --output scores.csv
     """
     from datasets import Dataset
-    from tqdm import tqdm
 
     from textvae import recipes
 
@@ -196,7 +191,7 @@ def score(
         seed=seed,
         text_field=text_field,
         label_field=label_field,
-        progress=partial(tqdm, unit=" batches", leave=False, delay=1, disable=None),
+        progress=bar,
     )
     if sort is not None:
         records.sort(key=lambda record: record[sort], reverse=True)
