@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from textvae.report.text import ablation_rows, figures_row, heading, markdown, r
 if TYPE_CHECKING:
     from textvae.diagnostics import Diagnosis
     from textvae.recipes import Examples, LoadedRun
+
+Pictures = Iterator[dict[str, str]]
 
 MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
@@ -114,15 +116,17 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
     return [record["step"] for record in records], [record[key] for record in records]
 
 
-def _training_picture(key: str, several: Curves, faint: Curve = ((), ())) -> dict[str, str]:
-    title, unit = OVER_STEPS[key]
-    look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
-    ends = key == "kl_per_dim"
-    panel = Panel(curves=several, xlabel="step", faint=faint, named_ends=ends, **look)
-    return picture(title, unit, pictures.curves, panel)
+def _training_picture(key: str, several: Curves, faint: Curve = ((), ())) -> Pictures:
+    """The picture, if there is a curve to see: a single point is none."""
+    if any(len(steps) > 1 for steps, _ in [*several.values(), faint]):
+        title, unit = OVER_STEPS[key]
+        look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
+        ends = key == "kl_per_dim"
+        panel = Panel(curves=several, xlabel="step", faint=faint, named_ends=ends, **look)
+        yield picture(title, unit, pictures.curves, panel)
 
 
-def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
+def _training_pictures(run: LoadedRun) -> Pictures:
     for key in OVER_STEPS:  # an older run did not watch all of them
         valid, train = (_over_steps(run, split, key) for split in ("valid", "train"))
         curves: dict[str, Curve] = {"_": valid}
@@ -131,23 +135,16 @@ def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
             curves = {f"_{d}": (steps, kl) for d, kl in enumerate(zip(*values, strict=True))}
         elif key == "beta" and train[0]:
             curves, train = {"_": train}, ([], [])  # the same weight, logged more often
-        if _has_curve([*curves.values(), train]):
-            yield _training_picture(key, curves, train)
+        yield from _training_picture(key, curves, train)
 
 
-def _compared_pictures(runs: Mapping[str, LoadedRun]) -> Iterator[dict[str, str]]:
+def _compared_pictures(runs: Mapping[str, LoadedRun]) -> Pictures:
     for key in ("kl", "au", "mi", "rec"):
         curves = {name: _over_steps(run, "valid", key) for name, run in runs.items()}
-        if _has_curve(curves.values()):
-            yield _training_picture(key, curves)
+        yield from _training_picture(key, curves)
 
 
-def _has_curve(curves: Iterable[Curve]) -> bool:
-    """Whether there is a curve to see: a single point is none."""
-    return any(len(steps) > 1 for steps, _ in curves)
-
-
-def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
+def _latent_pictures(found: Diagnosis) -> Pictures:
     elbo, width = found.elbo, found.elbo.latent_dim
     told = f"{elbo.kl:.2f} nats in all, busiest first"
     yield picture("KL per dimension", told, pictures.bars, elbo.kl_per_dim)
@@ -201,13 +198,10 @@ def write_search(path: Path, found: Mapping[str, Any]) -> str:
     rows, points = [], dict[str, tuple[list[float], list[float]]]()
     for trial in found["trials"]:
         options = ", ".join(f"{name} {value:.3g}" for name, value in trial["options"].items())
-        rows.append(
-            {
-                **{"trial": str(trial["number"]), "recipe": trial["recipe"], "options": options},
-                **{title: spread([trial[key]]) for title, key in figures.items()},
-                "verdict": trial["verdict"] or ENDINGS.get(trial["state"], trial["state"]),
-            }
-        )
+        row = {"trial": str(trial["number"]), "recipe": trial["recipe"], "options": options}
+        row |= {title: spread([trial[key]]) for title, key in figures.items()}
+        row["verdict"] = trial["verdict"] or ENDINGS.get(trial["state"], trial["state"])
+        rows.append(row)
         if trial["nll"] is not None:
             xs, ys = points.setdefault(trial["recipe"], ([], []))
             xs.append(trial["kl"])

@@ -21,7 +21,6 @@ PACKAGE = "vae-annealing"
 NUM_POINTS, NUM_BARS = 1000, 60
 NUM_ROWS = 14  # 13 gaps, a prime: no cycles are seen at the same point of each
 
-
 FIGURES = {  # what tutorials on KL annealing draw, made for 100 steps or epochs
     "shapes": "Shapes of the rise to full weight",
     "cyclical": "Cyclical annealing",
