@@ -16,6 +16,9 @@ from textvae.config import Options, option
 from textvae.files import output_file, read_json, replacing
 
 CHANGED = "accept another corpus than trained on; marks the results"
+SCHEDULES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
+SORTS = ("nll", "nll_per_token", "rec", "kl")
+ENDINGS = (".csv", ".parquet")  # of scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,6 @@ class Measurement(Options):
     seed: int = option(0, "of all noise: the same seed, the same results", "[0, inf)")
     data_changed: bool = option(False, CHANGED)
 
-
-NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
 ON_TEST = Measurement()
 
@@ -152,10 +153,6 @@ def quality(
     print_result(json, asdict(found), report.quality_text(found))
 
 
-SORTS = ("nll", "nll_per_token", "rec", "kl")
-ENDINGS = (".csv", ".parquet")
-
-
 def score(
     run: Run,
     file: Annotated[str, "sentences, in any file that can be trained on; - for standard input"],
@@ -213,7 +210,7 @@ def _score_line(record: dict[str, Any]) -> str:
 
 
 def schedules(
-    annealers: Annotated[Sequence[str], NAMES] = (),
+    annealers: Annotated[Sequence[str], SCHEDULES] = (),
     *,
     figure: Annotated[str | None, "a set: shapes, cyclical, switching or example"] = None,
     plot: Annotated[str | None, "picture to write: .png, .svg or .pdf"] = None,
