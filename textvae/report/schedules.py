@@ -139,7 +139,7 @@ def listing(panels: Mapping[str, Annealers], num_steps: int, *, title: str) -> s
             name: dict(zip(steps, weights(annealer, steps), strict=True))
             for name, annealer in annealers.items()
         }
-        top = max((max(curve.values()) for curve in curves.values()), default=0.0) or 1.0
+        top = max(max(curve.values()) for curve in curves.values()) or 1.0
         digits = 3 if top >= 0.1 else 2 - math.floor(math.log10(top))
         lines = [
             {"step": f"{step:,}"} | {name: f"{curves[name][step]:.{digits}f}" for name in curves}
