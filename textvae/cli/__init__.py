@@ -39,18 +39,8 @@ from textvae.runtime import shorten_spin
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
     for command in (
-        *(
-            train,
-            tune,
-            recipes,
-            measuring.demo,
-            measuring.evaluate,
-            measuring.diagnose,
-            measuring.compare,
-            measuring.quality,
-            measuring.score,
-            measuring.push,
-        ),
+        *(train, tune, recipes, measuring.demo, measuring.evaluate, measuring.diagnose),
+        *(measuring.compare, measuring.quality, measuring.score, measuring.push),
         *(writing.sample, writing.reconstruct, writing.interpolate, writing.traverse),
         *(writing.complete, writing.analogy, writing.direction, writing.jitter, places.optimise),
         *(places.encode, places.decode, places.neighbours),

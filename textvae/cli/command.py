@@ -36,7 +36,6 @@ SHORT = {"num_sentences": "-n", "num_samples": "-n"}
 
 NO_FLAGS = ("forbidden", "classes")  # ids mean nothing to who types; classes are a corpus'
 
-
 PLAINLY = {  # what the parser says, and what we do
     r'Parser key "(\w+)": ': r"\1: ",
     r"Expected an? <class 'collections.abc.Sequence'>. Got value: ": "must be a list, [1,2], got ",
@@ -224,8 +223,6 @@ def shown(text: str, stream: TextIO) -> str:
 
 def read_lines(source: str) -> Iterator[str]:
     """The lines of a file in UTF-8, or of standard input if it is called "-"."""
-    from tqdm import tqdm
-
     is_typed = source == "-" and sys.stdin.isatty()
     if is_typed:
         say("sentences, one a line, and Ctrl-D at the end:")
@@ -233,13 +230,21 @@ def read_lines(source: str) -> Iterator[str]:
     # utf-8-sig: a byte order mark, as some editors write it, would else belong to the first word.
     with nullcontext(sys.stdin) if source == "-" else open(source, encoding="utf-8-sig") as lines:
         try:
-            bar = {"unit": " sentences", "leave": False, "delay": 1, "disable": is_typed or None}
-            for line in tqdm(lines, **bar):
+            for line in bar(lines, unit=" sentences", is_hidden=is_typed):
                 yield line.removesuffix("\n")
         except UnicodeDecodeError as fault:
             raise InputError(f"{name} is not UTF-8: {fault.reason}") from None
     if line is None:
         raise InputError(f"{name} is empty: it must hold at least one sentence, a line each")
+
+
+def bar(
+    items: Iterable[Any], title: str = "", *, unit: str = " batches", is_hidden: bool = False
+) -> Any:
+    """The items, with a bar of progress on a terminal: after a second, and gone at the end."""
+    from tqdm import tqdm
+
+    return tqdm(items, title, unit=unit, leave=False, delay=1, disable=is_hidden or None)
 
 
 def say(*lines: str) -> None:

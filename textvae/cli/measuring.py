@@ -6,17 +6,19 @@ random part of the sentences, and ends with exit code 130. Before that there is 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from textvae.annealers import ANNEALERS
 from textvae.checks import InputError, one_of
-from textvae.cli.command import Json, Run, print_result, read_lines, say
+from textvae.cli.command import Json, Run, bar, print_result, read_lines, say
 from textvae.config import Options, option
 from textvae.files import output_file, read_json, replacing
 
 CHANGED = "accept another corpus than trained on; marks the results"
+SCHEDULES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
+SORTS = ("nll", "nll_per_token", "rec", "kl")
+ENDINGS = (".csv", ".parquet")  # of scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,6 @@ class Measurement(Options):
     seed: int = option(0, "of all noise: the same seed, the same results", "[0, inf)")
     data_changed: bool = option(False, CHANGED)
 
-
-NAMES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 
 ON_TEST = Measurement()
 
@@ -53,13 +53,10 @@ class Diagnosing:
 
     def of(self, names: Sequence[str]) -> None:
         """Diagnose these runs, print what was found and write the report."""
-        from tqdm import tqdm
-
         from textvae import recipes, report
 
         if self.report is not None:
             report.check_page(self.report)  # before minutes are spent on what can't be written
-        bar = partial(tqdm, unit=" batches", leave=False, delay=1, disable=None)
         options = {"num_samples": self.num_samples, "progress": bar, **asdict(self.measurement)}
         found = recipes.diagnose_runs(names, **options)
         contents = [
@@ -156,10 +153,6 @@ def quality(
     print_result(json, asdict(found), report.quality_text(found))
 
 
-SORTS = ("nll", "nll_per_token", "rec", "kl")
-ENDINGS = (".csv", ".parquet")
-
-
 def score(
     run: Run,
     file: Annotated[str, "sentences, in any file that can be trained on; - for standard input"],
@@ -178,7 +171,6 @@ def score(
     example: textvae score runs/my-1 new.csv --sort nll_per_token --output scores.csv
     """
     from datasets import Dataset
-    from tqdm import tqdm
 
     from textvae import recipes
 
@@ -196,7 +188,7 @@ def score(
         seed=seed,
         text_field=text_field,
         label_field=label_field,
-        progress=partial(tqdm, unit=" batches", leave=False, delay=1, disable=None),
+        progress=bar,
     )
     if sort is not None:
         records.sort(key=lambda record: record[sort], reverse=True)
@@ -218,7 +210,7 @@ def _score_line(record: dict[str, Any]) -> str:
 
 
 def schedules(
-    annealers: Annotated[Sequence[str], NAMES] = (),
+    annealers: Annotated[Sequence[str], SCHEDULES] = (),
     *,
     figure: Annotated[str | None, "a set: shapes, cyclical, switching or example"] = None,
     plot: Annotated[str | None, "picture to write: .png, .svg or .pdf"] = None,

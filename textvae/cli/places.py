@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textvae.checks import InputError
-from textvae.cli.command import Json, Run, read_lines, say
+from textvae.cli.command import Json, Run, bar, read_lines, say
 from textvae.cli.texts import LIKELIEST, Texts, read_corpus, report_unknown_words, show, written
 from textvae.config import Decoding
 from textvae.files import output_file, replacing
@@ -51,10 +51,8 @@ def encode(
 
 def _encoded(given: Texts) -> Iterator[tuple[list[str], Posterior]]:
     """The texts given and their posteriors, a part at a time."""
-    from tqdm import tqdm
-
     model, texts = given.load()
-    for start in tqdm(range(0, len(texts), CHUNK), leave=False, delay=1, disable=None):
+    for start in bar(range(0, len(texts), CHUNK), unit="it"):
         part = texts[start : start + CHUNK]
         yield part, model.encode_texts(part)
 

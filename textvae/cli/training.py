@@ -113,8 +113,7 @@ def train(
             raise InputError(f"{directory} was trained on {source}, got {corpus.source}")
         corpus = None
     command = f"textvae train {shlex.quote(data) if data else ''}".rstrip()
-    more: dict[str, Any] = {"recipe": recipe, "data_changed": data_changed}
-    train_run(corpus, given, directory, command=command, **more)
+    train_run(corpus, given, directory, recipe=recipe, command=command, data_changed=data_changed)
 
 
 def recipes(*, json: Json = False) -> None:

@@ -195,11 +195,10 @@ def direction(
     if plot is not None:
         pictures.checked_path(plot)
     model = TextVAE.from_pretrained(run)
-    sets = (
+    before, after, moved = (
         list(report_unknown_words(model, (sentence for _, sentence in read_corpus(file))))
         for file in (from_, to, apply)
     )
-    before, after, moved = sets
     found, accuracy = model.direction(before, after, moved, scale, **asdict(decoding))
     for i, source in enumerate(moved):
         records = ({"source": source, "scale": k.scale, "text": k.texts[i]} for k in found)

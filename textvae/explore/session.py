@@ -22,14 +22,7 @@ from textvae.config import MAX_LENGTH
 from textvae.corpus import DataError, load_corpus
 from textvae.diagnostics import Diagnosis, diagnose
 from textvae.files import find_pretrained
-from textvae.generation import (
-    Neighbour,
-    encode,
-    generate_text,
-    lerp,
-    likeliest_labels,
-    sample,
-)
+from textvae.generation import Neighbour, encode, generate_text, lerp, likeliest_labels, sample
 from textvae.model import SentenceVAE
 from textvae.recipes import CorpusChanged, is_changed, open_corpus
 from textvae.report.text import CORPUS_NAMES
@@ -230,24 +223,23 @@ def read_sentences(
     """
     if source is not None and data_dir is not None:
         raise InputError(f"either corpus or data_dir can be given, got {source!r} and {data_dir!r}")
-    config, text_field, marked = run.config, run.config.data.text_field, ""
+    config, text_field = run.config, run.config.data.text_field
     if source is None:
         corpus = open_corpus(config.data_source, config.data, data_dir)
     else:
         corpus = load_corpus(source, text_field=text_field, valid_fraction=0, test_fraction=0)
     split = next(name for name in ("test", "valid", "train") if name in corpus.splits)
-    if source is None and (
-        is_changed(run, corpus, split, allowed=data_changed) or run.data_changed
-    ):
-        marked = " (data changed)"
+    name = CORPUS_NAMES.get(corpus.name, corpus.name)
+    if source is None:
+        is_other = is_changed(run, corpus, split, allowed=data_changed) or run.data_changed
+        name += f", {split} split{' (data changed)' if is_other else ''}"
     columns = _json_labels(Path(os.path.expanduser(source or "")), text_field) | corpus[split][:]
     texts = columns.pop("text")
     fitting = torch.tensor([row for row, text in enumerate(texts) if len(text) <= MAX_CHARACTERS])
     order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))
     rows = fitting[order[:num_sentences]].sort().values.tolist()
-    chosen = {name: [str(values[row]) for row in rows] for name, values in columns.items()}
-    name = CORPUS_NAMES.get(corpus.name, corpus.name) + (f", {split} split" if not source else "")
-    return Sentences(name + marked, [texts[row] for row in rows], chosen)
+    chosen = {column: [str(values[row]) for row in rows] for column, values in columns.items()}
+    return Sentences(name, [texts[row] for row in rows], chosen)
 
 
 def _json_labels(path: Path, text_field: str) -> dict[str, Any]:

@@ -25,13 +25,7 @@ from textvae.generation.codes import (
 )
 from textvae.generation.completion import Completion, complete
 from textvae.generation.decoding import Decoded, decode, generate_text
-from textvae.generation.distances import (
-    METRICS,
-    Neighbour,
-    changes,
-    latent_distances,
-    neighbours,
-)
+from textvae.generation.distances import METRICS, Neighbour, changes, latent_distances, neighbours
 from textvae.generation.texts import (
     Shifted,
     TextVAE,

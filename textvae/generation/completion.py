@@ -14,8 +14,9 @@ from textvae.batches import collate
 from textvae.checks import MANY, InputError, integer, one_of
 from textvae.config import Decoding
 from textvae.diagnostics import importance_nll
+from textvae.generation.codes import prior_codes
 from textvae.generation.decoding import NextToken, decode, read_past
-from textvae.generation.draws import CHOICE, TOKEN, draw, normals, uniforms
+from textvae.generation.draws import CHOICE, TOKEN, draw, uniforms
 from textvae.model import SentenceVAE
 from textvae.tokenizer import UNK_ID, UNK_TOKEN
 
@@ -72,7 +73,7 @@ def complete(
         cut = [turn == 0 and not gaps] * num_sentences
         batch = collate(sentences, truncated=cut, labels=labels.numpy()).to(model.device)
         posterior = model.encode(batch)
-        noise = normals(own.seed, rows[:, None], torch.arange(model.latent_dim, device=rows.device))
+        noise = prior_codes(model, num_sentences, seed=own.seed)
         new = posterior.sample(noise)
         if turn == 0:
             z = noise if source == "prior" else new

@@ -78,7 +78,7 @@ def decode(
             if chosen.strategy == "beam":
                 ended = beam_search(model, part, next_token, prefix)
             else:
-                ended = generate_tokens(model, part, next_token, first, prefix)
+                ended = generate_tokens(model, part, next_token, prefix, first)
             for group in ended:
                 for owner, *rest in zip(*(column.tolist() for column in group), strict=True):
                     found[first + owner].append(rest)
@@ -171,11 +171,7 @@ class NextToken:
 
 
 def generate_tokens(
-    model: SentenceVAE,
-    z: Tensor,
-    next_token: NextToken,
-    first: int = 0,
-    prefix: Sequence[int] = (),
+    model: SentenceVAE, z: Tensor, next_token: NextToken, prefix: Sequence[int], first: int
 ) -> Iterator[Sentences]:
     """Draw tokens, or take the likeliest; yields sentences as they are complete.
 
@@ -205,7 +201,7 @@ def generate_tokens(
 
 
 def beam_search(
-    model: SentenceVAE, z: Tensor, next_token: NextToken, prefix: Sequence[int] = ()
+    model: SentenceVAE, z: Tensor, next_token: NextToken, prefix: Sequence[int]
 ) -> Iterator[Sentences]:
     """The likeliest sentences (Sutskever, Vinyals & Le 2014, section 3.2), as they are complete.
 

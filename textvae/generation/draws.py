@@ -16,7 +16,6 @@ TOKEN, NOISE, CHOICE, LABEL = 0, 1, 2, 3  # purposes: a token, z's noise, z's te
 BITS = 48  # of a uniform number: few enough for float64 to hold those next to 1 exactly
 LEAST = 1e-30  # of probabilities: where all are below, fp32 holds them no better than as zero
 
-
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 

@@ -13,21 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from textvae.checks import InputError, number
-from textvae.generation.codes import (
-    aggregate_codes,
-    analogy_codes,
-    attribute_vector,
-    drawn_labels,
-    encode,
-    fitted_codes,
-    jittered_codes,
-    likeliest_labels,
-    path_codes,
-    posterior_codes,
-    prior_codes,
-    source_codes,
-    traversal_codes,
-)
+from textvae.generation import codes
 from textvae.generation.completion import complete
 from textvae.generation.decoding import decode, generate_text
 from textvae.generation.distances import neighbours
@@ -53,9 +39,10 @@ def sample(
     same seed gives the same sentences, so calling it again does, unless you give another; fewer of
     them are the first of more, but for the fitted.
     """
-    z = source_codes(model, num_sentences, source=source, texts=texts, seed=seed)
+    z = codes.source_codes(model, num_sentences, source=source, texts=texts, seed=seed)
+    options.setdefault("labels", codes.drawn_labels(model, len(z), seed=seed))
     options |= {"seed": seed, "strategy": strategy, "allow_unknown": allow_unknown}
-    return generate_text(model, z, **{"labels": drawn_labels(model, len(z), seed=seed)} | options)
+    return generate_text(model, z, **options)
 
 
 def reconstruct(
@@ -69,8 +56,8 @@ def reconstruct(
 ) -> list[str]:
     """What comes back of each text through its posterior mean or, `sampled`, a draw instead."""
     if labels is None:
-        labels = likeliest_labels(model, texts)
-    z = posterior_codes(model, texts, labels=labels, sampled=sampled, seed=seed)
+        labels = codes.likeliest_labels(model, texts)
+    z = codes.posterior_codes(model, texts, labels=labels, sampled=sampled, seed=seed)
     return generate_text(model, z, labels=labels, seed=seed, **options)
 
 
@@ -84,7 +71,7 @@ def jitter(
     **options: Any,
 ) -> list[str]:
     """Sentences from around a text, some maybe equal: z = mean + `scale` · deviation · noise."""
-    z = jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
+    z = codes.jittered_codes(model, text, num_sentences, scale=scale, seed=seed)
     return generate_text(model, z, seed=seed, **options)
 
 
@@ -96,7 +83,8 @@ def interpolate(
     From each of two texts or more to the next there are `steps` sentences, at least 2, both
     reconstructions included; the method is `"linear"` or `"spherical"`, see `lerp` and `slerp`.
     """
-    return generate_text(model, path_codes(model, *texts, steps=steps, method=method), **options)
+    z = codes.path_codes(model, *texts, steps=steps, method=method)
+    return generate_text(model, z, **options)
 
 
 def traverse(
@@ -113,20 +101,20 @@ def traverse(
 
     `dim` is from 0 to Z − 1; `steps`, at least 2, counts both ends; the prior's deviation is 1.
     """
-    z = traversal_codes(model, text, dim, low=low, high=high, steps=steps)
+    z = codes.traversal_codes(model, text, dim, low=low, high=high, steps=steps)
     return generate_text(model, z, **options)
 
 
 def analogy(model: SentenceVAE, a: str, b: str, c: str, **options: Any) -> str:
     """The sentence at a − b + c of the texts' posterior means: what is to c as a is to b."""
-    return generate_text(model, analogy_codes(model, a, b, c), **options)[0]
+    return generate_text(model, codes.analogy_codes(model, a, b, c), **options)[0]
 
 
 def shift(
     model: SentenceVAE, text: str, vector: Tensor, *, strength: float = 1.0, **options: Any
 ) -> str:
     """The sentence at a text's posterior mean plus `strength` times an `attribute_vector` (Z,)."""
-    mean = encode(model, [text]).mean
+    mean = codes.encode(model, [text]).mean
     if (found := tuple(vector.shape)) != (model.latent_dim,):
         raise InputError(f"vector must have the shape {(model.latent_dim,)}, got {found}")
     strength = number("strength", strength, "(-inf, inf)")
@@ -157,7 +145,8 @@ def direction(
     """
     for scale in scales:
         number("scale", scale, "(-inf, inf)")
-    vector, means = attribute_vector(model, to_texts, from_texts), encode(model, texts).mean
+    vector = codes.attribute_vector(model, to_texts, from_texts)
+    means = codes.encode(model, texts).mean
     labels = ["from"] * len(from_texts) + ["to"] * len(to_texts)
     classifier, accuracy = fitted_classifier([*from_texts, *to_texts], labels)
     found = []
@@ -174,19 +163,19 @@ class TextVAE(SentenceVAE):
     Methods are the functions of the same name in `textvae.generation`; `encode_texts` is `encode`.
     """
 
-    encode_texts = encode
-    likeliest_labels = likeliest_labels
-    drawn_labels = drawn_labels
-    prior_codes = prior_codes
-    aggregate_codes = aggregate_codes
-    fitted_codes = fitted_codes
-    source_codes = source_codes
-    posterior_codes = posterior_codes
-    jittered_codes = jittered_codes
-    path_codes = path_codes
-    traversal_codes = traversal_codes
-    analogy_codes = analogy_codes
-    attribute_vector = attribute_vector
+    encode_texts = codes.encode
+    likeliest_labels = codes.likeliest_labels
+    drawn_labels = codes.drawn_labels
+    prior_codes = codes.prior_codes
+    aggregate_codes = codes.aggregate_codes
+    fitted_codes = codes.fitted_codes
+    source_codes = codes.source_codes
+    posterior_codes = codes.posterior_codes
+    jittered_codes = codes.jittered_codes
+    path_codes = codes.path_codes
+    traversal_codes = codes.traversal_codes
+    analogy_codes = codes.analogy_codes
+    attribute_vector = codes.attribute_vector
     decode = decode
     generate_text = generate_text
     complete = complete

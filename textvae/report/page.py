@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from textvae.report.text import ablation_rows, figures_row, heading, markdown, r
 if TYPE_CHECKING:
     from textvae.diagnostics import Diagnosis
     from textvae.recipes import Examples, LoadedRun
+
+Pictures = Iterator[dict[str, str]]
 
 MAX_CODES = 1000  # in the picture of the aggregate posterior
 MAX_DIMENSIONS = 12  # columns of the factors' heat map
@@ -45,16 +47,15 @@ def check_page(path: str | Path) -> None:
 
 def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
     """Write the report on one diagnosed run to an HTML file, whole or not at all."""
-    found = run.diagnosis
-    has_z = bool(found.elbo.kl_per_dim)
+    found, has_z = run.diagnosis, run.diagnosis.elbo.latent_dim > 0
     training, latent = list(_training_pictures(run)), list(_latent_pictures(found) if has_z else ())
     telling = [each for each in [*training, *latent] if each["title"] in TELLING] if has_z else []
     _write(
         path,
         "diagnosis.html",
         title=f"{run.name}: {found.verdict.verdict}",
-        name=run.name,
-        measured=heading(run, found.elbo),
+        run=run,
+        measured=heading(run),
         diagnosis=found,
         figures=figures_row(found),
         has_z=has_z,
@@ -64,7 +65,6 @@ def write_page(run: LoadedRun, examples: Examples, path: str | Path) -> None:
         ablation=ablation_rows(found),
         factor_dimensions=_informative_dimensions(found),
         examples=examples,
-        configuration=run.config.to_dict(),
     )
 
 
@@ -77,24 +77,18 @@ def write_comparison(runs: Sequence[LoadedRun], path: str | Path) -> None:
         path,
         "comparison.html",
         title=f"{len(runs)} runs side by side",
-        measured=heading(runs[0], runs[0].diagnosis.elbo),
+        measured=heading(runs[0]),
         runs=[(name, r.diagnosis, figures_row(r.diagnosis), color) for name, r, color in named],
         training=list(_compared_pictures({name: run for name, run, _ in named})),
         latent=[
             picture(name, f"{elbo.kl:.2f} nats in all", pictures.bars, elbo.kl_per_dim, color, top)
             for name, run, color in named
-            if (elbo := run.diagnosis.elbo).kl_per_dim
+            if (elbo := run.diagnosis.elbo).latent_dim
         ],
     )
 
 
 def _write(path: str | Path, template: str, **content: Any) -> None:
-    page = _environment().get_template(template).render(content)
-    with replacing(output_file(path, ".html")) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -105,7 +99,9 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = _marked
-    return environment
+    page = environment.get_template(template).render(content)
+    with replacing(output_file(path, ".html")) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _marked(text: str) -> Any:
@@ -120,15 +116,17 @@ def _over_steps(run: LoadedRun, split: str, key: str) -> tuple[list[float], list
     return [record["step"] for record in records], [record[key] for record in records]
 
 
-def _training_picture(key: str, several: Curves, faint: Curve = ((), ())) -> dict[str, str]:
-    title, unit = OVER_STEPS[key]
-    look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
-    ends = key == "kl_per_dim"
-    panel = Panel(curves=several, xlabel="step", faint=faint, named_ends=ends, **look)
-    return picture(title, unit, pictures.curves, panel)
+def _training_picture(key: str, several: Curves, faint: Curve = ((), ())) -> Pictures:
+    """The picture, if there is a curve to see: a single point is none."""
+    if any(len(steps) > 1 for steps, _ in [*several.values(), faint]):
+        title, unit = OVER_STEPS[key]
+        look: dict[str, Any] = {"from_zero": key != "rec", "whole": key == "au", "training": True}
+        ends = key == "kl_per_dim"
+        panel = Panel(curves=several, xlabel="step", faint=faint, named_ends=ends, **look)
+        yield picture(title, unit, pictures.curves, panel)
 
 
-def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
+def _training_pictures(run: LoadedRun) -> Pictures:
     for key in OVER_STEPS:  # an older run did not watch all of them
         valid, train = (_over_steps(run, split, key) for split in ("valid", "train"))
         curves: dict[str, Curve] = {"_": valid}
@@ -137,24 +135,17 @@ def _training_pictures(run: LoadedRun) -> Iterator[dict[str, str]]:
             curves = {f"_{d}": (steps, kl) for d, kl in enumerate(zip(*values, strict=True))}
         elif key == "beta" and train[0]:
             curves, train = {"_": train}, ([], [])  # the same weight, logged more often
-        if _has_curve([*curves.values(), train]):
-            yield _training_picture(key, curves, train)
+        yield from _training_picture(key, curves, train)
 
 
-def _compared_pictures(runs: Mapping[str, LoadedRun]) -> Iterator[dict[str, str]]:
+def _compared_pictures(runs: Mapping[str, LoadedRun]) -> Pictures:
     for key in ("kl", "au", "mi", "rec"):
         curves = {name: _over_steps(run, "valid", key) for name, run in runs.items()}
-        if _has_curve(curves.values()):
-            yield _training_picture(key, curves)
+        yield from _training_picture(key, curves)
 
 
-def _has_curve(curves: Iterable[Curve]) -> bool:
-    """Whether there is a curve to see: a single point is none."""
-    return any(len(steps) > 1 for steps, _ in curves)
-
-
-def _latent_pictures(found: Diagnosis) -> Iterator[dict[str, str]]:
-    elbo, width = found.elbo, len(found.elbo.kl_per_dim)
+def _latent_pictures(found: Diagnosis) -> Pictures:
+    elbo, width = found.elbo, found.elbo.latent_dim
     told = f"{elbo.kl:.2f} nats in all, busiest first"
     yield picture("KL per dimension", told, pictures.bars, elbo.kl_per_dim)
     look: dict[str, Any] = {"logx": True, "mark": 0.01, "from_zero": True, "whole": True}
@@ -207,13 +198,10 @@ def write_search(path: Path, found: Mapping[str, Any]) -> str:
     rows, points = [], dict[str, tuple[list[float], list[float]]]()
     for trial in found["trials"]:
         options = ", ".join(f"{name} {value:.3g}" for name, value in trial["options"].items())
-        rows.append(
-            {
-                **{"trial": str(trial["number"]), "recipe": trial["recipe"], "options": options},
-                **{title: spread([trial[key]]) for title, key in figures.items()},
-                "verdict": trial["verdict"] or ENDINGS.get(trial["state"], trial["state"]),
-            }
-        )
+        row = {"trial": str(trial["number"]), "recipe": trial["recipe"], "options": options}
+        row |= {title: spread([trial[key]]) for title, key in figures.items()}
+        row["verdict"] = trial["verdict"] or ENDINGS.get(trial["state"], trial["state"])
+        rows.append(row)
         if trial["nll"] is not None:
             xs, ys = points.setdefault(trial["recipe"], ([], []))
             xs.append(trial["kl"])

@@ -21,7 +21,6 @@ PACKAGE = "vae-annealing"
 NUM_POINTS, NUM_BARS = 1000, 60
 NUM_ROWS = 14  # 13 gaps, a prime: no cycles are seen at the same point of each
 
-
 FIGURES = {  # what tutorials on KL annealing draw, made for 100 steps or epochs
     "shapes": "Shapes of the rise to full weight",
     "cyclical": "Cyclical annealing",
@@ -140,7 +139,7 @@ def listing(panels: Mapping[str, Annealers], num_steps: int, *, title: str) -> s
             name: dict(zip(steps, weights(annealer, steps), strict=True))
             for name, annealer in annealers.items()
         }
-        top = max((max(curve.values()) for curve in curves.values()), default=0.0) or 1.0
+        top = max(max(curve.values()) for curve in curves.values()) or 1.0
         digits = 3 if top >= 0.1 else 2 - math.floor(math.log10(top))
         lines = [
             {"step": f"{step:,}"} | {name: f"{curves[name][step]:.{digits}f}" for name in curves}

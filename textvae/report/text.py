@@ -13,7 +13,7 @@ from textvae.files import find_pretrained, read_config
 
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
-    from textvae.diagnostics import Diagnosis, Evaluation, Verdict
+    from textvae.diagnostics import Diagnosis, Verdict
     from textvae.quality import PathStep
     from textvae.recipes import Examples, LoadedRun, Quality
     from textvae.training import Trainer
@@ -122,9 +122,9 @@ def run_heading(trainer: Trainer, corpus: Corpus | None = None) -> str:
     )
 
 
-def heading(run: LoadedRun, measured: Evaluation) -> str:
-    """Corpus, split and its size, in a line."""
-    size = f"{measured.num_sentences:,} sentences of {measured.num_tokens:,} tokens"
+def heading(run: LoadedRun) -> str:
+    """Corpus, split and its size, in a line, of a run that was measured."""
+    size = f"{run.evaluation.num_sentences:,} sentences of {run.evaluation.num_tokens:,} tokens"
     corpus, told = CORPUS_NAMES.get(run.corpus.name, run.corpus.name), run.model.labels.values
     given = f", given {' and '.join(told)}" if told else ""
     return f"{corpus}, {run.split} split{given}: {size}"
@@ -133,11 +133,11 @@ def heading(run: LoadedRun, measured: Evaluation) -> str:
 def evaluation(run: LoadedRun, **more: Any) -> str:
     """An evaluated run: corpus, a table of one row (with `more` columns), KL per dimension."""
     found = run.evaluation
-    units = f"{found.au}/{len(found.kl_per_dim)}"
+    units = f"{found.au}/{found.latent_dim}"
     row = {"rec": found.rec, "KL": found.kl, "−ELBO": -found.elbo, "ELBO-PPL": found.elbo_ppl}
     rows = [{**row, "AU": units, "active dims": found.active_dimensions, **more}]
     kl = f"KL per dimension {kl_bars(found.kl_per_dim)}"
-    return f"{heading(run, found)}, nats per sentence\n{table(rows)}\n{kl}"
+    return f"{heading(run)}, nats per sentence\n{table(rows)}\n{kl}"
 
 
 def closing(
@@ -189,7 +189,7 @@ def _short(text: str) -> str:
 def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
     """The figures of one run by name, nats per sentence; an NLL cut short is marked with a star."""
     elbo, nll, star = diagnosis.elbo, diagnosis.nll, "*" if diagnosis.interrupted else ""
-    width = len(elbo.kl_per_dim)
+    width = elbo.latent_dim
     # The error is infinite where too little was measured to tell.
     error = f" ± {nll.se:.2f}" if nll is not None and math.isfinite(nll.se) else ""
     row = {"rec": elbo.rec, "KL": elbo.kl, "−ELBO": -elbo.elbo, "ELBO-PPL": elbo.elbo_ppl}
@@ -210,8 +210,7 @@ def run_names(runs: Sequence[LoadedRun]) -> list[str]:
 
 def diagnosis_text(run: LoadedRun) -> str:
     """Everything that was found of a diagnosed run, the verdict last."""
-    found, nll = run.diagnosis, run.diagnosis.nll
-    has_z = bool(found.elbo.kl_per_dim)
+    found, nll, has_z = run.diagnosis, run.diagnosis.nll, run.diagnosis.elbo.latent_dim > 0
     notes = "a language model: its NLL is exact"
     if has_z:
         notes = f"MI can be at most log N = {found.mi.mi_max:.2f}"
@@ -219,7 +218,7 @@ def diagnosis_text(run: LoadedRun) -> str:
         samples = f"{nll.num_samples} importance samples ({nll.effective_samples:.2f} effective)"
         notes = f"NLL ± standard error, {samples}; {notes}"
     parts = [
-        f"{heading(run, found.elbo)}, nats per sentence\n{table([figures_row(found)])}",
+        f"{heading(run)}, nats per sentence\n{table([figures_row(found)])}",
         PARTIAL if found.interrupted else "",
         notes,
         f"KL per dimension {kl_bars(found.elbo.kl_per_dim)}",
@@ -234,7 +233,7 @@ def comparison_text(runs: Sequence[LoadedRun]) -> str:
     named = list(zip(run_names(runs), [run.diagnosis for run in runs], strict=True))
     rows = [{"run": n, **figures_row(each), "verdict": each.verdict.verdict} for n, each in named]
     partial = [PARTIAL] if any(each.interrupted for _, each in named) else []
-    lines = [f"{heading(runs[0], named[0][1].elbo)}, nats per sentence", table(rows), *partial]
+    lines = [f"{heading(runs[0])}, nats per sentence", table(rows), *partial]
     bars = _aligned([(name, kl_bars(each.elbo.kl_per_dim)) for name, each in named], "><", " ")
     return "\n".join([*lines, "", "KL per dimension", bars])
 
@@ -257,7 +256,7 @@ def _of_z(diagnosis: Diagnosis) -> list[str]:
         f"active units by the variance of the posterior mean\n{table([units])}",
         f"what the decoder takes from z\n{table(ablation_rows(diagnosis))}",
         f"known factors, by a linear probe of z\n{table(factors)}" if factors else "",
-        f"{diagnosis.disentanglement}" if diagnosis.disentanglement else "",
+        str(diagnosis.disentanglement or ""),
     ]
 
 
