@@ -68,3 +68,4 @@ def test_sentences_are_cut_as_in_training(run, corpus, tmp_path):
     trainer.fit()
     (record,) = recipes.score_run(tmp_path / "short", ["a b c d e"], tokens=True, num_samples=1)
     assert record["num_tokens"] == len(record["tokens"]) == len(record["token_nll"]) == 3
+    assert record["num_unknown"] == record["tokens"].count("<unk>") == 2  # of four

@@ -51,7 +51,8 @@ def score_run(
     for row, own, nll, rec, kl, length in zip(rows, ids, *columns, strict=True):
         nats = {"nll": nll, "nll_per_token": nll / length, "elbo": -(rec + kl)}
         nats |= {"rec": rec, "kl": kl}
-        records.append({**row, **nats, "num_tokens": length, "num_unknown": own.count(UNK_ID)})
+        unknown = own[:length].count(UNK_ID)
+        records.append({**row, **nats, "num_tokens": length, "num_unknown": unknown})
     for record, sentence, token_nll in zip(records, ids, found.tokens, strict=False):
         predicted = [*model.tokenizer.decode_batch([one] for one in sentence), SPECIALS[EOS_ID]]
         record |= {"tokens": predicted[: len(token_nll)], "token_nll": token_nll}
