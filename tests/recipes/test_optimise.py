@@ -74,7 +74,7 @@ def test_a_score_that_fails_is_skipped_and_counted(model):
 def test_what_fails_is_as_bad_as_the_worst_to_the_search(model):
     def half(text: str) -> float:
         if (first := float(text.split()[0])) > 0:
-            raise ValueError("out of bounds")
+            raise ValueError("out of bounds\nand more of it")
         return first
 
     found, faults = optimise(model, half, steps=30)

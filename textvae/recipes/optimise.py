@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from textvae.checks import MANY, InputError, choose, imported, integer, number
+from textvae.files import first_line
 from textvae.generation import generate_text
 from textvae.model import SentenceVAE
 
@@ -63,7 +64,7 @@ def optimise(
             value = number("a score", float(score(text)), "(-inf, inf)")
             found.append(Candidate(value, step, text, z[0].tolist()))
         except Exception as error:  # anyone's function may raise anything
-            faults.append(f"{type(error).__name__}: {error}")
+            faults.append(f"{type(error).__name__}: {first_line(error)}")
             value = min(found).score if found else None
         study.tell(trial, value, state=states.FAIL if value is None else states.COMPLETE)
     if not found:
