@@ -113,7 +113,7 @@ def train(
 
 
 def figures_of_model(
-    path: Path, model: TextVAE, most: int, is_valid: Callable[[str], bool]
+    path: Path, model: TextVAE, most: int, valid: Callable[[list[str]], list[Any]]
 ) -> Iterator[tuple[str, float]]:
     """What z says and the model costs, what of the test set comes back, and how fast it was."""
     measured = diagnose_run(path, "test", num_samples=IMPORTANCE, most=most)
@@ -125,7 +125,7 @@ def figures_of_model(
         yield "exact", fmean(map(operator.eq, model.reconstruct(texts), texts))
         walk = model.interpolate(*texts[: WALKED + 1], steps=STEPS)
         between = [text for step, text in enumerate(walk) if step % (STEPS - 1)]
-        yield "valid between", fmean(map(is_valid, between))
+        yield "valid between", len(valid(between)) / len(between)
     if speeds := [row["tokens_per_second"] for row in run.metrics() if "tokens_per_second" in row]:
         yield "training tokens/s", (speed := median(speeds))
         limit = matrix_rate(resolve_precision(run.config.training.precision, model.device))
@@ -152,7 +152,7 @@ def measure(
         model, begin = TextVAE.from_pretrained(path), time.perf_counter()
         texts, seconds = model.sample(samples, seed=seed), time.perf_counter() - begin
         figures = {"sampling tokens/s": num_tokens(model.tokenizer.encode_batch(texts)) / seconds}
-        found = figures_of_model(path, model, tested, measures.is_valid)
+        found = figures_of_model(path, model, tested, measures.molecules)
     file = Path(results_dir) / "molecules" / f"{path.stem}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     for name, value in chain(measures.figures(texts, data, smiles_of(data, "train")), found):

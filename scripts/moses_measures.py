@@ -34,11 +34,6 @@ def molecules(smiles: Iterable[str]) -> list[Any]:
     return [found for one in smiles if one and (found := Chem.MolFromSmiles(one)) is not None]
 
 
-def is_valid(smiles: str) -> bool:
-    """Whether it is one that rdkit finds possible."""
-    return bool(molecules([smiles]))
-
-
 def canonical(mols: Iterable[Any]) -> list[str]:
     """The one SMILES of each, however it was written."""
     return list(map(Chem.MolToSmiles, mols))

@@ -1,5 +1,6 @@
 """Advice after a diagnosed run: a command that does what it says, and an end to it."""
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,11 @@ def test_a_run_cut_while_beta_rose_goes_on_first(corpus, tmp_path, verdict):
         advice = advised(LoadedRun.open(path, "valid"), verdict, **tried, annealer="linear")
         assert advice.startswith("β had come to 0.")
         assert advice.endswith(f"--output-dir {shlex.quote(str(path))} --resume {longer}")
+    lines = (path / "metrics.jsonl").read_text()
+    for beta in ("", '"beta": 1.245, '):  # of an older run, and as the last step of a rise has it
+        (path / "metrics.jsonl").write_text(re.sub('"beta": [^,]+, ', beta, lines))
+        advice = advised(LoadedRun.open(path, "valid"), verdict, **tried, annealer="linear")
+        assert "β had come" not in advice
 
 
 @pytest.mark.parametrize("verdict", ["broken", "never trained", "language model"])

@@ -9,7 +9,7 @@ Shapes: N sentences of the corpus, Z latent dimensions.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Session:
         self, model: SentenceVAE, sentences: Sentences, *, name: str = "", **options: Any
     ) -> None:
         self.model, self.sentences, self.name = model, sentences, name
+        self._code = lru_cache(maxsize=8)(self._read)  # an event asks for the same text repeatedly
         self.tokenizer, self._options = model.tokenizer, options
         has_labels = model.labels.values and {*model.labels.values} <= {*sentences.columns}
         self._told = (
@@ -111,7 +112,8 @@ class Session:
 
         Written with the labels `told`, if there are any, in place of its own.
         """
-        z, labels = self._code(text)
+        mean, labels = self._code(text)
+        z = mean.clone()
         if told:
             columns = zip(self.model.labels.values, told, strict=True)
             labels = self.model.labels.numbered({name: [value] for name, value in columns})
@@ -150,14 +152,14 @@ class Session:
         """Words of texts that the model has never seen, each once."""
         return list(dict.fromkeys(w for text in texts for w in self.tokenizer.unknown_words(text)))
 
-    def _code(self, text: str, name: str = "the sentence") -> tuple[Tensor, Tensor]:
+    def _read(self, text: str, name: str = "the sentence") -> tuple[Tensor, Tensor]:
         """A text's posterior mean (Z,), and the labels (1, F) that it was read with."""
         if (length := len(text)) > MAX_CHARACTERS:
             raise InputError(f"{name} must have at most {MAX_CHARACTERS} characters, got {length}")
         if not self.tokenizer.encode(text):
             raise InputError(f"{name} is empty: type one")
         labels = likeliest_labels(self.model, [text])
-        return encode(self.model, [text], labels=labels).mean[0].clone(), labels
+        return encode(self.model, [text], labels=labels).mean[0], labels
 
     def _texts(self, z: Tensor, labels: Tensor) -> list[str]:
         return generate_text(self.model, z, labels=labels, max_length=self._max_length)

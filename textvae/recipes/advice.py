@@ -57,20 +57,22 @@ def _longer(run: "LoadedRun") -> str | None:
 
 def _rest_of_rise(run: "LoadedRun") -> str | None:
     """To train on, where a schedule had not come to its full weight."""
-    training, beta = run.config.training, run.run.evaluations()[-1]["beta"]
-    if training.annealer not in ANNEALERS or beta >= training.max_beta:
+    training, beta = run.config.training, run.run.evaluations()[-1].get("beta")
+    # An older run may not tell it; the last step of a whole rise is one step below the full weight.
+    if training.annealer not in ANNEALERS or beta is None or beta >= 0.99 * training.max_beta:
         return None
     return _go_on(run, f"β had come to {beta:.2f} of {training.max_beta:g}")
 
 
 def _go_on(run: "LoadedRun", why: str) -> str | None:
     """How to lift the limit that ended the training; None where something else did."""
+    if not run.run.has_state():
+        return None
     last, path = run.run.evaluations()[-1], shlex.quote(str(run.run.path))
     for limit, done in (("max_steps", last["step"]), ("max_epochs", last["epoch"])):
-        if run.run.has_state() and getattr(run.config.training, limit) == done:
-            flag = f"--{limit.replace('_', '-')} {2 * done}"
-            command = f"textvae train --output-dir {path} --resume {flag}"
-            return f"{why} when it ended; let it go on: {command}"
+        if getattr(run.config.training, limit) == done:
+            more = f"--resume --{limit.replace('_', '-')} {2 * done}"
+            return f"{why} when it ended; let it go on: textvae train --output-dir {path} {more}"
     return None
 
 
