@@ -21,7 +21,7 @@ COUNTS = (
     *("max_epochs", "max_steps", "early_stopping", "log_every", "save_every"),
 )
 LAYERS = ("encoder_num_layers", "decoder_num_layers")
-AGREEING = ("tied_embeddings", "tokenizer_file", "importance_samples", "freeze", "words_only")
+AGREEING = ("tokenizer_file", "importance_samples", "freeze", "words_only")
 FROM_0 = (
     *("latent_dim", "aggressive_updates", "lr_patience", "max_lr_decays", "split_seed", "seed"),
     *("autoencoder_epochs", "language_model_epochs", "words_epochs"),
@@ -88,8 +88,6 @@ def test_the_faults_of_all_parts_are_named_at_once():
         "lr must be in (0, inf), got -1.0",
         "max_steps must be at least 1, got 0",
     ]
-    with pytest.raises(InputError, match="embedding_dim equal to decoder_hidden_size, got 8 and 9"):
-        ModelConfig(tied_embeddings=True, embedding_dim=8, decoder_hidden_size=9)
     with pytest.raises(InputError, match="decides all of a tokenizer: leave out lowercase, min_co"):
         DataConfig(tokenizer_file="mine.json", min_count=2, lowercase=True)
     with pytest.raises(ValueError, match="with free_bits needs encoder_follows 'elbo', got 5 and"):

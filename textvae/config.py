@@ -113,7 +113,14 @@ class ModelConfig(Options):
     )
     embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs", "[0, 1]")
     output_dropout: float = option(0.5, "dropout on the decoder's outputs", "[0, 1]")
-    tied_embeddings: bool = option(False, "decoder's output layer shares its embedding")
+    locked_dropout: bool = option(False, "both drop the same units at all tokens of a sentence")
+    recurrent_dropout: float = option(
+        0.0, "share of the decoder's recurrent weights dropped for each batch", "[0, 1)"
+    )
+    tied_embeddings: bool = option(
+        False, "decoder's output layer shares its embedding, by a projection if widths differ"
+    )
+    shared_embedding: bool = option(False, "encoder reads by the decoder's embedding")
     bag_of_words: float = option(
         0.0, "weight of a loss that has z tell the sentence's words (try 0.1)", "[0, inf)"
     )
@@ -131,12 +138,8 @@ class ModelConfig(Options):
         return self.latent_dim + sum(map(len, (self.classes or {}).values()))
 
     def faults(self) -> Iterator[str]:
-        """Tied embeddings must be of one width, and words alone have their loss."""
+        """Words alone have their loss."""
         yield from super().faults()
-        width, hidden = self.embedding_dim, self.decoder_hidden_size
-        if self.tied_embeddings and width != hidden:
-            got = f"got {width} and {hidden}"
-            yield f"tied_embeddings needs embedding_dim equal to decoder_hidden_size, {got}"
         if self.words_only and not (self.bag_of_words and self.latent_dim):
             yield "words_only needs bag_of_words above 0 and a z, which it is the loss of"
 

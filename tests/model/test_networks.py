@@ -221,7 +221,9 @@ def test_word_dropout_leaves_targets_and_batch_alone(batch, z):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("which", ["word_dropout", "embedding_dropout", "output_dropout"])
+@pytest.mark.parametrize(
+    "which", ["word_dropout", "embedding_dropout", "output_dropout", "recurrent_dropout"]
+)
 def test_dropout_is_off_outside_training(batch, z, which, layers):
     expected = decoder(num_layers=layers).log_likelihood(batch, z)
     model = decoder(num_layers=layers, **{which: 0.5})
@@ -230,3 +232,49 @@ def test_dropout_is_off_outside_training(batch, z, which, layers):
     noisy = [model.log_likelihood(batch, z) for _ in range(2)]
     assert not noisy[0].equal(noisy[1])
     assert not noisy[0].equal(expected)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_recurrent_weights_are_dropped_for_a_whole_batch(batch, z, cell):
+    """Loops with the same weights dropped; the rest are as much larger, the gradients likewise."""
+    model, still = (decoder(cell=cell, recurrent_dropout=p, num_layers=2) for p in (0.5, 0.0))
+    torch.manual_seed(0)
+    log_p = model.train().log_likelihood(batch, z)
+    torch.manual_seed(0)
+    for name, weights in still.named_parameters():
+        if "weight_hh" in name:
+            kept = torch.nn.functional.dropout(torch.ones_like(weights), 0.5)
+            assert 0 < kept.count_nonzero() < kept.numel()
+            weights.data *= kept
+    expected = step_by_step(still, batch, z)
+    assert log_p.tolist() == pytest.approx(expected, rel=1e-5)
+    log_p.sum().backward()
+    assert not model.rnn.weight_hh_l0.grad[still.rnn.weight_hh_l0 == 0].any()
+    assert model.rnn.weight_hh_l0.grad[still.rnn.weight_hh_l0 != 0].all()
+
+
+def test_locked_dropout_drops_the_same_at_all_tokens_of_a_sentence():
+    model = decoder(locked_dropout=True, embedding_dropout=0.5, output_dropout=0.5).train()
+    seen: list[Tensor] = []
+    model.embedding_dropout.register_forward_hook(lambda *call: seen.append(call[2] / call[1][0]))
+    model.output_dropout.register_forward_hook(lambda *call: seen.append(call[2] / call[1][0]))
+    torch.manual_seed(0)
+    model.log_likelihood(collate([[4, 5, 6]] * 300), draws(300, 3))
+    for kept in seen:
+        assert kept.unique().tolist() == pytest.approx([0, 2])
+        assert kept.equal(kept[:, :1].expand_as(kept))
+        assert kept[:, 0].mean().item() == pytest.approx(1, abs=0.15)
+        assert not kept[0].equal(kept[1]) or not kept[0].equal(kept[2])
+
+
+def test_tied_embeddings_of_another_width_are_reached_by_a_projection(batch, z):
+    model = decoder(tied_embeddings=True)
+    assert model.projection.weight.shape == (5, 4)
+    assert model.output.weight is model.embedding.weight
+    scores = model.output.weight @ model.projection.weight
+    plain = decoder()
+    plain.load_state_dict(
+        {n: w for n, w in model.state_dict().items() if n != "projection.weight"}
+        | {"output.weight": scores}
+    )
+    torch.testing.assert_close(model.log_likelihood(batch, z), plain.log_likelihood(batch, z))

@@ -135,7 +135,8 @@ def test_faults_are_named_at_once():
         SentenceVAE(9, posterior="flow")
 
 
-OTHERS = [{}, {"tied_embeddings": True}, {"latent_dim": 0}, ALL_OTHERWISE]
+SHARED = {"tied_embeddings": True, "shared_embedding": True, "embedding_dim": 5}
+OTHERS = [{}, SHARED, {"latent_dim": 0}, ALL_OTHERWISE]
 
 
 @pytest.mark.parametrize("options", OTHERS)
@@ -156,6 +157,8 @@ def test_what_is_saved_comes_back(make_model, batch, word_tokenizer, tmp_path, o
     torch.testing.assert_close(*same, rtol=0, atol=0)
     is_tied = loaded.decoder.output.weight is loaded.decoder.embedding.weight
     assert is_tied == ("tied_embeddings" in options)
+    if options is SHARED:
+        assert loaded.encoder.embedding is loaded.decoder.embedding
 
 
 def test_options_of_a_class_of_ones_own_are_checked_saved_and_loaded(word_tokenizer, tmp_path):

@@ -3,8 +3,12 @@
 Shapes: S samples, B sentences, T tokens, E embedding, H hidden, L layers, V vocabulary, Z latent.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import dropout
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textvae.batches import Batch
@@ -21,6 +25,14 @@ DecoderState = tuple[Tensor, ...]
 def token_mask(lengths: Tensor, max_length: int) -> Tensor:
     """True at real tokens: (B,) lengths → (B, T) bool."""
     return torch.arange(max_length, device=lengths.device) < lengths[:, None]
+
+
+class LockedDropout(nn.Dropout):
+    """One mask for all tokens of a sentence (Gal & Ghahramani 2016, arXiv:1512.05287)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
+        return x * super().forward(x.new_ones(len(x), 1, x.shape[-1]))
 
 
 class Encoder(nn.Module):
@@ -86,7 +98,9 @@ class Decoder(nn.Module):
         self.latent_to_input = code_size > 0 and config.latent_to != "state"
         self.latent_to_state = code_size > 0 and config.latent_to != "input"
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim, padding_idx=PAD_ID)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        kind = LockedDropout if config.locked_dropout else nn.Dropout
+        self.embedding_dropout = kind(config.embedding_dropout)
+        self.recurrent_dropout = config.recurrent_dropout
         self.rnn = CELLS[self.cell](
             config.embedding_dim + (code_size if self.latent_to_input else 0),
             self.hidden_size,
@@ -99,8 +113,12 @@ class Decoder(nn.Module):
             CELLS[self.cell](self.hidden_size + code_size, self.hidden_size, batch_first=True)
             for _ in range(self.num_layers - 1 if has_skips else 0)
         )
-        self.output_dropout = nn.Dropout(config.output_dropout)
-        self.output = nn.Linear(self.hidden_size, vocab_size)
+        self.output_dropout = kind(config.output_dropout)
+        self.projection: nn.Module = nn.Identity()
+        width = config.embedding_dim if config.tied_embeddings else self.hidden_size
+        if width != self.hidden_size:
+            self.projection = nn.Linear(self.hidden_size, width, bias=False)
+        self.output = nn.Linear(width, vocab_size)
         if config.tied_embeddings:
             self.output.weight = self.embedding.weight
         if self.latent_to_state:
@@ -127,7 +145,7 @@ class Decoder(nn.Module):
         return self.output(hidden), state
 
     def read(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
-        """`step` without the scores: what the output layer would see, (B, H), and the new state."""
+        """`step` without the scores: what the output layer reads, (B, H), and the new state."""
         outputs, state = self._run(ids[:, None], state, z)
         return outputs[:, 0], state
 
@@ -155,9 +173,19 @@ class Decoder(nn.Module):
         for rnn, *begin in zip(layers, *(part.chunk(len(layers)) for part in state), strict=True):
             if self.latent_to_input:
                 outputs = torch.cat([outputs, every_step.to(outputs.dtype)], dim=-1)
-            outputs, end = rnn(outputs, tuple(begin) if self.cell == "lstm" else begin[0])
+            outputs, end = self._layer(
+                rnn, outputs, tuple(begin) if self.cell == "lstm" else begin[0]
+            )
             ends.append(end if self.cell == "lstm" else (end,))
             outputs = self.output_dropout(outputs)
         if self.latent_to_output is not None:
             outputs = outputs + self.latent_to_output(z)[:, None]
-        return outputs, tuple(map(torch.cat, zip(*ends, strict=True)))
+        return self.projection(outputs), tuple(map(torch.cat, zip(*ends, strict=True)))
+
+    def _layer(self, rnn: nn.Module, *arguments: Any) -> Any:
+        """One layer's pass, in training with the same recurrent weights dropped at all steps."""
+        if not (self.training and self.recurrent_dropout):
+            return rnn(*arguments)
+        recurrent = {n: w for n, w in rnn.named_parameters() if n.startswith("weight_hh")}
+        thinned = {n: dropout(w, self.recurrent_dropout) for n, w in recurrent.items()}
+        return functional_call(rnn, thinned, arguments)

@@ -79,6 +79,8 @@ class SentenceVAE(nn.Module):
         self.term_weights: dict[str, float] = {}  # in the loss, but for the KL
         if config.latent_dim > 0:
             self.encoder = Encoder(vocab_size, config)
+            if config.shared_embedding:
+                self.encoder.embedding = self.decoder.embedding
             head = choose(HEADS, "posterior", config.posterior)
             self.head = head(self.encoder.output_size + config.code_size - self.latent_dim, config)
             self.term_weights = {n: w for n in AUXILIARIES if (w := getattr(config, n, 0.0))}
