@@ -19,6 +19,7 @@ import operator
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -181,17 +182,8 @@ COMMANDS = {command.__name__: command for command in (train, measure, table)}
 
 def main() -> int:
     """Parse, and do one of the three."""
-    parser = cli.Parser(description="A VAE of molecules on the MOSES benchmark.")
-    subcommands = parser.add_subcommands(required=True)
-    for name, command in COMMANDS.items():
-        own = cli.parser_of(command)
-        subcommands.add_subcommand(name, own, help=own.description)
-
-    def command() -> None:
-        options = cli.parsed(parser, sys.argv[1:2] + cli.config_first(sys.argv[2:]))
-        cli.call(COMMANDS[options.subcommand], options[options.subcommand])
-
-    return cli.exit_code_of(command)
+    about = "A VAE of molecules on the MOSES benchmark."
+    return cli.run_one_of(COMMANDS, partial(cli.parser_of_several, COMMANDS, description=about))
 
 
 if __name__ == "__main__":

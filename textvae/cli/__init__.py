@@ -5,7 +5,6 @@ failed (or, with a traceback, a mistake of ours), 2 wrong input, 130 interrupted
 typed function; the other names are what scripts share with `textvae train`.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -15,13 +14,10 @@ from textvae import __version__
 from textvae.cli import measuring, places, writing
 from textvae.cli.command import (
     Given,
-    Parser,
-    call,
-    config_first,
     exit_code_of,
-    parsed,
-    parser_of,
+    parser_of_several,
     run,
+    run_one_of,
 )
 from textvae.cli.training import (
     DataChanged,
@@ -52,25 +48,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, with these arguments or those that were typed; gives its exit code."""
     shorten_spin()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-
-    def command() -> None:
-        options = parsed(parser_of_all(), given[:1] + config_first(given[1:]))
-        call(COMMANDS[options.subcommand], options[options.subcommand])
-
-    return exit_code_of(command)
+    return run_one_of(COMMANDS, parser_of_all, arguments)
 
 
 @cache
 def parser_of_all() -> ArgumentParser:
     """The parser of all commands."""
-    parser = Parser(
-        prog="textvae",
-        description="Train text VAEs, see whether they collapsed, and write with them.",
-        version=__version__,
-    )
-    subcommands = parser.add_subcommands(required=True)
-    for name, command in COMMANDS.items():
-        own = parser_of(command)
-        subcommands.add_subcommand(name, own, help=own.description)
-    return parser
+    about = "Train text VAEs, see whether they collapsed, and write with them."
+    return parser_of_several(COMMANDS, prog="textvae", description=about, version=__version__)

@@ -94,6 +94,31 @@ def run(command: Callable[..., None]) -> int:
     )
 
 
+def run_one_of(
+    commands: Mapping[str, Callable[..., None]],
+    parser: Callable[[], ArgumentParser],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run a command of several, by these arguments or those that were typed; gives an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def command() -> None:
+        options = parsed(parser(), given[:1] + config_first(given[1:]))
+        call(commands[options.subcommand], options[options.subcommand])
+
+    return exit_code_of(command)
+
+
+def parser_of_several(commands: Mapping[str, Callable[..., None]], **about: Any) -> ArgumentParser:
+    """The parser of commands, a subcommand each; `about` says what its help begins with."""
+    parser = Parser(**about)
+    subcommands = parser.add_subcommands(required=True)
+    for name, command in commands.items():
+        own = parser_of(command)
+        subcommands.add_subcommand(name, own, help=own.description)
+    return parser
+
+
 def parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """The arguments as the parser reads them; an InputError for a bad --config, or an empty one."""
     _refuse_null_bytes(arguments)
