@@ -68,7 +68,7 @@ def flops_per_token(model: SentenceVAE, *, encodings: float = 1, backward: bool 
     """
     decoder = model.decoder
     from_z = len(decoder.rnn.weight_ih_l0) * model.latent_dim if decoder.latent_to_input else 0
-    products = weights(decoder.rnn) - from_z + weights(decoder.output)
+    products = sum(map(weights, (decoder.rnn, decoder.projection, decoder.output))) - from_z
     if model.latent_dim > 0:
         products += encodings * weights(model.encoder.rnn)
     return 2 * (3 if backward else 1) * products
