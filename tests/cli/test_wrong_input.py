@@ -150,7 +150,7 @@ def test_wrong_input_is_said_in_plain_words(
     fifty, trained, lively_run, short_run, language_run, tmp_path, monkeypatch, arguments, said
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("textvae.explore.page._gradio", lambda: None)
+    monkeypatch.setattr("textvae.explore.server.gradio", lambda: None)
     (tmp_path / "taken.npz").mkdir()
     (tmp_path / "IN").mkdir()
     (tmp_path / "IN" / "config.html").symlink_to(trained[0] / "config.json")

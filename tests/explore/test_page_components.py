@@ -1,7 +1,6 @@
-"""Tests of `textvae.explore.page`: the widgets without a browser, and where they may be shown."""
+"""Tests of `textvae.explore.page`: the widgets without a browser."""
 
 import asyncio
-import socket
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from textvae.explore import Sentences, Session, check_address, page
+from textvae.explore import Sentences, Session, page
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what gradio's own dependencies have to say
@@ -142,13 +141,3 @@ def test_the_heading_takes_names_for_text(session, monkeypatch):
     *_, notice, collapsed = page._heading(session).split("\n\n")
     assert notice == "The corpus can't be had: gone."
     assert collapsed.startswith("This model has collapsed: ")
-
-
-def test_an_address_is_checked_beforehand():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for host in ("127.0.0.1", "localhost"):
-        check_address(host, port)
-    with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
-        check_address("192.0.2.1", port)

@@ -1,22 +1,14 @@
-"""The page: gradio's own components over one `Session`.
-
-It asks no other host for anything: no analytics, no fonts or scripts from elsewhere, no public
-link. Visitors are served in turn. What is computed is `Session`'s.
-"""
+"""The page: gradio's own components over one `Session`, whose is what is computed."""
 
 import re
 import shlex
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache, wraps
-from pathlib import Path
 from typing import Any
 
-from textvae.checks import imported, integer
+from textvae.checks import imported
 from textvae.diagnostics import COLLAPSED_KL
-from textvae.explore.guard import Guard
 from textvae.explore.session import MAX_SAMPLES, MAX_SEED, SLIDER_STEP, Session
 from textvae.generation import STRATEGIES
 from textvae.recipes import lively_path, readable
@@ -36,60 +28,9 @@ COLORS = {"new": "#4679b6", "other": "#b0b0b0", "near": "#2079bb", "asked": "#d5
 TABLE = {"type": "array", "interactive": False, "wrap": True, "show_label": False, "buttons": []}
 
 
-def check_address(host: str, port: int) -> None:
-    """Raise before a model is loaded what `serve` would raise after."""
-    _gradio()
-    integer("port", port, 1, 65535)
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        advice = "choose others with --host and --port"
-        raise OSError(f"can't listen at {host}, port {port}: {reason} ({advice})") from None
-
-
-def serve(
-    session: Session,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    on_ready: Callable[[str], None] = print,
-) -> None:
-    """Show the page until Ctrl-C, which raises KeyboardInterrupt with the server closed.
-
-    `on_ready` is told its address once it can be opened; by default only this machine can.
-    """
-    gr, page = _gradio(), build(session)
-    from starlette.middleware import Middleware
-
-    # Fifty pages that start at once ask for five events each; those of more are told to wait.
-    page.queue(max_size=256, api_open=False, default_concurrency_limit=1)
-    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-    try:
-        _, address, _ = page.launch(
-            server_name=host,
-            server_port=port,
-            prevent_thread_lock=True,
-            share=False,
-            quiet=True,
-            ssr_mode=False,
-            footer_links=[],
-            app_kwargs={"middleware": [Middleware(Guard, host)]},
-            theme=gr.themes.Base(primary_hue="blue", font=fonts, font_mono=fonts),
-            css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
-        )
-        on_ready(address)
-        threading.Event().wait()
-    finally:
-        page.close(verbose=False)
-
-
 def build(session: Session) -> Any:
     """The page's widgets as gradio's `Blocks`, not shown yet."""
-    gr = _gradio()
+    gr = gradio()
     tabs = {"Path": _between, "Dimensions": _dimensions, "Map": _map}
     tabs |= {"Samples": _samples, "Diagnosis": _diagnosis}
     with gr.Blocks(analytics_enabled=False, title=f"{session.name} – textvae") as page:
@@ -306,5 +247,6 @@ def _box(gr: Any, label: str, value: str) -> Any:
     return gr.Textbox(value, label=label, lines=1, max_lines=4, max_length=1200, min_width=280)
 
 
-def _gradio() -> Any:
+def gradio() -> Any:
+    """Gradio, or what to install."""
     return imported("gradio", 'the page needs gradio: pip install "textvae[demo]"')

@@ -1,4 +1,4 @@
-"""Tests of `textvae.explore.guard`: who may ask the page, and for what."""
+"""Tests of `textvae.explore.server`: where it may listen, who may ask the page, and for what."""
 
 import socket
 import warnings
@@ -7,8 +7,8 @@ from unittest import mock
 
 import pytest
 
-from textvae.explore import page, serve
-from textvae.explore.guard import LARGEST, Guard
+from textvae.explore import check_address, serve, server
+from textvae.explore.server import LARGEST, Guard
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what gradio's own dependencies have to say
@@ -127,10 +127,20 @@ def test_what_gradio_fails_at_is_told_without_a_traceback():
 def test_it_stands_before_the_page(session, monkeypatch):
     shown = mock.Mock()
     shown.launch.side_effect = KeyboardInterrupt
-    monkeypatch.setattr(page, "build", lambda session: shown)
+    monkeypatch.setattr(server, "build", lambda session: shown)
     with pytest.raises(KeyboardInterrupt):
         serve(session, host="box.example")
     (guard,) = shown.launch.call_args.kwargs["app_kwargs"]["middleware"]
     assert (guard.cls, guard.args) == (Guard, ("box.example",))
     assert shown.queue.call_args.kwargs["max_size"] == 256
     shown.close.assert_called_once()
+
+
+def test_an_address_is_checked_beforehand():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for host in ("127.0.0.1", "localhost"):
+        check_address(host, port)
+    with pytest.raises(OSError, match=r"^can't listen at 192\.0\.2\.1, port "):
+        check_address("192.0.2.1", port)
