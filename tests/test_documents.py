@@ -110,6 +110,24 @@ def test_what_is_said_of_remedies_on_penn_treebank(language_model):
         assert claim in said
 
 
+def test_what_is_said_of_the_default_recipe():
+    runs = read_json(RESULTS / "grammar" / "remedies.json")["runs"]
+    of = {name: [r for r in runs if r["name"] == name] for name in ("default", "language model")}
+    assert {run["verdict"] for run in of["default"]} == {"healthy"}
+    nll, floor = (fmean(run["nll"] for run in of[name]) for name in ("default", "language model"))
+    factors = [run["factors"] for run in of["default"]]
+    *four, fifth = sorted(factors, key=lambda told: told["number"])
+    assert all(min(told, key=lambda name: told[name]) == "number" for told in four)
+    said = prose(part(OF_REMEDIES, "The embedded corpus"))
+    for claim in (
+        f"tells {fmean(run['factor_nats'] for run in of['default']):.1f} of the 7.7 nats, "
+        f"at {nll - floor:.2f} nats more than the language model",
+        f"number in four of them ({four[0]['number']:.2f} to {four[-1]['number']:.2f} right), "
+        f"polarity in the fifth ({fifth['polarity']:.2f}, and number {fifth['number']:.2f})",
+    ):
+        assert claim in said
+
+
 def test_the_readmes_rows_of_remedies():
     shown = table(README[README.index("## Evidence") : README.index("## As a library")])
     names = [line.split(" | ")[0].strip("| ") for line in shown[2:]]
