@@ -113,7 +113,9 @@ class ModelConfig(Options):
     )
     embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs", "[0, 1]")
     output_dropout: float = option(0.5, "dropout on the decoder's outputs", "[0, 1]")
-    locked_dropout: bool = option(False, "both drop the same units at all tokens of a sentence")
+    locked_dropout: bool = option(
+        False, "these two drop the same units at all tokens of a sentence"
+    )
     recurrent_dropout: float = option(
         0.0, "share of the decoder's recurrent weights dropped for each batch", "[0, 1)"
     )
