@@ -4,9 +4,11 @@ import re
 from functools import partial
 
 import pytest
+import remedies
 
 from tests import docs
 from textvae import cli, grammar
+from textvae.cli.command import parser_of
 
 README = docs.text("README.md")
 
@@ -30,7 +32,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
 
 
 def test_every_flag_that_the_readme_names_exists(capsys):
-    known = docs.text("scripts/train_ptb.py")
+    known = docs.text("scripts/train_ptb.py") + parser_of(remedies.run).format_help()
     for command in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])

@@ -1,5 +1,6 @@
 """Tests of `remedies.py` and `experiments.py`, with tiny models and without processes."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from experiments import Experiment
 from tests.scripts.running import assert_refused
 from textvae import grammar
 from textvae.config import RunConfig
+from textvae.model import SentenceVAE
 from textvae.recipes import SIZES, combined
 from textvae.report import pictures
 from textvae.run import RunDirectory
@@ -205,6 +207,16 @@ def test_recipes_can_be_put_together_in_a_row():
     assert together == {**combined("pool"), **combined("bow")}
     assert remedies.options_of("pretrain", "ptb")["free_bits"] == 5 / 32  # as published
     assert remedies.options_of("pretrain", "grammar") == combined("pretrain")
+
+
+@pytest.mark.parametrize("name", [name for name in remedies.ON_PTB if name.endswith("+wide")])
+def test_wide_rows_have_at_most_six_million_parameters(name):
+    options = SIZES["ptb"] | remedies.options_of(name, "ptb")
+    config = RunConfig.from_flat("ptb", options).model
+    model = SentenceVAE(10_002, **dataclasses.asdict(config))
+    assert 5e6 < sum(weights.numel() for weights in model.parameters()) <= 6e6
+    plain = remedies.options_of(name.removesuffix("+wide"), "ptb")
+    assert options == SIZES["ptb"] | plain | remedies.WIDE
 
 
 @pytest.mark.usefixtures("two")

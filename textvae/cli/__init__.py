@@ -12,13 +12,7 @@ from jsonargparse import ArgumentParser
 
 from textvae import __version__
 from textvae.cli import measuring, places, writing
-from textvae.cli.command import (
-    Given,
-    exit_code_of,
-    parser_of_several,
-    run,
-    run_one_of,
-)
+from textvae.cli.command import Given, exit_code_of, parser_of_several, run, run_one_of
 from textvae.cli.training import (
     DataChanged,
     OutputDir,

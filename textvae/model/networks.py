@@ -101,17 +101,20 @@ class Decoder(nn.Module):
         kind = LockedDropout if config.locked_dropout else nn.Dropout
         self.embedding_dropout = kind(config.embedding_dropout)
         self.recurrent_dropout = config.recurrent_dropout
+        # PyTorch's own stack takes nothing in between, and drops each token's units anew.
+        is_stack = self.num_layers > 1 and not (has_skips or config.locked_dropout)
         self.rnn = CELLS[self.cell](
             config.embedding_dim + (code_size if self.latent_to_input else 0),
             self.hidden_size,
-            num_layers=1 if has_skips else self.num_layers,
-            dropout=config.output_dropout if self.num_layers > 1 and not has_skips else 0.0,
+            num_layers=self.num_layers if is_stack else 1,
+            dropout=config.output_dropout if is_stack else 0.0,
             batch_first=True,
         )
-        # A language model of the same option has the same layers, so that it can be kept.
+        # A language model of the same options has the same layers, so that it can be kept.
+        size = self.hidden_size + (code_size if has_skips else 0)
         self.upper = nn.ModuleList(
-            CELLS[self.cell](self.hidden_size + code_size, self.hidden_size, batch_first=True)
-            for _ in range(self.num_layers - 1 if has_skips else 0)
+            CELLS[self.cell](size, self.hidden_size, batch_first=True)
+            for _ in range(0 if is_stack else self.num_layers - 1)
         )
         self.output_dropout = kind(config.output_dropout)
         self.projection: nn.Module = nn.Identity()
@@ -145,7 +148,7 @@ class Decoder(nn.Module):
         return self.output(hidden), state
 
     def read(self, ids: Tensor, state: DecoderState, z: Tensor) -> tuple[Tensor, DecoderState]:
-        """`step` without the scores: what the output layer reads, (B, H), and the new state."""
+        """`step` without the scores: what the output layer reads, (B, H or E), and new state."""
         outputs, state = self._run(ids[:, None], state, z)
         return outputs[:, 0], state
 
@@ -171,11 +174,10 @@ class Decoder(nn.Module):
         every_step = z[:, None].expand(-1, ids.shape[1], -1)
         layers, ends = [self.rnn, *self.upper], []
         for rnn, *begin in zip(layers, *(part.chunk(len(layers)) for part in state), strict=True):
-            if self.latent_to_input:
+            if self.latent_to_output is not None or (self.latent_to_input and rnn is self.rnn):
                 outputs = torch.cat([outputs, every_step.to(outputs.dtype)], dim=-1)
-            outputs, end = self._layer(
-                rnn, outputs, tuple(begin) if self.cell == "lstm" else begin[0]
-            )
+            begun = tuple(begin) if self.cell == "lstm" else begin[0]
+            outputs, end = self._layer(rnn, outputs, begun)
             ends.append(end if self.cell == "lstm" else (end,))
             outputs = self.output_dropout(outputs)
         if self.latent_to_output is not None:
