@@ -37,8 +37,11 @@ ROWS: dict[str, dict[str, Any]] = {
     **{name: recipes.combined(name) for name in recipes.RECIPES},
 }
 
-# An average is smooth: the first epoch without a better one tells that the learning rate is spent.
-AVERAGED = {"lr_patience": 0, "warmup_epochs": 5.0, "average_epochs": 1.0}
+# An average is smooth: the first epoch that hardly gains tells that the learning rate is spent.
+AVERAGED = {
+    **{"average_epochs": 1.0, "warmup_epochs": 5.0},
+    **{"lr_patience": 0, "lr_threshold": 5e-4, "lr_decay": 0.25, "max_lr_decays": 2},
+}
 OURS = "pretrain+pool+average"
 
 # The best within six million parameters: a wide decoder, held back as in Merity et al. 2018.

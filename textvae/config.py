@@ -265,6 +265,9 @@ class TrainingConfig(Options):
     lr_patience: int = option(
         2, "epochs without a better ELBO before the learning rate decays", "[0, inf)"
     )
+    lr_threshold: float = option(
+        0.0, "share of −ELBO that an epoch must gain to be better (try 0.0005: averages)", "[0, 1)"
+    )
     max_lr_decays: int = option(
         5, "decays after which the learning rate counts as exhausted", "[0, inf)"
     )

@@ -32,6 +32,9 @@ from textvae.training.step import RunningMeans
         # Early stopping counts from the best one, decays or not, and anew from a better one.
         ((0, 9, 3), [-5, -6, -6, -6], "better decay decay stop"),
         ((9, 9, 2), [-5, -6, -4, -6, -6], "better wait better wait stop"),
+        # With a threshold only a gain of that share is better, since the last that was.
+        ((1, 9, None, 0.25), [-16, -12.5, -11, -8.5, -8.25], "better wait better wait decay"),
+        ((0, 9, 9, 0.5), [-16, -8, -7], "better decay better"),
         # An ELBO that is no number is no better.
         ((0, 9), [-5, math.nan, -math.inf, -4], "better decay decay better"),
     ],

@@ -175,6 +175,12 @@ def test_a_decay_forgets_momentum_and_keeps_the_optimizer(build, script_elbos, n
         ({"max_beta": 0.0, "early_stopping": 1}, [-10, -60, -70], "better better better"),
         # A language model, which has nothing to anneal, from the first epoch.
         ({"latent_dim": 0, "warmup_epochs": 9.0, "early_stopping": 1}, [-10, -11], "better stop"),
+        # A gain that is too small is none.
+        (
+            {"latent_dim": 0, "lr_threshold": 0.5, **HASTY},
+            [-9, -5, -4, -2],
+            "better decay better decay",
+        ),
     ],
 )
 def test_the_elbo_judges_only_what_is_trained_by_it(build, script_elbos, options, elbos, verdicts):

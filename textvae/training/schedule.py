@@ -37,6 +37,7 @@ class Plateau(Stateful):
     patience: int  # evaluations without improvement before the learning rate decays
     max_decays: int  # after which the learning rate is exhausted and training stops
     early_stopping: int | None = None  # evaluations since the best one before training stops
+    threshold: float = 0.0  # share of the best −ELBO that an evaluation must gain to be better
     best: float = -math.inf  # ELBO, nats per sentence
     stale: int = 0  # evaluations since the best one
     decays: int = 0
@@ -47,7 +48,7 @@ class Plateau(Stateful):
         `"better"`: keep these weights. `"wait"`: go on. `"decay"`: return to the best weights with
         a smaller learning rate. `"stop"`: patience or learning rate is exhausted.
         """
-        if elbo > self.best:
+        if elbo > self.best * (1 - self.threshold):
             self.best, self.stale = elbo, 0
             return "better"
         self.stale += 1

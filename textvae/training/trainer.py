@@ -92,7 +92,9 @@ class Trainer:
             annealer = configured_annealer(config, len(train))
         self.weight = KLWeight(annealer)
         self.stepper = Stepper(model, self.weight, config, self.processes)
-        self.plateau = Plateau(config.lr_patience, config.max_lr_decays, config.early_stopping)
+        self.plateau = Plateau(
+            *(config.lr_patience, config.max_lr_decays, config.early_stopping, config.lr_threshold)
+        )
         self.progress, self.means = Progress(), RunningMeans()
         asked_for = {name: make for name, make in REMEDIES.items() if getattr(config, name, 0)}
         self.remedies = {name: make(config) for name, make in asked_for.items()} | dict(remedies)
