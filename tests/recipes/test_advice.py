@@ -94,6 +94,6 @@ def test_else_the_verdict_says_it(trained, verdict):
 
 
 def test_a_diagnosis_passes_it_on(trained, monkeypatch):
-    monkeypatch.setattr("textvae.recipes.loaded.next_step", lambda run: f"Look at {run.name}.")
+    monkeypatch.setattr("textvae.recipes.measured.next_step", lambda run: f"Look at {run.name}.")
     found = recipes.diagnose_run(trained.run.path, "valid", num_samples=2).diagnosis
     assert found.verdict.advice == "Look at a run."

@@ -68,7 +68,7 @@ def test_factors_go_with_their_sentences(split, fitted_on, tmp_path, monkeypatch
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: animals)
     options = {**OPTIONS, "max_length": 5, "too_long": "drop"}
     recipes.start(animals, options, tmp_path / "run").fit()
-    real, given = recipes.loaded.diagnose, []
+    real, given = recipes.measured.diagnose, []
 
     def spy(model: Any, batches: Any, num_sentences: int, **options: Any) -> Any:
         factors = options["factors"]._replace(fit_batches=list(options["factors"].fit_batches))
@@ -76,7 +76,7 @@ def test_factors_go_with_their_sentences(split, fitted_on, tmp_path, monkeypatch
         given.append((batches, num_sentences, factors))
         return real(model, batches, num_sentences, **options)
 
-    monkeypatch.setattr("textvae.recipes.loaded.diagnose", spy)
+    monkeypatch.setattr("textvae.recipes.measured.diagnose", spy)
     found = recipes.diagnose_run(tmp_path / "run", split, num_samples=1)
     batches, num_sentences, factors = given[0]
     assert num_sentences == len(animals[split]) * 2 // 3

@@ -1,20 +1,8 @@
 """From a configuration to a trained and measured run, and configurations known to work."""
 
-from textvae.recipes.loaded import (
-    Examples,
-    Grammaticality,
-    LoadedRun,
-    Perplexities,
-    Quality,
-    diagnose_run,
-    diagnose_runs,
-    evaluate_run,
-    examples_of,
-    finish,
-    lively_path,
-    quality_run,
-    readable,
-)
+from textvae.recipes.examples import Examples, examples_of, lively_path, readable
+from textvae.recipes.loaded import LoadedRun
+from textvae.recipes.measured import diagnose_run, diagnose_runs, evaluate_run, finish
 from textvae.recipes.named import (
     DEFAULT,
     RECIPES,
@@ -26,6 +14,7 @@ from textvae.recipes.named import (
 )
 from textvae.recipes.optimise import Candidate, optimise, score_function
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
+from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
 from textvae.recipes.runs import CorpusChanged, is_changed, open_corpus, phases, resume, start
 from textvae.recipes.scores import score_run
 from textvae.recipes.sweep import SweepError, SweptRun, refuse_like_seeds, sweep

@@ -6,20 +6,18 @@ default's are in use already a search decides: advice that is followed comes to 
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textvae.annealers import ANNEALERS
 from textvae.config import RunConfig
+from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.named import DEFAULT, chosen, combined
-
-if TYPE_CHECKING:
-    from textvae.recipes.loaded import LoadedRun
 
 LOGGING = ("log_every", "save_every", "tracker")  # which change no result
 CURES = ("autoencoder_epochs", "free_bits", "bag_of_words")  # of the default recipe
 
 
-def next_step(run: "LoadedRun") -> str | None:
+def next_step(run: LoadedRun) -> str | None:
     """What to try after this run; None where its verdict's own advice says all there is."""
     training, path = run.config.training, shlex.quote(str(run.run.path))
     source = shlex.quote(run.config.data_source)
@@ -47,7 +45,7 @@ def next_step(run: "LoadedRun") -> str | None:
     return _longer(run) if verdict == "healthy" else None
 
 
-def _longer(run: "LoadedRun") -> str | None:
+def _longer(run: LoadedRun) -> str | None:
     """To train on, where β had still to rise or the last epoch was the best."""
     if rest := _rest_of_rise(run):
         return rest
@@ -55,7 +53,7 @@ def _longer(run: "LoadedRun") -> str | None:
     return _go_on(run, "It was still improving") if is_best else None
 
 
-def _rest_of_rise(run: "LoadedRun") -> str | None:
+def _rest_of_rise(run: LoadedRun) -> str | None:
     """To train on, where a schedule had not come to its full weight."""
     training, beta = run.config.training, run.run.evaluations()[-1].get("beta")
     # An older run may not tell it; the last step of a whole rise is one step below the full weight.
@@ -64,7 +62,7 @@ def _rest_of_rise(run: "LoadedRun") -> str | None:
     return _go_on(run, f"β had come to {beta:.2f} of {training.max_beta:g}")
 
 
-def _go_on(run: "LoadedRun", why: str) -> str | None:
+def _go_on(run: LoadedRun, why: str) -> str | None:
     """How to lift the limit that ended the training; None where something else did."""
     if not run.run.has_state():
         return None
@@ -76,7 +74,7 @@ def _go_on(run: "LoadedRun", why: str) -> str | None:
     return None
 
 
-def _command(run: "LoadedRun", changes: Mapping[str, Any]) -> str:
+def _command(run: LoadedRun, changes: Mapping[str, Any]) -> str:
     """The training of a run with changes, as a command without what would be chosen anyway."""
     wanted = run.config.flat() | dict(changes)
     wanted = {name: value for name, value in wanted.items() if name not in LOGGING}

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from textvae.checks import InputError, at_least
 from textvae.config import RunConfig
-from textvae.recipes.loaded import finish
+from textvae.recipes.measured import finish
 from textvae.recipes.runs import open_corpus, phases
 from textvae.run import RunDirectory
 from textvae.training import TrainingError, safe_interrupts

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from textvae.checks import imported
 from textvae.corpus import Corpus
 from textvae.diagnostics import Evaluation, importance_nll
-from textvae.recipes.loaded import diagnose_run
+from textvae.recipes.measured import diagnose_run
 from textvae.recipes.named import DEFAULT, RECIPES, chosen
 from textvae.recipes.runs import phases
 from textvae.training import Remedy
