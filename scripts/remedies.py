@@ -70,6 +70,7 @@ COLUMNS = {
     "−ELBO": "loss",
     "IW-NLL": "nll",
     "its se": "nll_se",
+    "fitted prior": "nll_fitted",
     "PPL": "ppl",
     "above entropy": "above_entropy",
     "MI": "mi",
@@ -88,7 +89,8 @@ FILE = "diagnosis-{}.json"  # of so many samples
 def measure(num_samples: int, path: Path) -> None:
     """What is done to each trained run: its test-set figures and its diagnosis, kept beside it."""
     split = recipes.finish(path)[0].split
-    diagnosis = recipes.diagnose_run(path, split, num_samples=num_samples).diagnosis
+    options: dict[str, Any] = {"num_samples": num_samples, "prior": "gmm"}
+    diagnosis = recipes.diagnose_run(path, split, **options).diagnosis
     if diagnosis.interrupted:
         raise KeyboardInterrupt  # a study has no use for the part that was done by then
     write_json(path / FILE.format(num_samples), {"split": split, **diagnosis.to_dict()})
@@ -103,6 +105,7 @@ def figures(swept: recipes.SweptRun, num_samples: int, entropy: float | None) ->
         "name": swept.name,
         "seed": swept.seed,
         **{key: found[key] for key in ("rec", "kl", "nll", "nll_se", "ppl", "mi", "mi_max", "au")},
+        "nll_fitted": found["fitted_prior"]["nll"],
         "loss": -found["elbo"],
         "above_entropy": None if entropy is None else found["nll"] - entropy,
         "mismatch": found["kl"] - found["mi"],
@@ -158,6 +161,11 @@ def report(rows: Rows, which: str, entropy: float | None) -> str:
         f"`python scripts/remedies.py {which}`: {split} split, nats per sentence, mean ± sd over "
         f"seeds; IW-NLL from {num_samples} importance samples"
     )
+    if any(row["nll_fitted"] for row in rows):
+        text += (
+            "; fitted prior: the IW-NLL with z drawn as by `textvae sample --from gmm`, from what "
+            "is fitted to codes of training sentences"
+        )
     if entropy is not None:
         text += (
             f"; the corpus' entropy, which no model can go below, is {entropy:.2f}; factors: what "

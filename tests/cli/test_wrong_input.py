@@ -84,7 +84,7 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("sample RUN --like BLANK", "must hold at least one sentence, got empty lines only"),
         ("sample RUN --from=gmn", "from must be one of prior, aggregate, gaussian, gmm, got 'gmn'"),
         ("sample RUN --from=prior --like GOOD", "texts must be given with sources but 'prior' onl"),
-        ("sample RUN --from=gmm --like GOOD", "texts must be more than 10 to fit to, got 1"),
+        ("sample RUN --from=gmm --like GOOD", "texts must be more than 1 to fit to, got 1"),
         ("sample LANGUAGE --from=gmm --like GOOD", LANGUAGE_MODEL),
         ("direction RUN --to GOOD --apply GOOD", "from of textvae direction"),
         (f"{DIRECTION} GOOD --to BLANK", "BLANK must hold at least one sentence, got empty lines"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from tests.diagnostics.models import (
     NUM_TOKENS,
@@ -36,6 +36,7 @@ from textvae.diagnostics import (
     importance_nll,
     perplexity,
     posteriors,
+    standard_normal,
 )
 from textvae.model import Gaussian
 
@@ -280,6 +281,41 @@ def test_a_wrong_posterior_comes_to_the_exact_marginal(options):
         errors.append(error)
     # Sixteen times the samples, a fourth of the error.
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.4)
+
+
+def test_with_another_prior_it_is_that_one_s_marginal():
+    """A mixture of two Gaussians, under which x is one, too."""
+    model, shares = LinearGaussian(widen=1.3), torch.tensor([0.3, 0.7]).double()
+    means, scales = torch.tensor([[[-1.0, 0.5]], [[0.8, -0.3]]]).double(), (0.5, 0.9)
+    of_z = [
+        MultivariateNormal(m[0], s**2 * torch.eye(2).double())
+        for m, s in zip(means, scales, strict=True)
+    ]
+    noise, w = model.sigma**2 * torch.eye(3).double(), model.w
+    of_x = [
+        MultivariateNormal(w @ one.mean + model.b, w @ one.covariance_matrix @ w.T + noise)
+        for one in of_z
+    ]
+
+    def mixed(parts: list[MultivariateNormal], values: torch.Tensor) -> torch.Tensor:
+        log_p = torch.stack([one.log_prob(values) for one in parts], -1)
+        return (log_p + shares.log()).logsumexp(-1)
+
+    exact, options = -mixed(of_x, model.x), {"num_samples": 4000, "max_tokens": 10**5}
+    found = [
+        importance_nll(model, batches(), seed=seed, log_prior=partial(mixed, of_z), **options)
+        for seed in range(10)
+    ]
+    values = np.array([one.fitted.nll for one in found])
+    assert abs(values.mean() - exact.mean()) < 4 * values.std() / math.sqrt(10) + 1e-3
+    assert abs(exact.mean() - model.exact.mean()) > 0.1, "else it says nothing"
+    plain = importance_nll(model, batches(), seed=0, **options)
+    assert plain.fitted is None
+    assert (found[0].nll, found[0].se) == (plain.nll, plain.se)
+    assert found[0].fitted.num_tokens == NUM_TOKENS
+    # The prior in its own place changes nothing.
+    same = importance_nll(model, batches(), log_prior=standard_normal, **options)
+    assert same.fitted.per_sentence.equal(same.per_sentence)
 
 
 def test_a_decoder_with_its_latent_enumerated(make_model):

@@ -13,6 +13,7 @@ from textvae.checks import InputError
 from textvae.diagnostics import importance_nll
 from textvae.generation import codes as module
 from textvae.generation.draws import NOISE, uniforms
+from textvae.model import Gaussian
 
 ONE, OTHER = "the cat sees a dog", "a dog runs"
 
@@ -92,7 +93,8 @@ def test_codes_of_the_aggregate_are_those_of_texts(lively_model, texts):
 @pytest.mark.parametrize("components", [1, 3])
 def test_fitted_codes_are_as_the_aggregate_posterior(lively_model, texts, components):
     many = texts * 50
-    drawn = gen.posterior_codes(lively_model, many, sampled=True)
+    noise = gen.prior_codes(lively_model, 3 * len(many)).view(3, len(many), 3)
+    drawn = gen.encode(lively_model, many).sample(noise).flatten(0, 1)
     z = gen.fitted_codes(lively_model, 20_000, many, components=components)
     assert (z.dtype, z.shape) == (drawn.dtype, (20_000, 3))
     scale = drawn.std(0)
@@ -107,7 +109,8 @@ def test_fitted_codes_are_as_the_aggregate_posterior(lively_model, texts, compon
 def test_a_mixture_finds_what_one_gaussian_covers(lively_model, monkeypatch):
     """Two far clusters: nothing of the mixture lies between them, much of the Gaussian does."""
     codes = torch.cat([draws(50, 3, seed=1) - 10, draws(50, 3, seed=2) + 10])
-    monkeypatch.setattr(module, "posterior_codes", lambda *_, **__: codes)
+    points = Gaussian(codes, torch.full_like(codes, -40.0))
+    monkeypatch.setattr(module, "encode", lambda *_, **__: points)
     for components, between in ((1, True), (2, False)):
         z = gen.fitted_codes(lively_model, 500, [ONE] * 100, components=components)
         assert bool((z.mean(1).abs() < 5).any()) == between

@@ -10,9 +10,10 @@ import torch
 from datasets import Dataset
 
 from tests.recipes.making import FRACTIONS, OPTIONS
-from textvae import TextVAE, grammar, recipes
+from textvae import TextVAE, generation, grammar, recipes
 from textvae.checks import InputError
 from textvae.corpus import Corpus, DataError, load_corpus
+from textvae.diagnostics import importance_nll
 from textvae.recipes import LoadedRun
 
 
@@ -49,6 +50,26 @@ def test_a_run_is_diagnosed(diagnosed, run):
     noise = [recipes.diagnose_run(run, num_samples=3, seed=seed).diagnosis for seed in (0, 1)]
     assert noise[0].to_dict() == found.to_dict()
     assert noise[1].nll.nll != found.nll.nll
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "gmm"])
+def test_the_nll_with_a_fitted_prior(run, diagnosed, prior):
+    found = recipes.diagnose_run(run, num_samples=3, prior=prior).diagnosis
+    assert (found.nll.nll, found.elbo) == (diagnosed.diagnosis.nll.nll, diagnosed.diagnosis.elbo)
+    model, texts = diagnosed.model, diagnosed.corpus["train"]["text"][:]
+    fit = generation.fitted_mixture(model, texts)  # so few sentences are for one Gaussian only
+
+    def log_prior(z: torch.Tensor) -> torch.Tensor:
+        mean, covariance = map(torch.from_numpy, (fit.means_[0], fit.covariances_[0]))
+        return torch.distributions.MultivariateNormal(mean, covariance).log_prob(z)
+
+    nll = importance_nll(model, diagnosed.loader, num_samples=3, log_prior=log_prior).fitted
+    assert found.nll.fitted.nll == pytest.approx(nll.nll, abs=1e-6)
+    told = found.to_dict()["fitted_prior"]
+    assert told == {"nll": found.nll.fitted.nll, "se": found.nll.fitted.se}
+    assert diagnosed.diagnosis.to_dict()["fitted_prior"] is None
+    with pytest.raises(InputError, match="prior must be one of gaussian, gmm, got 'flow'"):
+        recipes.diagnose_run(run, prior="flow")
 
 
 FITTED_ON = {"test": "valid", "valid": "test", "train": "valid"}

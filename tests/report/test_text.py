@@ -110,6 +110,12 @@ def test_a_table_is_aligned_to_the_right():
     assert row.split() == ["4.7e+17", "999999.00", "inf"]
 
 
+def test_an_nll_with_a_fitted_prior_has_a_column(known):
+    nll = replace(known.diagnosis.nll, fitted=replace(known.diagnosis.nll, nll=17.25))
+    for run, shown in ((known, None), (changed(known, nll=nll), "17.25")):
+        assert report.text.figures_row(run.diagnosis).get("NLL, fitted prior") == shown
+
+
 @pytest.mark.parametrize(
     ("kl_per_dim", "bars"),
     [

@@ -16,6 +16,7 @@ from textvae.config import Options, option
 from textvae.files import output_file, read_json, replacing
 
 CHANGED = "accept another corpus than trained on; marks the results"
+FITTED_PRIOR = "also the NLL with z drawn as by sample --from gaussian or gmm, fitted to codes"
 SCHEDULES = f"{', '.join(ANNEALERS)} (all these if none is named) or vae-annealing"
 SORTS = ("nll", "nll_per_token", "rec", "kl")
 ENDINGS = (".csv", ".parquet")  # of scores
@@ -47,6 +48,7 @@ class Diagnosing:
     """How runs are diagnosed, and where what was found goes."""
 
     num_samples: Annotated[int, "importance samples K of the NLL"] = 500
+    prior: Annotated[str | None, FITTED_PRIOR] = None
     measurement: Measurement = ON_TEST
     json: Json = False
     report: Annotated[str | None, "also write this HTML file"] = None
@@ -57,8 +59,8 @@ class Diagnosing:
 
         if self.report is not None:
             report.check_page(self.report)  # before minutes are spent on what can't be written
-        options = {"num_samples": self.num_samples, "progress": bar, **asdict(self.measurement)}
-        found = recipes.diagnose_runs(names, **options)
+        options = {"num_samples": self.num_samples, "prior": self.prior, **asdict(self.measurement)}
+        found = recipes.diagnose_runs(names, progress=bar, **options)
         contents = [
             {"run": str(one.run.path), "corpus": one.corpus.name, "split": one.split}
             | {"given": [*one.model.labels.values]}

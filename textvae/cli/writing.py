@@ -12,7 +12,6 @@ from textvae.cli.texts import LIKELIEST, Texts, read_corpus, report_unknown_word
 from textvae.config import Decoding
 
 DRAWN = Decoding(strategy="sample", allow_unknown=False)
-MAX_FITTED = 20_000  # training sentences whose codes a distribution is fitted to
 
 
 def sample(
@@ -34,7 +33,7 @@ def sample(
 
     example: textvae sample runs/grammar-1 -n 5 --top-p 0.9 --seed 1
     """
-    from textvae.generation import SOURCES, TextVAE
+    from textvae.generation import MAX_FITTED, SOURCES, TextVAE
 
     model, texts = TextVAE.from_pretrained(run), None
     source = from_ or ("prior" if like is None else "aggregate")

@@ -26,6 +26,7 @@ from textvae.diagnostics.likelihood import (
     Ablation,
     Evaluation,
     ImportanceNLL,
+    LogPrior,
     Progress,
     Scores,
     evaluate,
@@ -33,6 +34,7 @@ from textvae.diagnostics.likelihood import (
     perplexity,
     posteriors,
     score,
+    standard_normal,
     unwrapped,
     z_ablation,
 )

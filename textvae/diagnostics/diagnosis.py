@@ -21,6 +21,7 @@ from textvae.diagnostics.likelihood import (
     Ablation,
     Evaluation,
     ImportanceNLL,
+    LogPrior,
     Progress,
     importance_nll,
     posteriors,
@@ -125,12 +126,14 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON: numbers that are not finite become None."""
+        fitted = self.nll and self.nll.fitted
         of_nll = ("nll", "ppl", "bits_per_token", "effective_samples", "num_samples")
         values = {
             **self.elbo.to_dict(),
             **{name: getattr(self.nll, name, None) for name in of_nll},
             **{f"nll_{n}": getattr(self.nll, n, None) for n in ("se", "num_sentences")},
             "nll_is_partial": self.interrupted,
+            "fitted_prior": fitted and {name: getattr(fitted, name) for name in ("nll", "se")},
             **self.mi._asdict(),
             "mi_classic": self.mi_classic,
             "mi_per_dim": self.mi_per_dim,
@@ -285,6 +288,7 @@ def diagnose(
     factors: FactorLabels | None = None,
     beta: float | None = None,
     free_bits: float | None = None,
+    log_prior: LogPrior | None = None,
     progress: Progress = unwrapped,
 ) -> Diagnosis:
     """Measure a model in every way there is, and judge it.
@@ -303,7 +307,7 @@ def diagnose(
     posterior = posteriors(model, progress(split, "posteriors"), num_sentences)
     ablation = z_ablation(model, progress(split, "ELBO and ablation"), posterior, seed=seed)
     probes = [] if factors is None else _probes(model, posterior, factors, seed, progress)
-    nll, options = None, dict[str, Any](seed=seed, progress=progress)
+    nll, options = None, dict[str, Any](seed=seed, log_prior=log_prior, progress=progress)
     # Cut short before its first batch is done: the rest has been measured all the same.
     with suppress(KeyboardInterrupt):
         if num_samples is not None:

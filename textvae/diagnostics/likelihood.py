@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ MAX_TOKENS_ACCELERATOR = 2**16  # enough to keep an accelerator busy
 Rows = TypeVar("Rows", Posterior, Tensor)
 Progress = Callable[[Sequence[Batch], str], Iterable[Batch]]
 """Gives the same batches back, with a progress bar of that title around them."""
+
+
+LogPrior = Callable[[Tensor], Tensor]
+"""log p(z), nats, of codes in fp64 on the CPU: (K, B, Z) → (K, B)."""
 
 
 def unwrapped(batches: Sequence[Batch], title: str) -> Iterable[Batch]:
@@ -235,6 +239,7 @@ class ImportanceNLL:
     is_partial: bool  # cut short: all of this is of the sentences measured
     indices: Tensor  # (M,) int64, positions in the split of the sentences measured, ascending
     per_sentence: Tensor  # (M,) fp64, NLL of each of them, nats
+    fitted: Self | None = None  # the same with the other prior, where one was given
 
     @property
     def num_sentences(self) -> int:
@@ -255,6 +260,7 @@ def importance_nll(
     num_samples: int = 500,
     seed: int = 0,
     max_tokens: int | None = None,
+    log_prior: LogPrior | None = None,
     progress: Progress = unwrapped,
 ) -> ImportanceNLL:
     """Estimate −log p(x) of each sentence with K samples from its posterior; see `evaluate`.
@@ -262,7 +268,8 @@ def importance_nll(
     Batches come in an order drawn from the seed: what Ctrl-C cuts short is of a random part of the
     split. Fewer samples are the first of more. A language model is measured exactly, in one pass.
     At most `max_tokens` are decoded at once, padding counted (one sentence alone may be longer): by
-    default what the model's device is fastest with. The title for `progress` is `"NLL"`.
+    default what the model's device is fastest with. The title for `progress` is `"NLL"`. With the
+    same samples `fitted` is measured for a model whose prior is `log_prior` in place of N(0, I).
 
     Raises:
         KeyboardInterrupt: If cut short before the first batch is done.
@@ -281,39 +288,51 @@ def importance_nll(
     if not split:
         raise InputError("there is no sentence to evaluate on")
     order = np.random.default_rng(seed).permutation(len(split))
+    priors = [None] if log_prior is None else [None, log_prior]
     found: list[tuple[Batch, Tensor]] = []
     with evaluation_mode(model):
         try:
             for batch in progress([split[i] for i in order], "NLL"):
-                found.append((batch, _measure(model, batch, num_samples, seed, max_tokens)))
+                found.append((batch, _measure(model, batch, num_samples, seed, max_tokens, priors)))
         except KeyboardInterrupt:
             if not found:
                 raise
     indices, rows = torch.cat([batch.indices.cpu() for batch, _ in found]).sort()
-    nll, effective_samples = torch.cat([measured for _, measured in found], 1)[:, rows]
     num_tokens = sum(batch.num_tokens for batch, _ in found)
-    return ImportanceNLL(
-        nll=float(nll.mean()),
-        se=_standard_error([measured[0] for _, measured in found], split),
-        ppl=perplexity(float(nll.sum()), num_tokens),
-        effective_samples=float(effective_samples.mean()),
-        num_samples=num_samples,
-        num_tokens=num_tokens,
-        is_partial=len(found) < len(split),
-        indices=indices,
-        per_sentence=nll,
-    )
+
+    def under(number: int, fitted: ImportanceNLL | None = None) -> ImportanceNLL:
+        measured = [of_batch[number] for _, of_batch in found]
+        nll, effective_samples = torch.cat(measured, 1)[:, rows]
+        return ImportanceNLL(
+            nll=float(nll.mean()),
+            se=_standard_error([each[0] for each in measured], split),
+            ppl=perplexity(float(nll.sum()), num_tokens),
+            effective_samples=float(effective_samples.mean()),
+            num_samples=num_samples,
+            num_tokens=num_tokens,
+            is_partial=len(found) < len(split),
+            indices=indices,
+            per_sentence=nll,
+            fitted=fitted,
+        )
+
+    return under(0, None if log_prior is None else under(1))
 
 
 def _measure(
-    model: SentenceVAE, batch: Batch, num_samples: int, seed: int, max_tokens: int
+    model: SentenceVAE,
+    batch: Batch,
+    num_samples: int,
+    seed: int,
+    max_tokens: int,
+    priors: Sequence[LogPrior | None],
 ) -> Tensor:
-    """NLL and effective samples of each sentence, (2, B) fp64."""
+    """NLL and effective samples of each sentence under each of P priors, (P, 2, B) fp64."""
     rows = max(1, max_tokens // batch.input_ids.shape[1])
     if batch.num_sentences > rows:
         columns = zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
-        options = num_samples, seed, max_tokens
-        return torch.cat([_measure(model, Batch(*part), *options) for part in columns], 1)
+        options = num_samples, seed, max_tokens, priors
+        return torch.cat([_measure(model, Batch(*part), *options) for part in columns], -1)
     on_device = batch.to(model.device)
     posterior = model.encode(on_device)
     exact = posterior.map(Tensor.cpu).map(Tensor.double)
@@ -326,11 +345,18 @@ def _measure(
         noise = np.stack([stream.standard_normal(shape) for stream in streams], axis=1)
         z = exact.sample(torch.from_numpy(noise))
         log_likelihood = model.log_likelihood(on_device, z.to(posterior.mean))
-        parts.append(log_likelihood.cpu().double() - exact.log_ratio(z))
-    log_weights = torch.cat(parts)  # log p(x, z) − log q(z|x) of every sample, (K, B)
-    log_sum = log_weights.logsumexp(0)
-    effective_samples = torch.exp(2 * log_sum - (2 * log_weights).logsumexp(0))
-    return torch.stack([math.log(num_samples) - log_sum, effective_samples])
+        log_weights = log_likelihood.cpu().double() - exact.log_ratio(z)
+        more = [0.0 if each is None else each(z) - standard_normal(z) for each in priors]
+        parts.append(torch.stack([log_weights + each for each in more]))
+    log_weights = torch.cat(parts, 1)  # log p(x, z) − log q(z|x) of every sample, (P, K, B)
+    log_sum = log_weights.logsumexp(1)
+    effective_samples = torch.exp(2 * log_sum - (2 * log_weights).logsumexp(1))
+    return torch.stack([math.log(num_samples) - log_sum, effective_samples], 1)
+
+
+def standard_normal(z: Tensor) -> Tensor:
+    """Log N(z; 0, I), nats: (…, Z) → (…)."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
 
 def _standard_error(batches: list[Tensor], split: list[Batch]) -> float:

@@ -6,6 +6,8 @@ their log p. `Decoding` has the options of all that decodes; `TextVAE` has all a
 
 from textvae.config import MAX_LENGTH, NUM_BEAMS, STRATEGIES, Decoding
 from textvae.generation.codes import (
+    FITTED,
+    MAX_FITTED,
     SOURCES,
     aggregate_codes,
     analogy_codes,
@@ -13,6 +15,7 @@ from textvae.generation.codes import (
     check_texts,
     encode,
     fitted_codes,
+    fitted_mixture,
     jittered_codes,
     lerp,
     likeliest_labels,

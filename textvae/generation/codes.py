@@ -7,7 +7,7 @@ Shapes: B sentences, N codes, F labels, Z latent dimensions.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -25,7 +25,13 @@ from textvae.model import Posterior, SentenceVAE
 TOGETHER = 64  # sentences that are encoded at a time: more are no faster
 ROUNDS, NUM_SAMPLES = 2, 10  # in which labels are guessed, by an NLL of so many samples
 PARALLEL = 1e-4  # sine of the angle below which two codes span no plane in fp32
-FITTED = {"gaussian": 1, "gmm": 10}  # components
+# Components of what is fitted, by the number of sentences: as many as these can tell apart.
+FITTED: dict[str, Callable[[int], int]] = {
+    "gaussian": lambda num: 1,
+    "gmm": lambda num: min(50, max(1, num // 400)),
+}
+MAX_FITTED = 20_000  # training sentences that it is fitted to
+DRAWS = 3  # codes of each
 SOURCES = ("prior", "aggregate", *FITTED)
 
 
@@ -128,19 +134,28 @@ def aggregate_codes(
 def fitted_codes(
     model: SentenceVAE, num_codes: int, texts: Sequence[str], *, components: int = 1, seed: int = 0
 ) -> Tensor:
-    """Draws from a mixture of full Gaussians fitted to the aggregate posterior, (num_codes, Z).
-
-    That of texts, by a draw of each one's posterior (Ghosh et al. 2020, section 4, of means).
-    """
+    """Draws from the `fitted_mixture` of texts, (num_codes, Z)."""
     integer("num_sentences", num_codes, 1, most=MANY)
-    codes = posterior_codes(model, texts, sampled=True, seed=seed)
+    fit = fitted_mixture(model, texts, components=components, seed=seed)
+    drawn = np.random.default_rng(seed).permutation(fit.sample(num_codes)[0])  # not by component
+    return torch.from_numpy(drawn).to(model.device, torch.float32)
+
+
+def fitted_mixture(
+    model: SentenceVAE, texts: Sequence[str], *, components: int = 1, seed: int = 0
+) -> Any:
+    """A mixture of full Gaussians, scikit-learn's, fitted to the aggregate posterior of texts.
+
+    By `DRAWS` of each one's posterior (Ghosh et al. 2020, section 4, of means).
+    """
+    posterior = encode(model, texts)
+    noise = prior_codes(model, DRAWS * len(texts), seed=seed).view(DRAWS, len(texts), -1)
+    codes = posterior.sample(noise).flatten(0, 1)
     if len(texts) <= components:
         raise InputError(f"texts must be more than {components} to fit to, got {len(texts)}")
     needs = 'fitted codes need scikit-learn: pip install "textvae[quality]"'
     mixture = imported("sklearn.mixture", needs).GaussianMixture
-    fit = mixture(components, max_iter=1000, random_state=seed % 2**32).fit(codes.cpu().double())
-    drawn = np.random.default_rng(seed).permutation(fit.sample(num_codes)[0])  # not by component
-    return torch.from_numpy(drawn).to(codes)
+    return mixture(components, max_iter=1000, random_state=seed % 2**32).fit(codes.cpu().double())
 
 
 def source_codes(
@@ -158,7 +173,8 @@ def source_codes(
         return prior_codes(model, num_codes, seed=seed)
     if source == "aggregate":
         return aggregate_codes(model, num_codes, texts, seed=seed)
-    return fitted_codes(model, num_codes, texts, components=FITTED[source], seed=seed)
+    components = FITTED[source](len(texts))
+    return fitted_codes(model, num_codes, texts, components=components, seed=seed)
 
 
 def posterior_codes(

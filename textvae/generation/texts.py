@@ -169,6 +169,7 @@ class TextVAE(SentenceVAE):
     prior_codes = codes.prior_codes
     aggregate_codes = codes.aggregate_codes
     fitted_codes = codes.fitted_codes
+    fitted_mixture = codes.fitted_mixture
     source_codes = codes.source_codes
     posterior_codes = codes.posterior_codes
     jittered_codes = codes.jittered_codes

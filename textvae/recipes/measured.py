@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from textvae import generation
 from textvae.batches import BatchLoader
-from textvae.checks import InputError
+from textvae.checks import InputError, choose
 from textvae.corpus import Corpus
-from textvae.diagnostics import FactorLabels, Progress, diagnose, evaluate, unwrapped
+from textvae.diagnostics import (
+    FactorLabels,
+    LogPrior,
+    Progress,
+    diagnose,
+    evaluate,
+    standard_normal,
+    unwrapped,
+)
 from textvae.files import write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.advice import next_step
@@ -74,6 +84,7 @@ def diagnose_runs(
     *,
     num_samples: int = 500,
     seed: int = 0,
+    prior: str | None = None,
     progress: Progress = unwrapped,
     **options: Any,
 ) -> list[LoadedRun]:
@@ -82,8 +93,10 @@ def diagnose_runs(
     All must predict the same tokens, so that their NLLs can be compared. Ctrl-C leaves an NLL of
     the sentences done by then, and runs that were still to come are left out. Where
     labels name classes, as the embedded corpus' factors do, probes are fitted on the validation
-    split (on the test split if that is the one measured). `num_samples`, `seed` and `progress` are
-    as for `diagnostics.diagnose`, further options as for `LoadedRun.open`.
+    split (on the test split if that is the one measured). With a `prior`, "gaussian" or "gmm", the
+    NLL is also that of a model whose z is drawn so, from what is fitted to codes of training
+    sentences (`generation.sample`). `num_samples`, `seed` and `progress` are as for
+    `diagnostics.diagnose`, further options as for `LoadedRun.open`.
     """
     if len({Path(name).resolve() for name in names}) < len(names):
         raise InputError(f"runs must be each another, got {', '.join(map(str, names))}")
@@ -107,6 +120,7 @@ def diagnose_runs(
             factors=_factors(run),
             beta=run.run.last_beta(),
             free_bits=run.config.training.free_bits,
+            log_prior=None if prior is None else _fitted(run, prior, seed),
             progress=progress,
         )
         judged = replace(run, evaluation=diagnosis.elbo, diagnosis=diagnosis)
@@ -115,6 +129,21 @@ def diagnose_runs(
         if diagnosis.interrupted:
             break
     return found
+
+
+def _fitted(run: LoadedRun, prior: str, seed: int) -> LogPrior:
+    """Log-density of what `sample` draws from by that name."""
+    number_of = choose(generation.FITTED, "prior", prior)
+    if run.model.latent_dim == 0:
+        return standard_normal  # a language model has no codes, and the same NLL with any prior
+    texts = run.corpus["train"]["text"][: generation.MAX_FITTED]
+    components = number_of(len(texts))
+    fit = generation.fitted_mixture(run.model, texts, components=components, seed=seed)
+
+    def log_prior(z: Tensor) -> Tensor:
+        return torch.from_numpy(fit.score_samples(z.flatten(0, -2).numpy())).view(z.shape[:-1])
+
+    return log_prior
 
 
 def _predict_the_same(run: LoadedRun, other: LoadedRun) -> bool:

@@ -27,6 +27,7 @@ PARTIAL = (
     "* cut short: NLL and PPL are of a random part of the sentences, all else of the whole split"
 )
 
+FITTED = "NLL, fitted prior"
 BARS = " ▁▂▃▄▅▆▇█"
 MOST_SHOWN = 200  # characters of an example
 MOST_TYPED = 10  # words of one, in a command
@@ -196,6 +197,7 @@ def figures_row(diagnosis: Diagnosis) -> dict[str, str]:
     return {name: decimal(value) for name, value in row.items()} | {
         "NLL": ("–" if nll is None else f"{nll.nll:.2f}{error}") + star,
         "PPL": ("–" if nll is None else decimal(nll.ppl)) + star,
+        **({FITTED: decimal(nll.fitted.nll) + star} if nll and nll.fitted else {}),
         "MI": f"{diagnosis.mi.mi:.2f}" if width else "–",
         "AU": f"{elbo.au}/{width}" if width else "–",
         "active dims": f"{elbo.active_dimensions}/{width}" if width else "–",
