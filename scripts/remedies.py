@@ -25,7 +25,7 @@ import torch
 from experiments import Rows, Study, over_training
 
 from textvae import cli, grammar, recipes
-from textvae.checks import InputError, at_least
+from textvae.checks import InputError, at_least, imported
 from textvae.files import read_json, write_json
 from textvae.report import pictures
 from textvae.report.page import check_study, write_study
@@ -186,6 +186,7 @@ def run(
     """Every remedy on one corpus: train what is not trained yet, measure, write."""
     samples = {"grammar": 100, "ptb": 500}[which] if num_samples is None else num_samples
     at_least(1, num_samples=samples)
+    imported("sklearn", 'a fitted prior needs scikit-learn: pip install "textvae[quality]"')
     recipes.refuse_like_seeds(study.seeds)
     _, source, sizes = recipes.source_and_sizes(study.data_dir or which)
     if (which == "ptb") != source.startswith("ptb"):

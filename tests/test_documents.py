@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import experiments
@@ -108,6 +108,21 @@ def test_what_is_said_of_remedies_on_penn_treebank(language_model):
         f"took {len(row['curve'])} epochs, {row['minutes']:.0f} minutes",
     ):
         assert claim in said
+
+
+def test_what_is_said_of_a_fitted_prior():
+    said = prose(part(OF_REMEDIES, "The embedded corpus"))
+    runs = read_json(RESULTS / "grammar" / "remedies.json")["runs"]
+    fitted = [run["nll_fitted"] for run in runs if run["name"] == "default"]
+    floor = fmean(run["nll"] for run in runs if run["name"] == "language model")
+    shown = f"{fmean(fitted):.2f} ± {stdev(fitted):.2f}"
+    above = f"{fmean(fitted) - floor:.2f}"
+    assert f"`default` then has {shown} on the test split, {above} nats above" in said
+    for name in ("pretrain", "bow"):
+        (run,) = (run for run in runs if run["name"] == name)
+        assert f"`{name}` {run['nll_fitted']:.2f} in place of {run['nll']:.2f}" in said
+    of_ptb = docs.text("results/ptb/fitted-prior.txt").splitlines()[2].split()
+    assert f"{of_ptb[8]} in place of {of_ptb[4]}" in said
 
 
 def test_what_is_said_of_the_default_recipe():
@@ -235,21 +250,27 @@ def test_molecules_stand_as_they_were_measured():
 
 
 def test_what_is_said_of_molecules_without_z():
-    names = ("language-model", "molecules-1", "molecules-2")
+    names = ("language-model", "molecules-3-gmm", "molecules-1", "molecules-2", "molecules-3")
     paths = (RESULTS / "molecules" / f"{name}.json" for name in names)
-    plain, first, second = (read_json(path)["figures"] for path in paths)
+    plain, fitted, *with_z = (read_json(path)["figures"] for path in paths)
+    first, second, third = with_z
     published = read_json(RESULTS / "molecules" / "published.json")["CharRNN (published)"]
     for name in ("Scaf/test", "SNN/test", "Scaf/scaffolds"):
         assert plain[name] == pytest.approx(published[name], abs=0.01)
     said = prose(docs.text("docs/molecules.md"))
     for claim in (
         f"{100 * plain['valid']:.0f} % valid, an FCD of {plain['FCD/test']:.2f}",
-        f"{100 * first['valid']:.0f} and {100 * second['valid']:.0f} % valid samples, an FCD of "
-        f"{first['FCD/test']:.2f} and {second['FCD/test']:.2f}",
-        f"an NLL that is {first['NLL'] - plain['NLL']:.1f} nats higher",
+        "{:.0f}, {:.0f} and {:.0f} % valid".format(*(100 * one["valid"] for one in with_z)),
+        "an FCD of {:.2f}, {:.2f} and {:.2f}".format(*(one["FCD/test"] for one in with_z)),
+        f"at least {min(one['NLL'] for one in with_z) - plain['NLL']:.1f} nats higher",
+        f"{100 * third['exact']:.0f} % of them come back",
+        f"come to {100 * fitted['valid']:.0f} % and an FCD of {fitted['FCD/test']:.2f}",
         f"loose at a KL of {first['KL']:.0f}",
     ):
         assert claim in said
+    assert second["exact"] == third["exact"]
+    assert third["FCD/test"] < (first["FCD/test"] + second["FCD/test"]) / 2
+    assert third["valid"] > first["valid"] > second["valid"]
 
 
 def test_default_runs_are_what_their_trainings_said():
@@ -268,6 +289,9 @@ def test_default_runs_are_what_their_trainings_said():
     ("name", "claim"),
     [
         ("floor-11", "11 nats {info:.1f} nats about the factors, at an NLL of {nll:.2f}"),
+        ("floor-11", "11 nats comes from {nll:.2f} to {fitted_prior[nll]:.2f}"),
+        ("floor-14", "which tells {info:.1f} nats about the factors, from {nll:.2f} to "),
+        ("floor-14", " to {fitted_prior[nll]:.2f} ([its figures]"),
         ("controller-9", "no better: {info:.1f} nats at {nll:.2f}"),
         ("words", "in the same way: {info:.1f} nats at {nll:.2f}"),
         ("skip", "tell it, {number:.2f} right, and mood less: a KL of {kl:.1f}, {info:.1f} nats"),
