@@ -297,26 +297,35 @@ def importance_nll(
         except KeyboardInterrupt:
             if not found:
                 raise
+    under = [
+        [(batch, measured[number]) for batch, measured in found] for number in range(len(priors))
+    ]
+    fitted = None if log_prior is None else _estimate(under[1], split, num_samples)
+    return _estimate(under[0], split, num_samples, fitted)
+
+
+def _estimate(
+    found: Sequence[tuple[Batch, Tensor]],
+    split: Sequence[Batch],
+    num_samples: int,
+    fitted: ImportanceNLL | None = None,
+) -> ImportanceNLL:
+    """Of batches and the NLL and effective samples of their sentences, (2, B) each."""
     indices, rows = torch.cat([batch.indices.cpu() for batch, _ in found]).sort()
+    nll, effective_samples = torch.cat([measured for _, measured in found], 1)[:, rows]
     num_tokens = sum(batch.num_tokens for batch, _ in found)
-
-    def under(number: int, fitted: ImportanceNLL | None = None) -> ImportanceNLL:
-        measured = [of_batch[number] for _, of_batch in found]
-        nll, effective_samples = torch.cat(measured, 1)[:, rows]
-        return ImportanceNLL(
-            nll=float(nll.mean()),
-            se=_standard_error([each[0] for each in measured], split),
-            ppl=perplexity(float(nll.sum()), num_tokens),
-            effective_samples=float(effective_samples.mean()),
-            num_samples=num_samples,
-            num_tokens=num_tokens,
-            is_partial=len(found) < len(split),
-            indices=indices,
-            per_sentence=nll,
-            fitted=fitted,
-        )
-
-    return under(0, None if log_prior is None else under(1))
+    return ImportanceNLL(
+        nll=float(nll.mean()),
+        se=_standard_error([measured[0] for _, measured in found], split),
+        ppl=perplexity(float(nll.sum()), num_tokens),
+        effective_samples=float(effective_samples.mean()),
+        num_samples=num_samples,
+        num_tokens=num_tokens,
+        is_partial=len(found) < len(split),
+        indices=indices,
+        per_sentence=nll,
+        fitted=fitted,
+    )
 
 
 def _measure(
@@ -359,7 +368,7 @@ def standard_normal(z: Tensor) -> Tensor:
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
 
-def _standard_error(batches: list[Tensor], split: list[Batch]) -> float:
+def _standard_error(batches: list[Tensor], split: Sequence[Batch]) -> float:
     """Of the mean over the sentences of random batches out of a split."""
     # Two variances add up: that of the split's own mean, and that of a mean over some batches,
     # whose sentences are alike (Cochran 1977, Sampling Techniques, chapter 9A).
