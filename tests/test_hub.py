@@ -96,7 +96,10 @@ def test_a_model_comes_back_as_it_went(uploaded, tiny_model, tmp_path):
 def test_a_run_goes_with_its_figures_and_verdict(uploaded, tmp_path):
     run, fifty = tmp_path / "run", tmp_path / "fifty.txt"
     fifty.write_text("\n".join(sentence.text for sentence in grammar.sample(50)))
-    assert call("train", str(fifty), *SIZES, f"--output-dir={run}").code == 0
+    first = tmp_path / "first"
+    assert call("train", str(fifty), *SIZES, f"--output-dir={first}").code == 0
+    begun = f"--init-from={first}"
+    assert call("train", str(fifty), *SIZES, begun, f"--output-dir={run}").code == 0
     said = call("push", str(run), "me/vae", "--num-samples=2", "--private")
     assert (said.code, said.out) == (0, "")
     assert said.err.endswith("/me/vae\n")

@@ -389,7 +389,7 @@ class Decoding(Options):
     )
     num_beams: int | None = option(None, f"beam: width of the search, {NUM_BEAMS} if not given")
     length_penalty: float = option(
-        0.0, "beam: ranks by log p / tokens ** this, EOS counted; 1 favours longer", "[0, inf)"
+        0.0, "beam: ranks by log p / tokens ** this, EOS counted; 1 favours longer", "[0, 50]"
     )
     min_length: int = option(0, "fewest tokens of a sentence", "[0, inf)")
     max_length: int = option(MAX_LENGTH, "most tokens of a sentence; a longer one is cut")

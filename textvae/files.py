@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -215,6 +215,8 @@ def find_pretrained(name: str | Path) -> Path:
         except OSError as error:
             reason = f"no run directory at {str(name)!r}, and {first_line(error)}"
             raise FileNotFoundError(reason) from None
+        with suppress(OSError):  # the log of a training, where there was one
+            hf_hub_download(str(name), "metrics.jsonl")
         directory = Path(paths[0]).parent
     if missing := [file for file in MODEL_FILES if not (directory / file).is_file()]:
         told = f"{', '.join(missing)} not found there"

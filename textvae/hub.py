@@ -36,7 +36,9 @@ def push(
                 shutil.copy(path, folder)
         config = read_json(Path(folder, "config.json"))
         run = config.get("run", {})
-        for options, name in ((run, "data_source"), (run.get("data", {}), "tokenizer_file")):
+        data, training = run.get("data", {}), run.get("training", {})
+        places = ((run, "data_source"), (data, "tokenizer_file"), (training, "init_from"))
+        for options, name in places:
             if options.get(name):
                 options[name] = FOLDERS.sub(r"\1", options[name])
         write_json(Path(folder, "config.json"), config)

@@ -13,7 +13,6 @@ from textvae.checks import InputError
 from textvae.diagnostics import (
     Disentanglement,
     FactorProbe,
-    dimension_information,
     disentanglement,
     probe_factors,
 )
@@ -95,7 +94,9 @@ def test_codes_that_never_move(width, train, test, expected):
 
 def test_information_of_a_dimension_that_tells_more_than_two_values():
     codes = (torch.arange(800) % 4)[:, None].double()
-    assert dimension_information(codes, labels(800, 4)) == pytest.approx([math.log(4)], abs=0.01)
+    told = {"f": labels(800, 4)}
+    (probe,) = probe_factors(codes, told, codes, told)
+    assert probe.information_per_dim == pytest.approx([math.log(4)], abs=0.01)
 
 
 def three_factors(size: int, seed: int) -> dict[str, Tensor]:
@@ -202,5 +203,3 @@ def test_accuracy_by_thresholds_is_the_mean_over_values():
 def test_wrong_codes_and_labels(train_labels, test, test_labels, message):
     with pytest.raises(InputError, match=re.escape(message)):
         probe_factors(torch.zeros(3, 2), train_labels, torch.zeros(test), test_labels)
-    with pytest.raises(InputError, match=r"labels must have one value .* sentences, got 1"):
-        dimension_information(torch.zeros(2, 1), ["a"])

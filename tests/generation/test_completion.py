@@ -109,6 +109,14 @@ def test_a_beginning_is_kept(lively_model, language_model, strategy):
         assert found == gen.complete(model, "a dog zebra", 9, strategy=strategy, max_length=8)
 
 
+def test_a_sentence_that_is_cut_is_not_said_to_end(language_model):
+    for one in gen.complete(language_model, "a dog", 9, max_length=4):
+        ids = language_model.tokenizer.encode(one.text)
+        batch = collate([ids], truncated=[len(ids) == 4])
+        expected = -language_model.log_likelihood(batch, torch.zeros(1, 0)).item()
+        assert one.nll == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
 def test_decoding_goes_on_from_a_prefix(lively_model, strategy):
     z = gen.prior_codes(lively_model, 9, seed=1)

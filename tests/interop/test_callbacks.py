@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests import docs
-from textvae.annealers import CyclicalAnnealer, LinearAnnealer, ScheduledAnnealer
+from textvae.annealers import CyclicalAnnealer, LinearAnnealer, PIAnnealer, ScheduledAnnealer
+from textvae.checks import InputError
 from textvae.interop.vae_annealing import Annealer
 
 Train = Callable[..., tuple[list[float], list[float]]]
@@ -180,6 +181,14 @@ def test_training_again_begins_again_or_at_the_checkpoint(tmp_path):
         trainer.train(resume_from_checkpoint=checkpoint)
     steps = [*range(1, 17), *range(1, 17), *range(6, 17)]
     assert trainer.seen == [step / 32 for step in steps]
+
+
+def test_a_controller_is_not_resumed_in_silence(tmp_path):
+    transformers = loop_of("transformers")
+    transformers.VAETrainer(PIAnnealer(3.0), tmp_path).train()
+    again = transformers.VAETrainer(PIAnnealer(3.0), tmp_path)
+    with pytest.raises(InputError, match=r"a controller can't be resumed: .* got PIAnnealer"):
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
 
 
 def test_reporters_in_front_see_the_weight_once_the_callback_is_moved_there(tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,6 +87,20 @@ def test_a_run_cut_while_beta_rose_goes_on_first(corpus, tmp_path, verdict):
         (path / "metrics.jsonl").write_text(re.sub('"beta": [^,]+, ', beta, lines))
         advice = advised(LoadedRun.open(path, "valid"), verdict, **tried, annealer="linear")
         assert "β had come" not in advice
+
+
+def test_a_model_alone_has_no_log_to_go_by(trained, tmp_path):
+    alone = shutil.copytree(trained.run.path, tmp_path / "alone")
+    (alone / "metrics.jsonl").unlink()
+    tried = recipes.combined("default")
+    assert "textvae tune" in advised(LoadedRun.open(alone, "valid"), "collapsed", **tried)
+    assert advised(LoadedRun.open(alone, "valid"), "healthy") is None
+
+
+def test_a_search_reads_the_data_as_the_run_did(trained):
+    tried = {**recipes.combined("default"), "max_epochs": 9, "text_field": "my review"}
+    advice = advised(trained, "collapsed", **tried)
+    assert "--text-field 'my review'" in advice[advice.index("textvae tune") :]
 
 
 @pytest.mark.parametrize("verdict", ["broken", "never trained", "language model"])

@@ -15,6 +15,7 @@ from textvae.checks import InputError
 from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.diagnostics import importance_nll
 from textvae.recipes import LoadedRun
+from textvae.recipes.examples import readable
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +167,16 @@ def test_the_way_with_most_to_say_is_between_the_first_and_the_last(run):
     numbers = [len({*way}) for way in ways]
     assert len({*path}) == max(numbers) > min(numbers)
     assert recipes.lively_path(model, texts[:1])[0] == texts[:1]
+
+
+def test_shown_sentences_are_different_ones():
+    fits, short = "a sentence that fits a line well", "short"
+    assert readable([short, fits, short, "long " * 20]) == [fits, short, "long " * 20]
+
+
+def test_so_many_sentences_are_evenly_spread(run, corpus):
+    texts = corpus["train"]["text"][:]
+    some = LoadedRun.open(run, "train", most=7)
+    assert some.corpus["train"]["text"][:] == texts[::4]
+    assert some.loader.num_sentences == 7
+    assert LoadedRun.open(run, "train", most=99).corpus["train"]["text"][:] == texts

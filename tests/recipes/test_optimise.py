@@ -99,7 +99,8 @@ def test_a_function_by_its_file(tmp_path):
     assert score_function(f"{file}:score")("abcd") == 4
     file.with_name("broken.py").write_text("1 / 0")
     for where, fault in {
-        f"{file}:scores": "KeyError: 'scores'",
+        f"{file}:scores": "my.py has no function of that name",
+        f"{file}:N": "my.py has no function of that name",
         f"{tmp_path}/broken.py:score": "ZeroDivisionError",
     }.items():
         with pytest.raises(InputError, match=fault):

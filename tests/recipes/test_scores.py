@@ -52,6 +52,18 @@ def test_tokens_add_up_to_rec_and_labels_stay(run, corpus, tmp_path):
         assert sum(record["token_nll"]) == pytest.approx(record["rec"], rel=1e-5)
 
 
+def test_every_split_of_a_directory_is_scored(run, corpus, tmp_path):
+    texts = corpus["train"]["text"][:3]
+    for split, text in zip(("train", "valid", "test"), texts, strict=True):
+        (tmp_path / f"{split}.txt").write_text(text)
+    records = recipes.score_run(run, tmp_path, num_samples=2)
+    assert [(one["split"], one["text"]) for one in records] == [
+        ("train", texts[0]),
+        ("valid", texts[1]),
+        ("test", texts[2]),
+    ]
+
+
 def test_a_language_model_scores_exactly(language_model, corpus):
     texts = corpus["train"]["text"][:3]
     one, two = (recipes.score_run(language_model, texts, num_samples=k) for k in (1, 9))

@@ -1,5 +1,7 @@
 """The search: what it tries, what it drops, and that it goes on where it was."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from textvae.config import RunConfig
 from textvae.corpus import Corpus
 from textvae.recipes import SPACE, Trial, best, combined, tune
 from textvae.run import RunDirectory
-from textvae.training import Trainer
+from textvae.training import Trainer, TrainingError
 
 TINY = {"latent_dim": 2, "embedding_dim": 4, "encoder_hidden_size": 4, "decoder_hidden_size": 4}
 QUICK = {**TINY, "max_epochs": 1, "warmup_epochs": 0.0, "autoencoder_epochs": 0}
@@ -45,6 +47,7 @@ def test_it_begins_with_the_default(corpus, tmp_path):
 def test_given_options_are_not_searched(corpus, tmp_path):
     given = {**QUICK, "lr": 0.01, "free_bits": 1.0}
     (trial,) = tune(corpus, given, tmp_path / "t", minutes=5, max_trials=1)
+    assert not given.keys() & trial.options.keys()
     training = RunDirectory.open(trial.directory).config.training
     assert (training.lr, training.free_bits) == (0.01, 1.0)
 
@@ -73,6 +76,34 @@ def test_an_interrupted_training_goes_on(corpus, tmp_path, monkeypatch):
     assert [trial.state for trial in found] == ["fail", "complete"]
     assert found[0].directory == found[1].directory
     assert found[0].options == found[1].options
+
+
+def test_one_that_diverges_is_dropped_and_the_search_goes_on(corpus, tmp_path, monkeypatch):
+    fit = Trainer.fit
+
+    def diverging(trainer: Trainer) -> str:
+        monkeypatch.setattr(Trainer, "fit", fit)
+        raise TrainingError("not finite")
+
+    monkeypatch.setattr(Trainer, "fit", diverging)
+    found = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=2)
+    assert [trial.state for trial in found] == ["pruned", "complete"]
+
+
+def test_a_judgement_cut_short_is_none(corpus, tmp_path, monkeypatch):
+    # Not by name, which is the function's, too.
+    judging, diagnose = sys.modules[tune.__module__], recipes.diagnose_run
+
+    def cut(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(judging, "diagnose_run", diagnose)
+        found = diagnose(*args, **options)
+        return replace(found, diagnosis=replace(found.diagnosis, interrupted=True))
+
+    monkeypatch.setattr(judging, "diagnose_run", cut)
+    with pytest.raises(KeyboardInterrupt):
+        tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    found = tune(corpus, QUICK, tmp_path / "t", minutes=5, max_trials=1)
+    assert [trial.state for trial in found] == ["fail", "complete"]
 
 
 def trial(number: int, nll: float | None, verdict: str | None, state: str = "complete") -> Trial:

@@ -4,7 +4,6 @@ from textvae.diagnostics.diagnosis import RULES, Diagnosis, FactorLabels, Verdic
 from textvae.diagnostics.factors import (
     Disentanglement,
     FactorProbe,
-    dimension_information,
     disentanglement,
     probe_factors,
 )

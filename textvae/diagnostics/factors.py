@@ -63,22 +63,12 @@ def probe_factors(
     # A dimension that never moves tells nothing; dividing by its rounding error would.
     scale = torch.where(scale > 1e-12, scale, torch.inf)
     train, test = (train - mean) / scale, (test - mean) / scale
-    return [_probe(n, train, train_labels[n], test, test_labels[n]) for n in train_labels]
-
-
-def dimension_information(codes: Tensor, labels: Sequence[str]) -> list[float]:
-    """Mutual information of a factor with each dimension of codes (M, Z) alone, nats, at least 0.
-
-    Each dimension is cut into bins of equal share, which can only lose information; the bias of
-    counting few sentences in many cells is taken out to first order (Miller 1955, Note on the bias
-    of information estimates).
-    """
-    _check("labels", codes, labels)
-    return [_information(bins, labels) for bins in _bins(codes)]
+    bins = _bins(test)
+    return [_probe(n, train, train_labels[n], test, test_labels[n], bins) for n in train_labels]
 
 
 def _bins(codes: Tensor) -> list[list[int]]:
-    """The bin of each sentence in each dimension, bins of equal share."""
+    """The bin of each sentence in each dimension, bins of equal share, which can only lose."""
     num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
     inner = torch.arange(1, num_bins).double() / num_bins
     return [
@@ -103,6 +93,11 @@ def _check(name: str, codes: Tensor, labels: Sequence[str]) -> None:
 
 
 def _information(bins: list[int], labels: Sequence[str]) -> float:
+    """Mutual information of bins and labels, nats, at least 0.
+
+    The bias of counting few sentences in many cells is taken out to first order (Miller 1955, Note
+    on the bias of information estimates).
+    """
     tables = [Counter(values).values() for values in (bins, labels, zip(bins, labels, strict=True))]
     of_bins, of_labels, of_both = (_entropy(counts) for counts in tables)
     # Miller-Madow: each entropy is short of (cells − 1) / 2 M.
@@ -112,11 +107,16 @@ def _information(bins: list[int], labels: Sequence[str]) -> float:
 
 def _entropy(counts: Iterable[int]) -> float:
     share = torch.tensor(list(counts)).double() / sum(counts)
-    return float(-torch.xlogy(share, share).sum())
+    return float(-torch.xlogy(share, share).sum()) + 0.0  # not −0
 
 
 def _probe(
-    name: str, train: Tensor, train_values: Sequence[str], test: Tensor, test_values: Sequence[str]
+    name: str,
+    train: Tensor,
+    train_values: Sequence[str],
+    test: Tensor,
+    test_values: Sequence[str],
+    all_bins: Sequence[list[int]],  # of test, in each dimension
 ) -> FactorProbe:
     index = {value: i for i, value in enumerate(sorted(set(train_values)))}
     target = torch.tensor([index[value] for value in train_values])
@@ -124,12 +124,13 @@ def _probe(
     truth = torch.tensor([index.get(value, -1) for value in test_values])
     (weight, bias), (lasso, _) = _fitted(train, target), _fitted(train, target, lasso=True)
     log_probs = F.log_softmax(torch.addmm(bias, test, weight), 1)
-    # Values never seen share the chance of one more sentence: else one made this infinite.
+    # Values that the fitting split lacks share the probability of one more sentence, 1 / (M + 1):
+    # at 0 the cross-entropy would be infinite.
     new = -math.log((len(train) + 1) * max(1, len(set(test_values) - set(index))))
     known = log_probs.gather(1, truth.clamp(min=0)[:, None])[:, 0] - math.log1p(1 / len(train))
     cross_entropy = float(-torch.where(truth < 0, new, known).mean())
     entropy = _entropy(Counter(test_values).values())
-    per_dim = dimension_information(test, test_values)
+    per_dim = [_information(bins, test_values) for bins in all_bins]
     telling = [d for d, told in enumerate(per_dim) if told > 0]
     best = max(telling, key=per_dim.__getitem__, default=None)
     return FactorProbe(
@@ -141,7 +142,7 @@ def _probe(
         information_per_dim=per_dim,
         best_dimension=best,
         best_dimension_information=0.0 if best is None else per_dim[best],
-        accuracy_per_dim=[_balanced_accuracy(bins, test_values) for bins in _bins(test)],
+        accuracy_per_dim=[_balanced_accuracy(bins, test_values) for bins in all_bins],
         importance_per_dim=F.hardshrink(lasso, 10 * SMOOTH).abs().sum(1).tolist(),
     )
 

@@ -9,7 +9,7 @@ Shapes: M sentences of a split, B of a batch, S codes or K samples of each, Z la
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from typing import Any, Self, TypeVar
 
@@ -297,18 +297,17 @@ def importance_nll(
         except KeyboardInterrupt:
             if not found:
                 raise
-    under = [
-        [(batch, measured[number]) for batch, measured in found] for number in range(len(priors))
-    ]
-    fitted = None if log_prior is None else _estimate(under[1], split, num_samples)
-    return _estimate(under[0], split, num_samples, fitted)
+    own, *others = (
+        _estimate([(batch, measured[number]) for batch, measured in found], split, num_samples)
+        for number in range(len(priors))
+    )
+    return replace(own, fitted=others[0]) if others else own
 
 
 def _estimate(
     found: Sequence[tuple[Batch, Tensor]],
     split: Sequence[Batch],
     num_samples: int,
-    fitted: ImportanceNLL | None = None,
 ) -> ImportanceNLL:
     """Of batches and the NLL and effective samples of their sentences, (2, B) each."""
     indices, rows = torch.cat([batch.indices.cpu() for batch, _ in found]).sort()
@@ -324,7 +323,6 @@ def _estimate(
         is_partial=len(found) < len(split),
         indices=indices,
         per_sentence=nll,
-        fitted=fitted,
     )
 
 

@@ -3,6 +3,7 @@
 Shapes: N chains, K candidates, V vocabulary, Z latent dimensions.
 """
 
+import math
 from collections import Counter
 from random import Random
 from typing import Any, NamedTuple
@@ -52,8 +53,9 @@ def complete(
     it stands, and draws what is missing from p(missing | given, z). A round proposes a z of q(z|x),
     takes it by Metropolis' rule, and draws again (Bowman et al. 2016 impute in turns, too, but take
     every z), so that many rounds end in p(z, missing | given), up to gaps filled from the
-    `CANDIDATES` alone. Not drawing but searching, it climbs (iterated conditional modes). Gives the
-    different ends, likeliest first. In a text with gaps words out of the vocabulary are gaps, too.
+    `CANDIDATES` alone. With `greedy` or `beam` what is missing is set to its likeliest value in
+    each round (iterated conditional modes), while z is still drawn. Gives the different ends,
+    likeliest first. In a text with gaps words out of the vocabulary are gaps, too.
     A model that is told labels needs them all by the option `label`; then all is given these.
     """
     integer("num_sentences", num_sentences, 1, most=MANY)
@@ -65,17 +67,18 @@ def complete(
     gaps = [place for place, token in enumerate(ids) if token == UNK_ID and gap in text]
     one_of("strategy", strategy, ("sample", "greedy", *(() if gaps else ("beam",))))
     options |= {"strategy": strategy, "allow_unknown": allow_unknown}
+    z: Tensor | None = None
     sentences, rows = [ids] * num_sentences, torch.arange(num_sentences, device=model.device)
     labels = model.labels.changed(None, num_sentences, options.get("label"))
-    for turn in range(rounds + 1):
+    most = math.inf if gaps else Decoding(**options).max_length
+    cut = [not gaps] * num_sentences  # a beginning is read as a sentence that was cut: without EOS
+    for _ in range(rounds + 1):
         own = Decoding(seed=seeds.getrandbits(50), **options)
-        # A beginning is read as a sentence that was cut: without EOS.
-        cut = [turn == 0 and not gaps] * num_sentences
         batch = collate(sentences, truncated=cut, labels=labels.numpy()).to(model.device)
         posterior = model.encode(batch)
         noise = prior_codes(model, num_sentences, seed=own.seed)
         new = posterior.sample(noise)
-        if turn == 0:
+        if z is None:
             z = noise if source == "prior" else new
         else:
             old_weight, weight = (
@@ -87,8 +90,10 @@ def complete(
             sentences = _filled(model, z, labels, sentences, place, own)
         if not gaps:
             sentences = [one.ids for one in decode(model, z, prefix=ids, **vars(own))]
+        cut = [len(one) >= most for one in sentences]
     counts = Counter(map(tuple, sentences))
-    batch = collate(list(counts), labels=labels[: len(counts)].numpy())
+    ended = [len(one) >= most for one in counts]
+    batch = collate(list(counts), truncated=ended, labels=labels[: len(counts)].numpy())
     nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES, seed=seed)
     texts = model.tokenizer.decode_batch(counts)
     ends = zip(texts, nll.per_sentence.tolist(), counts.values(), strict=True)

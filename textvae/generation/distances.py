@@ -1,18 +1,17 @@
 """How far sentences are from each other: in the latent space, and word by word."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from textvae.checks import InputError, integer, one_of
+from textvae.checks import InputError, choose, integer
 from textvae.generation.codes import encode
 from textvae.generation.decoding import Decoded
 from textvae.model import Posterior, SentenceVAE
 
-METRICS = ("cosine", "euclidean", "kl")
 CHUNK = 4096  # sentences of a corpus that are encoded and held at a time
 
 
@@ -24,17 +23,20 @@ class Neighbour(NamedTuple):
     position: int  # in the corpus, counted from 0
 
 
+METRICS: dict[str, Callable[[Posterior, Posterior], Tensor]] = {
+    "cosine": lambda query, other: 1 - torch.cosine_similarity(query.mean, other.mean),
+    "euclidean": lambda query, other: (query.mean - other.mean).square().sum(-1).sqrt(),
+    "kl": lambda query, other: query.kl_to(other),
+}
+
+
 def latent_distances(query: Posterior, corpus: Posterior, metric: str = "cosine") -> Tensor:
     """How far the posteriors (N, Z) of a corpus of N sentences are from one, (1, Z).
 
     `"cosine"` is 1 − the cosine between means, 1 from a mean of zero; `"euclidean"` is between
     means; `"kl"` is KL(query ‖ other), nats.
     """
-    if one_of("metric", metric, METRICS) == "kl":
-        return query.kl_to(corpus)
-    if metric == "euclidean":
-        return (query.mean - corpus.mean).square().sum(-1).sqrt()
-    return 1 - torch.cosine_similarity(query.mean, corpus.mean)
+    return choose(METRICS, "metric", metric)(query, corpus)
 
 
 def neighbours(

@@ -35,9 +35,10 @@ def sample(
     """New sentences: draw z and labels, where there are any, then x ~ p(x|z).
 
     z is from the source `"prior"`, N(0, I), or of texts: `"aggregate"`, the posterior of one of
-    them taken at random, or one Gaussian (`"gaussian"`) or ten (`"gmm"`) fitted to their codes. The
-    same seed gives the same sentences, so calling it again does, unless you give another; fewer of
-    them are the first of more, but for the fitted.
+    them taken at random, or what is fitted to their codes: one Gaussian (`"gaussian"`) or a mixture
+    (`"gmm"`, one for every 400 texts, 50 at most). The same seed gives the same sentences, so
+    calling it again does, unless you give another; fewer of them are the first of more, but for the
+    fitted.
     """
     z = codes.source_codes(model, num_sentences, source=source, texts=texts, seed=seed)
     options.setdefault("labels", codes.drawn_labels(model, len(z), seed=seed))

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from textvae.annealers import KLAnnealer
-from textvae.checks import imported
+from textvae.annealers import FeedbackAnnealer, KLAnnealer
+from textvae.checks import InputError, imported
 
 TrainerCallback: Any = imported(
     "transformers",
@@ -16,8 +16,9 @@ class KLAnnealingCallback(TrainerCallback):
 
     Checkpoints hold nothing of it: when training begins, the annealer goes back to where it was
     when the callback was made, and takes as many steps as training had (`global_step`): right for
-    every weight that follows from the number of steps alone, as ours do unless their cycles are
-    switched. One without `state_dict` and `load_state_dict` can't go back: make a new one to train.
+    every weight that follows from the number of steps alone, as all schedules' do unless their
+    cycles are switched. A controller, which follows the KL, can't be resumed: an InputError says
+    so. One without `state_dict` and `load_state_dict` can't go back: make a new one to train.
 
     The weight gets into `trainer.state.log_history` and what is printed. TensorBoard and its like
     are called before a user's callbacks; to let them see it, move this one to the front:
@@ -35,6 +36,11 @@ class KLAnnealingCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, *more: Any, **unused: Any) -> None:
         """Bring the annealer to the step at which training starts or goes on."""
+        if state.global_step > 0 and isinstance(self.annealer, FeedbackAnnealer):
+            told = (
+                "a controller can't be resumed: the Trainer's checkpoints hold nothing of it, got"
+            )
+            raise InputError(f"{told} {type(self.annealer).__name__}; take a schedule")
         if hasattr(self.annealer, "load_state_dict"):
             self.annealer.load_state_dict(self._start)
         for _ in range(state.global_step):

@@ -20,9 +20,8 @@ CURES = ("autoencoder_epochs", "free_bits", "bag_of_words")  # of the default re
 def next_step(run: LoadedRun) -> str | None:
     """What to try after this run; None where its verdict's own advice says all there is."""
     training, path = run.config.training, shlex.quote(str(run.run.path))
-    source = shlex.quote(run.config.data_source)
     verdict = run.diagnosis.verdict.verdict
-    search = f"textvae tune {source} --minutes 60"
+    search = f"textvae tune {_corpus_and(run, vars(run.config.data))} --minutes 60"
     if training.init_from is not None:
         return None  # its remedies are those of the run that it began with
     if verdict in ("collapsed", "partly collapsed"):
@@ -49,13 +48,15 @@ def _longer(run: LoadedRun) -> str | None:
     """To train on, where β had still to rise or the last epoch was the best."""
     if rest := _rest_of_rise(run):
         return rest
-    is_best = run.run.evaluations()[-1]["step"] == run.run.kept_evaluation()["step"]
+    last = run.run.evaluations()[-1:]  # a model alone has no log of its training
+    is_best = bool(last) and last[0]["verdict"] == "better"
     return _go_on(run, "It was still improving") if is_best else None
 
 
 def _rest_of_rise(run: LoadedRun) -> str | None:
     """To train on, where a schedule had not come to its full weight."""
-    training, beta = run.config.training, run.run.evaluations()[-1].get("beta")
+    training, last = run.config.training, run.run.evaluations()[-1:]
+    beta = last[0].get("beta") if last else None
     # An older run may not tell it; the last step of a whole rise is one step below the full weight.
     if training.annealer not in ANNEALERS or beta is None or beta >= 0.99 * training.max_beta:
         return None
@@ -75,14 +76,19 @@ def _go_on(run: LoadedRun, why: str) -> str | None:
 
 
 def _command(run: LoadedRun, changes: Mapping[str, Any]) -> str:
-    """The training of a run with changes, as a command without what would be chosen anyway."""
+    """The training of a run with changes."""
     wanted = run.config.flat() | dict(changes)
     wanted = {name: value for name, value in wanted.items() if name not in LOGGING}
+    return f"textvae train {_corpus_and(run, wanted)}"
+
+
+def _corpus_and(run: LoadedRun, wanted: Mapping[str, Any]) -> str:
+    """What a command is told of a run's corpus and options, but for what it would choose anyway."""
     given: dict[str, Any] = {}
     for _ in range(2):  # what is given of how tokens are made has a say in how many are kept
         usual = RunConfig.from_flat("", chosen(run.corpus, given), model=run.model.Config).flat()
         given |= {name: value for name, value in wanted.items() if usual[name] != value}
-    return " ".join(["textvae train", shlex.quote(run.config.data_source), *_flags(given)])
+    return " ".join([shlex.quote(run.config.data_source), *_flags(given)])
 
 
 def _flags(options: Mapping[str, Any]) -> Iterator[str]:

@@ -53,4 +53,4 @@ def readable(texts: Sequence[str]) -> list[str]:
     """The first four texts that fit a line and say something, as far as there are."""
     candidates = list(texts[:200])
     fitting = [text for text in candidates if 25 <= len(text) <= 60 and "<unk>" not in text]
-    return (fitting + candidates)[:4]
+    return [*dict.fromkeys(fitting + candidates)][:4]

@@ -6,7 +6,9 @@ sentences are cut or left out where the run's `max_length` says so.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from textvae.batches import BatchLoader
 from textvae.config import RunConfig
@@ -21,6 +23,9 @@ from textvae.recipes.runs import (
     refuse_other_vocabulary,
 )
 from textvae.run import RunDirectory
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class LoadedRun:
 
         `name` is a run directory, a hub id or "demo", `data_dir` where the corpus is now, if not
         where the run found it, `model` the class of its model; `most` leaves it at so many
-        sentences, the split's first. A DataError if more than half of the corpus' tokens are
+        sentences, evenly spread. A DataError if more than half of the corpus' tokens are
         unknown to the model (one of byte-level BPE knows all), or if it is not the corpus that the
         run was trained on: `data_changed` allows that, and marks the corpus' name in all results.
         """
@@ -64,8 +69,7 @@ class LoadedRun:
         if is_changed(run, corpus, split, allowed=data_changed) or run.data_changed:
             corpus = replace(corpus, name=f"{corpus.name} (data changed)")
         if most is not None:
-            some = corpus[split].select(range(min(most, len(corpus[split]))))
-            corpus = replace(corpus, splits={**corpus.splits, split: some})
+            corpus = replace(corpus, splits={**corpus.splits, split: spread(corpus[split], most)})
         loader = evaluation_loader(corpus, split, loaded, run.config.data)
         called = directory.resolve().name if directory == Path(name) else str(name)
         return cls(called, run, loaded, corpus, split, loader)
@@ -74,3 +78,9 @@ class LoadedRun:
     def config(self) -> RunConfig:
         """The run's configuration."""
         return self.run.config
+
+
+def spread(dataset: "Dataset", most: int) -> "Dataset":
+    """At most so many of its sentences, evenly spread over all: files are often sorted."""
+    rows = np.arange(most) * len(dataset) // most
+    return dataset.select(rows) if most < len(dataset) else dataset

@@ -24,7 +24,7 @@ from textvae.diagnostics import (
 from textvae.files import write_json
 from textvae.model import SentenceVAE
 from textvae.recipes.advice import next_step
-from textvae.recipes.loaded import LoadedRun
+from textvae.recipes.loaded import LoadedRun, spread
 from textvae.recipes.runs import evaluation_loader, open_corpus
 from textvae.run import RunDirectory
 from textvae.runtime import current
@@ -136,7 +136,7 @@ def _fitted(run: LoadedRun, prior: str, seed: int) -> LogPrior:
     number_of = choose(generation.FITTED, "prior", prior)
     if run.model.latent_dim == 0:
         return standard_normal  # a language model has no codes, and the same NLL with any prior
-    texts = run.corpus["train"]["text"][: generation.MAX_FITTED]
+    texts = spread(run.corpus["train"], generation.MAX_FITTED)["text"][:]
     components = number_of(len(texts))
     fit = generation.fitted_mixture(run.model, texts, components=components, seed=seed)
 

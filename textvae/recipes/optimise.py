@@ -75,8 +75,11 @@ def optimise(
 def score_function(where: str) -> Callable[[str], float]:
     """The function that `"FILE.py:NAME"` names."""
     path, _, name = where.rpartition(":")
+    wanted = f"property must be FILE.py:function, got {where!r}"
     try:
-        return runpy.run_path(path)[name]  # type: ignore[no-any-return]
+        found = runpy.run_path(path).get(name)
     except Exception as error:
-        fault = f"{type(error).__name__}: {error}"
-        raise InputError(f"property must be FILE.py:function, got {where!r}: {fault}") from None
+        raise InputError(f"{wanted}: {type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise InputError(f"{wanted}: {path} has no function of that name")
+    return found  # type: ignore[no-any-return]

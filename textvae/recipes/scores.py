@@ -25,19 +25,25 @@ def score_run(
 ) -> list[dict[str, Any]]:
     """A record for each sentence of a source, as `load_corpus` takes it, in its order.
 
-    It holds the text, its labels, `nll`, `elbo`, `rec` and `kl`, nats, `num_tokens` (EOS counted),
-    `num_unknown` of them and `nll_per_token`; with `tokens` also each predicted token, and what it
-    adds to rec in `token_nll`. Sentences are cut where the run's `max_length` says so. Of a run's
-    own split the means are those of its diagnosis, with as many samples and the same seed. Where
-    the model is told labels, the source must have them: all is given a sentence's own.
+    It holds the text, its labels, its split where there are several, `nll`, `elbo`, `rec` and
+    `kl`, nats, `num_tokens` (EOS counted), `num_unknown` of them and `nll_per_token`; with `tokens`
+    also each predicted token, and what it adds to rec in `token_nll`. Sentences are cut where the
+    run's `max_length` says so. Of a run's own split the means are those of its diagnosis, with as
+    many samples and the same seed. Where the model is told labels, the source must have them: all
+    is given a sentence's own.
     """
+    from datasets import concatenate_datasets
+
     directory = find_pretrained(name)
     data = read_json(directory / "config.json").get("run", {}).get("data", {})
     model = SentenceVAE.from_pretrained(directory)
     names = dict.fromkeys([*(label_field or "").split(","), *model.labels.values])
     labels = ",".join(filter(None, names))
     whole: dict[str, Any] = {"valid_fraction": 0, "test_fraction": 0}
-    rows = load_corpus(source, text_field=text_field, label_field=labels, **whole)["train"]
+    splits = load_corpus(source, text_field=text_field, label_field=labels, **whole).splits
+    rows = concatenate_datasets([*splits.values()])
+    if len(splits) > 1:
+        rows = rows.add_column("split", [name for name, part in splits.items() for _ in part])
     ids = model.tokenizer.encode_batch(rows["text"][:])
     split = EncodedSplit.from_ids(ids, max_length=data.get("max_length"))
     if model.labels.values:

@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,8 @@ from textvae.diagnostics import Evaluation, importance_nll
 from textvae.recipes.measured import diagnose_run
 from textvae.recipes.named import DEFAULT, RECIPES, chosen
 from textvae.recipes.runs import phases
-from textvae.training import Remedy
+from textvae.run import RunDirectory
+from textvae.training import Remedy, TrainingError
 
 Interval = tuple[float, float]
 
@@ -31,7 +31,7 @@ SPACE: dict[str, dict[str, Interval]] = {
 
 DROPOUT, RATES = (0.0, 0.6), (3e-4, 3e-3)
 JUDGED, NUM_SAMPLES = 1000, 20  # validation sentences and importance samples of a verdict
-WATCHED, NUM_WATCHED = 4, 10  # batches of them and samples after each epoch
+WATCHED, NUM_WATCHED = 4, 10  # batches at most and samples after each epoch
 UNHEALTHY = 1e3  # nats added to the NLL of a model that is not healthy: below all that are
 
 
@@ -104,11 +104,15 @@ def tune(
         watch = Watch(trial, math.inf if is_first else deadline, optuna.TrialPruned)
         tqdm.write(f"trial {trial.number}: {recipe}, {options}", file=sys.stderr)
         wanted = chosen(corpus, {**options, **given, "seed": seed}, recipe)
-        begun = Path(path).exists()
-        for trainer in phases(
-            None if begun else corpus, {} if begun else wanted, path, remedies={"watch": watch}
-        ):
-            trainer.fit()
+        begun = RunDirectory.is_taken(path)
+        try:
+            for trainer in phases(
+                None if begun else corpus, {} if begun else wanted, path, remedies={"watch": watch}
+            ):
+                trainer.fit()
+        except TrainingError as fault:  # it diverged: its settings are bad, the search is not
+            tqdm.write(f"trial {trial.number}: {fault}", file=sys.stderr)
+            raise optuna.TrialPruned(str(fault)) from None
         return _judged(trial, path, trainer.progress.seconds / 60)
 
     study.optimize(objective, n_trials=max_trials, timeout=60 * minutes)
@@ -116,16 +120,19 @@ def tune(
 
 
 def _suggested(trial: Any, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A recipe, and its options that are searched but for those that are given."""
+    """A recipe, and its options that are searched: those that are not given."""
     recipe = trial.suggest_categorical("recipe", list(SPACE))
     options = {
         name: trial.suggest_float(f"{recipe} {name}", *within, log=True)
         for name, within in SPACE[recipe].items()
+        if name not in given
     }
-    options["lr"] = trial.suggest_float("lr", *RATES, log=True)
-    options["embedding_dropout"] = trial.suggest_float("dropout", *DROPOUT)
-    options["output_dropout"] = options["embedding_dropout"]
-    return recipe, {name: value for name, value in options.items() if name not in given}
+    if "lr" not in given:
+        options["lr"] = trial.suggest_float("lr", *RATES, log=True)
+    for name in ("embedding_dropout", "output_dropout"):
+        if name not in given:
+            options[name] = trial.suggest_float("dropout", *DROPOUT)  # the same for both
+    return recipe, options
 
 
 class Watch(Remedy):
@@ -136,8 +143,9 @@ class Watch(Remedy):
 
     def after_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
         """Report the importance-weighted NLL of a few validation sentences."""
-        few = list(islice(trainer.valid.epoch(0), WATCHED))
-        nll = importance_nll(trainer.model, few, num_samples=NUM_WATCHED).nll
+        batches = list(trainer.valid.epoch(0))  # from short sentences to long
+        few = batches[:: math.ceil(len(batches) / WATCHED)]
+        nll = importance_nll(trainer.judged, few, num_samples=NUM_WATCHED).nll
         self.trial.report(nll, trainer.progress.epoch)
         if self.trial.should_prune() or time.monotonic() > self.deadline:
             raise self.pruned
@@ -150,7 +158,8 @@ class Watch(Remedy):
 def _judged(trial: Any, path: str, minutes: float) -> float:
     """The NLL of a trained run; what else was found is kept with the trial."""
     found = diagnose_run(path, "valid", most=JUDGED, num_samples=NUM_SAMPLES).diagnosis
-    assert found.nll is not None
+    if found.interrupted or found.nll is None:
+        raise KeyboardInterrupt  # part of the sentences is no judgement
     verdict = found.verdict.verdict
     kept = found.nll.nll, found.elbo.kl, found.mi.mi, found.elbo.au, verdict, minutes
     for name, value in zip(JUDGEMENT, kept, strict=True):
