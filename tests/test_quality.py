@@ -126,19 +126,10 @@ PAST_DENIED = "perhaps the shy nurses never treated the patients on monday morni
 BROKEN = "perhaps the shy nurses never treats the patients on monday morning"
 
 
-def test_what_the_grammar_accepts_and_what_changes_along_a_path():
+def test_what_the_grammar_accepts():
     texts = [sentence.text for sentence in grammar.sample(20, seed=1)]
     assert quality.accepted_share(texts) == 1.0
     assert quality.accepted_share([*texts, *texts, *([BROKEN] * 8), "", "<unk>"]) == 0.8
-    both = {"tense": ("present", "past"), "polarity": ("affirmed", "denied")}
-    assert quality.factor_path([BROKEN, SENTENCE, SENTENCE, PLURAL, BROKEN, PAST_DENIED]) == (
-        quality.PathStep(BROKEN, False, {}),  # no factors, so none that change
-        quality.PathStep(SENTENCE, True, {}),  # the first with factors
-        quality.PathStep(SENTENCE, True, {}),
-        quality.PathStep(PLURAL, True, {"number": ("singular", "plural")}),
-        quality.PathStep(BROKEN, False, {}),
-        quality.PathStep(PAST_DENIED, True, both),  # against the last sentence that had factors
-    )
 
 
 @pytest.mark.parametrize(

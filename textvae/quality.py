@@ -181,33 +181,7 @@ def fitted_classifier(texts: Sequence[str], labels: Sequence[str]) -> tuple[Any,
     return model.fit(texts, labels), accuracy
 
 
-@dataclass(frozen=True)
-class PathStep:
-    """One sentence of a path."""
-
-    text: str
-    is_accepted: bool  # by the grammar; if not, its factors are unknown
-    changed: dict[str, tuple[str, str]]  # factors: at the last accepted sentence before, and here
-
-
 def accepted_share(texts: Sequence[str]) -> float:
     """Share of texts that the grammar can generate."""
     at_least(1, texts=len(texts))
     return fmean(bool(grammar.parse(text)) for text in texts)
-
-
-def factor_path(texts: Sequence[str]) -> tuple[PathStep, ...]:
-    """Which factors change at which sentence of a path, such as an interpolation.
-
-    Nothing changes at a sentence that the grammar can't generate, nor at the first that it can.
-    """
-    steps: list[PathStep] = []
-    before: dict[str, str] = {}
-    for text in texts:
-        derivations = grammar.parse(text)
-        likeliest = max(derivations, key=lambda derivation: derivation.log_prob, default=None)
-        factors = likeliest.factors if likeliest else {}
-        changed = {k: (before[k], v) for k, v in factors.items() if before.get(k, v) != v}
-        steps.append(PathStep(text, bool(derivations), changed))
-        before = factors or before
-    return tuple(steps)

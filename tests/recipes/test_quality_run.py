@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.recipes.making import FRACTIONS, OPTIONS, left_behind
 from textvae import grammar, recipes
@@ -16,7 +15,7 @@ from textvae.checks import InputError
 from textvae.corpus import Corpus, DataError, load_corpus
 from textvae.generation import reconstruct, sample
 from textvae.model import SentenceVAE
-from textvae.quality import factor_path, reconstruction_figures, text_figures
+from textvae.quality import reconstruction_figures, text_figures
 from textvae.recipes import Quality, quality_run
 
 
@@ -48,7 +47,7 @@ def test_samples_are_measured_beside_as_many_real_sentences(run, corpus):
     assert found.samples == text_figures(cut, training)
     assert found.real.num_sentences == 6
     assert (found.corpus, found.split, found.seed, found.temperature) == ("mine", "test", 3, 0.5)
-    assert (found.run, found.perplexities, found.grammar) == (str(run), None, None)
+    assert (found.run, found.perplexities, found.grammatical) == (str(run), None, None)
     assert left_behind(run) == before
 
 
@@ -106,19 +105,9 @@ def test_the_embedded_corpus_has_a_grammar(run, language_model, corpus, monkeypa
     monkeypatch.setattr("textvae.recipes.loaded.open_corpus", lambda *_: embedded)
     drawn = [x.text for x in grammar.sample(3, seed=2)] + ["not a sentence"]
     monkeypatch.setattr("textvae.generation.sample", lambda *_, **__: drawn)
-    ends: list[str] = []
-
-    def path(model: SentenceVAE, *between: str, steps: int, labels: Tensor) -> list[str]:
-        ends.extend(between)
-        return [between[0]] * (steps - 1) + [between[1]]
-
-    monkeypatch.setattr("textvae.generation.interpolate", path)
-    found = quality_run(run, num_samples=4).grammar
-    assert found.accepted < 1  # words the model does not know are none of the grammar's
-    assert found.path == factor_path([ends[0]] * 6 + [ends[1]])
-    of_language_model = quality_run(language_model, num_samples=4)
-    assert of_language_model.reconstruction is None
-    assert of_language_model.grammar.path is None
+    # Words the model does not know are none of the grammar's.
+    assert quality_run(run, num_samples=4).grammatical < 1
+    assert quality_run(language_model, num_samples=4).reconstruction is None
 
 
 def test_perplexities_are_under_the_language_model_given(run, language_model):

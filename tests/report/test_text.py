@@ -10,8 +10,8 @@ from tests.report.conftest import SIZES
 from textvae import recipes, report
 from textvae.corpus import Corpus
 from textvae.diagnostics import Ablation, Diagnosis, Evaluation, Verdict
-from textvae.quality import PathStep, ReconstructionFigures, TextFigures
-from textvae.recipes import Examples, Grammaticality, LoadedRun, Perplexities, Quality
+from textvae.quality import ReconstructionFigures, TextFigures
+from textvae.recipes import Examples, LoadedRun, Perplexities, Quality
 
 TERMS = Evaluation(98.5, 4.25, -102.75, 119.0, 1.5, 7.6, 2, 3, [4.0, 0.25, 0.0], 3761, 82430)
 RESULTS = {"beta": 1.0, "epochs": 3, "best_epoch": 2, "minutes": 0.5}
@@ -257,16 +257,11 @@ SAMPLES = TextFigures(
     *(17.125, 1.5, 0.0625),  # of lengths
 )
 REAL = replace(SAMPLES, self_bleu=58.5, distinct=(0.06, 0.31, 0.52, 1.0), duplicates=0.0)
-PATH = (
-    PathStep("the shy nurse", True, {}),
-    PathStep("the shy shy", False, {}),
-    PathStep("the bold nurses", True, {"temper": ("shy", "bold"), "number": ("one", "many")}),
-)
 QUALITY = Quality(
     *("runs/mine-1", "grammar", "test", 3, 0.9, SAMPLES, REAL),
     ReconstructionFigures(1000, 34.567, 0.0125),
     Perplexities("runs/lm", 3.95, 4.251),
-    Grammaticality(0.875, PATH),
+    0.875,
 )
 
 
@@ -296,24 +291,15 @@ def test_the_text_of_a_quality():
     for line in lines[2:17]:
         assert any(word in line for word in ("best", "better", "below real", "above real")), line
         assert len(line) <= 120
-    assert lines[17:] == [
-        "",
-        "factors along an interpolation (* the grammar can't say it)",
-        " 1  the shy nurse",
-        " 2* the shy shy",
-        " 3  the bold nurses",
-        "      temper shy → bold, number one → many",
-    ]
+    assert len(lines) == 17
 
 
 def test_the_parts_of_a_quality_that_may_be_missing():
-    bare = replace(QUALITY, corpus="mine", reconstruction=None, perplexities=None, grammar=None)
+    bare = replace(QUALITY, corpus="mine", reconstruction=None, perplexities=None, grammatical=None)
     lines = report.text.quality_text(bare).split("\n")
     assert lines[0].startswith("runs/mine-1: mine, test split")
     assert (len(lines), lines[-1][:15]) == (13, "length distance")
-    language_model = replace(QUALITY, grammar=Grammaticality(0.5, None))
-    text = report.text.quality_text(language_model)
-    assert ("grammatical" in text, "interpolation" in text) == (True, False)
+    text = report.text.quality_text(QUALITY)
     few = report.text.quality_text(replace(QUALITY, real=replace(REAL, num_sentences=20)))
     warning = "The split has fewer sentences than there are samples"
     assert (warning in few, warning in text) == (True, False)

@@ -14,7 +14,7 @@ from textvae.recipes.named import (
 )
 from textvae.recipes.optimise import Candidate, optimise, score_function
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase
-from textvae.recipes.quality import Grammaticality, Perplexities, Quality, quality_run
+from textvae.recipes.quality import Perplexities, Quality, quality_run
 from textvae.recipes.runs import CorpusChanged, is_changed, open_corpus, phases, resume, start
 from textvae.recipes.scores import score_run
 from textvae.recipes.sweep import SweepError, SweptRun, refuse_like_seeds, sweep

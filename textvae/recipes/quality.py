@@ -21,8 +21,6 @@ from textvae.recipes.loaded import LoadedRun
 from textvae.recipes.runs import encoded
 from textvae.run import RunDirectory
 
-PATH_STEPS = 7  # sentences of the interpolation whose factors are read, both ends included
-
 
 @dataclass(frozen=True)
 class Perplexities:
@@ -31,14 +29,6 @@ class Perplexities:
     language_model: str
     real: float
     forward: float
-
-
-@dataclass(frozen=True)
-class Grammaticality:
-    """Share of the samples that the grammar can say, and what changes along an interpolation."""
-
-    accepted: float
-    path: tuple[quality.PathStep, ...] | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Quality:
     real: quality.TextFigures
     reconstruction: quality.ReconstructionFigures | None
     perplexities: Perplexities | None
-    grammar: Grammaticality | None
+    grammatical: float | None  # share of the samples that the grammar can say
 
 
 def quality_run(
@@ -91,20 +81,17 @@ def quality_run(
     real = tokenizer.decode_batch(map(split.sentence, rows))
     both = samples, training
     texts, known = (tokenizer.decode_batch(map(some.sentence, range(len(some)))) for some in both)
-    reconstruction = path = perplexities = None
-    is_embedded = run.corpus.source == "grammar"
+    reconstruction = perplexities = None
     if model.latent_dim > 0:
         labels = torch.from_numpy(split.labels[rows])
         back = generation.reconstruct(model, real, labels=labels, max_length=limit)
         reconstruction = quality.reconstruction_figures(back, real)
-        if is_embedded:
-            walk = generation.interpolate(model, *real[:2], steps=PATH_STEPS, labels=labels[:1])
-            path = quality.factor_path(walk)
     if judge is not None:
         loaders = run.loader, BatchLoader(samples, batch_size=64, shuffle=False)
         # The ELBO of a language model is exact.
         own = (evaluate(judge, loader.epoch(0), loader.num_sentences) for loader in loaders)
         perplexities = Perplexities(str(language_model), *(found.elbo_ppl for found in own))
+    is_embedded = run.corpus.source == "grammar"
     return Quality(
         run=str(name),
         corpus=run.corpus.name,
@@ -115,7 +102,7 @@ def quality_run(
         real=quality.text_figures(real, known),
         reconstruction=reconstruction,
         perplexities=perplexities,
-        grammar=Grammaticality(quality.accepted_share(texts), path) if is_embedded else None,
+        grammatical=quality.accepted_share(texts) if is_embedded else None,
     )
 
 

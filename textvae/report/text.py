@@ -14,7 +14,6 @@ from textvae.files import find_pretrained, read_config
 if TYPE_CHECKING:
     from textvae.corpus import Corpus
     from textvae.diagnostics import Diagnosis, Verdict
-    from textvae.quality import PathStep
     from textvae.recipes import Examples, LoadedRun, Quality
     from textvae.training import Trainer
 
@@ -298,13 +297,13 @@ FIGURES = (  # of `TextFigures`: name, form, and what it is and ought to be
 
 
 def quality_text(quality: Quality) -> str:
-    """Everything that was found: a table with what each figure is, and the path of the factors."""
-    samples, real, grammar = quality.samples, quality.real, quality.grammar
+    """Everything that was found: a table with what each figure is."""
+    samples, real = quality.samples, quality.real
     rows = [("", f"{samples.num_sentences:,} samples", f"{real.num_sentences:,} real", "")]
     rows += [(name, form.format(samples), form.format(real), told) for name, form, told in FIGURES]
-    if grammar is not None:
+    if quality.grammatical is not None:
         told = "sentences that the grammar can say; higher is better"
-        rows.append(("grammatical", f"{grammar.accepted:.1%}", "–", told))
+        rows.append(("grammatical", f"{quality.grammatical:.1%}", "–", told))
     if (ppl := quality.perplexities) is not None:
         told = "language model of the training split; below real: too plain, above: unlikely"
         rows.append(("forward PPL", f"{ppl.forward:.2f}", f"{ppl.real:.2f}", told))
@@ -316,20 +315,5 @@ def quality_text(quality: Quality) -> str:
     corpus = CORPUS_NAMES.get(quality.corpus, quality.corpus)
     settings = f"temperature {quality.temperature:g}, seed {quality.seed}"
     heading = f"{quality.run}: {corpus}, {quality.split} split, {settings}"
-    parts = [
-        f"{heading}\n{_aligned(rows, '<>><')}",
-        FEWER if real.num_sentences < samples.num_sentences else "",
-        _path(grammar.path) if grammar is not None and grammar.path is not None else "",
-    ]
-    return "\n\n".join(filter(None, parts))
-
-
-def _path(path: tuple[PathStep, ...]) -> str:
-    """An interpolation, and beneath each sentence the factors that changed."""
-    lines = ["factors along an interpolation (* the grammar can't say it)"]
-    for number, step in enumerate(path, start=1):
-        lines.append(f"{number:>2}{' ' if step.is_accepted else '*'} {step.text}")
-        changes = (f"{name} {old} → {new}" for name, (old, new) in step.changed.items())
-        if step.changed:
-            lines.append(f"      {', '.join(changes)}")
-    return "\n".join(lines)
+    table = f"{heading}\n{_aligned(rows, '<>><')}"
+    return f"{table}\n\n{FEWER}" if real.num_sentences < samples.num_sentences else table
