@@ -147,6 +147,7 @@ def test_decoding_goes_on_from_a_prefix(lively_model, strategy):
         ("a _", {"rounds": -1}, "rounds must be at least 0, got -1"),
         ("a _", {"num_sentences": 0}, "num_sentences must be at least 1, got 0"),
         ("a <eos> _", {}, "contains the reserved token <eos>"),
+        ("a _", {"forbidden": [*range(4, 13)]}, "forbidden must leave at least one token"),
     ],
 )
 def test_what_cannot_be_completed(tiny_model, text, options, message):

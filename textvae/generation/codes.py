@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.batches import collate
+from textvae.batches import BatchLoader, EncodedSplit, collate
 from textvae.checks import MANY, InputError, choose, imported, integer, number, one_of
 from textvae.diagnostics import importance_nll
 from textvae.generation.draws import CHOICE, LABEL, normals, uniforms
@@ -91,13 +91,16 @@ def likeliest_labels(model: SentenceVAE, texts: Sequence[str]) -> Tensor:
     """Numbers (B, F) of the labels y of highest p(y) p(x|y) for each text, one after another."""
     counts = [list(values.values()) for values in model.labels.counts.values()]
     labels = torch.zeros(len(texts), len(counts)).long()
-    sentences = check_texts(model, texts) if counts else []
+    if not counts:
+        return labels
+    split = EncodedSplit.from_ids(check_texts(model, texts))
+    split.labels = labels.numpy()  # the same memory: what is tried is read
+    loader = BatchLoader(split, batch_size=TOGETHER, shuffle=False)
     for column, own in list(enumerate(counts)) * ROUNDS:
         log_p = []
         for value, count in enumerate(own):
             labels[:, column] = value
-            batch = collate(sentences, labels=labels.numpy())
-            nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES).per_sentence
+            nll = importance_nll(model, loader, num_samples=NUM_SAMPLES).per_sentence
             log_p.append(math.log(count) - nll)
         labels[:, column] = torch.stack(log_p).argmax(0)
     return labels

@@ -5,6 +5,7 @@ Shapes: N chains, K candidates, V vocabulary, Z latent dimensions.
 
 import math
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -112,7 +113,8 @@ def _filled(
     past = torch.tensor([one[:place] for one in sentences], device=z.device).long()
     code = model.labels.told(labels.to(z.device), z)
     scores, _ = model.step(*read_past(model, code, past), code)
-    scores[:, NextToken(model, options).banned_early] = -torch.inf
+    # Of a length above 0: a gap is never the end.
+    scores[:, NextToken(model, replace(options, min_length=1)).banned_early] = -torch.inf
     after, tokens = scores.topk(min(CANDIDATES, model.vocab_size))  # (N, K)
     filled = [
         [*one[:place], token, *one[place + 1 :]]
