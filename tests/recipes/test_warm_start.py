@@ -85,6 +85,21 @@ def test_what_contradicts_is_refused(corpus, run, tmp_path, wrong, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_auxiliary_loss_may_come_or_go(corpus, run, tmp_path):
+    with_one = {**QUICK, "init_from": str(run), "bag_of_words": 0.5}
+    trainer = recipes.start(corpus, with_one, tmp_path / "with")
+    trainer.fit()
+    back = recipes.start(
+        corpus,
+        {**QUICK, "init_from": str(tmp_path / "with"), "bag_of_words": 0.0, "freeze": "decoder"},
+        tmp_path / "without",
+    )
+    begun, known = back.model.state_dict(), weights_of(tmp_path / "with")
+    assert {name.split(".")[0] for name in known.keys() - begun.keys()} == {"auxiliaries"}
+    assert all(torch.equal(known[name], weights) for name, weights in begun.items())
+    back.fit()
+
+
 def test_the_recipe_gives_way_unless_it_is_named(corpus, run, tmp_path):
     given = {**QUICK, "init_from": str(run), "word_dropout": 0.3}
     options = recipes.chosen(corpus, given)

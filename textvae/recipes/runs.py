@@ -23,7 +23,7 @@ from textvae.checks import InputError, refuse
 from textvae.config import DataConfig, ModelConfig, RunConfig
 from textvae.corpus import ROWS_AT_ONCE, Corpus, DataError, load_corpus, train_tokenizer
 from textvae.files import find_pretrained
-from textvae.model import SentenceVAE
+from textvae.model import AUXILIARIES, SentenceVAE
 from textvae.recipes.options import EXTENDABLE, PRETRAINING, Phase, inherited
 from textvae.run import RunDirectory
 from textvae.runtime import current, join
@@ -192,7 +192,7 @@ def _planned(
     found = {name: (value, repr(corpus)) for name, value in corpus.options.items()} | {
         name: (value, f"{begun}, where this run begins")
         for name, value in own.items()
-        if not name.endswith("_dropout")
+        if not name.endswith("_dropout") and name not in AUXILIARIES
     }
     refuse(
         f"{name} is {value!r} in {where}, got {options[name]!r}"
@@ -388,7 +388,8 @@ def take_weights(source: SentenceVAE, model: SentenceVAE, keeps: Callable[[str],
         raise InputError("weights can be taken from a model of the same vocabulary and labels only")
     own, sizes = model.state_dict(), [source.vocab_size, model.vocab_size]
     for name, weights in source.state_dict().items():
-        if not keeps(name):
+        is_dropped = name.startswith("auxiliaries.") and name not in own  # a loss that goes no more
+        if is_dropped or not keeps(name):
             continue
         place = own.get(name, torch.empty(0))
         if name.endswith((".weight_ih_l0", ".latent_to_cell.weight", ".latent_to_output.weight")):
