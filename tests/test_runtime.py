@@ -69,6 +69,12 @@ def test_auto_takes_what_the_processor_multiplies_natively(monkeypatch, asked, d
         runtime.resolve_precision("fp8", device)
 
 
+def test_a_cpu_without_bf16_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"})
+    with pytest.raises(InputError, match=r"precision must be auto or fp32: .* AVX-512, got 'bf16'"):
+        runtime.resolve_precision("bf16", CPU)
+
+
 SHORTEN = "from textvae.runtime import shorten_spin; shorten_spin()"
 HELP = "from textvae import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print()"
 

@@ -311,7 +311,8 @@ class PIAnnealer(FeedbackAnnealer):
         ki: float = 0.0001,
     ) -> None:
         super().__init__(target, warmup_steps, number("min_beta", min_beta, "[0, inf)"))
-        self.min_beta, self.max_beta = min_beta, number("max_beta", max_beta, "[0, inf)")
+        self.min_beta = self.value
+        self.max_beta = number("max_beta", max_beta, f"[{self.min_beta}, inf)")
         self.kp, self.ki = number("kp", kp, "[0, inf)"), number("ki", ki, "[0, inf)")
         self._integral = 0.0
 
@@ -374,12 +375,12 @@ def build_annealer(
     start_beta: float = 0.0,
     hold_steps: int = 0,
 ) -> ScheduledAnnealer | FeedbackAnnealer:
-    """Return a new annealer or controller that is `finished` after `hold_steps + warmup_steps`.
+    """Return a new annealer or controller.
 
     The schedules begin at `start_beta`, stay there for `hold_steps`, and have risen to `max_beta`
-    `warmup_steps` later. `num_cycles`, which fill the warm-up, `cycle_ratio` and `cycle_shape` are
-    for 'cyclical' only, `sigmoid_k` for 'sigmoid'; 'control' and 'mdr' hold the KL at
-    `target_rate`, nats per sentence.
+    `warmup_steps` later; 'constant' and the controllers know neither of the first two.
+    `num_cycles`, which fill the warm-up, `cycle_ratio` and `cycle_shape` are for 'cyclical' only,
+    `sigmoid_k` for 'sigmoid'; 'control' and 'mdr' hold the KL at `target_rate`, nats per sentence.
     """
     if name in CONTROLLERS:
         bounds = {"max_beta": max_beta} if name == "control" else {}

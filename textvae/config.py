@@ -114,7 +114,7 @@ class ModelConfig(Options):
     embedding_dropout: float = option(0.5, "dropout on the decoder's embedded inputs", "[0, 1]")
     output_dropout: float = option(0.5, "dropout on the decoder's outputs", "[0, 1]")
     locked_dropout: bool = option(
-        False, "these two drop the same units at all tokens of a sentence"
+        False, "embedding and output dropout drop the same units at all tokens of a sentence"
     )
     recurrent_dropout: float = option(
         0.0, "share of the decoder's recurrent weights dropped for each batch", "[0, 1)"
@@ -126,7 +126,7 @@ class ModelConfig(Options):
     bag_of_words: float = option(
         0.0, "weight of a loss that has z tell the sentence's words (try 0.1)", "[0, inf)"
     )
-    words_only: bool = option(False, "train by that loss alone: z tells words, no order of them")
+    words_only: bool = option(False, "train by bag_of_words alone: z learns words, not their order")
     mmd: float = option(
         0.0, "weight of MMD² between codes and prior, nats per sentence (try 10)", "[0, inf)"
     )
@@ -195,8 +195,10 @@ class TrainingConfig(Options):
     max_beta: float = option(
         1.0, "full KL weight; evaluation is at 1 whatever this says", "[0, inf)"
     )
-    start_beta: float = option(0.0, "KL weight from which schedules rise", "[0, inf)")
-    hold_epochs: float = option(0.0, "epochs for which it stays there first", "[0, inf)")
+    start_beta: float = option(
+        0.0, "KL weight from which schedules rise (of no effect in control and mdr)", "[0, inf)"
+    )
+    hold_epochs: float = option(0.0, "epochs at start_beta before the rise", "[0, inf)")
     sigmoid_k: float = option(10.0, "how steep the sigmoid schedule is", "[1e-6, inf)")
     cycle_shape: Literal["linear", "cosine", "sigmoid"] = option("linear", "rise of each cycle")
     target_rate: float = option(5.0, "KL that control and mdr hold, nats", "[0, inf)")
@@ -226,7 +228,7 @@ class TrainingConfig(Options):
 
     average_epochs: float = option(
         0.0,
-        "judge and keep a mean of the weights in which those of so many epochs ago fade; 0: none",
+        "judge and keep a running mean of the weights, over about so many epochs; 0: none",
         "[0, inf)",
     )
 
@@ -263,7 +265,7 @@ class TrainingConfig(Options):
     max_steps: int | None = option(None, "optimizer steps at most (default: no limit)")
     lr_decay: float = option(0.5, "factor on the learning rate at a plateau", "(0, 1)")
     lr_patience: int = option(
-        2, "epochs without a better ELBO before the learning rate decays", "[0, inf)"
+        2, "worse epochs that are waited out; the next one decays the learning rate", "[0, inf)"
     )
     lr_threshold: float = option(
         0.0, "share of −ELBO that an epoch must gain to be better (try 0.0005: averages)", "[0, 1)"
@@ -296,6 +298,8 @@ class TrainingConfig(Options):
         if self.importance_samples > 1 and self.encoder_follows == "bound" and self.free_bits:
             got = f"got {self.importance_samples} and {self.free_bits}"
             yield f"importance_samples with free_bits needs encoder_follows 'elbo', {got}"
+        if self.importance_samples > 1 and self.free_bits and self.free_bits_kind == "mask":
+            yield "importance_samples can't be several with free_bits_kind 'mask', which drops KL"
 
     def freezes(self, weights: str) -> bool:
         """Whether weights of that name stay as they are."""

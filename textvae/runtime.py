@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from textvae.checks import one_of
+from textvae.checks import InputError, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -167,16 +167,26 @@ def leave() -> None:
         PartialState().destroy_process_group()
 
 
+def has_bf16() -> bool:
+    """Whether recurrent layers on this CPU know bf16 at all: on x86, oneDNN's need AVX-512."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return able.get("architecture") != "x86_64" or bool(able.get("avx512_bw"))
+
+
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """The type in which to multiply matrices; `"auto"` is bf16 where the hardware has it."""
     import torch
 
     if one_of("precision", precision, PRECISIONS) == "auto":
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
             able = torch.cpu.get_capabilities()
             native = any(able.get(name) for name in BF16_INSTRUCTIONS)
         precision = "bf16" if native else "fp32"
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
+        raise InputError("precision must be auto or fp32: this CPU has no AVX-512, got 'bf16'")
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 

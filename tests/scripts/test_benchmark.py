@@ -11,6 +11,7 @@ import pytest
 import torch
 from benchmarks import bench, busy, data, inference, models, scale, train
 
+from tests.able import needs_bf16
 from tests.scripts.conftest import TINY_MODEL
 from textvae import SentenceVAE, grammar
 
@@ -71,6 +72,7 @@ def test_decode_with_a_run(measure, tiny_model, tmp_path):
     assert found["model"].startswith("some-run (vocab_size 13, ")
 
 
+@needs_bf16
 def test_train(measure, text_file):
     found = measure("train", text_file, "--steps=4", "--batch-size=5", "--rounds=1")
     assert [pair["name"] for pair in found["pairs"]] == ["training, fp32", "training, bf16"]
@@ -81,6 +83,7 @@ def test_train(measure, text_file):
         assert pair["ours"]["flops_per_unit"] == pair["reference"]["flops_per_unit"]
 
 
+@needs_bf16
 def test_steps(measure, text_file):
     found = measure("steps", text_file, "--steps=2", "--batch-size=5", "--rounds=2")
     assert [pair["name"] for pair in found["pairs"]] == list(train.RUNGS)
@@ -99,6 +102,7 @@ def test_evaluate(measure, text_file):
     assert 0 < error["mean |Δ|, nats"] <= error["largest |Δ|, nats"] < 0.05
 
 
+@needs_bf16
 def test_scale(measure, monkeypatch):
     first = scale.Size(20, 4, 2)
     monkeypatch.setattr(scale, "FIRST", first)
@@ -133,6 +137,7 @@ def test_memory(measure, tmp_path, monkeypatch):
     assert len(set(texts)) == 150
 
 
+@needs_bf16
 def test_device(measure, text_file, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
     sizes = ("--batch-size=4", "--steps=3", "--num-samples=5", "--num-sentences=16", "--rounds=2")

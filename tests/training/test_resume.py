@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from tests.able import needs_bf16
 from tests.training.building import STEPS, Theirs, in_step, left_behind, lines, press_ctrl_c
 from textvae.checks import InputError
 from textvae.diagnostics import Evaluation
@@ -16,6 +17,7 @@ Stop = Callable[[Trainer], None]
 
 ADAM = {"optimizer": "adam", "lr": 0.01}
 SGD = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.05}
+BF16 = {"precision": "bf16"}
 # So fast that it gets worse: an epoch better, the next ones worse.
 HASTY = {"lr_patience": 0, "warmup_epochs": 0.0}
 DECAYING = {**SGD, **HASTY, "lr": 3.0}
@@ -82,9 +84,9 @@ def killed_before_the_state_is_saved(trainer: Trainer) -> None:
         (ADAM, [ctrl_c(1)], 1),
         (ADAM, [ctrl_c(STEPS + 2)], STEPS + 2),  # mid-epoch, between two log lines
         (ADAM, [ctrl_c(4), ctrl_c(5)], 5),
-        ({**ADAM, "precision": "bf16"}, [ctrl_c(STEPS + 2)], STEPS + 2),
+        pytest.param({**ADAM, **BF16}, [ctrl_c(STEPS + 2)], STEPS + 2, marks=needs_bf16),
         (SGD, [ctrl_c(STEPS + 2)], STEPS + 2),
-        ({**SGD, "precision": "bf16"}, [ctrl_c(STEPS + 2)], STEPS + 2),
+        pytest.param({**SGD, **BF16}, [ctrl_c(STEPS + 2)], STEPS + 2, marks=needs_bf16),
         (SGD, [ctrl_c(2 * STEPS)], 2 * STEPS),  # an epoch's last step, before its evaluation
         (ADAM, [ctrl_c_in_evaluation(1)], STEPS),
         (SGD, [ctrl_c_in_evaluation(3)], 3 * STEPS),

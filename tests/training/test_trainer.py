@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tests.able import needs_bf16
 from tests.training.building import STEPS, STILL, Theirs, left_behind, lines
 from textvae.annealers import ConstantAnnealer
 from textvae.batches import Batch
@@ -102,6 +103,7 @@ def test_fewer_sentences_than_a_batch(build):
     assert [record["num_sentences"] for record in lines(trainer.run, "valid")] == [1, 1]
 
 
+@needs_bf16
 def test_bf16_multiplies_in_bf16_and_keeps_fp32_weights(build):
     runs = {p: build(p, precision=p, max_steps=3) for p in ("fp32", "bf16")}
     for trainer in runs.values():

@@ -65,7 +65,7 @@ def load_corpus(
         cache_dir: Where the Arrow files lie; if None, where `datasets` keeps its own.
 
     Raises:
-        CorpusNotFound: If there is nothing of that name, or the hub doesn't answer in 5 seconds.
+        CorpusNotFound: If there is nothing of that name, or the hub doesn't answer in time.
     """
     shares = {"valid": valid_fraction, "test": test_fraction}
     for split, share in shares.items():
@@ -73,8 +73,9 @@ def load_corpus(
     if not isinstance(source, str | Path):
         source = written(source, text_field, cache_dir)
     fields = [text_field, *(label_field.split(",") if label_field else ())]
-    if "text" in fields[1:]:
-        raise InputError("label_field must not have 'text', which is the sentence's column")
+    if "text" in fields[1:] or len({*fields[1:]}) < len(fields[1:]):
+        allowed = "other columns than 'text', which is the sentence's, and each once"
+        raise InputError(f"label_field must name {allowed}, got {label_field!r}")
     corpus = _found(source, fields, shares, seed, cache_dir)
     columns = {"text_field": text_field, "label_field": label_field}
     return replace(corpus, options={**columns, **corpus.options})

@@ -55,7 +55,7 @@ def _files(data_dir: str | None) -> dict[str, Path]:
 
 
 def _download() -> dict[str, str]:
-    """The hub's parquet file of every split; that it is out of reach is known in five seconds."""
+    """The hub's parquet file of every split; that it is out of reach is known soon."""
     from huggingface_hub import constants, hf_hub_download
 
     files = {split: f"penn_treebank/{split}/0000.parquet" for split in PTB}

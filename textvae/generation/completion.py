@@ -82,19 +82,27 @@ def complete(
         if z is None:
             z = noise if source == "prior" else new
         else:
-            old_weight, weight = (
-                model.log_likelihood(batch, code) - posterior.log_ratio(code) for code in (z, new)
+            weight, old = (
+                model.log_likelihood(batch, code) - posterior.log_ratio(code) for code in (new, z)
             )
-            taken = uniforms(own.seed, CHOICE, rows, rows).log() < weight - old_weight
-            z = torch.where(taken[:, None], new, z)
+            is_taken = uniforms(own.seed, CHOICE, rows, rows).log() < weight - old
+            z = torch.where(is_taken[:, None], new, z)
         for place in gaps:
             sentences = _filled(model, z, labels, sentences, place, own)
         if not gaps:
             sentences = [one.ids for one in decode(model, z, prefix=ids, **vars(own))]
         cut = [len(one) >= most for one in sentences]
+    return _counted(model, sentences, cut, labels, seed)
+
+
+def _counted(
+    model: SentenceVAE, sentences: list[list[int]], cut: list[bool], labels: Tensor, seed: int
+) -> list[Completion]:
+    """The different ones of these sentences of the same labels, likeliest first."""
     counts = Counter(map(tuple, sentences))
-    ended = [len(one) >= most for one in counts]
-    batch = collate(list(counts), truncated=ended, labels=labels[: len(counts)].numpy())
+    is_cut = dict(zip(map(tuple, sentences), cut, strict=True))
+    own = labels[: len(counts)].numpy()
+    batch = collate(list(counts), truncated=[*is_cut.values()], labels=own)
     nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES, seed=seed)
     texts = model.tokenizer.decode_batch(counts)
     ends = zip(texts, nll.per_sentence.tolist(), counts.values(), strict=True)

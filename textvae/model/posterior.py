@@ -160,8 +160,9 @@ class BatchNormHead(GaussianHead):
             mean = total / count
             # Not as a difference of squares, which rounding would eat where means are large.
             variance = sum_of_all((mu - mean).square().sum(0)) / count
-            self.running_mean.lerp_(mean.detach(), self.momentum)
-            self.running_variance.lerp_(variance.detach(), self.momentum)
+            if self.shift.requires_grad:  # not frozen
+                self.running_mean.lerp_(mean.detach(), self.momentum)
+                self.running_variance.lerp_(variance.detach(), self.momentum)
         scale = self.gamma / (variance + self.epsilon).sqrt()
         return Gaussian(scale * (mu - mean) + self.shift, logvar)
 

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from textvae.recipes.measured import diagnose_run
 from textvae.recipes.named import DEFAULT, RECIPES, chosen
 from textvae.recipes.runs import phases
 from textvae.run import RunDirectory
-from textvae.training import Remedy, TrainingError
+from textvae.training import Remedy, Trainer, TrainingError
 
 Interval = tuple[float, float]
 
@@ -104,19 +104,25 @@ def tune(
         watch = Watch(trial, math.inf if is_first else deadline, optuna.TrialPruned)
         tqdm.write(f"trial {trial.number}: {recipe}, {options}", file=sys.stderr)
         wanted = chosen(corpus, {**options, **given, "seed": seed}, recipe)
-        begun = RunDirectory.is_taken(path)
         try:
-            for trainer in phases(
-                None if begun else corpus, {} if begun else wanted, path, remedies={"watch": watch}
-            ):
+            for trainer in _phases(corpus, wanted, path, watch):
                 trainer.fit()
         except TrainingError as fault:  # it diverged: its settings are bad, the search is not
             tqdm.write(f"trial {trial.number}: {fault}", file=sys.stderr)
-            raise optuna.TrialPruned(str(fault)) from None
+            raise optuna.TrialPruned from None
         return _judged(trial, path, trainer.progress.seconds / 60)
 
     study.optimize(objective, n_trials=max_trials, timeout=60 * minutes)
     return [_trial(each) for each in study.get_trials(deepcopy=False) if each.user_attrs]
+
+
+def _phases(
+    corpus: Corpus, options: Mapping[str, Any], path: str, watch: "Watch"
+) -> Iterator[Trainer]:
+    """Of a new training, or of one that was interrupted."""
+    if RunDirectory.is_taken(path):
+        return phases(None, {}, path, remedies={"watch": watch})
+    return phases(corpus, options, path, remedies={"watch": watch})
 
 
 def _suggested(trial: Any, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -85,10 +85,11 @@ class Stepper:
         self, model: SentenceVAE, weight: KLWeight, config: TrainingConfig, processes: Processes
     ) -> None:
         self._model, self._weight, self._config = model, weight, config
-        for name, weights in model.named_parameters():
+        for name, weights in model.named_parameters(remove_duplicate=False):
             if config.freezes(name):
                 weights.requires_grad_(False)
-        accelerator = Accelerator(cpu=config.device == "cpu")
+        # Its own mixed precision is off, whatever `accelerate launch` was told: ours is below.
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no")
         self._processes, self._device = processes, accelerator.device
         self._parallel = accelerator.prepare_model(model)  # which it moves to the device
         self._noise: torch.Generator | None = None  # of several processes

@@ -115,6 +115,7 @@ class Trainer:
         self.ended: str | None = None
         self._last_evaluation: Evaluation | None = None
         self._began = self._logged = 0.0
+        self._counted = 0  # tokens of this log window before a resumed training went on
 
     def fit(self) -> str:
         """Train until the configuration says enough, and return `ended`. Ctrl-C saves, then raises.
@@ -127,7 +128,7 @@ class Trainer:
             TrainingError: If loss or gradient is not finite; the step is not taken.
         """
         device, at = self.model.device, self.progress
-        self._logged = time.monotonic()
+        self._logged, self._counted = time.monotonic(), self.progress.num_tokens
         self._began = self._logged - at.seconds
         size = sum(weights.numel() for weights in self.model.parameters())
         with full_speed(device, size), safe_interrupts(self.processes) as check, self._bar() as bar:
@@ -239,7 +240,7 @@ class Trainer:
         at = self.progress
         if at.decision == "stop":
             stale, lr = self.plateau.stale, self.stepper.lr
-            return f"no better ELBO for {stale} epochs at learning rate {lr:g}"
+            return f"no better ELBO for {stale} epochs, the last at learning rate {lr:g}"
         if self._has_done_all_steps():
             return f"{at.step} steps done"
         return f"{at.epoch} epochs done" if at.epoch >= self.config.max_epochs else None
@@ -295,9 +296,9 @@ class Trainer:
     def _log_means(self) -> str:
         """Write a log line; gives what the progress bar says of it."""
         means, now, at, beta = self.means.read(), time.monotonic(), self.progress, self.weight.value
-        speed = round(at.num_tokens / (now - self._logged))
+        speed = round((at.num_tokens - self._counted) / (now - self._logged))
         self._log("train", **means, num_tokens=at.num_tokens, tokens_per_second=speed)
-        self._logged, at.num_tokens = now, 0
+        self._logged, self._counted, at.num_tokens = now, 0, 0
         self._speeds.append(speed)
         if told := slowdown(self._speeds):
             self._speeds.clear()
