@@ -307,6 +307,25 @@ def test_what_was_tried_on_validation(name, claim):
     assert claim.format(info=info, **accuracies, **found) in prose(OF_REMEDIES)
 
 
+def test_what_an_encoder_that_is_trained_once_more_measures():
+    tried = RESULTS / "grammar" / "tried"
+    rows = table(part(OF_REMEDIES, "What the estimate costs"))[2:]
+    *with_z, (_, _, _, floor, *_) = ([c.strip() for c in row[1:-1].split("|")] for row in rows)
+    assert f"{read_json(tried / 'language-model.json')['nll']:.2f}" == floor
+    names = ("default", "floor-14", "floor-16")
+    for name, (_, *shown) in zip(names, with_z, strict=True):
+        own, again = (read_json(tried / f"{name}{end}.json") for end in ("", "-encoder"))
+        accuracies = [factor["accuracy"] for factor in own["factors"]]
+        figures = sum(factor["information"] for factor in own["factors"]), fmean(accuracies)
+        expected = [f"{value:.2f}" for value in figures]
+        for one in (own, again):
+            expected += [f"{one['nll']:.2f}", f"{one['effective_samples']:.1f}"]
+        assert shown == [*expected, f"{again['fitted_prior']['nll']:.2f}"]
+        if name == "floor-14":
+            told = f"at least {min(accuracies):.2f} right, has an NLL of at most {shown[-1]}"
+            assert told in prose(OF_REMEDIES)
+
+
 def test_what_was_tried_of_averaging():
     found = read_json(RESULTS / "grammar" / "tried" / "average.json")
     without, averaged = found["default"], found["default+average"]

@@ -190,13 +190,13 @@ def test_a_run_directory_holds_plain_files_and_its_other_sections_are_kept(tiny_
     assert SentenceVAE.from_pretrained(tmp_path, device="meta").device.type == "meta"
 
 
-def test_a_model_without_tokenizer_is_not_saved(make_model, tmp_path):
+def test_a_model_without_tokenizer_is_saved_but_no_run(make_model, tmp_path):
     model = make_model()
     with pytest.raises(InputError, match="the model has no tokenizer: build it with tokenizer=…"):
         model.tokenizer  # noqa: B018
-    with pytest.raises(InputError, match="the model has no tokenizer: build it with tokenizer=…"):
-        model.save_pretrained(tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    model.save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"is not a run directory: tokenizer\.json not"):
+        SentenceVAE.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_decays_compound_and_go_back_to_the_best_weights(build, script_elbos):
     script_elbos(-50, -40, -41, -42, -43)
     judged, judge = list[dict[str, Tensor]](), trainer._judge
     trainer._judge = lambda found: (judge(found), judged.append(snapshot(trainer)))
-    assert trainer.fit() == "no better ELBO for 3 epochs at learning rate 0.1"
+    assert trainer.fit() == "no better ELBO for 3 epochs, the last at learning rate 0.1"
     valid = lines(trainer.run, "valid")
     assert [record["verdict"] for record in valid] == ["better", "better", "decay", "decay", "stop"]
     assert [record["lr"] for record in valid] == pytest.approx([0.4, 0.4, 0.2, 0.1, 0.1])

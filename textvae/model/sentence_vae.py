@@ -156,16 +156,17 @@ class SentenceVAE(nn.Module):
         return self.decoder.step(ids, state, z)
 
     def save_pretrained(self, directory: str | Path, *, push_to_hub: str | None = None) -> None:
-        """Write `config.json`, `model.safetensors` and `tokenizer.json`.
+        """Write `config.json`, `model.safetensors` and, where there is one, `tokenizer.json`.
 
         The directory is made if need be; other sections of its `config.json` are kept. With
         `push_to_hub`, `"owner/name"`, that repository is made, too, with a model card (`hub.push`).
         """
-        directory, tokenizer = Path(directory), self.tokenizer
+        directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         own = {"vocab_size": self.vocab_size, **dataclasses.asdict(self.config)}
         update_config(directory, model=own)
-        tokenizer.save(directory / "tokenizer.json")
+        if self._tokenizer is not None:
+            self._tokenizer.save(directory / "tokenizer.json")
         with replacing(directory / "model.safetensors") as temporary:
             save_model(self, str(temporary), {"sha256": UNSEALED})
             seal(temporary, _described(own, directory))
