@@ -80,6 +80,8 @@ def replacing(path: Path) -> Iterator[Path]:
         number = int(told[1]) if told else getattr(error, "errno", None)
         if number in DISK_FULL:
             raise OSError(number, os.strerror(number), str(path)) from None
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -126,6 +126,8 @@ def test_only_what_was_given_is_an_option(fifty, tmp_path, taken):
         ["--lr", "0.5", "-c", "FILE", "--tied-embeddings"],
         ["--lr=0.5", "--tied-embeddings", "--config", "FILE"],
         ["--lr=0.5", "--tied-embeddings", "--config=FILE"],
+        ["--lr=0.5", "--tied-embeddings", "-cFILE"],
+        ["--lr=0.5", "--tied-embeddings", "-c=FILE"],
     ],
 )
 def test_flags_win_over_the_file_wherever_it_is_named(fifty, tmp_path, taken, arguments):

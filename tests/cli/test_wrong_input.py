@@ -114,6 +114,10 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("analogy RUN a b", "texts must be 3 in number, got 2"),
         ("jitter RUN a -n 0", "num_sentences must be at least 1, got 0"),
         ("encode LANGUAGE a", LANGUAGE_MODEL),
+        ("decode RUN half.npz", "half.npz is not a whole .npz file"),
+        ("train DATA -c DATA", "the file of --config must hold lines such as latent_dim"),
+        ("train DATA --max-ep 3", "unrecognized arguments: --max-ep 3"),
+        ("tune DATA --minutes 0", "minutes must be in (0, inf), got 0.0"),
         ("encode RUN a --output codes.txt", "must end in one of .npz, got 'codes.txt'"),
         ("encode RUN a --output gone/codes.npz", "no directory gone to write codes.npz to"),
         ("encode RUN a --output taken.npz", "taken.npz must be a file to write to, it is a"),
@@ -152,6 +156,7 @@ def test_wrong_input_is_said_in_plain_words(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textvae.explore.server.gradio", lambda: None)
     (tmp_path / "taken.npz").mkdir()
+    (tmp_path / "half.npz").write_bytes(b"PK")
     (tmp_path / "IN").mkdir()
     (tmp_path / "IN" / "config.html").symlink_to(trained[0] / "config.json")
     for name, content in FILES.items():

@@ -42,6 +42,7 @@ PLAINLY = {  # what the parser says, and what we do
     r"Expected an? <class '(\w+)'>. Got value: ": r"must be of type \1, got ",
     r"Expected an? typing.Literal\[(.*?)\]. Got value: ": r"must be one of \1, got ",
     r"Does not validate .*?- Expected a <class '(\w+)'> .* value: ": r"must be of type \1, got ",
+    r"Unexpected config:.*": "the file of --config must hold lines such as latent_dim: 8",
     r"(are required: |required but not set: )(\w+)\.(\w+)": r"\1\3 of textvae \2",
 }
 
@@ -67,7 +68,7 @@ class Parser(ArgumentParser):
 def parser_of(command: Callable[..., None]) -> ArgumentParser:
     """The parser of a command's arguments."""
     description, _, epilog = (getdoc(command) or "").partition("\n\n")
-    parser = Parser(description=description, epilog=epilog)
+    parser = Parser(description=description, epilog=epilog, allow_abbrev=False)
     _add_arguments(parser, command)
     return parser
 
@@ -111,7 +112,7 @@ def run_one_of(
 
 def parser_of_several(commands: Mapping[str, Callable[..., None]], **about: Any) -> ArgumentParser:
     """The parser of commands, a subcommand each; `about` says what its help begins with."""
-    parser = Parser(**about)
+    parser = Parser(**about, allow_abbrev=False)
     subcommands = parser.add_subcommands(required=True)
     for name, command in commands.items():
         own = parser_of(command)
@@ -140,10 +141,13 @@ def _refuse_null_bytes(values: Iterable[Any]) -> None:
 def config_first(arguments: list[str]) -> list[str]:
     """Move `-c FILE` to the front, so that flags win over the file wherever it is named."""
     for i, argument in enumerate(arguments):
-        if argument in ("-c", "--config"):
-            return arguments[i : i + 2] + config_first(arguments[:i] + arguments[i + 2 :])
-        if argument.startswith("--config="):
-            return [argument, *config_first(arguments[:i] + arguments[i + 1 :])]
+        before, after = arguments[:i], arguments[i + 1 :]
+        if argument == "--":
+            break
+        if argument in ("-c", "--config") and after:
+            return [argument, after[0], *config_first(before + after[1:])]
+        if joined := re.fullmatch("--config=(.*)|-c=?(.+)", argument):
+            return [f"--config={joined[1] or joined[2]}", *config_first(before + after)]
     return arguments
 
 

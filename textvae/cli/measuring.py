@@ -175,12 +175,14 @@ def score(
     from datasets import Dataset
 
     from textvae import recipes
+    from textvae.corpus.splits import progress
 
     if sort is not None:
         one_of("sort", sort, SORTS)
     if output is not None:
         output_file(output, *ENDINGS)
-        if tokens and output.endswith(".csv"):
+        is_csv = Path(output).suffix.lower() == ".csv"
+        if tokens and is_csv:
             raise InputError("tokens need --json or a .parquet file, got .csv")
     records = recipes.score_run(
         run,
@@ -199,8 +201,8 @@ def score(
             print_result(json, record, _score_line(record))
         return
     table = Dataset.from_list(records)
-    with replacing(Path(output)) as temporary:
-        (table.to_csv if output.endswith(".csv") else table.to_parquet)(temporary)
+    with replacing(Path(output)) as temporary, progress(False):  # of `datasets`
+        (table.to_csv if is_csv else table.to_parquet)(temporary)
     say(f"{output} written: {len(records):,} sentences")
 
 

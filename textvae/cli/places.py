@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_lines
+import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,8 @@ def decode(
     model = TextVAE.from_pretrained(run)
     try:
         z = torch.tensor(_read_codes(codes), dtype=torch.float32)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{codes} must hold numbers, as many for each code: {error}") from None
     if not z.isfinite().all():
@@ -96,9 +99,12 @@ def decode(
 def _read_codes(source: str) -> Any:
     import numpy as np
 
-    if source.endswith(".npz"):
-        with np.load(source, allow_pickle=False) as arrays:
-            found = dict(arrays)
+    if source.lower().endswith(".npz"):
+        try:
+            with zipfile.ZipFile(source), np.load(source, allow_pickle=False) as arrays:
+                found = dict(arrays)
+        except (zipfile.BadZipFile, EOFError):
+            raise InputError(f"{source} is not a whole .npz file") from None
     else:
         lines = map(json_lines.loads, read_lines(source))
         rows = [line if isinstance(line, dict) else {"z": line} for line in lines]

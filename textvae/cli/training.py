@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
-
 from textvae.checks import InputError
 from textvae.cli.command import Given, Json, print_result, say, shown
 from textvae.config import RunConfig
@@ -133,8 +131,8 @@ def recipes(*, json: Json = False) -> None:
 def tune(
     data: Annotated[str, "file, directory, grammar, ptb, or hub id"],
     *,
-    minutes: Annotated[PositiveFloat, "of the search, in this call"] = 60.0,
-    max_trials: Annotated[PositiveInt | None, "trainings at most (default: as time allows)"] = None,
+    minutes: Annotated[float, "of the search, in this call"] = 60.0,
+    max_trials: Annotated[int | None, "trainings at most (default: as time allows)"] = None,
     output_dir: Annotated[str | None, "directory of the search (default: runs/CORPUS-tune)"] = None,
     json: Json = False,
     given: Given,
@@ -149,6 +147,6 @@ def tune(
     config = RunConfig.from_flat("", given)
     corpus = recipes.open_corpus(data, config.data)
     directory = Path(output_dir or f"runs/{corpus.name}-tune")
-    limits = {"minutes": minutes, "max_trials": max_trials, "seed": config.training.seed}
-    found = recipes.search_record(recipes.tune(corpus, given, directory, **limits))
+    limits: dict[str, Any] = {"max_trials": max_trials, "seed": config.training.seed}
+    found = recipes.search_record(recipes.tune(corpus, given, directory, minutes=minutes, **limits))
     print_result(json, found, report.write_search(directory / "search", found))

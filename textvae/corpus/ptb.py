@@ -13,7 +13,7 @@ from textvae.files import first_line, require_repository
 PTB_HUB_ID = "ptb-text-only/ptb_text_only"
 PTB_WAYS = (
     "put ptb.train.txt, ptb.valid.txt and ptb.test.txt into data/ptb/, or",
-    "name the directory that holds them (--data-dir), or",
+    "name the directory that holds them (ptb:DIR, or --data-dir), or",
     f"be online: the hub's copy is {PTB_HUB_ID}",
 )
 PTB = {  # lines, words and SHA-256 of the files everyone trains on: Mikolov's

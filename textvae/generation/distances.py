@@ -24,7 +24,7 @@ class Neighbour(NamedTuple):
 
 
 METRICS: dict[str, Callable[[Posterior, Posterior], Tensor]] = {
-    "cosine": lambda query, other: 1 - torch.cosine_similarity(query.mean, other.mean),
+    "cosine": lambda one, two: (1 - torch.cosine_similarity(one.mean, two.mean)).clamp(min=0),
     "euclidean": lambda query, other: (query.mean - other.mean).square().sum(-1).sqrt(),
     "kl": lambda query, other: query.kl_to(other),
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from textvae.checks import imported
+from textvae.checks import at_least, imported, number
 from textvae.corpus import Corpus
 from textvae.diagnostics import Evaluation, importance_nll
 from textvae.recipes.measured import diagnose_run
@@ -73,6 +73,8 @@ def tune(
     Raises:
         NotInstalledError: Without the extra `textvae[tune]`.
     """
+    number("minutes", minutes, "(0, inf)")
+    at_least(1, max_trials=max_trials)
     optuna = imported("optuna", 'a search needs optuna: pip install "textvae[tune]"')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     Path(directory).mkdir(parents=True, exist_ok=True)
