@@ -350,7 +350,7 @@ def test_a_narrow_beam_is_a_plain_search(lively_model, width):
         ({"top_p": 1.1}, "top_p must be in (0, 1], got 1.1"),
         ({"typical_p": 2.0}, "typical_p must be in (0, 1], got 2.0"),
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
-        ({"length_penalty": -0.5}, "length_penalty must be in [0, inf), got -0.5"),
+        ({"length_penalty": -0.5}, "length_penalty must be in [0, 50], got -0.5"),
         ({"min_length": -1}, "min_length must be at least 0, got -1"),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
         ({"min_length": 4, "max_length": 3}, "min_length must be at most max_length (3), got 4"),

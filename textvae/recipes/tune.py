@@ -76,26 +76,7 @@ def tune(
     number("minutes", minutes, "(0, inf)")
     at_least(1, max_trials=max_trials)
     optuna = imported("optuna", 'a search needs optuna: pip install "textvae[tune]"')
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    journal = optuna.storages.journal.JournalFileBackend(str(Path(directory, "study.log")))
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(journal),
-        study_name=corpus.source,
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
-    )
-    known = study.get_trials(deepcopy=False)
-    # Several processes, and this one when it is called again, are not to try the same.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(known), n_startup_trials=len(SPACE))
-    last = {trial.user_attrs["directory"]: trial for trial in known if trial.user_attrs}
-    for trial in last.values():
-        if trial.state == optuna.trial.TrialState.FAIL:  # interrupted: it goes on where it was
-            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
-    if not known:
-        own = RECIPES[DEFAULT].options
-        usual = {f"{DEFAULT} {name}": own[name] for name in SPACE[DEFAULT]}
-        study.enqueue_trial({"recipe": DEFAULT, **usual, "lr": 1e-3, "dropout": 0.5})
+    study = _opened(optuna, corpus, directory, seed)
     deadline = time.monotonic() + 60 * minutes
 
     def objective(trial: Any) -> float:
@@ -116,6 +97,31 @@ def tune(
 
     study.optimize(objective, n_trials=max_trials, timeout=60 * minutes)
     return [_trial(each) for each in study.get_trials(deepcopy=False) if each.user_attrs]
+
+
+def _opened(optuna: Any, corpus: Corpus, directory: str | Path, seed: int) -> Any:
+    """The study in a directory, new or gone on with; what is to be tried next is queued."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    journal = optuna.storages.journal.JournalFileBackend(str(Path(directory, "study.log")))
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(journal),
+        study_name=corpus.source,
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+    )
+    known = study.get_trials(deepcopy=False)
+    # Several processes, and this one when it is called again, are not to try the same.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(known), n_startup_trials=len(SPACE))
+    last = {trial.user_attrs["directory"]: trial for trial in known if trial.user_attrs}
+    for trial in last.values():
+        if trial.state == optuna.trial.TrialState.FAIL:  # interrupted: it goes on where it was
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+    if not known:
+        own = RECIPES[DEFAULT].options
+        usual = {f"{DEFAULT} {name}": own[name] for name in SPACE[DEFAULT]}
+        study.enqueue_trial({"recipe": DEFAULT, **usual, "lr": 1e-3, "dropout": 0.5})
+    return study
 
 
 def _phases(
