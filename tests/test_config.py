@@ -92,6 +92,9 @@ def test_the_faults_of_all_parts_are_named_at_once():
         DataConfig(tokenizer_file="mine.json", min_count=2, lowercase=True)
     with pytest.raises(ValueError, match="with free_bits needs encoder_follows 'elbo', got 5 and"):
         TrainingConfig(importance_samples=5, free_bits=0.1)
+    dropping = {"free_bits": 0.1, "free_bits_kind": "mask", "encoder_follows": "elbo"}
+    with pytest.raises(ValueError, match="can't be several with free_bits_kind 'mask'"):
+        TrainingConfig(importance_samples=5, **dropping)
 
 
 def test_a_wrong_type_beside_other_fields_is_told():

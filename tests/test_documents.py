@@ -19,6 +19,7 @@ import remedies
 
 import textvae
 from tests import docs
+from textvae.diagnostics import RULES
 from textvae.files import read_json
 from textvae.report.text import markdown, summary
 
@@ -124,6 +125,31 @@ def test_what_is_said_of_a_fitted_prior():
         assert f"`{name}` {fitted:.2f} in place of {nll:.2f}" in said
     of_ptb = docs.text("results/ptb/fitted-prior.txt").splitlines()[2].split()
     assert f"{of_ptb[8]} in place of {of_ptb[4]}" in said
+
+
+def test_the_remedies_that_are_advised_do_what_is_said():
+    runs = read_json(RESULTS / "grammar" / "remedies.json")["runs"]
+
+    def mean(name: str, key: str) -> float:
+        return fmean(run[key] for run in runs if run["name"] == name)
+
+    floor = read_json(RESULTS / "grammar" / "tried" / "floor-11.json")["factors"]
+    for claim in (
+        f"| {mean('control', 'mi'):.1f} nats of MI at the language model's NLL",
+        f"tells {sum(factor['information'] for factor in floor):.1f} of the factors' 7.7 nats, "
+        f"`default` {mean('default', 'factor_nats'):.1f},",
+        f"{mean('preuni', 'factor_nats'):.1f} nats about the factors where `free-bits` tells "
+        f"{mean('free-bits', 'factor_nats'):.1f} |",
+    ):
+        assert claim in OF_REMEDIES
+    assert mean("control", "nll") - mean("language model", "nll") < 0.025
+    told = {run["name"]: mean(run["name"], "factor_nats") for run in runs if run["factor_nats"]}
+    assert max(told, key=told.__getitem__) == "default"
+
+
+def test_every_verdict_is_explained():
+    shown = docs.text("docs/collapse.md")
+    assert all(f"\n| {rule[0]} | " in shown for rule in RULES)
 
 
 def test_what_is_said_of_the_default_recipe():
@@ -311,7 +337,8 @@ def test_what_an_encoder_that_is_trained_once_more_measures():
     tried = RESULTS / "grammar" / "tried"
     rows = table(part(OF_REMEDIES, "What the estimate costs"))[2:]
     *with_z, (_, _, _, floor, *_) = ([c.strip() for c in row[1:-1].split("|")] for row in rows)
-    assert f"{read_json(tried / 'language-model.json')['nll']:.2f}" == floor
+    exact = read_json(tried / "language-model.json")["nll"]
+    assert f"{exact:.2f}" == floor
     names = ("default", "floor-14", "floor-16")
     for name, (_, *shown) in zip(names, with_z, strict=True):
         own, again = (read_json(tried / f"{name}{end}.json") for end in ("", "-encoder"))
@@ -321,9 +348,14 @@ def test_what_an_encoder_that_is_trained_once_more_measures():
         for one in (own, again):
             expected += [f"{one['nll']:.2f}", f"{one['effective_samples']:.1f}"]
         assert shown == [*expected, f"{again['fitted_prior']['nll']:.2f}"]
-        if name == "floor-14":
-            told = f"at least {min(accuracies):.2f} right, has an NLL of at most {shown[-1]}"
-            assert told in prose(OF_REMEDIES)
+        said = {
+            "default": f"within {again['nll'] - exact:.2f} nats of the language model, with a "
+            f"fitted prior {exact - again['fitted_prior']['nll']:.2f} below it (less than the "
+            f"standard error of either, {again['nll_se']:.2f})",
+            "floor-14": f"at least {min(accuracies):.2f} right, has an NLL of at most {shown[-3]}, "
+            f"with a fitted prior {shown[-1]}",
+        }
+        assert said.get(name, "") in prose(OF_REMEDIES)
 
 
 def test_what_was_tried_of_averaging():

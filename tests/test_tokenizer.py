@@ -144,10 +144,10 @@ def test_it_comes_back_from_its_file_and_from_pickle(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("token", ["<pad>", "<bos>", "<eos>"])
+@pytest.mark.parametrize("token", ["<pad>", "<bos>", "<eos>", "<EOS>"])
 def test_reserved_tokens_are_refused_with_their_line(kind, token):
     lines = ["fine", "fine", f"not{token}fine"]
-    message = f"text 3 contains the reserved token {token}"
+    message = f"text 3 contains the reserved token {token.lower()}"
     with pytest.raises(InputError, match=message):
         Tokenizer.train(lines, kind)
     with pytest.raises(InputError, match=message):

@@ -51,6 +51,11 @@ def test_a_lagrange_multiplier_by_hand():
     assert math.isfinite(follow(LagrangeAnnealer(1e308), [3.0])[-1])
 
 
+def test_bounds_that_leave_no_weight_are_refused():
+    with pytest.raises(InputError, match=r"max_beta must be in \[2.0, inf\), got 1.0"):
+        PIAnnealer(5.0, min_beta=2.0)
+
+
 def test_a_controller_shows_its_weight():
     shown = "PIAnnealer(target=5.0, warmup_steps=0, value=0.0, current_step=0, min_beta=0.0, "
     assert repr(PIAnnealer(5.0)) == f"{shown}max_beta=1.0, kp=0.01, ki=0.0001)"

@@ -114,7 +114,10 @@ LANGUAGE_MODEL = "this is a language model (latent_dim 0): it has no latent code
         ("analogy RUN a b", "texts must be 3 in number, got 2"),
         ("jitter RUN a -n 0", "num_sentences must be at least 1, got 0"),
         ("encode LANGUAGE a", LANGUAGE_MODEL),
-        ("decode RUN half.npz", "half.npz is not a whole .npz file"),
+        (
+            "decode RUN half.npz",
+            "half.npz must hold numbers, as many for each code: File is not a zip file",
+        ),
         ("train DATA -c DATA", "the file of --config must hold lines such as latent_dim"),
         ("train DATA --max-ep 3", "unrecognized arguments: --max-ep 3"),
         ("tune DATA --minutes 0", "minutes must be in (0, inf), got 0.0"),

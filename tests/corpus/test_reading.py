@@ -35,6 +35,25 @@ def test_lines_are_stripped_and_empty_ones_skipped(tmp_path, content, kept, skip
     assert (texts(corpus), corpus.skipped) == (kept, {"train": skipped})
 
 
+@pytest.mark.parametrize("name", ["grammar", "ptb"])
+def test_a_file_is_not_taken_for_ours(tmp_path, name):
+    (tmp_path / f"{name}.txt").write_text("a b\nc d\n")
+    assert load_corpus(tmp_path / f"{name}.txt", **WHOLE).name == f"my-{name}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"hello world\n" * 5000)[:50], "ended before the end-of-stream marker"),
+        (b"hello", "Not a gzipped file"),
+    ],
+)
+def test_a_broken_gz_is_named(tmp_path, content, message):
+    (tmp_path / "a.txt.gz").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.txt\.gz: .*{message}"):
+        load_corpus(tmp_path / "a.txt.gz")
+
+
 def test_short_work_prints_nothing_and_lies_in_cache_dir(hundred, tmp_path, capfd):
     corpus = load_corpus(hundred, cache_dir=str(tmp_path / "cache"))
     assert capfd.readouterr() == ("", "")

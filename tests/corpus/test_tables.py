@@ -81,6 +81,26 @@ def test_an_only_column_needs_no_name_and_a_text_file_has_no_labels(tmp_path):
     assert load_corpus("grammar", label_field="mood").labels == ("mood",)
     with pytest.raises(InputError, match="label_field must name other columns than 'text'"):
         load_corpus(path, text_field="review", label_field="mood,text")
+    with pytest.raises(InputError, match=r"each once, got 'mood,mood'"):
+        load_corpus(path, label_field="mood,mood")
+
+
+def test_numbers_stay_what_they_are(tmp_path):
+    large, apart = 2**53, 2**53 + 1  # one number in floats
+    path = write_lines(tmp_path / "a.csv", ["text,n,stars", f"x,{large},4.0", f"y,{apart},5.0"])
+    rows = load_corpus(path, label_field="n,stars", **WHOLE)["train"]
+    assert (rows["n"][:], rows["stars"][:]) == ([large, apart], [4, 5])
+    assert rows.features["stars"].dtype == "int64"
+
+
+def test_a_class_that_is_missing_is_none(tmp_path):
+    features = datasets.Features(text=datasets.Value("string"), n=datasets.ClassLabel(names=["a"]))
+    rows = datasets.Dataset.from_dict({"text": ["x", "y"], "n": [0, None]}, features=features)
+    rows.to_parquet(tmp_path / "a.parquet")
+    assert load_corpus(tmp_path / "a.parquet", label_field="n", **WHOLE)["train"]["n"][:] == [
+        "a",
+        "",
+    ]
 
 
 def test_a_type_that_changes_far_down_is_no_fault(tmp_path):

@@ -63,6 +63,15 @@ def test_mmd_is_that_of_a_double_loop_and_many_draws():
     assert mmd(batch, z[:1]).isfinite()  # no pair
 
 
+def test_mmd_pulls_codes_that_are_far_from_the_prior():
+    mmd, prior = MMD(6, ModelConfig(latent_dim=2)), draws(4000, 2, seed=1)
+    z = torch.full((1, 2), 20.0, requires_grad=True)
+    mmd(collate([[5]]), z).sum().backward()
+    expected = z.detach().clone().requires_grad_()
+    (-2 * (4 / (4 + (expected - prior).square().sum(-1))).mean()).backward()
+    torch.testing.assert_close(z.grad, expected.grad, rtol=0.02, atol=0)
+
+
 def test_a_model_has_it_by_its_option_and_in_training_alone(make_model):
     model, batch = make_model(bag_of_words=0.25), collate([[5, 6], [7]])
     assert model.term_weights == {"bag_of_words": 0.25}

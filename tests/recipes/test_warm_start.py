@@ -141,6 +141,18 @@ def test_what_is_frozen_stays_and_resumes_bit_for_bit(corpus, run, tmp_path, fre
     assert moments[0] == moments[1]
 
 
+def test_a_frozen_encoder_gives_the_same_codes(corpus, tmp_path):
+    own = {**QUICK, "posterior": "batch-norm", "shared_embedding": True, "encoder_hidden_size": 4}
+    first = recipes.start(corpus, {**own, "autoencoder_epochs": 0}, tmp_path / "first")
+    first.fit()
+    options = {**QUICK, "init_from": str(tmp_path / "first"), "freeze": "encoder"}
+    again = recipes.start(corpus, options, tmp_path / "again")
+    batch = next(again.valid.epoch(0))
+    before = again.model.eval().encode(batch).mean
+    again.fit()
+    assert torch.equal(again.model.eval().encode(batch).mean, before)
+
+
 def test_it_needs_the_other_run_until_it_has_a_state_of_its_own(corpus, run, tmp_path):
     shutil.copytree(run, tmp_path / "old")
     options = {**QUICK, "init_from": str(tmp_path / "old"), "max_steps": 2}

@@ -87,9 +87,7 @@ def decode(
     model = TextVAE.from_pretrained(run)
     try:
         z = torch.tensor(_read_codes(codes), dtype=torch.float32)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{codes} must hold numbers, as many for each code: {error}") from None
     if not z.isfinite().all():
         raise InputError(f"{codes} must hold finite numbers")
@@ -100,11 +98,9 @@ def _read_codes(source: str) -> Any:
     import numpy as np
 
     if source.lower().endswith(".npz"):
-        try:
-            with zipfile.ZipFile(source), np.load(source, allow_pickle=False) as arrays:
-                found = dict(arrays)
-        except (zipfile.BadZipFile, EOFError):
-            raise InputError(f"{source} is not a whole .npz file") from None
+        # Opened as what it is first: of anything else numpy speaks of pickles.
+        with zipfile.ZipFile(source), np.load(source, allow_pickle=False) as arrays:
+            found = dict(arrays)
     else:
         lines = map(json_lines.loads, read_lines(source))
         rows = [line if isinstance(line, dict) else {"z": line} for line in lines]

@@ -147,6 +147,9 @@ def tune(
     config = RunConfig.from_flat("", given)
     corpus = recipes.open_corpus(data, config.data)
     directory = Path(output_dir or f"runs/{corpus.name}-tune")
-    limits: dict[str, Any] = {"max_trials": max_trials, "seed": config.training.seed}
-    found = recipes.search_record(recipes.tune(corpus, given, directory, minutes=minutes, **limits))
+    seed = config.training.seed
+    trials = recipes.tune(
+        corpus, given, directory, minutes=minutes, max_trials=max_trials, seed=seed
+    )
+    found = recipes.search_record(trials)
     print_result(json, found, report.write_search(directory / "search", found))

@@ -185,10 +185,11 @@ def clean(
             raise DataError(f"{where} holds no sentences: {len(rows)} lines, all empty")
         splits[split], skipped[split] = kept, len(rows) - len(kept)
     for label in fields[1:]:
-        for kind in ("int64", "float64"):
+        for kind in ("int64", "float64", "int64"):  # not all by way of floats, which end at 2^53
             with suppress(pa.ArrowInvalid), progress(False):
                 splits |= {k: rows.cast_column(label, Value(kind)) for k, rows in splits.items()}
-                break
+                if kind == "int64":
+                    break
     return Corpus(name, splits, source, skipped, tuple(fields[1:]))
 
 

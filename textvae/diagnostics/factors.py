@@ -68,7 +68,7 @@ def probe_factors(
 
 
 def _bins(codes: Tensor) -> list[list[int]]:
-    """The bin of each sentence in each dimension, bins of equal share, which can only lose."""
+    """The bin of each sentence in each dimension, of equal share: cutting can only lose."""
     num_bins = min(MAX_BINS, max(2, len(codes) // SENTENCES_PER_BIN))
     inner = torch.arange(1, num_bins).double() / num_bins
     return [

@@ -92,17 +92,16 @@ def complete(
         if not gaps:
             sentences = [one.ids for one in decode(model, z, prefix=ids, **vars(own))]
         cut = [len(one) >= most for one in sentences]
-    return _counted(model, sentences, cut, labels, seed)
+    return _counted(model, sentences, most, labels, seed)
 
 
 def _counted(
-    model: SentenceVAE, sentences: list[list[int]], cut: list[bool], labels: Tensor, seed: int
+    model: SentenceVAE, sentences: list[list[int]], most: float, labels: Tensor, seed: int
 ) -> list[Completion]:
-    """The different ones of these sentences of the same labels, likeliest first."""
+    """The different ones of sentences of the same labels, cut at `most` tokens, likeliest first."""
     counts = Counter(map(tuple, sentences))
-    is_cut = dict(zip(map(tuple, sentences), cut, strict=True))
-    own = labels[: len(counts)].numpy()
-    batch = collate(list(counts), truncated=[*is_cut.values()], labels=own)
+    cut = [len(one) >= most for one in counts]
+    batch = collate(list(counts), truncated=cut, labels=labels[: len(counts)].numpy())
     nll = importance_nll(model, [batch], num_samples=NUM_SAMPLES, seed=seed)
     texts = model.tokenizer.decode_batch(counts)
     ends = zip(texts, nll.per_sentence.tolist(), counts.values(), strict=True)

@@ -37,10 +37,10 @@ class KLAnnealingCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, *more: Any, **unused: Any) -> None:
         """Bring the annealer to the step at which training starts or goes on."""
         if state.global_step > 0 and isinstance(self.annealer, FeedbackAnnealer):
-            told = (
-                "a controller can't be resumed: the Trainer's checkpoints hold nothing of it, got"
+            got = f"got {type(self.annealer).__name__}; take a schedule"
+            raise InputError(
+                f"a controller can't be resumed: checkpoints hold nothing of it, {got}"
             )
-            raise InputError(f"{told} {type(self.annealer).__name__}; take a schedule")
         if hasattr(self.annealer, "load_state_dict"):
             self.annealer.load_state_dict(self._start)
         for _ in range(state.global_step):

@@ -21,14 +21,13 @@ def next_step(run: LoadedRun) -> str | None:
     """What to try after this run; None where its verdict's own advice says all there is."""
     training, path = run.config.training, shlex.quote(str(run.run.path))
     verdict = run.diagnosis.verdict.verdict
-    search = f"textvae tune {_corpus_and(run, vars(run.config.data))} --minutes 60"
     if training.init_from is not None:
         return None  # its remedies are those of the run that it began with
     if verdict in ("collapsed", "partly collapsed"):
         flat = run.config.flat()
         if all(flat[name] for name in CURES):
             in_use = "All of the default's remedies are in use; search their settings"
-            return _longer(run) or f"{in_use}: {search}"
+            return _longer(run) or f"{in_use}: {_search(run)}"
         command = _command(run, combined(f"linear+{DEFAULT}"))
         price = f"They are paid for in NLL, which this compares: textvae diagnose {path} NEW"
         return f"Train with the remedies that it lacks: {command}. {price}"
@@ -38,7 +37,7 @@ def next_step(run: LoadedRun) -> str | None:
         if rest := _rest_of_rise(run):
             return rest
         if not training.free_bits:
-            return f"Search the settings: {search}"
+            return f"Search the settings: {_search(run)}"
         lower = {"free_bits": training.free_bits / 2}
         return f"Train with half of the floor under the KL: {_command(run, lower)}"
     return _longer(run) if verdict == "healthy" else None
@@ -73,6 +72,10 @@ def _go_on(run: LoadedRun, why: str) -> str | None:
             more = f"--resume --{limit.replace('_', '-')} {2 * done}"
             return f"{why} when it ended; let it go on: textvae train --output-dir {path} {more}"
     return None
+
+
+def _search(run: LoadedRun) -> str:
+    return f"textvae tune {_corpus_and(run, vars(run.config.data))} --minutes 60"
 
 
 def _command(run: LoadedRun, changes: Mapping[str, Any]) -> str:
